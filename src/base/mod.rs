@@ -1,0 +1,22 @@
+//! Layer 0: the words that every other module uses.
+//!
+//! Limits with their names, identifiers, a slab with generations, the pool of
+//! buffers, the timer wheel, counters, and time as a value. It knows nothing of
+//! the rest of the crate, does no I/O and reads no clock.
+
+pub mod clock;
+pub mod counters;
+pub mod ids;
+pub mod limits;
+pub mod planted;
+pub mod pool;
+pub mod slab;
+pub mod wheel;
+
+pub use clock::Time;
+pub use counters::Counters;
+pub use ids::{ConnectionId, ShardId};
+pub use limits::Limits;
+pub use pool::BufferPool;
+pub use slab::Slab;
+pub use wheel::TimerWheel;

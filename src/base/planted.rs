@@ -1,0 +1,41 @@
+//! Bugs that tests plant to see the simulation catch them. Outside of tests
+//! [`planted`] is a constant `false` and the branch is not compiled.
+
+/// A bug that a test can plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A multishot receive that ended is not armed again.
+    DroppedRearm,
+    /// An event of an older owner of a slot is taken for the present one's.
+    StaleGeneration,
+    /// A shard that was sent mail is not woken.
+    LostWakeup,
+    /// A control frame goes out in the middle of a frame that has begun.
+    InterleavedFrame,
+    /// A slot whose connection has ended is not given back.
+    LeakedSlot,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `bug` is planted on this thread.
+#[cfg(test)]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether `bug` is planted on this thread: never, outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+/// Plants `bug` on this thread, or removes what was planted.
+#[cfg(test)]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}

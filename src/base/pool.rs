@@ -1,0 +1,137 @@
+//! The pool of byte buffers of one shard.
+//!
+//! Last in, first out, so that the buffer handed out is the one most likely to
+//! be in the cache. A connection takes a buffer when it has something to keep
+//! and gives it back when that is gone: an idle connection owns none. What the
+//! pool itself keeps is bounded by bytes; above that, buffers go back to the
+//! allocator.
+
+/// Capacity of a fresh small buffer, in bytes.
+const SMALL_BYTES: usize = 4 << 10;
+/// Above this capacity a buffer counts as large and is kept apart, so that a
+/// small reply never occupies a megabyte.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// A last-in-first-out pool of `Vec<u8>`.
+#[derive(Debug)]
+pub struct BufferPool {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+    /// Capacity of all buffers kept, `<= kept_bytes_max`.
+    kept_bytes: usize,
+    kept_bytes_max: usize,
+    /// Buffers handed out and not yet back.
+    lent: usize,
+}
+
+impl BufferPool {
+    /// A pool that keeps at most `kept_bytes_max` bytes of free buffers.
+    pub fn new(kept_bytes_max: usize) -> BufferPool {
+        BufferPool {
+            small: Vec::new(),
+            large: Vec::new(),
+            kept_bytes: 0,
+            kept_bytes_max,
+            lent: 0,
+        }
+    }
+
+    /// An empty buffer with room for some 4 KiB.
+    #[inline]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.lent += 1;
+        match self.small.pop() {
+            Some(buffer) => {
+                self.kept_bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(SMALL_BYTES),
+        }
+    }
+
+    /// An empty buffer for `bytes` bytes that may or may not arrive. A free
+    /// buffer that is large enough is lent whole; otherwise the buffer starts
+    /// at no more than `bytes_at_first`, so that a declared length alone never
+    /// allocates.
+    pub fn take_for(&mut self, bytes: usize, bytes_at_first: usize) -> Vec<u8> {
+        if bytes <= SMALL_BYTES {
+            return self.take();
+        }
+        let fits = self.large.iter().rposition(|buffer| {
+            let capacity = buffer.capacity();
+            capacity >= bytes && capacity / 4 <= bytes.max(LARGE_BYTES)
+        });
+        self.lent += 1;
+        match fits {
+            Some(index) => {
+                let buffer = self.large.remove(index);
+                self.kept_bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(bytes.min(bytes_at_first)),
+        }
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub fn put(&mut self, mut buffer: Vec<u8>) {
+        debug_assert!(self.lent > 0, "a buffer came back that was never lent");
+        self.lent -= 1;
+        let capacity = buffer.capacity();
+        if self.kept_bytes + capacity > self.kept_bytes_max || capacity < SMALL_BYTES {
+            return;
+        }
+        buffer.clear();
+        self.kept_bytes += capacity;
+        if capacity > LARGE_BYTES {
+            self.large.push(buffer);
+        } else {
+            self.small.push(buffer);
+        }
+    }
+
+    /// How many buffers are with connections now.
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_length_does_not_allocate() {
+        let mut pool = BufferPool::new(1 << 20);
+        assert!(pool.take_for(16 << 20, 128 << 10).capacity() <= 128 << 10);
+    }
+
+    #[test]
+    fn the_last_buffer_back_is_the_first_out() {
+        let mut pool = BufferPool::new(1 << 20);
+        let (first, second) = (pool.take(), pool.take());
+        let address = second.as_ptr();
+        pool.put(first);
+        pool.put(second);
+        assert_eq!(pool.take().as_ptr(), address);
+        assert_eq!(pool.lent(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_large_buffers_serve_large_requests_only() {
+        let mut pool = BufferPool::new(300 << 10);
+        let large = pool.take_for(256 << 10, 256 << 10);
+        pool.put(large);
+        let other = pool.take_for(256 << 10, 1 << 10);
+        assert!(other.capacity() >= 256 << 10, "the free buffer serves");
+        let second = pool.take_for(256 << 10, 256 << 10);
+        pool.put(other);
+        pool.put(second);
+        assert_eq!(
+            pool.large.len(),
+            1,
+            "the second does not fit into what may be kept"
+        );
+        assert!(pool.take().capacity() <= LARGE_BYTES);
+    }
+}

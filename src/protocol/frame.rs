@@ -1,0 +1,310 @@
+//! Frame headers (RFC 6455, 5.2).
+
+use super::cause::CloseCause;
+
+/// The longest header: two bytes, a 64-bit length, a masking key.
+pub const HEADER_BYTES_MAX: usize = 14;
+/// The longest header that a server sends: it never masks.
+pub const SERVER_HEADER_BYTES_MAX: usize = 10;
+/// RFC 6455, 5.5: control frames carry at most 125 bytes.
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Frames arrive masked and leave unmasked.
+    Server,
+    /// Frames arrive unmasked and leave masked.
+    Client,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// More of the message that has begun.
+    Continuation = 0x0,
+    /// The first frame of a text.
+    Text = 0x1,
+    /// The first frame of a binary message.
+    Binary = 0x2,
+    /// The last frame in its direction.
+    Close = 0x8,
+    /// Answered with a pong.
+    Ping = 0x9,
+    /// Answers a ping, or comes on its own.
+    Pong = 0xA,
+}
+
+impl Opcode {
+    /// The opcode with this number, if one is defined.
+    pub const fn from_bits(bits: u8) -> Option<Opcode> {
+        match bits {
+            0x0 => Some(Opcode::Continuation),
+            0x1 => Some(Opcode::Text),
+            0x2 => Some(Opcode::Binary),
+            0x8 => Some(Opcode::Close),
+            0x9 => Some(Opcode::Ping),
+            0xA => Some(Opcode::Pong),
+            _ => None,
+        }
+    }
+
+    /// Whether it is close, ping or pong.
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// A decoded frame header that has passed every rule that needs no context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The last frame of its message.
+    pub fin: bool,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The masking key; all zero on frames that are not masked.
+    pub mask: [u8; 4],
+    /// Bytes of payload that follow, `< 2^63`.
+    pub payload_bytes: u64,
+    /// Bytes of this header, `2..=14`.
+    pub header_bytes: u8,
+}
+
+/// Decodes the header at the start of `bytes`, as received by `role`.
+///
+/// `Ok(None)` when more bytes are needed. A rule that the bytes so far break is
+/// an error even while the header is incomplete.
+///
+/// # Errors
+/// The rule that was broken.
+#[inline]
+pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
+    let &[first, second, ref rest @ ..] = bytes else {
+        return match bytes {
+            &[first] => check_first(first).map(|_| None),
+            _ => Ok(None),
+        };
+    };
+    let opcode = check_first(first)?;
+    let fin = first & 0x80 != 0;
+    let masked = second & 0x80 != 0;
+    // RFC 6455, 5.1: a client masks every frame, a server none.
+    if masked != (role == Role::Server) {
+        return Err(match role {
+            Role::Server => CloseCause::MaskMissing,
+            Role::Client => CloseCause::MaskForbidden,
+        });
+    }
+    let short = second & 0x7F;
+    if opcode.is_control() {
+        // RFC 6455, 5.5: control frames carry at most 125 bytes and are never fragmented.
+        if !fin {
+            return Err(CloseCause::ControlFragmented);
+        }
+        if short > CONTROL_PAYLOAD_BYTES_MAX as u8 {
+            return Err(CloseCause::ControlTooLong);
+        }
+    }
+    let (payload_bytes, length_bytes) = match short {
+        126 => {
+            let Some(&length) = rest.first_chunk::<2>() else {
+                return Ok(None);
+            };
+            let length = u64::from(u16::from_be_bytes(length));
+            // RFC 6455, 5.2: the minimal number of bytes must be used to encode the length.
+            if length < 126 {
+                return Err(CloseCause::LengthNotMinimal);
+            }
+            (length, 2)
+        }
+        127 => {
+            let Some(&length) = rest.first_chunk::<8>() else {
+                return Ok(None);
+            };
+            let length = u64::from_be_bytes(length);
+            // RFC 6455, 5.2: the most significant bit must be 0.
+            if length >> 63 != 0 {
+                return Err(CloseCause::LengthTopBit);
+            }
+            if length <= 0xFFFF {
+                return Err(CloseCause::LengthNotMinimal);
+            }
+            (length, 8)
+        }
+        short => (u64::from(short), 0),
+    };
+    let mut header = Header {
+        fin,
+        opcode,
+        mask: [0; 4],
+        payload_bytes,
+        header_bytes: 2 + length_bytes as u8,
+    };
+    if masked {
+        let Some(&mask) = rest[length_bytes..].first_chunk::<4>() else {
+            return Ok(None);
+        };
+        header.mask = mask;
+        header.header_bytes += 4;
+    }
+    Ok(Some(header))
+}
+
+#[inline]
+fn check_first(first: u8) -> Result<Opcode, CloseCause> {
+    // RFC 6455, 5.2: the reserved bits must be 0 unless an extension defines them.
+    if first & 0x70 != 0 {
+        return Err(CloseCause::ReservedBit);
+    }
+    let opcode = Opcode::from_bits(first & 0x0F).ok_or(CloseCause::ReservedOpcode)?;
+    // RFC 6455, 5.5: a control frame must not be fragmented.
+    if opcode.is_control() && first & 0x80 == 0 {
+        return Err(CloseCause::ControlFragmented);
+    }
+    Ok(opcode)
+}
+
+/// An encoded header: the bytes and how many of them count.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: u8,
+}
+
+impl Encoded {
+    /// The header's bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+/// Encodes the header of a frame of `payload_bytes`; masked when there is a key.
+#[inline]
+pub fn encode(opcode: Opcode, fin: bool, payload_bytes: usize, mask: Option<[u8; 4]>) -> Encoded {
+    let mut bytes = [0; HEADER_BYTES_MAX];
+    bytes[0] = u8::from(fin) << 7 | opcode as u8;
+    let mut len = match payload_bytes {
+        0..126 => {
+            bytes[1] = payload_bytes as u8;
+            2
+        }
+        126..0x1_0000 => {
+            bytes[1] = 126;
+            bytes[2..4].copy_from_slice(&(payload_bytes as u16).to_be_bytes());
+            4
+        }
+        _ => {
+            bytes[1] = 127;
+            bytes[2..10].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
+            10
+        }
+    };
+    if let Some(mask) = mask {
+        bytes[1] |= 0x80;
+        bytes[len..len + 4].copy_from_slice(&mask);
+        len += 4;
+    }
+    Encoded {
+        bytes,
+        len: len as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], role: Role, expected: Result<Option<Header>, CloseCause>) {
+        assert_eq!(decode(bytes, role), expected);
+        // Split at every byte: a prefix asks for more or already shows the fault.
+        for end in 0..bytes.len() {
+            let prefix = decode(&bytes[..end], role);
+            assert!(
+                prefix == Ok(None) || prefix == expected,
+                "{end} bytes gave {prefix:?}, whole gave {expected:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn violations() {
+        use CloseCause::*;
+        let table: &[(&[u8], CloseCause)] = &[
+            (&[0xC1, 0x80], ReservedBit),
+            (&[0xA1, 0x80], ReservedBit),
+            (&[0x91, 0x80], ReservedBit),
+            (&[0x83, 0x80], ReservedOpcode),
+            (&[0x8F, 0x80], ReservedOpcode),
+            (
+                &[0x83, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+                ReservedOpcode,
+            ),
+            (&[0x81, 0x05], MaskMissing),
+            (&[0x09, 0x80], ControlFragmented),
+            (&[0x89, 0xFE, 0, 126], ControlTooLong),
+            (&[0x82, 0xFE, 0, 125], LengthNotMinimal),
+            (
+                &[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF],
+                LengthNotMinimal,
+            ),
+            (&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 1, 0, 0], LengthTopBit),
+        ];
+        for (bytes, cause) in table {
+            check(bytes, Role::Server, Err(*cause));
+        }
+        check(&[0x81, 0x85, 1, 2, 3, 4], Role::Client, Err(MaskForbidden));
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_at_every_length_border() {
+        for payload_bytes in [
+            0,
+            1,
+            125,
+            126,
+            127,
+            0xFFFF,
+            0x1_0000,
+            1 << 32,
+            (1 << 62) + 1,
+        ] {
+            for (role, mask) in [(Role::Server, Some([1, 2, 3, 4])), (Role::Client, None)] {
+                for fin in [true, false] {
+                    let encoded = encode(Opcode::Binary, fin, payload_bytes, mask);
+                    check(
+                        encoded.as_bytes(),
+                        role,
+                        Ok(Some(Header {
+                            fin,
+                            opcode: Opcode::Binary,
+                            mask: mask.unwrap_or_default(),
+                            payload_bytes: payload_bytes as u64,
+                            header_bytes: encoded.as_bytes().len() as u8,
+                        })),
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        // RFC 6455, 5.7.
+        let hello = decode(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d], Role::Server)
+            .unwrap()
+            .unwrap();
+        assert_eq!((hello.opcode, hello.payload_bytes), (Opcode::Text, 5));
+        assert_eq!(encode(Opcode::Text, true, 5, None).as_bytes(), [0x81, 0x05]);
+        assert_eq!(
+            encode(Opcode::Binary, true, 256, None).as_bytes(),
+            [0x82, 0x7E, 0x01, 0x00]
+        );
+        assert_eq!(
+            encode(Opcode::Binary, true, 65536, None).as_bytes(),
+            [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]
+        );
+    }
+}

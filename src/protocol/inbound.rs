@@ -1,0 +1,527 @@
+//! Received bytes to messages.
+//!
+//! A frame that lies whole in the receive buffer is unmasked in place and its
+//! message borrows that buffer. Only what is incomplete at the buffer's end is
+//! kept: a piece of a header, or a message in a buffer of the pool. So all input
+//! is always consumed, and a connection between two messages keeps nothing.
+
+use super::cause::{CloseCause, CloseCode};
+use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
+use super::mask;
+use super::message::{Kind, Message};
+use super::utf8::Utf8;
+use crate::base::BufferPool;
+
+/// What one side accepts.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The side that receives.
+    pub role: Role,
+    /// Bytes of a message after reassembly.
+    pub message_bytes_max: usize,
+    /// Frames of a message.
+    pub message_fragments_max: u32,
+}
+
+/// A piece of the stream, as the kernel delivered it.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    /// `consumed <= bytes.len()`
+    consumed: usize,
+    /// Where the payload of the last message lies that was whole in `bytes`.
+    payload: std::ops::Range<usize>,
+}
+
+impl<'b> Input<'b> {
+    /// Nothing of `bytes` is consumed yet.
+    pub fn new(bytes: &'b mut [u8]) -> Input<'b> {
+        Input {
+            bytes,
+            consumed: 0,
+            payload: 0..0,
+        }
+    }
+
+    /// The bytes not consumed yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.consumed..]
+    }
+
+    /// Counts `bytes` more bytes as consumed.
+    pub fn consume(&mut self, bytes: usize) {
+        self.consumed += bytes;
+        debug_assert!(self.consumed <= self.bytes.len());
+    }
+}
+
+/// What [`Inbound::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A whole message.
+    Message(Message<'a>),
+    /// To be answered with a pong of the same payload.
+    Ping(&'a [u8]),
+    /// Answers a ping of ours, or comes unasked.
+    Pong(&'a [u8]),
+    /// The peer's last frame, with its code and reason if it had them.
+    Close(Option<(CloseCode, &'a str)>),
+}
+
+/// What is incomplete.
+#[derive(Debug, Default)]
+struct Partial {
+    /// The start of a header, `header_len < 14`.
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload is arriving; `payload_bytes` counts down and
+    /// `mask` is rotated to the next byte.
+    frame: Option<Header>,
+    /// The payload of a control frame that came in pieces, at most 125 bytes.
+    control: Vec<u8>,
+    message: Option<Assembly>,
+}
+
+/// A message that arrives in pieces.
+#[derive(Debug)]
+struct Assembly {
+    kind: Kind,
+    utf8: Utf8,
+    fragments: u32,
+    /// `SERVER_HEADER_BYTES_MAX` bytes of room for a header, then the payload.
+    /// All of it is initialised; what lies behind `end` is of no meaning.
+    storage: Vec<u8>,
+    /// `SERVER_HEADER_BYTES_MAX <= end <= storage.len()`
+    end: usize,
+    /// The message is whole and lent out; the next call gives the buffer back.
+    whole: bool,
+}
+
+/// A message of which only a piece has arrived starts with at most this many
+/// bytes of memory, whatever its header declares.
+const FIRST_BYTES: usize = 128 << 10;
+
+impl Assembly {
+    fn new(kind: Kind, declared: u64, pool: &mut BufferPool) -> Assembly {
+        let bytes = usize::try_from(declared).unwrap_or(usize::MAX);
+        let mut storage = pool.take_for(bytes.saturating_add(SERVER_HEADER_BYTES_MAX), FIRST_BYTES);
+        if storage.len() < SERVER_HEADER_BYTES_MAX {
+            storage.resize(SERVER_HEADER_BYTES_MAX, 0);
+        }
+        let end = SERVER_HEADER_BYTES_MAX;
+        Assembly {
+            kind,
+            utf8: Utf8::default(),
+            fragments: 0,
+            storage,
+            end,
+            whole: false,
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.storage[SERVER_HEADER_BYTES_MAX..self.end]
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.end - SERVER_HEADER_BYTES_MAX
+    }
+
+    /// Makes room for `bytes` more bytes, of `expected` that are to come.
+    fn reserve(&mut self, bytes: usize, expected: u64) {
+        let needed = self.end + bytes;
+        if needed > self.storage.len() {
+            let all = self
+                .end
+                .saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
+            let grown = self
+                .storage
+                .capacity()
+                .max(self.end * 2)
+                .min(all)
+                .max(needed);
+            self.storage.resize(grown, 0);
+        }
+    }
+
+    /// Counts in `bytes` bytes that have been written, masked, behind `end`.
+    fn written(&mut self, bytes: usize, key: [u8; 4]) -> Result<(), CloseCause> {
+        let piece = &mut self.storage[self.end..self.end + bytes];
+        mask::apply(piece, key);
+        if self.kind == Kind::Text {
+            self.utf8.push(piece).map_err(|_| CloseCause::InvalidUtf8)?;
+        }
+        self.end += bytes;
+        Ok(())
+    }
+}
+
+/// The receiving half of a connection.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    partial: Option<Box<Partial>>,
+}
+
+/// What a step led to; says where the thing lies, not the thing itself.
+enum Step {
+    NeedInput,
+    InPlace(Header),
+    Control(Opcode),
+    Whole,
+}
+
+impl Inbound {
+    /// Between two messages.
+    pub fn new() -> Inbound {
+        Inbound::default()
+    }
+
+    /// The next thing in `input`, or `None` when all of it is consumed.
+    ///
+    /// # Errors
+    /// The cause for which the connection is to be closed. Nothing may be read
+    /// from it after that.
+    pub fn next<'a>(
+        &'a mut self,
+        rules: &Rules,
+        pool: &mut BufferPool,
+        input: &'a mut Input<'_>,
+    ) -> Result<Option<Incoming<'a>>, CloseCause> {
+        self.take_back(pool);
+        match self.step(rules, pool, input)? {
+            Step::NeedInput => Ok(None),
+            Step::InPlace(header) => {
+                let start = input.consumed;
+                let payload = start..start + header.payload_bytes as usize;
+                input.consumed = payload.end;
+                input.payload = payload.clone();
+                let payload = &mut input.bytes[payload];
+                mask::apply(payload, header.mask);
+                incoming(header.opcode, payload).map(Some)
+            }
+            Step::Control(opcode) => {
+                let partial = self
+                    .partial
+                    .as_ref()
+                    .expect("a control frame was collected");
+                incoming(opcode, &partial.control).map(Some)
+            }
+            Step::Whole => {
+                let assembly = self.assembly().expect("a message was collected");
+                // Validated piece by piece already; this pass turns it into a `str`.
+                incoming(assembly.kind.opcode(), assembly.payload()).map(Some)
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        rules: &Rules,
+        pool: &mut BufferPool,
+        input: &mut Input<'_>,
+    ) -> Result<Step, CloseCause> {
+        loop {
+            if self
+                .partial
+                .as_ref()
+                .is_none_or(|partial| partial.frame.is_none())
+            {
+                let Some(header) = self.header(rules, input)? else {
+                    return Ok(Step::NeedInput);
+                };
+                self.check_sequence(&header, rules)?;
+                let available = input.rest().len() as u64;
+                let begins_message = matches!(header.opcode, Opcode::Text | Opcode::Binary);
+                if header.payload_bytes <= available
+                    && header.fin
+                    && (begins_message || header.opcode.is_control())
+                {
+                    return Ok(Step::InPlace(header));
+                }
+                self.begin(header, pool);
+            }
+            if let Some(step) = self.collect(input)? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Reads a header, from what was kept of it and from the input.
+    #[inline]
+    fn header(
+        &mut self,
+        rules: &Rules,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Header>, CloseCause> {
+        let kept = self
+            .partial
+            .as_ref()
+            .map_or(0, |partial| partial.header_len as usize);
+        if kept == 0 {
+            if let Some(header) = frame::decode(input.rest(), rules.role)? {
+                input.consume(header.header_bytes as usize);
+                return Ok(Some(header));
+            }
+            if input.rest().is_empty() {
+                return Ok(None);
+            }
+        }
+        // Rare: the buffer ended, or began, inside a header.
+        let partial = self.partial.get_or_insert_default();
+        let taken = input.rest().len().min(HEADER_BYTES_MAX - kept);
+        partial.header[kept..kept + taken].copy_from_slice(&input.rest()[..taken]);
+        match frame::decode(&partial.header[..kept + taken], rules.role)? {
+            Some(header) => {
+                input.consume(header.header_bytes as usize - kept);
+                partial.header_len = 0;
+                Ok(Some(header))
+            }
+            None => {
+                input.consume(taken);
+                partial.header_len = (kept + taken) as u8;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The rules that depend on what came before, and the limits: all of them
+    /// before anything is allocated for the frame.
+    fn check_sequence(&self, header: &Header, rules: &Rules) -> Result<(), CloseCause> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        let (bytes, fragments) = match (self.assembly(), header.opcode) {
+            // RFC 6455, 5.4: a fragmented message is continued, and nothing else is.
+            (None, Opcode::Continuation) => return Err(CloseCause::ContinuationUnexpected),
+            (Some(_), Opcode::Text | Opcode::Binary) => {
+                return Err(CloseCause::ContinuationMissing);
+            }
+            (Some(assembly), _) => (assembly.payload_bytes(), assembly.fragments),
+            (None, _) => (0, 0),
+        };
+        // `bytes` is at most the limit, so neither side can wrap.
+        if header.payload_bytes > (rules.message_bytes_max - bytes) as u64 {
+            return Err(CloseCause::MessageTooBig);
+        }
+        if fragments >= rules.message_fragments_max {
+            return Err(CloseCause::TooManyFragments);
+        }
+        Ok(())
+    }
+
+    /// Begins a frame whose payload is collected.
+    fn begin(&mut self, header: Header, pool: &mut BufferPool) {
+        let partial = self.partial.get_or_insert_default();
+        partial.control.clear();
+        partial.frame = Some(header);
+        let kind = match header.opcode {
+            Opcode::Text => Kind::Text,
+            Opcode::Binary => Kind::Binary,
+            _ => return partial.count_fragment(header.opcode),
+        };
+        partial.message = Some(Assembly::new(kind, header.payload_bytes, pool));
+        partial.count_fragment(header.opcode);
+    }
+
+    /// Collects payload of the frame that has begun.
+    fn collect(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, CloseCause> {
+        let partial = self.partial.as_mut().expect("a frame has begun");
+        let header = partial.frame.as_mut().expect("a frame has begun");
+        let taken = input
+            .rest()
+            .len()
+            .min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
+        let piece = &input.rest()[..taken];
+        if header.opcode.is_control() {
+            let start = partial.control.len();
+            partial.control.extend_from_slice(piece);
+            mask::apply(&mut partial.control[start..], header.mask);
+        } else {
+            let assembly = partial
+                .message
+                .as_mut()
+                .expect("a data frame has its message");
+            assembly.reserve(taken, header.payload_bytes);
+            assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
+            assembly.written(taken, header.mask)?;
+        }
+        input.consume(taken);
+        partial.advance(taken)
+    }
+
+    /// Bytes of payload missing from the data frame that is arriving; 0 when
+    /// none is.
+    pub fn missing(&self) -> u64 {
+        let frame = self
+            .partial
+            .as_ref()
+            .and_then(|partial| partial.frame.as_ref());
+        frame
+            .filter(|frame| !frame.opcode.is_control())
+            .map_or(0, |frame| frame.payload_bytes)
+    }
+
+    /// Room for the next bytes of the data frame that is arriving, so that the
+    /// kernel can put them where they belong: not empty, and at most what is
+    /// missing. [`Inbound::received`] tells how many came.
+    pub fn room(&mut self) -> Option<&mut [u8]> {
+        let partial = self.partial.as_mut()?;
+        let header = partial
+            .frame
+            .as_ref()
+            .filter(|frame| !frame.opcode.is_control())?;
+        let assembly = partial.message.as_mut()?;
+        assembly.reserve(1, header.payload_bytes);
+        let room = &mut assembly.storage[assembly.end..];
+        let bytes = room
+            .len()
+            .min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
+        Some(&mut room[..bytes])
+    }
+
+    /// `bytes` bytes were written into [`Inbound::room`]. A message that became
+    /// whole by them is given out by [`Inbound::next`], for which `input` may be
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`Inbound::next`].
+    pub fn received(&mut self, bytes: usize) -> Result<(), CloseCause> {
+        let partial = self.partial.as_mut().expect("room was asked for");
+        let header = partial.frame.as_mut().expect("room was asked for");
+        let assembly = partial.message.as_mut().expect("room was asked for");
+        assembly.written(bytes, header.mask)?;
+        header.payload_bytes -= bytes as u64;
+        header.mask = mask::rotate(header.mask, bytes);
+        Ok(())
+    }
+
+    /// Turns the message that [`Inbound::next`] gave out last into the frame
+    /// that echoes it: the header is written in front of the payload, where the
+    /// received one was.
+    ///
+    /// # Errors
+    /// The payload as it is, when its header arrived in an earlier buffer and
+    /// there is no room in front of it.
+    pub fn frame_in_place<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        kind: Kind,
+    ) -> Result<&'a [u8], &'a [u8]> {
+        let (storage, payload) = match self.assembly_mut() {
+            Some(assembly) if assembly.whole => (
+                &mut assembly.storage[..],
+                SERVER_HEADER_BYTES_MAX..assembly.end,
+            ),
+            _ => (&mut *input.bytes, input.payload.clone()),
+        };
+        let header = frame::encode(kind.opcode(), true, payload.len(), None);
+        let header = header.as_bytes();
+        let Some(start) = payload.start.checked_sub(header.len()) else {
+            return Err(&storage[payload]);
+        };
+        storage[start..payload.start].copy_from_slice(header);
+        Ok(&storage[start..payload.end])
+    }
+
+    /// Whether a message, or a piece of a header, has begun and not ended.
+    pub fn is_partial(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    /// Gives every buffer back.
+    pub fn release(&mut self, pool: &mut BufferPool) {
+        if let Some(assembly) = self.partial.take().and_then(|partial| partial.message) {
+            pool.put(assembly.storage);
+        }
+    }
+
+    /// Takes back what the last call lent out.
+    #[inline]
+    fn take_back(&mut self, pool: &mut BufferPool) {
+        let Some(partial) = &mut self.partial else {
+            return;
+        };
+        if let Some(assembly) = partial.message.take_if(|assembly| assembly.whole) {
+            pool.put(assembly.storage);
+        }
+        if partial.message.is_none() && partial.frame.is_none() && partial.header_len == 0 {
+            self.partial = None;
+        }
+    }
+
+    fn assembly(&self) -> Option<&Assembly> {
+        self.partial.as_ref()?.message.as_ref()
+    }
+
+    fn assembly_mut(&mut self) -> Option<&mut Assembly> {
+        self.partial.as_mut()?.message.as_mut()
+    }
+}
+
+impl Partial {
+    fn count_fragment(&mut self, opcode: Opcode) {
+        if let Some(assembly) = self.message.as_mut().filter(|_| !opcode.is_control()) {
+            assembly.fragments += 1;
+        }
+    }
+
+    /// Counts `taken` bytes of payload off the frame; says what is whole by them.
+    fn advance(&mut self, taken: usize) -> Result<Option<Step>, CloseCause> {
+        let header = self.frame.as_mut().expect("a frame has begun");
+        header.payload_bytes -= taken as u64;
+        header.mask = mask::rotate(header.mask, taken);
+        if header.payload_bytes > 0 {
+            return Ok(Some(Step::NeedInput));
+        }
+        let Header { opcode, fin, .. } = *header;
+        self.frame = None;
+        if opcode.is_control() {
+            return Ok(Some(Step::Control(opcode)));
+        }
+        if !fin {
+            return Ok(None);
+        }
+        let assembly = self.message.as_mut().expect("a data frame has its message");
+        // RFC 6455, 5.6: the whole message, not each frame, is valid UTF-8.
+        assembly
+            .utf8
+            .finish()
+            .map_err(|_| CloseCause::InvalidUtf8)?;
+        assembly.whole = true;
+        Ok(Some(Step::Whole))
+    }
+}
+
+/// Types a payload that has been unmasked.
+#[inline]
+fn incoming(opcode: Opcode, payload: &[u8]) -> Result<Incoming<'_>, CloseCause> {
+    Ok(match opcode {
+        Opcode::Text => Incoming::Message(Message::Text(text(payload)?)),
+        Opcode::Binary => Incoming::Message(Message::Binary(payload)),
+        Opcode::Ping => Incoming::Ping(payload),
+        Opcode::Pong => Incoming::Pong(payload),
+        Opcode::Close => Incoming::Close(close(payload)?),
+        Opcode::Continuation => unreachable!("a continuation is collected into its message"),
+    })
+}
+
+#[inline]
+fn text(payload: &[u8]) -> Result<&str, CloseCause> {
+    simdutf8::basic::from_utf8(payload).map_err(|_| CloseCause::InvalidUtf8)
+}
+
+/// RFC 6455, 5.5.1: a close frame is empty, or a code and a UTF-8 reason.
+fn close(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, CloseCause> {
+    match payload {
+        [] => Ok(None),
+        [_] => Err(CloseCause::CloseTooShort),
+        &[high, low, ref reason @ ..] => {
+            let code = CloseCode::new(u16::from_be_bytes([high, low]))
+                .ok_or(CloseCause::CloseCodeInvalid)?;
+            Ok(Some((code, text(reason)?)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

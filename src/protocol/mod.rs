@@ -1,0 +1,23 @@
+//! Layer 1: RFC 6455 without I/O, for both sides.
+//!
+//! Bytes in, messages out, and the other way round: request heads and
+//! handshakes, frame headers, masking, UTF-8, reassembly, close codes. It knows
+//! of no socket, clock, thread or topic. What arrives is never copied while a
+//! frame lies whole in the receive buffer.
+
+pub mod cause;
+pub mod extensions;
+pub mod frame;
+pub mod handshake;
+pub mod head;
+pub mod inbound;
+pub mod mask;
+pub mod message;
+pub mod utf8;
+
+pub use cause::{CloseCause, CloseCode};
+pub use frame::{Opcode, Role};
+pub use handshake::Refusal;
+pub use head::Request;
+pub use inbound::{Inbound, Incoming, Input, Rules};
+pub use message::{Kind, Message};

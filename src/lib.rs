@@ -1,5 +1,8 @@
 //! x
 #![allow(missing_docs)]
 pub mod base;
+pub mod connection;
+pub mod mailbox;
 pub mod protocol;
+pub mod ring;
 pub use base::Limits;

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod planted;
 pub mod pool;
 pub mod slab;
+pub mod wake;
 pub mod wheel;
 
 pub use clock::Time;
@@ -19,4 +20,5 @@ pub use ids::{ConnectionId, ShardId};
 pub use limits::Limits;
 pub use pool::BufferPool;
 pub use slab::Slab;
+pub use wake::Wake;
 pub use wheel::TimerWheel;

@@ -113,7 +113,8 @@ mod tests {
         let address = second.as_ptr();
         pool.put(first);
         pool.put(second);
-        assert_eq!(pool.take().as_ptr(), address);
+        let again = pool.take();
+        assert_eq!(again.as_ptr(), address);
         assert_eq!(pool.lent(), 1);
     }
 

@@ -1,0 +1,144 @@
+//! The client side: a handshake that is started rather than answered, and
+//! masked frames. For the load generator, tests and simulated peers.
+
+use crate::base::BufferPool;
+use crate::protocol::frame;
+use crate::protocol::handshake::{self, ResponseError};
+use crate::protocol::head::HeadEnd;
+use crate::protocol::{self, CloseCause, Incoming, Input, Message, Opcode, Role, Rules};
+use std::fmt;
+
+/// A client's connection without I/O.
+///
+/// ```
+/// use tapecast::connection::client::Client;
+///
+/// let mut out = Vec::new();
+/// let client = Client::start(&mut out, "localhost", "/echo", None, [7; 16]);
+/// assert!(out.starts_with(b"GET /echo HTTP/1.1\r\n"));
+/// assert!(!client.is_open());
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    handshake: Option<Box<Handshake>>,
+    messages: protocol::Inbound,
+    rules: Rules,
+    mask: u32,
+}
+
+#[derive(Debug)]
+struct Handshake {
+    key: String,
+    head: Vec<u8>,
+    end: HeadEnd,
+}
+
+/// Bytes of a response head that are read before it is given up.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Why a client gives up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// The server did not accept the handshake.
+    Handshake(ResponseError),
+    /// The server broke a rule of the protocol.
+    Protocol(CloseCause),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Handshake(error) => write!(formatter, "handshake: {error}"),
+            ClientError::Protocol(cause) => write!(formatter, "protocol: {}", cause.reason()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl Client {
+    /// Starts a handshake: appends the request to `out`. `nonce` is random.
+    pub fn start(
+        out: &mut Vec<u8>,
+        host: &str,
+        target: &str,
+        protocol: Option<&str>,
+        nonce: [u8; 16],
+    ) -> Client {
+        let key = handshake::write_request(out, host, target, protocol, nonce);
+        let mask = u32::from_ne_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
+        Client {
+            handshake: Some(Box::new(Handshake {
+                key,
+                head: Vec::new(),
+                end: HeadEnd::default(),
+            })),
+            messages: protocol::Inbound::new(),
+            rules: Rules {
+                role: Role::Client,
+                message_bytes_max: 64 << 20,
+                message_fragments_max: u32::MAX,
+            },
+            mask: mask | 1,
+        }
+    }
+
+    /// Whether the handshake was accepted.
+    pub fn is_open(&self) -> bool {
+        self.handshake.is_none()
+    }
+
+    /// The next thing in `input`; `None` when all of it is consumed.
+    ///
+    /// # Errors
+    /// Why the connection is of no more use.
+    pub fn next<'a>(
+        &'a mut self,
+        pool: &mut BufferPool,
+        input: &'a mut Input<'_>,
+    ) -> Result<Option<Incoming<'a>>, ClientError> {
+        if let Some(handshake) = &mut self.handshake {
+            let rest = input.rest();
+            let found = handshake.end.find(rest);
+            let taken = found.unwrap_or(rest.len());
+            handshake.head.extend_from_slice(&rest[..taken]);
+            input.consume(taken);
+            if found.is_none() {
+                return match handshake.head.len() > HEAD_BYTES_MAX {
+                    true => Err(ClientError::Handshake(ResponseError::Malformed)),
+                    false => Ok(None),
+                };
+            }
+            handshake::check_response(&handshake.head, &handshake.key)
+                .map_err(ClientError::Handshake)?;
+            self.handshake = None;
+        }
+        self.messages
+            .next(&self.rules, pool, input)
+            .map_err(ClientError::Protocol)
+    }
+
+    /// Appends a message as one frame.
+    pub fn message(&mut self, out: &mut Vec<u8>, message: Message<'_>) {
+        self.frame(out, message.kind().opcode(), true, message.payload());
+    }
+
+    /// Appends any frame, legal or not.
+    pub fn frame(&mut self, out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8]) {
+        // RFC 6455, 5.3: a key that the peer's application can't predict. A
+        // program that tests servers needs less; xorshift is enough.
+        self.mask ^= self.mask << 13;
+        self.mask ^= self.mask >> 17;
+        self.mask ^= self.mask << 5;
+        let key = self.mask.to_ne_bytes();
+        out.extend_from_slice(frame::encode(opcode, fin, payload.len(), Some(key)).as_bytes());
+        let start = out.len();
+        out.extend_from_slice(payload);
+        protocol::mask::apply(&mut out[start..], key);
+    }
+
+    /// Gives every buffer back.
+    pub fn release(&mut self, pool: &mut BufferPool) {
+        self.messages.release(pool);
+    }
+}

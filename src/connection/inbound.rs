@@ -1,0 +1,287 @@
+//! What has arrived: first a request head, then messages.
+
+use super::{Close, KeepAlive, Outbound};
+use crate::base::{BufferPool, Limits, Time};
+use crate::protocol::head::{self, HeadEnd};
+use crate::protocol::{
+    self, CloseCause, CloseCode, Incoming, Input, Kind, Message, Refusal, Rules,
+};
+
+/// The receiving half of a connection.
+#[derive(Debug)]
+pub struct Inbound {
+    stage: Stage,
+    messages: protocol::Inbound,
+    /// Asks a silent peer.
+    pub keep_alive: KeepAlive,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The request head has not ended; what there is of it, if any is kept.
+    Head(Option<Box<PartialHead>>),
+    /// Messages.
+    Open,
+    /// A close frame came, or a fault, or the end: nothing more is read.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct PartialHead {
+    bytes: Vec<u8>,
+    end: HeadEnd,
+}
+
+/// What [`Inbound::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<'a> {
+    /// A whole message.
+    Message(Message<'a>),
+    /// A ping or pong, which has been dealt with.
+    Control,
+    /// The peer's close frame; it has been answered if this end had not closed.
+    Closed(Close),
+}
+
+impl Inbound {
+    /// A connection that has just been accepted.
+    pub fn new(now: Time) -> Inbound {
+        Inbound {
+            stage: Stage::Head(None),
+            messages: protocol::Inbound::new(),
+            keep_alive: KeepAlive::new(now),
+        }
+    }
+
+    /// Whether the request head has not ended yet.
+    pub fn expects_head(&self) -> bool {
+        matches!(self.stage, Stage::Head(_))
+    }
+
+    /// Whether nothing more is read.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+
+    /// The request head, once it is whole; `None` when more bytes are needed.
+    /// Each byte is looked at once for the head's end, and the head is parsed
+    /// once, when it is whole. After it, [`Inbound::open`] or [`Inbound::end`].
+    ///
+    /// # Errors
+    /// The refusal to answer with: not a request, or too long.
+    pub fn head(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let Stage::Head(partial) = &mut self.stage else {
+            return Ok(None);
+        };
+        let rest = input.rest();
+        let Some(&first) = rest.first() else {
+            return Ok(None);
+        };
+        if partial.is_none() && !head::can_begin(first) {
+            return Err(Refusal::BadRequest("this is not an HTTP request"));
+        }
+        let partial = partial.get_or_insert_default();
+        let found = partial.end.find(rest);
+        let taken = found.unwrap_or(rest.len());
+        if partial.bytes.len() + taken > limits.head_bytes_max {
+            return Err(Refusal::HeadTooLarge);
+        }
+        partial.bytes.extend_from_slice(&rest[..taken]);
+        input.consume(taken);
+        Ok(found.map(|_| std::mem::take(&mut partial.bytes)))
+    }
+
+    /// The handshake was accepted: messages follow.
+    pub fn open(&mut self) {
+        self.stage = Stage::Open;
+    }
+
+    /// Nothing more is read.
+    pub fn end(&mut self, pool: &mut BufferPool) {
+        self.stage = Stage::Ended;
+        self.messages.release(pool);
+    }
+
+    /// The next message, or the close, in `input`. Pings are answered into
+    /// `outbound`.
+    ///
+    /// # Errors
+    /// The cause for which the connection is to be closed.
+    #[inline]
+    pub fn next<'a>(
+        &'a mut self,
+        now: Time,
+        rules: &Rules,
+        pool: &mut BufferPool,
+        input: &'a mut Input<'_>,
+        outbound: &mut Outbound,
+    ) -> Result<Option<Arrival<'a>>, CloseCause> {
+        if !matches!(self.stage, Stage::Open) {
+            // After a close frame or a fault: read and dropped.
+            input.consume(input.rest().len());
+            return Ok(None);
+        }
+        let closed = match self.messages.next(rules, pool, input)? {
+            None => return Ok(None),
+            Some(Incoming::Message(message)) => return Ok(Some(Arrival::Message(message))),
+            Some(Incoming::Ping(payload)) => {
+                outbound.pong(pool, payload);
+                return Ok(Some(Arrival::Control));
+            }
+            Some(Incoming::Pong(payload)) => {
+                self.keep_alive.pong(now, payload);
+                return Ok(Some(Arrival::Control));
+            }
+            Some(Incoming::Close(close)) => {
+                // RFC 6455, 5.5.1: answered with a close frame, typically with the
+                // code that was received, unless this end has sent one already.
+                // Then, and only then, the peer was not the first.
+                let by_peer = !outbound.is_ended();
+                let code = close.map(|(code, _)| (code, ""));
+                outbound.close_with(pool, code, None);
+                let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
+                Close {
+                    code,
+                    reason: reason.into(),
+                    by_peer,
+                }
+            }
+        };
+        self.stage = Stage::Ended;
+        Ok(Some(Arrival::Closed(closed)))
+    }
+
+    /// Whether a data frame is arriving of which more than `bytes` are missing.
+    pub fn is_missing(&self, bytes: usize) -> bool {
+        self.messages.missing() > bytes as u64
+    }
+
+    /// Room for the next bytes of the data frame that is arriving, if one is.
+    /// [`Inbound::received`] tells how many came.
+    pub fn room(&mut self) -> Option<&mut [u8]> {
+        if !matches!(self.stage, Stage::Open) {
+            return None;
+        }
+        self.messages.room()
+    }
+
+    /// `bytes` bytes were written into [`Inbound::room`]; [`Inbound::next`], with
+    /// an empty input, then gives out what became whole.
+    ///
+    /// # Errors
+    /// As [`Inbound::next`].
+    pub fn received(&mut self, bytes: usize) -> Result<(), CloseCause> {
+        self.messages.received(bytes)
+    }
+
+    /// The frame that echoes the message given out last, in place of it; or its
+    /// payload, when there is no room for the frame's header.
+    ///
+    /// # Errors
+    /// The payload alone.
+    pub fn frame_in_place<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        kind: Kind,
+    ) -> Result<&'a [u8], &'a [u8]> {
+        self.messages.frame_in_place(input, kind)
+    }
+
+    /// Gives every buffer back.
+    pub fn release(&mut self, pool: &mut BufferPool) {
+        self.messages.release(pool);
+    }
+
+    /// Whether it holds nothing that is incomplete.
+    pub fn is_idle(&self) -> bool {
+        !self.messages.is_partial() && !matches!(self.stage, Stage::Head(Some(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(pieces: &[&[u8]], limits: &Limits) -> Result<Option<Vec<u8>>, Refusal> {
+        let mut inbound = Inbound::new(Time::ZERO);
+        for piece in pieces {
+            let mut bytes = piece.to_vec();
+            let mut input = Input::new(&mut bytes);
+            if let Some(head) = inbound.head(limits, &mut input)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn heads_in_pieces_and_what_is_refused() {
+        let limits = Limits {
+            head_bytes_max: 64,
+            ..Limits::default()
+        };
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for cut in 1..head.len() {
+            let pieces: Vec<&[u8]> = head.chunks(cut).collect();
+            assert_eq!(head_of(&pieces, &limits), Ok(Some(head.to_vec())));
+        }
+        assert_eq!(head_of(&[&head[..10]], &limits), Ok(None));
+        assert_eq!(head_of(&[&[b'a'; 65]], &limits), Err(Refusal::HeadTooLarge));
+        assert_eq!(
+            head_of(&[&[b'a'; 60], b"bcdefg"], &limits),
+            Err(Refusal::HeadTooLarge)
+        );
+        // The hello of TLS.
+        assert!(matches!(
+            head_of(&[b"\x16\x03\x01"], &limits),
+            Err(Refusal::BadRequest(_))
+        ));
+    }
+
+    /// Feeds frames to an open connection; says what arrived and what it sends.
+    fn exchange(mut frames: Vec<u8>) -> (Vec<String>, Vec<u8>) {
+        let rules = Rules {
+            role: protocol::Role::Server,
+            message_bytes_max: 1 << 20,
+            message_fragments_max: 8,
+        };
+        let mut pool = BufferPool::new(1 << 20);
+        let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
+        inbound.open();
+        let mut input = Input::new(&mut frames);
+        let mut arrived = Vec::new();
+        loop {
+            match inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound) {
+                Ok(Some(Arrival::Control)) => {}
+                Ok(Some(arrival)) => arrived.push(format!("{arrival:?}")),
+                Ok(None) => break,
+                Err(cause) => {
+                    arrived.push(format!("{cause:?}"));
+                    break;
+                }
+            }
+        }
+        (arrived, outbound.queued().to_vec())
+    }
+
+    #[test]
+    fn pings_are_answered_and_a_close_is_the_last() {
+        let ping = b"\x89\x81\0\0\0\0p";
+        let close = b"\x88\x82\0\0\0\0\x03\xe8";
+        let text = b"\x81\x81\0\0\0\0t";
+        let (arrived, sent) = exchange([&ping[..], text, close, text].concat());
+        assert_eq!(arrived.len(), 2, "{arrived:?}");
+        assert_eq!(sent, b"\x8a\x01p\x88\x02\x03\xe8");
+    }
+
+    #[test]
+    fn an_empty_close_is_answered_with_an_empty_close() {
+        let (arrived, sent) = exchange(b"\x88\x80\0\0\0\0".to_vec());
+        assert!(arrived[0].contains("1005"), "{arrived:?}");
+        assert_eq!(sent, b"\x88\x00");
+    }
+}

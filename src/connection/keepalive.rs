@@ -1,0 +1,106 @@
+//! When to ask a silent peer whether it lives, and when to give it up.
+
+use crate::base::{Limits, Time};
+
+/// The receiving clock of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepAlive {
+    /// When a byte was last received.
+    heard: Time,
+    /// When the ping was sent that nothing has answered, or `NEVER`.
+    asked: Time,
+    /// The last round trip measured, in microseconds; 0 when none was.
+    round_trip_us: u32,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing before this time.
+    Wait(Time),
+    /// Send a ping with this payload.
+    Ping([u8; 8]),
+    /// The peer is lost.
+    GiveUp,
+}
+
+impl KeepAlive {
+    /// The peer was heard at `now`.
+    pub fn new(now: Time) -> KeepAlive {
+        KeepAlive {
+            heard: now,
+            asked: Time::NEVER,
+            round_trip_us: 0,
+        }
+    }
+
+    /// A byte was received.
+    #[inline]
+    pub fn hear(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    /// A pong was received.
+    pub fn pong(&mut self, now: Time, payload: &[u8]) {
+        if self.asked != Time::NEVER && payload == self.asked.as_nanos().to_be_bytes() {
+            let round_trip_us = (now - self.asked).as_micros();
+            self.round_trip_us = u32::try_from(round_trip_us).unwrap_or(u32::MAX).max(1);
+        }
+    }
+
+    /// What is due at `now`.
+    pub fn check(&mut self, now: Time, limits: &Limits) -> Action {
+        if limits.idle_ping_ms == 0 {
+            return Action::Wait(Time::NEVER);
+        }
+        if self.asked != Time::NEVER && self.heard >= self.asked {
+            self.asked = Time::NEVER;
+        }
+        let due = match self.asked {
+            Time::NEVER => self.heard.plus_millis(limits.idle_ping_ms),
+            asked => asked.plus_millis(limits.pong_ms),
+        };
+        if now < due {
+            return Action::Wait(due);
+        }
+        if self.asked != Time::NEVER {
+            return Action::GiveUp;
+        }
+        self.asked = now;
+        Action::Ping(now.as_nanos().to_be_bytes())
+    }
+
+    /// The last round trip in microseconds, if one was measured.
+    pub fn round_trip_us(&self) -> Option<u32> {
+        (self.round_trip_us > 0).then_some(self.round_trip_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_asked_once_and_given_up() {
+        let limits = Limits {
+            idle_ping_ms: 100,
+            pong_ms: 50,
+            ..Limits::default()
+        };
+        let at = |ms| Time::ZERO.plus_millis(ms);
+        let mut alive = KeepAlive::new(at(0));
+        assert_eq!(alive.check(at(10), &limits), Action::Wait(at(100)));
+        alive.hear(at(20));
+        assert_eq!(alive.check(at(100), &limits), Action::Wait(at(120)));
+        let Action::Ping(payload) = alive.check(at(120), &limits) else {
+            panic!("no ping")
+        };
+        assert_eq!(alive.check(at(130), &limits), Action::Wait(at(170)));
+        alive.hear(at(140));
+        alive.pong(at(140), &payload);
+        assert_eq!(alive.round_trip_us(), Some(20_000));
+        assert_eq!(alive.check(at(140), &limits), Action::Wait(at(240)));
+        assert!(matches!(alive.check(at(240), &limits), Action::Ping(_)));
+        assert_eq!(alive.check(at(290), &limits), Action::GiveUp);
+    }
+}

@@ -1,0 +1,260 @@
+//! What a connection has yet to send.
+//!
+//! Bytes are queued in one buffer of the pool, which the connection owns while
+//! anything is queued. A connection whose peer keeps up sends everything at the
+//! end of the turn and owns nothing in between.
+
+use crate::base::{BufferPool, Limits};
+use crate::protocol::frame::{self, CONTROL_PAYLOAD_BYTES_MAX};
+use crate::protocol::{CloseCause, CloseCode, Message, Opcode};
+
+/// What became of a message that was to be sent. Look at it: a connection whose
+/// peer reads too slowly is not a place to pour data into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a slow peer answers with Backpressure, a dead one with Dropped"]
+pub enum SendOutcome {
+    /// It leaves with the end of the turn.
+    Queued,
+    /// It is queued behind more than `queued_bytes_pause` bytes that the peer has
+    /// not taken. The connection is not read from until they are gone, and
+    /// `Notice::Writable` tells when they are.
+    Backpressure,
+    /// It was not sent: the connection is closing, or more than
+    /// `queued_bytes_max` bytes are queued, for which it closes now.
+    Dropped,
+}
+
+/// The sending half of a connection.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// Empty with no capacity while nothing is queued.
+    queue: Vec<u8>,
+    /// Bytes at the front of `queue` that the kernel has: `sent <= queue.len()`.
+    sent: usize,
+    /// A close frame, or a whole HTTP response, is the last thing in the queue.
+    ended: bool,
+    overflowed: bool,
+}
+
+impl Outbound {
+    /// Nothing to send.
+    pub fn new() -> Outbound {
+        Outbound::default()
+    }
+
+    /// Queues a message of a server.
+    #[inline]
+    pub fn message(
+        &mut self,
+        pool: &mut BufferPool,
+        limits: &Limits,
+        message: Message<'_>,
+    ) -> SendOutcome {
+        let payload = message.payload();
+        let outcome = self.may_queue(limits, payload.len());
+        if outcome != SendOutcome::Dropped {
+            self.frame(pool, message.kind().opcode(), payload, None);
+        }
+        outcome
+    }
+
+    /// What would become of a message with `bytes` bytes of payload.
+    #[inline]
+    pub fn may_queue(&mut self, limits: &Limits, bytes: usize) -> SendOutcome {
+        let queued = self.queued_bytes();
+        if self.ended {
+            return SendOutcome::Dropped;
+        }
+        // Overhead counts: a million empty messages are not free.
+        if queued + bytes + frame::SERVER_HEADER_BYTES_MAX > limits.queued_bytes_max {
+            self.overflowed = true;
+            return SendOutcome::Dropped;
+        }
+        match queued > limits.queued_bytes_pause {
+            true => SendOutcome::Backpressure,
+            false => SendOutcome::Queued,
+        }
+    }
+
+    /// Queues a frame, masked when there is a key (on clients).
+    #[inline]
+    pub fn frame(
+        &mut self,
+        pool: &mut BufferPool,
+        opcode: Opcode,
+        payload: &[u8],
+        mask: Option<[u8; 4]>,
+    ) {
+        if self.ended {
+            return;
+        }
+        let header = frame::encode(opcode, true, payload.len(), mask);
+        self.bytes(pool, header.as_bytes());
+        let start = self.queue.len();
+        self.queue.extend_from_slice(payload);
+        if let Some(key) = mask {
+            crate::protocol::mask::apply(&mut self.queue[start..], key);
+        }
+    }
+
+    /// RFC 6455, 5.5.3: a pong carries the payload of the ping it answers.
+    pub fn pong(&mut self, pool: &mut BufferPool, payload: &[u8]) {
+        self.frame(pool, Opcode::Pong, payload, None);
+    }
+
+    /// Queues the close frame for `cause`; nothing can be queued behind it.
+    pub fn close(&mut self, pool: &mut BufferPool, cause: CloseCause) {
+        self.close_with(pool, Some((cause.code(), cause.reason())), None);
+    }
+
+    /// Queues a close frame; nothing can be queued behind it. A reason that does
+    /// not fit is cut at a character.
+    pub fn close_with(
+        &mut self,
+        pool: &mut BufferPool,
+        close: Option<(CloseCode, &str)>,
+        mask: Option<[u8; 4]>,
+    ) {
+        let mut payload = Vec::new();
+        if let Some((code, reason)) = close {
+            // RFC 6455, 5.5.1: a code in network order, then a reason in UTF-8.
+            payload.extend_from_slice(&code.get().to_be_bytes());
+            let fits = reason.floor_char_boundary(CONTROL_PAYLOAD_BYTES_MAX - 2);
+            payload.extend_from_slice(&reason.as_bytes()[..fits]);
+        }
+        self.frame(pool, Opcode::Close, &payload, mask);
+        self.ended = true;
+    }
+
+    /// Queues bytes as they are: a handshake, or the rest of a frame that has
+    /// begun.
+    pub fn bytes(&mut self, pool: &mut BufferPool, bytes: &[u8]) {
+        if self.queue.capacity() == 0 {
+            self.queue = pool.take();
+        }
+        self.queue.extend_from_slice(bytes);
+    }
+
+    /// Has `write` append to the queue.
+    pub fn write(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.queue.capacity() == 0 {
+            self.queue = pool.take();
+        }
+        write(&mut self.queue);
+    }
+
+    /// Puts `rest`, what is left of a frame that has begun, before everything
+    /// that is queued.
+    pub fn bytes_first(&mut self, pool: &mut BufferPool, rest: &[u8]) {
+        if self.queued_bytes() == 0 {
+            return self.bytes(pool, rest);
+        }
+        self.queue.splice(..self.sent, rest.iter().copied());
+        self.sent = 0;
+    }
+
+    /// Nothing may be queued any more: the last bytes are in.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether nothing may be queued any more.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether a message did not fit into the queue.
+    pub fn is_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// What is to be sent.
+    #[inline]
+    pub fn queued(&self) -> &[u8] {
+        &self.queue[self.sent..]
+    }
+
+    /// How much is to be sent.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.len() - self.sent
+    }
+
+    /// The kernel took `bytes` bytes. The buffer goes back when it has all.
+    #[inline]
+    pub fn advance(&mut self, pool: &mut BufferPool, bytes: usize) {
+        self.sent += bytes;
+        debug_assert!(self.sent <= self.queue.len());
+        if self.sent == self.queue.len() {
+            self.release(pool);
+        } else if self.sent > self.queue.len() / 2 {
+            // Keeps the buffer within twice of what is queued.
+            self.queue.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Drops what is queued and gives the buffer back.
+    pub fn release(&mut self, pool: &mut BufferPool) {
+        self.sent = 0;
+        if self.queue.capacity() > 0 {
+            pool.put(std::mem::take(&mut self.queue));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_queued_leaves_in_order_and_the_buffer_goes_back() {
+        let (mut pool, limits) = (BufferPool::new(1 << 20), Limits::default());
+        let mut out = Outbound::new();
+        assert_eq!(
+            out.message(&mut pool, &limits, Message::Text("ab")),
+            SendOutcome::Queued
+        );
+        out.pong(&mut pool, b"x");
+        assert_eq!(out.queued(), b"\x81\x02ab\x8a\x01x");
+        out.advance(&mut pool, 5);
+        assert_eq!(out.queued(), b"\x01x");
+        out.bytes_first(&mut pool, b"REST");
+        assert_eq!(out.queued(), b"REST\x01x");
+        out.close(&mut pool, CloseCause::Draining);
+        assert_eq!(
+            out.message(&mut pool, &limits, Message::Text("c")),
+            SendOutcome::Dropped
+        );
+        let all = out.queued_bytes();
+        out.advance(&mut pool, all);
+        assert_eq!((out.queued_bytes(), pool.lent()), (0, 0));
+    }
+
+    #[test]
+    fn a_slow_peer_meets_back_pressure_then_the_limit() {
+        let mut pool = BufferPool::new(1 << 20);
+        let limits = Limits {
+            queued_bytes_pause: 10,
+            queued_bytes_max: 60,
+            ..Limits::default()
+        };
+        let mut out = Outbound::new();
+        let mut send =
+            |out: &mut Outbound| out.message(&mut pool, &limits, Message::Binary(&[0; 20]));
+        assert_eq!(send(&mut out), SendOutcome::Queued);
+        assert_eq!(send(&mut out), SendOutcome::Backpressure);
+        assert_eq!(send(&mut out), SendOutcome::Dropped);
+        assert!(out.is_overflowed());
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let mut pool = BufferPool::new(0);
+        let mut out = Outbound::new();
+        let reason = "é".repeat(100);
+        out.close_with(&mut pool, Some((CloseCode::NORMAL, &reason)), None);
+        let payload = &out.queued()[4..];
+        assert!(payload.len() <= 123 && std::str::from_utf8(payload).is_ok());
+    }
+}

@@ -1,0 +1,52 @@
+//! How a consumer sleeps without missing mail.
+//!
+//! The consumer says that it is about to sleep, then looks at its queues once
+//! more; a producer queues, then looks whether the consumer sleeps. A full fence
+//! on both sides between the write and the read makes sure that at least one of
+//! them sees the other: either the consumer finds the mail and stays awake, or
+//! the producer finds it asleep and wakes it. The producer that turns the flag
+//! back is the only one to pay for a wake.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crate::base::Wake;
+
+/// The sleeping flag of one consumer, and what wakes it.
+#[derive(Debug)]
+pub struct Doorbell<W> {
+    sleeping: AtomicBool,
+    waker: W,
+}
+
+impl<W: Wake> Doorbell<W> {
+    /// A consumer that is awake.
+    pub fn new(waker: W) -> Doorbell<W> {
+        Doorbell {
+            sleeping: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    /// For producers, after queueing: wakes the consumer if it sleeps.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// For the consumer: it is about to sleep. It must look at its queues once
+    /// more after this, and sleep only if they are empty.
+    pub fn doze(&self) {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// For the consumer: it is awake.
+    pub fn rouse(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+}

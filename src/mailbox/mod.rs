@@ -1,0 +1,16 @@
+//! Layer 1: bounded lock-free queues between threads, and the protocol by which
+//! a thread goes to sleep without missing mail. It knows nothing of what travels.
+//!
+//! - [`channel`]: one producer, one consumer; bounded by count and by weight. One
+//!   per direction between two shards.
+//! - [`Inbox`]: many producers, one consumer, over crossbeam's `ArrayQueue`. One
+//!   per shard, for threads that are not shards.
+//! - [`Doorbell`]: sleep and wake. At most one wake per sleep.
+
+mod doorbell;
+mod inbox;
+mod queue;
+
+pub use doorbell::Doorbell;
+pub use inbox::Inbox;
+pub use queue::{Receiver, Sender, channel};

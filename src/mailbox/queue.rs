@@ -1,0 +1,350 @@
+//! A bounded queue with one producer and one consumer.
+//!
+//! One of the crate's three islands of `unsafe`. Positions count items since the
+//! beginning and never wrap in practice (2^64). The cell of position `p` is
+//! `p % capacity`, and it is
+//!
+//! - the producer's while `p` is in `tail..head + capacity`;
+//! - the consumer's while `p` is in `head..tail`.
+//!
+//! Only the producer writes `tail` and only the consumer writes `head`, each
+//! with release after it is done with the cell, and each reads the other's with
+//! acquire before it touches a cell. So no cell is ever both's.
+//!
+//! Beside its count the queue is bounded by weight: the consumer publishes the
+//! weight it has taken out together with `head`. An item heavier than the bound
+//! passes when the queue is otherwise empty, or it could never be sent.
+#![allow(unsafe_code)]
+
+#[cfg(loom)]
+use loom::{
+    cell::UnsafeCell,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+};
+#[cfg(not(loom))]
+use std::{
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crossbeam::utils::CachePadded;
+use std::mem::MaybeUninit;
+
+/// `std`'s cell with the closure methods of loom's.
+#[cfg(not(loom))]
+#[derive(Debug)]
+struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+struct Cell<T> {
+    item: UnsafeCell<MaybeUninit<(T, usize)>>,
+}
+
+struct Shared<T> {
+    cells: Box<[Cell<T>]>,
+    weight_max: u64,
+    /// Positions below this one have been taken out.
+    head: CachePadded<AtomicU64>,
+    /// The weight of all that was taken out; written just before `head`.
+    taken_weight: CachePadded<AtomicU64>,
+    /// Positions below this one have been put in.
+    tail: CachePadded<AtomicU64>,
+}
+
+// SAFETY: a cell is accessed by one side at a time, as the file's proof says, so
+// sharing the queue between two threads sends items from one to the other.
+unsafe impl<T: Send> Sync for Shared<T> {}
+// SAFETY: as above; the queue owns its items.
+unsafe impl<T: Send> Send for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn cell(&self, position: u64) -> &Cell<T> {
+        &self.cells[(position % self.cells.len() as u64) as usize]
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        let (head, tail) = (
+            self.head.load(Ordering::Acquire),
+            self.tail.load(Ordering::Acquire),
+        );
+        for position in head..tail {
+            // SAFETY: positions in `head..tail` hold items, and nobody else is left.
+            self.cell(position)
+                .item
+                .with_mut(|item| unsafe { (*item).assume_init_drop() });
+        }
+    }
+}
+
+/// The producer's end.
+pub struct Sender<T> {
+    shared: Arc<Shared<T>>,
+    tail: u64,
+    /// The consumer's `head` when it was last looked at: `head_seen <= head`.
+    head_seen: u64,
+    sent_weight: u64,
+}
+
+/// The consumer's end.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    head: u64,
+    /// The producer's `tail` when it was last looked at: `tail_seen <= tail`.
+    tail_seen: u64,
+    taken_weight: u64,
+}
+
+/// A queue of at most `capacity` items and `weight_max` of weight.
+pub fn channel<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>) {
+    let cells = (0..capacity.max(1)).map(|_| Cell {
+        item: UnsafeCell::new(MaybeUninit::uninit()),
+    });
+    let shared = Arc::new(Shared {
+        cells: cells.collect(),
+        weight_max: weight_max as u64,
+        head: CachePadded::new(AtomicU64::new(0)),
+        taken_weight: CachePadded::new(AtomicU64::new(0)),
+        tail: CachePadded::new(AtomicU64::new(0)),
+    });
+    let sender = Sender {
+        shared: Arc::clone(&shared),
+        tail: 0,
+        head_seen: 0,
+        sent_weight: 0,
+    };
+    (
+        sender,
+        Receiver {
+            shared,
+            head: 0,
+            tail_seen: 0,
+            taken_weight: 0,
+        },
+    )
+}
+
+impl<T> Sender<T> {
+    /// Whether an item of `weight` fits now.
+    pub fn has_room(&mut self, weight: usize) -> bool {
+        let capacity = self.shared.cells.len() as u64;
+        if self.tail - self.head_seen >= capacity {
+            self.head_seen = self.shared.head.load(Ordering::Acquire);
+        }
+        if self.tail - self.head_seen >= capacity {
+            return false;
+        }
+        let under_way = self.sent_weight - self.shared.taken_weight.load(Ordering::Relaxed);
+        under_way == 0 || under_way + weight as u64 <= self.shared.weight_max
+    }
+
+    /// Puts `item` in.
+    ///
+    /// # Errors
+    /// The item, when there is no room for it.
+    pub fn push(&mut self, item: T, weight: usize) -> Result<(), T> {
+        if !self.has_room(weight) {
+            return Err(item);
+        }
+        // SAFETY: `has_room` saw `tail < head + capacity`: the cell is ours.
+        self.shared.cell(self.tail).item.with_mut(|cell| unsafe {
+            (*cell).write((item, weight));
+        });
+        self.tail += 1;
+        self.sent_weight += weight as u64;
+        self.shared.tail.store(self.tail, Ordering::Release);
+        Ok(())
+    }
+
+    /// Items put in and not yet taken out, as far as is known.
+    pub fn len(&self) -> usize {
+        (self.tail - self.shared.head.load(Ordering::Relaxed)) as usize
+    }
+
+    /// Whether everything has been taken out, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the oldest item out.
+    pub fn pop(&mut self) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: `is_empty` saw `head < tail`: the cell is ours and holds an
+        // item, which is read once because `head` then moves on.
+        let (item, weight) = self
+            .shared
+            .cell(self.head)
+            .item
+            .with_mut(|cell| unsafe { (*cell).assume_init_read() });
+        self.head += 1;
+        self.taken_weight += weight as u64;
+        self.shared
+            .taken_weight
+            .store(self.taken_weight, Ordering::Relaxed);
+        self.shared.head.store(self.head, Ordering::Release);
+        Some(item)
+    }
+
+    /// Whether there is nothing to take out.
+    pub fn is_empty(&mut self) -> bool {
+        if self.head == self.tail_seen {
+            self.tail_seen = self.shared.tail.load(Ordering::Acquire);
+        }
+        self.head == self.tail_seen
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn agrees_with_a_deque() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let (mut sender, mut receiver) = channel(7, 100);
+        let mut twin: VecDeque<(usize, usize)> = VecDeque::new();
+        for step in 0..50_000 {
+            if random.bool() {
+                let weight = random.usize(..60);
+                let under_way: usize = twin.iter().map(|item| item.1).sum();
+                let fits = twin.len() < 7 && (under_way == 0 || under_way + weight <= 100);
+                assert_eq!(sender.push(step, weight).is_ok(), fits);
+                if fits {
+                    twin.push_back((step, weight));
+                }
+            } else {
+                assert_eq!(receiver.pop(), twin.pop_front().map(|item| item.0));
+            }
+            assert_eq!(sender.len(), twin.len());
+        }
+    }
+
+    #[test]
+    fn items_that_are_left_are_dropped() {
+        let item = std::sync::Arc::new(());
+        let (mut sender, mut receiver) = channel(4, 10);
+        for _ in 0..3 {
+            sender.push(item.clone(), 1).unwrap();
+        }
+        drop(receiver.pop());
+        drop((sender, receiver));
+        assert_eq!(std::sync::Arc::strong_count(&item), 1);
+    }
+
+    #[test]
+    fn order_holds_between_threads() {
+        let (mut sender, mut receiver) = channel(16, 1 << 20);
+        let producer = std::thread::spawn(move || {
+            for number in 0..200_000u64 {
+                let mut item = number;
+                while let Err(back) = sender.push(item, 8) {
+                    item = back;
+                    std::thread::yield_now();
+                }
+            }
+        });
+        for expected in 0..200_000u64 {
+            let number = loop {
+                match receiver.pop() {
+                    Some(number) => break number,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(number, expected);
+        }
+        producer.join().unwrap();
+    }
+}
+
+/// Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib mailbox`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::base::Wake;
+    use crate::mailbox::Doorbell;
+    use loom::sync::{Condvar, Mutex};
+
+    #[test]
+    fn items_arrive_once_and_in_order() {
+        loom::model(|| {
+            let (mut sender, mut receiver) = channel(1, 10);
+            let producer = loom::thread::spawn(move || {
+                for item in 0..2 {
+                    while sender.push(item, 1).is_err() {
+                        loom::thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..2 {
+                let item = loop {
+                    match receiver.pop() {
+                        Some(item) => break item,
+                        None => loom::thread::yield_now(),
+                    }
+                };
+                assert_eq!(item, expected);
+            }
+            producer.join().unwrap();
+        });
+    }
+
+    #[derive(Default)]
+    struct Semaphore {
+        rung: Mutex<bool>,
+        condition: Condvar,
+    }
+
+    impl Wake for Arc<Semaphore> {
+        fn wake(&self) {
+            *self.rung.lock().unwrap() = true;
+            self.condition.notify_one();
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_for_every_item() {
+        loom::model(|| {
+            let semaphore = Arc::new(Semaphore::default());
+            let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
+            let (mut sender, mut receiver) = channel(2, 10);
+            let bell = Arc::clone(&doorbell);
+            let producer = loom::thread::spawn(move || {
+                assert!(sender.push(1, 1).is_ok());
+                bell.ring();
+            });
+            loop {
+                if receiver.pop().is_some() {
+                    break;
+                }
+                doorbell.doze();
+                if receiver.is_empty() {
+                    let mut rung = semaphore.rung.lock().unwrap();
+                    while !*rung {
+                        rung = semaphore.condition.wait(rung).unwrap();
+                    }
+                    *rung = false;
+                }
+                doorbell.rouse();
+            }
+            producer.join().unwrap();
+        });
+    }
+}

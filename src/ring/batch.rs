@@ -1,0 +1,107 @@
+//! The sends of one turn, borrowed for exactly that turn.
+
+use super::{Errno, Socket};
+use std::io::IoSlice;
+
+/// Sends to hand over together, and what became of each.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    slices: Vec<IoSlice<'a>>,
+    sends: Vec<Send>,
+}
+
+#[derive(Debug)]
+struct Send {
+    socket: Socket,
+    /// The first of its slices; they end where the next send's begin.
+    first_slice: u32,
+    slice_count: u32,
+    bytes: usize,
+    outcome: Result<usize, Errno>,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch.
+    pub fn new() -> Batch<'a> {
+        Batch::default()
+    }
+
+    /// Begins a send to `socket`; [`Batch::slice`] adds what it carries.
+    #[inline]
+    pub fn begin(&mut self, socket: Socket) {
+        let first_slice = self.slices.len() as u32;
+        self.sends.push(Send {
+            socket,
+            first_slice,
+            slice_count: 0,
+            bytes: 0,
+            outcome: Ok(0),
+        });
+    }
+
+    /// Adds a slice to the send that was begun last. An empty one adds nothing.
+    #[inline]
+    pub fn slice(&mut self, slice: &'a [u8]) {
+        if slice.is_empty() {
+            return;
+        }
+        let send = self.sends.last_mut().expect("a slice follows a begin");
+        send.slice_count += 1;
+        send.bytes += slice.len();
+        send.outcome = Ok(send.bytes);
+        self.slices.push(IoSlice::new(slice));
+    }
+
+    /// How many sends there are.
+    pub fn len(&self) -> usize {
+        self.sends.len()
+    }
+
+    /// Whether there is no send.
+    pub fn is_empty(&self) -> bool {
+        self.sends.is_empty()
+    }
+
+    /// After the turn: the bytes that were taken of send `index`, or why none were.
+    #[inline]
+    pub fn outcome(&self, index: usize) -> Result<usize, Errno> {
+        self.sends[index].outcome
+    }
+
+    /// The bytes of send `index`.
+    #[inline]
+    pub fn bytes(&self, index: usize) -> usize {
+        self.sends[index].bytes
+    }
+
+    /// For drivers: what send `index` carries, and where to.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> (Socket, &[IoSlice<'a>]) {
+        let send = &self.sends[index];
+        let first = send.first_slice as usize;
+        (
+            send.socket,
+            &self.slices[first..first + send.slice_count as usize],
+        )
+    }
+
+    /// For drivers: what became of send `index`, unless all of it was taken.
+    pub(super) fn set_outcome(&mut self, index: usize, outcome: Result<usize, Errno>) {
+        self.sends[index].outcome = outcome;
+    }
+
+    /// An empty batch with this one's memory.
+    pub fn recycle<'b>(mut self) -> Batch<'b> {
+        self.slices.clear();
+        self.sends.clear();
+        let slices = self
+            .slices
+            .into_iter()
+            .map(|_| unreachable!("it was cleared"))
+            .collect();
+        Batch {
+            slices,
+            sends: self.sends,
+        }
+    }
+}

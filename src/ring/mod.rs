@@ -1,0 +1,214 @@
+//! Layer 1: the driver between a shard and the kernel.
+//!
+//! [`Driver`] is what a shard needs of a ring: operations that wait in the
+//! kernel end with an [`Event`]; sends and `*_now` operations end inside the
+//! call, so that no memory is ever lent beyond it. [`Uring`] is the real one;
+//! [`sim::SimRing`] is its twin with virtual time and faults from a seed. The
+//! module knows nothing of WebSocket.
+//!
+//! Contract of every driver:
+//!
+//! - A receive that is armed ends with exactly one [`Event::ReceiveEnded`], a
+//!   poll with exactly one [`Event::Polled`], a close with exactly one
+//!   [`Event::Closed`], an accept with exactly one of [`Event::Accepted`] and
+//!   [`Event::AcceptFailed`].
+//! - A buffer in [`Event::Received`] belongs to the receiver of the event until
+//!   it is given to [`Driver::release`].
+//! - Tokens come back as they were given; the driver does not interpret them.
+
+mod batch;
+mod error;
+pub mod sim;
+mod uring;
+
+pub use batch::Batch;
+pub use error::SetupError;
+pub use rustix::io::Errno;
+pub use uring::{EventWaker, ReceiveBuffer as UringBuffer, Uring};
+
+use crate::base::{Limits, Time, Wake};
+use std::net::SocketAddr;
+use std::ops::DerefMut;
+
+/// A connected socket in the ring's own table of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Socket(pub(crate) u32);
+
+/// Names the owner of an operation: a slot and its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// The slot, `< 2^32`.
+    pub index: u32,
+    /// The slot's generation; the low 28 bits travel.
+    pub generation: u32,
+}
+
+/// The bits of a generation that a [`Token`] carries.
+pub const GENERATION_MASK: u32 = (1 << 28) - 1;
+
+/// What a poll waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Bytes, an end or an error can be read.
+    Readable,
+    /// There is room to send.
+    Writable,
+}
+
+/// Why an armed receive ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveEnd {
+    /// The peer sent its last byte.
+    EndOfStream,
+    /// No receive buffer was free. Nothing is lost; arm again once one is.
+    NoBuffers,
+    /// It was stopped by [`Driver::stop_receive`].
+    Stopped,
+    /// The kernel ended it for reasons of its own. Nothing is lost; arm again.
+    Expired,
+    /// The connection is broken.
+    Broken(Errno),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<B> {
+    /// A connection came in.
+    Accepted {
+        /// The listener's number.
+        listener: u32,
+        /// The new connection.
+        socket: Socket,
+        /// Its other end.
+        peer: SocketAddr,
+    },
+    /// An accept ended without a connection.
+    AcceptFailed {
+        /// The listener's number.
+        listener: u32,
+        /// Why.
+        error: Errno,
+    },
+    /// Bytes arrived; the receive stays armed.
+    Received {
+        /// The owner of the receive.
+        token: Token,
+        /// The bytes.
+        buffer: B,
+    },
+    /// The receive is armed no longer.
+    ReceiveEnded {
+        /// The owner of the receive.
+        token: Token,
+        /// Why.
+        end: ReceiveEnd,
+    },
+    /// A poll ended, because what it waited for came or because it was cancelled.
+    Polled {
+        /// The owner of the poll.
+        token: Token,
+        /// What it waited for.
+        interest: Interest,
+    },
+    /// The socket's descriptor is free again.
+    Closed {
+        /// The owner of the close.
+        token: Token,
+    },
+    /// Somebody woke this ring.
+    Woken,
+}
+
+/// A ring as a shard sees it. See the module for the contract.
+pub trait Driver {
+    /// A filled receive buffer.
+    type Buffer: DerefMut<Target = [u8]>;
+    /// Wakes this ring from another thread.
+    type Waker: Wake + 'static;
+
+    /// The time now.
+    fn now(&mut self) -> Time;
+
+    /// A handle that wakes this ring.
+    fn waker(&self) -> Self::Waker;
+
+    /// Accepts one connection from `listener`.
+    fn accept(&mut self, listener: u32);
+
+    /// Ends every accept in flight on `listener`; each still has its event.
+    fn stop_accepts(&mut self, listener: u32);
+
+    /// Arms a receive that goes on until it ends.
+    fn receive(&mut self, socket: Socket, token: Token);
+
+    /// Ends the receive of `token`. Bytes may still come before its end does.
+    fn stop_receive(&mut self, token: Token);
+
+    /// Waits once for `interest`.
+    fn poll(&mut self, socket: Socket, token: Token, interest: Interest);
+
+    /// Ends the poll of `token` for `interest`.
+    fn stop_poll(&mut self, token: Token, interest: Interest);
+
+    /// Shuts the sending side: the peer sees the end of the stream.
+    fn shutdown(&mut self, socket: Socket);
+
+    /// Closes the socket. No other operation on it may be under way.
+    fn close(&mut self, socket: Socket, token: Token);
+
+    /// Receives what is there, without waiting: 0 bytes is the end of the stream.
+    ///
+    /// # Errors
+    /// `Errno::AGAIN` when nothing is there; otherwise the connection is broken.
+    fn receive_now(&mut self, socket: Socket, bytes: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Sends as much of the slices as fits, without waiting.
+    ///
+    /// # Errors
+    /// `Errno::AGAIN` when nothing fits; otherwise the connection is broken.
+    fn send_now(&mut self, socket: Socket, slices: &[&[u8]]) -> Result<usize, Errno>;
+
+    /// Enters the kernel: hands over all operations and the sends of `batch`,
+    /// writes their outcomes into it, and waits until something happened or it
+    /// is `until`. `Time::ZERO` does not wait. Appends what happened to `events`.
+    ///
+    /// # Errors
+    /// The ring itself is broken.
+    fn turn(
+        &mut self,
+        batch: &mut Batch<'_>,
+        until: Time,
+        events: &mut Vec<Event<Self::Buffer>>,
+    ) -> std::io::Result<()>;
+
+    /// Gives a receive buffer back to the kernel.
+    fn release(&mut self, buffer: Self::Buffer);
+}
+
+/// What a ring is built with, out of the [`Limits`].
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Direct descriptors.
+    pub sockets_max: u32,
+    /// Receive buffers, a power of two.
+    pub receive_buffers: u16,
+    /// Bytes of each.
+    pub receive_buffer_bytes: usize,
+    /// Accepts in flight per listener.
+    pub accepts_in_flight: usize,
+    /// Completions taken in one turn.
+    pub events_per_turn: usize,
+}
+
+impl Setup {
+    /// The part of `limits` that concerns the ring, for `sockets_max` sockets.
+    pub fn new(limits: &Limits, sockets_max: u32) -> Setup {
+        Setup {
+            sockets_max,
+            receive_buffers: limits.receive_buffers,
+            receive_buffer_bytes: limits.receive_buffer_bytes,
+            accepts_in_flight: limits.accepts_in_flight,
+            events_per_turn: limits.events_per_turn,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The receive buffers that the kernel picks from (a provided buffer ring).
+//!
+//! Ownership: a buffer is with the kernel (its entry is between the ring's head
+//! and tail), or with whoever holds its [`ReceiveBuffer`]. [`Buffers::filled`]
+//! makes the one value for a buffer that the kernel has just reported, and
+//! [`Buffers::give`] consumes it; no other way leads from one to the other.
+//!
+//! The memory is shared with every `ReceiveBuffer` by count, so that a buffer
+//! that outlives its ring still points at live memory.
+
+use io_uring::{IoUring, types::BufRingEntry};
+use std::alloc::Layout;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+const PAGE_BYTES: usize = 4096;
+/// Buffers start this much further apart than they are long, so that their first
+/// lines, all that a small message touches, fall into different cache sets.
+const STAGGER_BYTES: usize = 64;
+
+/// Zeroed memory of its own, freed with the last reference.
+#[derive(Debug)]
+struct Region {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Region {
+    fn new(bytes: usize) -> Region {
+        let layout = Layout::from_size_align(bytes.max(1), PAGE_BYTES).expect("checked by limits");
+        // SAFETY: the layout's size is not zero.
+        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        let start = NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+        Region { start, layout }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// One filled buffer, owned.
+#[derive(Debug)]
+pub struct ReceiveBuffer {
+    memory: Rc<Region>,
+    start: NonNull<u8>,
+    len: u32,
+    id: u16,
+}
+
+impl Deref for ReceiveBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `start..start + len` lies in `memory`, which `self` keeps alive
+        // and which was zeroed at first; nobody else refers to it while this
+        // value exists (the file's proof).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
+    }
+}
+
+impl DerefMut for ReceiveBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len as usize) }
+    }
+}
+
+/// The buffers of one ring.
+#[derive(Debug)]
+pub struct Buffers {
+    memory: Rc<Region>,
+    /// The entries that the kernel reads: `count` of them, page-aligned.
+    entries: Rc<Region>,
+    count: u16,
+    buffer_bytes: usize,
+    tail: u16,
+}
+
+impl Buffers {
+    /// Registers `count` buffers of `buffer_bytes` bytes, all with the kernel.
+    pub fn new(
+        ring: &IoUring,
+        group: u16,
+        count: u16,
+        buffer_bytes: usize,
+    ) -> std::io::Result<Buffers> {
+        let memory = Rc::new(Region::new(
+            usize::from(count) * (buffer_bytes + STAGGER_BYTES),
+        ));
+        let entries = Rc::new(Region::new(usize::from(count) * size_of::<BufRingEntry>()));
+        let address = entries.start.as_ptr() as u64;
+        // SAFETY: the entries are page-aligned, of that count, and live until
+        // the ring is gone (`Uring` drops its ring first, or leaks them).
+        unsafe {
+            ring.submitter()
+                .register_buf_ring_with_flags(address, count, group, 0)?
+        };
+        let mut buffers = Buffers {
+            memory,
+            entries,
+            count,
+            buffer_bytes,
+            tail: 0,
+        };
+        for id in 0..count {
+            buffers.add(id);
+        }
+        Ok(buffers)
+    }
+
+    fn start(&self, id: u16) -> NonNull<u8> {
+        assert!(id < self.count, "the kernel knows no such buffer");
+        // SAFETY: the assertion keeps it inside the region.
+        unsafe {
+            self.memory
+                .start
+                .add(usize::from(id) * (self.buffer_bytes + STAGGER_BYTES))
+        }
+    }
+
+    /// Hands buffer `id` to the kernel.
+    fn add(&mut self, id: u16) {
+        let base = self.entries.start.cast::<BufRingEntry>().as_ptr();
+        let address = self.start(id).as_ptr() as u64;
+        // SAFETY: the index is below `count`; the kernel does not read an entry
+        // before the tail has passed it. The tail lies in the first entry's
+        // reserved bytes, which the setters below leave alone.
+        unsafe {
+            let entry = base.add(usize::from(self.tail & (self.count - 1)));
+            (*entry).set_addr(address);
+            (*entry).set_len(self.buffer_bytes as u32);
+            (*entry).set_bid(id);
+        }
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the tail is a u16 that only this thread writes and the kernel
+        // reads; the region is page-aligned, so it is aligned too.
+        let tail = unsafe { &*BufRingEntry::tail(base).cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    /// The buffer that the kernel has just reported as filled with `len` bytes.
+    pub fn filled(&mut self, id: u16, len: usize) -> ReceiveBuffer {
+        assert!(
+            len <= self.buffer_bytes,
+            "the kernel filled more than there is"
+        );
+        ReceiveBuffer {
+            start: self.start(id),
+            memory: Rc::clone(&self.memory),
+            len: len as u32,
+            id,
+        }
+    }
+
+    /// Takes a buffer back and hands it to the kernel.
+    pub fn give(&mut self, buffer: ReceiveBuffer) {
+        assert!(
+            Rc::ptr_eq(&buffer.memory, &self.memory),
+            "a buffer of another ring"
+        );
+        self.add(buffer.id);
+    }
+
+    /// Never frees the memory, since the kernel may still write to it.
+    pub fn leak(&mut self) {
+        std::mem::forget(Rc::clone(&self.memory));
+        std::mem::forget(Rc::clone(&self.entries));
+    }
+}

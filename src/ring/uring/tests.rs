@@ -1,0 +1,244 @@
+//! The driver against the real kernel.
+
+use super::*;
+use crate::base::Limits;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+const TOKEN: Token = Token {
+    index: 3,
+    generation: 9,
+};
+
+fn uring() -> Uring {
+    Uring::new(&Setup::new(
+        &Limits {
+            receive_buffers: 4,
+            ..Limits::default()
+        },
+        64,
+    ))
+    .unwrap()
+}
+
+/// Turns until `found` picks an event.
+fn until<T>(uring: &mut Uring, found: impl Fn(Event<ReceiveBuffer>) -> Option<T>) -> T {
+    let deadline = Driver::now(uring).plus_millis(5_000);
+    let mut events = Vec::new();
+    loop {
+        uring
+            .turn(&mut Batch::new(), deadline, &mut events)
+            .unwrap();
+        if let Some(value) = events.drain(..).find_map(&found) {
+            return value;
+        }
+        assert!(
+            Driver::now(uring) < deadline,
+            "nothing of the kind happened"
+        );
+    }
+}
+
+fn connected(uring: &mut Uring) -> (Socket, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    uring.listen(vec![listener], 2);
+    uring.accept(0);
+    let client = TcpStream::connect(address).unwrap();
+    let local = client.local_addr().unwrap();
+    let socket = until(uring, |event| match event {
+        Event::Accepted { socket, peer, .. } => {
+            assert_eq!(peer, local);
+            Some(socket)
+        }
+        _ => None,
+    });
+    (socket, client)
+}
+
+#[test]
+fn a_connection_from_accept_to_close() {
+    let mut uring = uring();
+    let (socket, mut client) = connected(&mut uring);
+    uring.receive(socket, TOKEN);
+    client.write_all(b"ping").unwrap();
+    let buffer = until(&mut uring, |event| match event {
+        Event::Received { token, buffer } => (token == TOKEN).then_some(buffer),
+        _ => None,
+    });
+    assert_eq!(&buffer[..], b"ping");
+    let mut batch = Batch::new();
+    batch.begin(socket);
+    batch.slice(&buffer);
+    batch.slice(b"pong");
+    let mut events = Vec::new();
+    uring.turn(&mut batch, Time::ZERO, &mut events).unwrap();
+    assert_eq!(batch.outcome(0), Ok(8));
+    drop(batch);
+    uring.release(buffer);
+    let mut reply = [0; 8];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"pingpong");
+    drop(client);
+    until(&mut uring, |event| {
+        matches!(
+            event,
+            Event::ReceiveEnded {
+                end: ReceiveEnd::EndOfStream,
+                ..
+            }
+        )
+        .then_some(())
+    });
+    uring.close(socket, TOKEN);
+    until(&mut uring, |event| {
+        matches!(event, Event::Closed { token: TOKEN }).then_some(())
+    });
+}
+
+#[test]
+fn receives_run_out_of_buffers_and_go_on() {
+    let mut uring = uring();
+    let (socket, mut client) = connected(&mut uring);
+    let writer = std::thread::spawn(move || {
+        client.write_all(&[7; 4 << 20]).unwrap();
+        client
+    });
+    let mut held = Vec::new();
+    let (mut bytes, mut exhausted) = (0, 0);
+    uring.receive(socket, TOKEN);
+    while bytes < 4 << 20 {
+        let mut events = Vec::new();
+        let deadline = Driver::now(&mut uring).plus_millis(5_000);
+        uring
+            .turn(&mut Batch::new(), deadline, &mut events)
+            .unwrap();
+        for event in events {
+            match event {
+                Event::Received { buffer, .. } => {
+                    bytes += buffer.len();
+                    assert!(buffer.iter().all(|&byte| byte == 7));
+                    held.push(buffer);
+                }
+                Event::ReceiveEnded {
+                    end: ReceiveEnd::NoBuffers,
+                    ..
+                } => {
+                    exhausted += 1;
+                    held.drain(..).for_each(|buffer| uring.release(buffer));
+                    uring.receive(socket, TOKEN);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(exhausted > 0, "the buffers never ran out");
+    assert_eq!(bytes, 4 << 20);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_full_socket_cuts_sends_short_and_polls_tell_when_there_is_room() {
+    let mut uring = uring();
+    let (socket, mut client) = connected(&mut uring);
+    let bytes = vec![1; 64 << 20];
+    let mut batch = Batch::new();
+    batch.begin(socket);
+    batch.slice(&bytes);
+    uring.turn(&mut batch, Time::ZERO, &mut Vec::new()).unwrap();
+    let sent = batch.outcome(0).unwrap();
+    assert!(sent > 0 && sent < bytes.len());
+    // What the socket still takes after a short count is bounded.
+    let more = std::iter::from_fn(|| uring.send_now(socket, &[&bytes]).ok())
+        .take(100)
+        .sum::<usize>();
+    assert_eq!(uring.send_now(socket, &[b"a", b"b"]), Err(Errno::AGAIN));
+    uring.poll(socket, TOKEN, Interest::Writable);
+    let mut sink = vec![0; sent + more];
+    client.read_exact(&mut sink).unwrap();
+    until(&mut uring, |event| {
+        matches!(
+            event,
+            Event::Polled {
+                interest: Interest::Writable,
+                ..
+            }
+        )
+        .then_some(())
+    });
+    assert_eq!(uring.send_now(socket, &[b"a", b"b"]), Ok(2));
+}
+
+#[test]
+fn receive_now_takes_what_is_there() {
+    let mut uring = uring();
+    let (socket, mut client) = connected(&mut uring);
+    let mut bytes = [0; 8];
+    assert_eq!(uring.receive_now(socket, &mut bytes), Err(Errno::AGAIN));
+    client.write_all(b"0123456789ab").unwrap();
+    uring.poll(socket, TOKEN, Interest::Readable);
+    until(&mut uring, |event| {
+        matches!(event, Event::Polled { .. }).then_some(())
+    });
+    assert_eq!(uring.receive_now(socket, &mut bytes), Ok(8));
+    assert_eq!(uring.receive_now(socket, &mut bytes), Ok(4));
+    drop(client);
+    uring.poll(socket, TOKEN, Interest::Readable);
+    until(&mut uring, |event| {
+        matches!(event, Event::Polled { .. }).then_some(())
+    });
+    assert_eq!(uring.receive_now(socket, &mut bytes), Ok(0));
+}
+
+#[test]
+fn operations_can_be_stopped() {
+    let mut uring = uring();
+    let (socket, _client) = connected(&mut uring);
+    uring.receive(socket, TOKEN);
+    uring.poll(socket, TOKEN, Interest::Readable);
+    uring.accept(0);
+    uring
+        .turn(&mut Batch::new(), Time::ZERO, &mut Vec::new())
+        .unwrap();
+    uring.stop_receive(TOKEN);
+    uring.stop_poll(TOKEN, Interest::Readable);
+    uring.stop_accepts(0);
+    let mut events = Vec::new();
+    while events.len() < 3 {
+        let deadline = Driver::now(&mut uring).plus_millis(5_000);
+        uring
+            .turn(&mut Batch::new(), deadline, &mut events)
+            .unwrap();
+    }
+    let kinds: Vec<bool> = vec![
+        events.iter().any(|event| {
+            matches!(
+                event,
+                Event::ReceiveEnded {
+                    token: TOKEN,
+                    end: ReceiveEnd::Stopped
+                }
+            )
+        }),
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Polled { token: TOKEN, .. })),
+        events
+            .iter()
+            .any(|event| matches!(event, Event::AcceptFailed { listener: 0, .. })),
+    ];
+    assert_eq!(kinds, [true; 3], "{events:?}");
+}
+
+#[test]
+fn wakes_from_another_thread_are_not_lost() {
+    let mut uring = uring();
+    for _ in 0..100 {
+        let waker = uring.waker();
+        let thread = std::thread::spawn(move || waker.wake());
+        until(&mut uring, |event| {
+            matches!(event, Event::Woken).then_some(())
+        });
+        thread.join().unwrap();
+    }
+}

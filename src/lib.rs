@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 pub mod base;
 pub mod connection;
+pub mod hub;
 pub mod mailbox;
 pub mod protocol;
 pub mod ring;

@@ -1,0 +1,850 @@
+//! Layer 3: topics, logs, tapes, cursors.
+//!
+//! One [`Hub`] per shard. A topic has a *home*, the shard that its name hashes
+//! to: that shard alone numbers its messages and keeps its [`log`]. Every shard
+//! with subscribers, the home included, is a reader: a cursor on the log that
+//! keeps a [`tape`] of encoded frames, on which each subscriber is a cursor in
+//! turn.
+//!
+//! Mail between hubs travels through [`Post`]; how, the hub does not know. What
+//! can't be posted waits here: publications in a bounded queue whose filling
+//! pauses publishers, log entries in the log, and interest as a state that is
+//! posted when there is room, never twice.
+//!
+//! Architecture invariant: nothing here knows a socket, a ring, a connection or
+//! a clock. A subscriber is a number.
+
+mod log;
+mod mail;
+mod tape;
+
+pub use log::TopicRef;
+pub use mail::{Mail, Post};
+
+use crate::base::{Limits, Random, ShardId, Slab};
+use crate::protocol::{Kind, Message};
+use bytes::Bytes;
+use foldhash::quality::RandomState;
+pub(crate) use log::MAIL_OVERHEAD_BYTES;
+use log::{Entry, Log, ReaderShard};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use tape::Tape;
+
+/// Bytes of a topic's name.
+pub const TOPIC_NAME_BYTES_MAX: usize = 255;
+const NONE: u32 = u32::MAX;
+
+/// Why a subscription or publication is refused. The caller's fault in every
+/// case but `Full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubError {
+    /// A topic's name is 1 to 255 bytes without control characters, in segments
+    /// split by `.` of which none is empty.
+    BadName,
+    /// The connection is subscribed to this topic already.
+    AlreadySubscribed,
+    /// The connection has as many subscriptions as it may.
+    TooManySubscriptions,
+    /// The topic's home is behind, and as much as may wait for it does.
+    Full,
+    /// The message is longer than a message may be.
+    TooBig,
+    /// The server has stopped.
+    Stopped,
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            HubError::BadName => {
+                "a topic's name is 1 to 255 bytes without control characters, in segments split by \
+                 '.' of which none is empty"
+            }
+            HubError::AlreadySubscribed => "already subscribed to this topic",
+            HubError::TooManySubscriptions => "too many subscriptions on this connection",
+            HubError::Full => "the topic's home is behind: try again later",
+            HubError::TooBig => "the message is too big",
+            HubError::Stopped => "the server has stopped",
+        })
+    }
+}
+
+impl std::error::Error for HubError {}
+
+/// What became of a publication that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is on its way.
+    Queued,
+    /// It waits until the topic's home catches up. The publishing connection is
+    /// not read from until then.
+    Backpressure,
+}
+
+/// The subscriptions of one connection: a ring of them, entered where the next
+/// turn of sending starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscriptions {
+    first: u32,
+    count: u32,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Subscriptions {
+            first: NONE,
+            count: 0,
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+#[derive(Debug)]
+struct Subscription {
+    topic: u32,
+    subscriber: u32,
+    /// Its place in the topic's list of subscribers.
+    place: u32,
+    /// The connection's next subscription; its own index if it is the only one.
+    next: u32,
+    /// A position on the topic's tape, always between two frames.
+    cursor: u64,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    home: ShardId,
+    /// At home, while a shard reads: the history.
+    log: Option<Box<Log>>,
+    /// While somebody reads here.
+    tape: Option<Box<Tape>>,
+    subscribers: Vec<u32>,
+    /// What the home was told last.
+    interest_posted: bool,
+    /// An `Outgoing::Interest` waits.
+    interest_queued: bool,
+    /// The home has answered: epoch and the number of the last message here.
+    live: Option<(u64, u64)>,
+    /// It is in `grown`.
+    has_grown: bool,
+    /// It is in `unsent`.
+    is_unsent: bool,
+}
+
+/// Mail that waits for room.
+#[derive(Debug)]
+enum Outgoing {
+    /// Whatever the topic's interest is when this is posted.
+    Interest(TopicRef),
+    Mail(Mail, usize),
+}
+
+/// What a flush means for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// There is something to send to it.
+    Pending(u32),
+    /// It fell off the topic's tape.
+    Fell(u32),
+    /// Its subscription to this topic is live.
+    Subscribed(u32, TopicRef),
+}
+
+/// The topics of one shard.
+#[derive(Debug)]
+pub struct Hub {
+    shard: ShardId,
+    shards: u16,
+    limits: Limits,
+    /// The same on all shards: a topic has one home.
+    home_seed: u64,
+    epochs: Random,
+    names: HashMap<Arc<str>, u32, RandomState>,
+    topics: Slab<Topic>,
+    subscriptions: Slab<Subscription>,
+    /// Topics whose tape has grown since the last flush.
+    grown: Vec<u32>,
+    /// Topics homed here of which a reader shard has not been sent everything.
+    unsent: Vec<u32>,
+    /// Per shard: mail that waits for room.
+    outgoing: Vec<VecDeque<Outgoing>>,
+    outgoing_bytes: usize,
+    marks: Vec<Mark>,
+}
+
+/// Whether `name` can be a topic's.
+pub fn is_topic_name(name: &str) -> bool {
+    name.len() <= TOPIC_NAME_BYTES_MAX
+        && !name.chars().any(char::is_control)
+        && name.split('.').all(|segment| !segment.is_empty())
+}
+
+impl Hub {
+    /// The hub of `shard` out of `shards`. `home_seed` is the same for all of
+    /// them, `epoch_seed` is not.
+    pub fn new(
+        shard: ShardId,
+        shards: u16,
+        limits: Limits,
+        home_seed: u64,
+        epoch_seed: u64,
+    ) -> Hub {
+        Hub {
+            shard,
+            shards,
+            limits,
+            home_seed,
+            epochs: Random::new(epoch_seed),
+            names: HashMap::default(),
+            topics: Slab::new(),
+            subscriptions: Slab::new(),
+            grown: Vec::new(),
+            unsent: Vec::new(),
+            outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
+            outgoing_bytes: 0,
+            marks: Vec::new(),
+        }
+    }
+
+    /// The shard that numbers the topic of this name.
+    pub fn home_of(name: &str, home_seed: u64, shards: u16) -> ShardId {
+        let hash = foldhash::quality::FixedState::with_seed(home_seed).hash_one(name);
+        ShardId((hash % u64::from(shards)) as u16)
+    }
+
+    /// Subscribes a connection to every message of `topic` from now on. A
+    /// [`Mark::Subscribed`] tells when "now" was.
+    ///
+    /// # Errors
+    /// [`HubError::BadName`], [`HubError::AlreadySubscribed`],
+    /// [`HubError::TooManySubscriptions`].
+    pub fn subscribe(
+        &mut self,
+        subscriber: u32,
+        subscriptions: &mut Subscriptions,
+        topic: &str,
+    ) -> Result<(), HubError> {
+        if !is_topic_name(topic) {
+            return Err(HubError::BadName);
+        }
+        if subscriptions.count as usize >= self.limits.subscriptions_max {
+            return Err(HubError::TooManySubscriptions);
+        }
+        let index = self.topic_index(topic);
+        if self.find(*subscriptions, index).is_some() {
+            return Err(HubError::AlreadySubscribed);
+        }
+        let bytes_max = self.limits.tape_bytes_max;
+        let topic = self.topics.at_mut(index).expect("just looked up");
+        let cursor = topic
+            .tape
+            .get_or_insert_with(|| Box::new(Tape::new(bytes_max)))
+            .end();
+        let place = topic.subscribers.len() as u32;
+        let is_live = topic.live.is_some();
+        let next = subscriptions.first;
+        let (own, _) = self.subscriptions.insert(Subscription {
+            topic: index,
+            subscriber,
+            place,
+            next,
+            cursor,
+        });
+        topic.subscribers.push(own);
+        self.link(subscriptions, own);
+        match is_live {
+            true => self
+                .marks
+                .push(Mark::Subscribed(subscriber, self.reference(index))),
+            false => self.want(index),
+        }
+        Ok(())
+    }
+
+    /// Puts `own` into the connection's ring, behind its first.
+    fn link(&mut self, subscriptions: &mut Subscriptions, own: u32) {
+        let first = subscriptions.first;
+        let next = match self.subscriptions.at_mut(first) {
+            Some(first) if subscriptions.count > 0 => std::mem::replace(&mut first.next, own),
+            _ => {
+                subscriptions.first = own;
+                own
+            }
+        };
+        self.subscriptions.at_mut(own).expect("just inserted").next = next;
+        subscriptions.count += 1;
+    }
+
+    /// Ends a subscription; `false` if there was none.
+    pub fn unsubscribe(&mut self, subscriptions: &mut Subscriptions, topic: &str) -> bool {
+        let Some(&index) = self.names.get(topic) else {
+            return false;
+        };
+        let Some(previous) = self.find(*subscriptions, index) else {
+            return false;
+        };
+        self.unlink(subscriptions, previous);
+        true
+    }
+
+    /// Ends every subscription of a connection.
+    pub fn leave(&mut self, subscriptions: &mut Subscriptions) {
+        while !subscriptions.is_empty() {
+            self.unlink(subscriptions, subscriptions.first);
+        }
+    }
+
+    /// Removes the subscription behind `previous` in the connection's ring.
+    fn unlink(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
+        let own = self.at(previous).next;
+        let removed = self.subscriptions.remove(own).expect("linked");
+        subscriptions.count -= 1;
+        if subscriptions.count == 0 {
+            subscriptions.first = NONE;
+        } else {
+            self.subscriptions.at_mut(previous).expect("linked").next = removed.next;
+            subscriptions.first = previous;
+        }
+        let topic = self
+            .topics
+            .at_mut(removed.topic)
+            .expect("a subscription has its topic");
+        topic.subscribers.swap_remove(removed.place as usize);
+        if let Some(&moved) = topic.subscribers.get(removed.place as usize) {
+            self.subscriptions.at_mut(moved).expect("listed").place = removed.place;
+        }
+        if topic.subscribers.is_empty() {
+            topic.tape = None;
+            self.want(removed.topic);
+        }
+    }
+
+    /// The subscription before the one to this topic in the connection's ring.
+    fn find(&self, subscriptions: Subscriptions, topic: u32) -> Option<u32> {
+        let mut previous = subscriptions.first;
+        for _ in 0..subscriptions.count {
+            let next = self.at(previous).next;
+            if self.at(next).topic == topic {
+                return Some(previous);
+            }
+            previous = next;
+        }
+        None
+    }
+
+    #[inline]
+    fn at(&self, subscription: u32) -> &Subscription {
+        self.subscriptions
+            .at(subscription)
+            .expect("rings hold live subscriptions")
+    }
+
+    fn topic_index(&mut self, name: &str) -> u32 {
+        if let Some(&index) = self.names.get(name) {
+            return index;
+        }
+        let shared: Arc<str> = name.into();
+        let (index, _) = self.topics.insert(Topic {
+            name: Arc::clone(&shared),
+            home: Hub::home_of(name, self.home_seed, self.shards),
+            log: None,
+            tape: None,
+            subscribers: Vec::new(),
+            interest_posted: false,
+            interest_queued: false,
+            live: None,
+            has_grown: false,
+            is_unsent: false,
+        });
+        self.names.insert(shared, index);
+        index
+    }
+
+    fn reference(&self, index: u32) -> TopicRef {
+        TopicRef {
+            index,
+            generation: self.topics.generation(index).expect("a topic"),
+        }
+    }
+
+    /// The interest of this shard in a topic may have changed: tell its home.
+    fn want(&mut self, index: u32) {
+        let reference = self.reference(index);
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let home = topic.home;
+        if home == self.shard {
+            self.settle_interest_at_home(index);
+        } else if !topic.interest_queued {
+            topic.interest_queued = true;
+            self.outgoing[home.index()].push_back(Outgoing::Interest(reference));
+        }
+    }
+
+    /// At home no mail is needed: what is published next must already be read.
+    fn settle_interest_at_home(&mut self, index: u32) {
+        let reference = self.reference(index);
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let wanted = !topic.subscribers.is_empty();
+        if wanted != topic.interest_posted {
+            topic.interest_posted = wanted;
+            let name = Arc::clone(&topic.name);
+            if !wanted {
+                topic.live = None;
+            }
+            if let Some(welcome) = self.interest(self.shard, &name, reference, wanted) {
+                self.receive(self.shard, welcome);
+            }
+        }
+        self.forget_if_unused(index);
+    }
+
+    /// Publishes `message` to `topic`.
+    ///
+    /// # Errors
+    /// [`HubError::BadName`], [`HubError::TooBig`], [`HubError::Full`].
+    pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<Published, HubError> {
+        if !is_topic_name(topic) {
+            return Err(HubError::BadName);
+        }
+        let payload = message.payload();
+        if payload.len() > self.limits.message_bytes_max {
+            return Err(HubError::TooBig);
+        }
+        let known = self.names.get(topic).copied();
+        let home = match known.and_then(|index| self.topics.at(index)) {
+            Some(topic) => topic.home,
+            None => Hub::home_of(topic, self.home_seed, self.shards),
+        };
+        if home == self.shard {
+            // A topic that nobody reads has no log: there is nothing to number.
+            if let Some(index) = known {
+                self.append(index, message.kind(), || Bytes::copy_from_slice(payload));
+            }
+            return Ok(Published::Queued);
+        }
+        let weight = payload.len() + MAIL_OVERHEAD_BYTES;
+        if self.outgoing_bytes + weight > self.limits.publish_overflow_bytes_max {
+            return Err(HubError::Full);
+        }
+        self.outgoing_bytes += weight;
+        let name = match known.and_then(|index| self.topics.at(index)) {
+            Some(topic) => Arc::clone(&topic.name),
+            None => topic.into(),
+        };
+        let payload = Bytes::copy_from_slice(payload);
+        let mail = Mail::Publish {
+            topic: name,
+            kind: message.kind(),
+            payload,
+        };
+        let waiting = &mut self.outgoing[home.index()];
+        let is_behind = waiting.len() > self.limits.mailbox_mails_max;
+        waiting.push_back(Outgoing::Mail(mail, weight));
+        Ok(if is_behind {
+            Published::Backpressure
+        } else {
+            Published::Queued
+        })
+    }
+
+    fn append(&mut self, index: u32, kind: Kind, payload: impl FnOnce() -> Bytes) {
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let Some(log) = topic.log.as_mut() else {
+            return;
+        };
+        log.append(
+            Entry {
+                kind,
+                payload: payload(),
+            },
+            &self.limits,
+        );
+        if !topic.is_unsent {
+            topic.is_unsent = true;
+            self.unsent.push(index);
+        }
+    }
+
+    /// Takes mail from another hub.
+    pub fn receive(&mut self, from: ShardId, mail: Mail) {
+        match mail {
+            Mail::Interest {
+                topic,
+                reader,
+                wanted,
+            } => {
+                if let Some(welcome) = self.interest(from, &topic, reader, wanted) {
+                    let waiting = &mut self.outgoing[from.index()];
+                    waiting.push_back(Outgoing::Mail(welcome, 0));
+                }
+            }
+            Mail::Publish {
+                topic,
+                kind,
+                payload,
+            } => {
+                if let Some(&index) = self.names.get(&topic) {
+                    self.append(index, kind, || payload);
+                }
+            }
+            Mail::Welcome { topic, epoch, last } => {
+                let Some(entry) = self.topics.get_mut(topic.index, topic.generation) else {
+                    return;
+                };
+                entry.live = Some((epoch, last));
+                for &subscription in &entry.subscribers {
+                    let subscriber = self
+                        .subscriptions
+                        .at(subscription)
+                        .expect("listed")
+                        .subscriber;
+                    self.marks.push(Mark::Subscribed(subscriber, topic));
+                }
+            }
+            Mail::Entry {
+                topic,
+                kind,
+                payload,
+            } => {
+                if self.topics.get(topic.index, topic.generation).is_some() {
+                    self.append_to_tape(topic.index, kind, &payload);
+                }
+            }
+            Mail::Gap { topic, missed } => {
+                if self.topics.get(topic.index, topic.generation).is_some() {
+                    self.gap(topic.index, missed);
+                }
+            }
+        }
+    }
+
+    /// A shard's interest in a topic that is homed here; the answer to it.
+    fn interest(
+        &mut self,
+        from: ShardId,
+        name: &str,
+        reader: TopicRef,
+        wanted: bool,
+    ) -> Option<Mail> {
+        let index = self.topic_index(name);
+        let topic = self.topics.at_mut(index).expect("just looked up");
+        debug_assert_eq!(topic.home, self.shard, "interest went to the topic's home");
+        if wanted {
+            let log = topic.log.get_or_insert_with(|| {
+                // 53 bits: a JavaScript number holds them.
+                Box::new(Log::new(self.epochs.next() >> 11))
+            });
+            log.readers.retain(|known| known.shard != from);
+            log.readers.push(ReaderShard {
+                shard: from,
+                topic: reader,
+                next: log.next(),
+            });
+            return Some(Mail::Welcome {
+                topic: reader,
+                epoch: log.epoch,
+                last: log.next() - 1,
+            });
+        }
+        if let Some(log) = &mut topic.log {
+            log.readers.retain(|known| known.shard != from);
+            if log.readers.is_empty() {
+                topic.log = None;
+            }
+        }
+        self.forget_if_unused(index);
+        None
+    }
+
+    /// Forgets a topic that nobody reads, here or (at home) elsewhere.
+    fn forget_if_unused(&mut self, index: u32) {
+        let Some(topic) = self.topics.at(index) else {
+            return;
+        };
+        let in_use = topic.log.is_some()
+            || !topic.subscribers.is_empty()
+            || topic.interest_posted
+            || topic.interest_queued;
+        if !in_use && let Some(topic) = self.topics.remove(index) {
+            self.names.remove(&topic.name);
+        }
+    }
+
+    fn append_to_tape(&mut self, index: u32, kind: Kind, payload: &[u8]) {
+        let topic = self.topics.at_mut(index).expect("a topic");
+        if let Some((_, last)) = &mut topic.live {
+            *last += 1;
+        }
+        let Some(tape) = &mut topic.tape else { return };
+        tape.append(kind, payload);
+        if !topic.has_grown {
+            topic.has_grown = true;
+            self.grown.push(index);
+        }
+    }
+
+    /// This shard fell off the home's log: every reader of the topic misses
+    /// `missed` messages.
+    fn gap(&mut self, index: u32, missed: u64) {
+        let topic = self.topics.at_mut(index).expect("a topic");
+        if let Some((_, last)) = &mut topic.live {
+            *last += missed;
+        }
+        for &subscription in &topic.subscribers {
+            let subscriber = self
+                .subscriptions
+                .at(subscription)
+                .expect("listed")
+                .subscriber;
+            self.marks.push(Mark::Fell(subscriber));
+        }
+    }
+
+    /// Moves everything one step on: mail to where it goes, logs to the readers,
+    /// and says in `marks` which subscribers that concerns.
+    pub fn flush(&mut self, post: &mut dyn Post, marks: &mut Vec<Mark>) {
+        for shard in 0..self.shards {
+            self.post_outgoing(ShardId(shard), post);
+        }
+        self.send_logs(post);
+        marks.append(&mut self.marks);
+        while let Some(index) = self.grown.pop() {
+            self.mark_readers(index, marks);
+        }
+    }
+
+    fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
+        while let Some(outgoing) = self.outgoing[to.index()].pop_front() {
+            let (mail, weight) = match outgoing {
+                Outgoing::Mail(mail, weight) => (mail, weight),
+                Outgoing::Interest(topic) => match self.settle_interest(topic) {
+                    Some(mail) => (mail, 0),
+                    None => continue,
+                },
+            };
+            match post.post(to, mail, weight) {
+                Ok(()) => {
+                    self.outgoing_bytes -= weight;
+                }
+                Err(mail) => {
+                    return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
+                }
+            }
+        }
+    }
+
+    /// The mail that brings the home up to date with this shard's interest.
+    fn settle_interest(&mut self, reference: TopicRef) -> Option<Mail> {
+        let topic = self.topics.get_mut(reference.index, reference.generation)?;
+        topic.interest_queued = false;
+        let wanted = !topic.subscribers.is_empty();
+        let changed = wanted != topic.interest_posted;
+        topic.interest_posted = wanted;
+        let name = Arc::clone(&topic.name);
+        if !wanted {
+            topic.live = None;
+            self.forget_if_unused(reference.index);
+        }
+        changed.then_some(Mail::Interest {
+            topic: name,
+            reader: reference,
+            wanted,
+        })
+    }
+
+    /// Sends what is new in the logs to the shards that read them, as far as
+    /// there is room.
+    fn send_logs(&mut self, post: &mut dyn Post) {
+        for index in std::mem::take(&mut self.unsent) {
+            let Some(topic) = self.topics.at_mut(index) else {
+                continue;
+            };
+            topic.is_unsent = false;
+            let Some(mut log) = topic.log.take() else {
+                continue;
+            };
+            let all_sent = log.forward(|to, mail, weight| match (to == self.shard, mail) {
+                (
+                    true,
+                    Mail::Entry {
+                        topic,
+                        kind,
+                        payload,
+                    },
+                ) => {
+                    self.append_to_tape(topic.index, kind, &payload);
+                    Ok(())
+                }
+                (true, mail) => {
+                    self.receive(to, mail);
+                    Ok(())
+                }
+                (false, mail) => post.post(to, mail, weight),
+            });
+            let topic = self
+                .topics
+                .at_mut(index)
+                .expect("nothing is forgotten meanwhile");
+            topic.log = Some(log);
+            if !all_sent {
+                topic.is_unsent = true;
+                self.unsent.push(index);
+            }
+        }
+    }
+
+    /// Says which subscribers of a topic have something to get, and lets go of
+    /// what all of them have.
+    fn mark_readers(&mut self, index: u32, marks: &mut Vec<Mark>) {
+        let Some(topic) = self.topics.at_mut(index) else {
+            return;
+        };
+        topic.has_grown = false;
+        let Some(tape) = &mut topic.tape else { return };
+        let (begin, end) = (tape.begin(), tape.end());
+        let mut slowest = end;
+        for &subscription in &topic.subscribers {
+            let subscription = self.subscriptions.at(subscription).expect("listed");
+            slowest = slowest.min(subscription.cursor);
+            if subscription.cursor < begin {
+                marks.push(Mark::Fell(subscription.subscriber));
+            } else if subscription.cursor < end {
+                marks.push(Mark::Pending(subscription.subscriber));
+            }
+        }
+        tape.passed(slowest);
+    }
+
+    /// What a connection has yet to get from its topics, at most some `bytes_max`
+    /// bytes of it: slices in the order in which [`Hub::advance`] counts them.
+    #[inline]
+    pub fn pending<'h>(
+        &'h self,
+        subscriptions: Subscriptions,
+        bytes_max: usize,
+        mut take: impl FnMut(&'h [u8]),
+    ) {
+        let mut bytes = 0;
+        let mut own = subscriptions.first;
+        for _ in 0..subscriptions.count {
+            let subscription = self.at(own);
+            if let Some(tape) = self.tape_from(subscription) {
+                for slice in tape.from(subscription.cursor) {
+                    if bytes >= bytes_max {
+                        return;
+                    }
+                    bytes += slice.len();
+                    take(slice);
+                }
+            }
+            own = subscription.next;
+        }
+    }
+
+    /// The tape of a subscription, unless it fell off it or has nothing to get.
+    #[inline]
+    fn tape_from(&self, subscription: &Subscription) -> Option<&Tape> {
+        let topic = self
+            .topics
+            .at(subscription.topic)
+            .expect("a subscription has its topic");
+        let tape = topic.tape.as_deref()?;
+        (subscription.cursor >= tape.begin() && subscription.cursor < tape.end()).then_some(tape)
+    }
+
+    /// `bytes` bytes of what [`Hub::pending`] gave were sent: moves the cursors.
+    /// A frame that has begun counts as delivered; what is left of it goes to
+    /// `rest`, and the connection keeps it, so that cursors are always between
+    /// two frames. Says how many messages were begun.
+    pub fn advance(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        mut bytes: usize,
+        rest: impl FnOnce(&[u8]),
+    ) -> u64 {
+        let mut messages = 0;
+        let mut own = subscriptions.first;
+        let mut rest = Some(rest);
+        for _ in 0..subscriptions.count {
+            let subscription = self.at(own);
+            let next = subscription.next;
+            if let Some(tape) = self.tape_from(subscription) {
+                let available: usize = tape.from(subscription.cursor).map(<[u8]>::len).sum();
+                let taken = bytes.min(available);
+                bytes -= taken;
+                let advanced = tape.advance(subscription.cursor, taken);
+                messages += advanced.messages;
+                if !advanced.rest.is_empty()
+                    && let Some(rest) = rest.take()
+                {
+                    rest(advanced.rest);
+                }
+                let cursor = advanced.cursor;
+                self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
+            }
+            own = next;
+            if bytes == 0 {
+                break;
+            }
+        }
+        // The next turn starts behind the last that was served.
+        if subscriptions.count > 1 {
+            subscriptions.first = own;
+        }
+        messages
+    }
+
+    /// Whether a connection has something to get.
+    pub fn has_pending(&self, subscriptions: Subscriptions) -> bool {
+        let mut own = subscriptions.first;
+        (0..subscriptions.count).any(|_| {
+            let subscription = self.at(own);
+            own = subscription.next;
+            self.tape_from(subscription).is_some()
+        })
+    }
+
+    /// Whether publications wait for room at another shard.
+    pub fn is_congested(&self) -> bool {
+        self.outgoing_bytes > 0
+    }
+
+    /// Whether anything waits for room at another shard.
+    pub fn is_waiting_for(&self, shard: ShardId) -> bool {
+        !self.outgoing[shard.index()].is_empty() || (!self.unsent.is_empty() && shard != self.shard)
+    }
+
+    /// Whether there is something that [`Hub::flush`] would move.
+    pub fn needs_flush(&self) -> bool {
+        !self.marks.is_empty()
+            || !self.grown.is_empty()
+            || !self.unsent.is_empty()
+            || self.outgoing.iter().any(|waiting| !waiting.is_empty())
+    }
+
+    /// The name, epoch and last number of a topic that is live here.
+    pub fn position(&self, topic: TopicRef) -> Option<(&str, u64, u64)> {
+        let topic = self.topics.get(topic.index, topic.generation)?;
+        let (epoch, last) = topic.live?;
+        Some((&topic.name, epoch, last))
+    }
+
+    /// Topics, and subscriptions, that this shard holds.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.topics.len(), self.subscriptions.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,8 @@ counters! {
     publications,
     /// Publications refused because a mailbox was full.
     publications_refused,
+    /// Messages for another connection that it could not take, or that came too late.
+    letters_dropped,
     /// Readers that fell off their tape.
     readers_fallen,
     /// Connections closed for a protocol violation of the peer.

@@ -6,3 +6,9 @@ pub trait Wake: Send + Sync {
     /// Makes the present or next wait of the target end.
     fn wake(&self);
 }
+
+impl Wake for Box<dyn Wake> {
+    fn wake(&self) {
+        (**self).wake();
+    }
+}

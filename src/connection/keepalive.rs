@@ -48,18 +48,21 @@ impl KeepAlive {
         }
     }
 
+    /// The earliest time at which [`KeepAlive::check`] may have something to do.
+    pub fn next_check(&self, limits: &Limits) -> Time {
+        match self.asked {
+            _ if limits.idle_ping_ms == 0 => Time::NEVER,
+            Time::NEVER => self.heard.plus_millis(limits.idle_ping_ms),
+            asked => asked.plus_millis(limits.pong_ms),
+        }
+    }
+
     /// What is due at `now`.
     pub fn check(&mut self, now: Time, limits: &Limits) -> Action {
-        if limits.idle_ping_ms == 0 {
-            return Action::Wait(Time::NEVER);
-        }
         if self.asked != Time::NEVER && self.heard >= self.asked {
             self.asked = Time::NEVER;
         }
-        let due = match self.asked {
-            Time::NEVER => self.heard.plus_millis(limits.idle_ping_ms),
-            asked => asked.plus_millis(limits.pong_ms),
-        };
+        let due = self.next_check(limits);
         if now < due {
             return Action::Wait(due);
         }

@@ -180,6 +180,8 @@ pub struct Hub {
     /// Per shard: mail that waits for room.
     outgoing: Vec<VecDeque<Outgoing>>,
     outgoing_bytes: usize,
+    /// Per shard: the weight of the mail that found no room at the last flush.
+    stuck: Vec<Option<usize>>,
     marks: Vec<Mark>,
 }
 
@@ -213,6 +215,7 @@ impl Hub {
             unsent: Vec::new(),
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: 0,
+            stuck: vec![None; usize::from(shards)],
             marks: Vec::new(),
         }
     }
@@ -614,6 +617,7 @@ impl Hub {
     /// Moves everything one step on: mail to where it goes, logs to the readers,
     /// and says in `marks` which subscribers that concerns.
     pub fn flush(&mut self, post: &mut dyn Post, marks: &mut Vec<Mark>) {
+        self.stuck.fill(None);
         for shard in 0..self.shards {
             self.post_outgoing(ShardId(shard), post);
         }
@@ -638,6 +642,7 @@ impl Hub {
                     self.outgoing_bytes -= weight;
                 }
                 Err(mail) => {
+                    self.stuck[to.index()] = Some(weight);
                     return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
                 }
             }
@@ -690,7 +695,11 @@ impl Hub {
                     self.receive(to, mail);
                     Ok(())
                 }
-                (false, mail) => post.post(to, mail, weight),
+                // Behind what waits already, or the order would break.
+                (false, mail) if self.stuck[to.index()].is_some() => Err(mail),
+                (false, mail) => post.post(to, mail, weight).inspect_err(|_| {
+                    self.stuck[to.index()] = Some(weight);
+                }),
             });
             let topic = self
                 .topics
@@ -820,9 +829,11 @@ impl Hub {
         self.outgoing_bytes > 0
     }
 
-    /// Whether anything waits for room at another shard.
-    pub fn is_waiting_for(&self, shard: ShardId) -> bool {
-        !self.outgoing[shard.index()].is_empty() || (!self.unsent.is_empty() && shard != self.shard)
+    /// The shards that had no room at the last flush, and the weight of the mail
+    /// that found none.
+    pub fn stuck(&self) -> impl Iterator<Item = (ShardId, usize)> {
+        let stuck = self.stuck.iter().enumerate();
+        stuck.filter_map(|(shard, weight)| Some((ShardId(shard as u16), (*weight)?)))
     }
 
     /// Whether there is something that [`Hub::flush`] would move.

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::base::Wake;
 
 /// The sleeping flag of one consumer, and what wakes it.
-#[derive(Debug)]
 pub struct Doorbell<W> {
     sleeping: AtomicBool,
     waker: W,
@@ -48,5 +47,14 @@ impl<W: Wake> Doorbell<W> {
     /// For the consumer: it is awake.
     pub fn rouse(&self) {
         self.sleeping.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<W> std::fmt::Debug for Doorbell<W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Doorbell")
+            .field("sleeping", &self.sleeping)
+            .finish_non_exhaustive()
     }
 }

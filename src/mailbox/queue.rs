@@ -20,12 +20,12 @@
 use loom::{
     cell::UnsafeCell,
     sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 #[cfg(not(loom))]
 use std::{
     sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
 use crossbeam::utils::CachePadded;
@@ -61,6 +61,8 @@ struct Shared<T> {
     taken_weight: CachePadded<AtomicU64>,
     /// Positions below this one have been put in.
     tail: CachePadded<AtomicU64>,
+    /// The producer waits for room.
+    waiting: CachePadded<AtomicBool>,
 }
 
 // SAFETY: a cell is accessed by one side at a time, as the file's proof says, so
@@ -119,6 +121,7 @@ pub fn channel<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>
         head: CachePadded::new(AtomicU64::new(0)),
         taken_weight: CachePadded::new(AtomicU64::new(0)),
         tail: CachePadded::new(AtomicU64::new(0)),
+        waiting: CachePadded::new(AtomicBool::new(false)),
     });
     let sender = Sender {
         shared: Arc::clone(&shared),
@@ -169,6 +172,17 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Says that it waits for room for an item of `weight`; the consumer then
+    /// tells when it has made some ([`Receiver::is_awaited`]). Says whether there
+    /// is room after all.
+    pub fn await_room(&mut self, weight: usize) -> bool {
+        self.shared.waiting.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `is_awaited`: either this side sees the room,
+        // or that side sees the flag.
+        fence(Ordering::SeqCst);
+        self.has_room(weight)
+    }
+
     /// Items put in and not yet taken out, as far as is known.
     pub fn len(&self) -> usize {
         (self.tail - self.shared.head.load(Ordering::Relaxed)) as usize
@@ -200,6 +214,14 @@ impl<T> Receiver<T> {
             .store(self.taken_weight, Ordering::Relaxed);
         self.shared.head.store(self.head, Ordering::Release);
         Some(item)
+    }
+
+    /// After taking items out: whether the producer waits for room and is to be
+    /// woken. Says so once.
+    pub fn is_awaited(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.shared.waiting.load(Ordering::Relaxed)
+            && self.shared.waiting.swap(false, Ordering::Relaxed)
     }
 
     /// Whether there is nothing to take out.

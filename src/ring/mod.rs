@@ -135,8 +135,9 @@ pub trait Driver {
     /// Accepts one connection from `listener`.
     fn accept(&mut self, listener: u32);
 
-    /// Ends every accept in flight on `listener`; each still has its event.
-    fn stop_accepts(&mut self, listener: u32);
+    /// Ends every accept in flight, each still has its event, and then closes
+    /// the listeners: new connections are refused by the kernel.
+    fn stop_listening(&mut self);
 
     /// Arms a receive that goes on until it ends.
     fn receive(&mut self, socket: Socket, token: Token);

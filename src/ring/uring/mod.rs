@@ -118,6 +118,7 @@ pub struct Uring {
     buffers: Buffers,
     accepts: Box<[AcceptSlot]>,
     listeners: Vec<OwnedFd>,
+    stops_listening: bool,
     event: EventWaker,
     event_polled: bool,
     /// Completions that came out while something else was looked for.
@@ -189,6 +190,7 @@ impl Uring {
             buffers,
             accepts: Box::new([]),
             listeners: Vec::new(),
+            stops_listening: false,
             event: EventWaker(Arc::new(event)),
             event_polled: false,
             backlog: VecDeque::new(),
@@ -473,15 +475,24 @@ impl Uring {
         events.push(Event::ReceiveEnded { token, end });
     }
 
+    /// An accept in flight refers to its listener's descriptor.
+    fn close_listeners_if_idle(&mut self) {
+        if self.stops_listening && self.accepts.iter().all(|slot| !slot.in_flight) {
+            self.listeners.clear();
+        }
+    }
+
     fn accept_event(&mut self, number: u32, result: i32) -> Event<ReceiveBuffer> {
         let slot = &mut self.accepts[number as usize];
         slot.in_flight = false;
         let listener = slot.listener;
+        let peer = address_of(&slot.address);
+        self.close_listeners_if_idle();
         match result {
             0.. => Event::Accepted {
                 listener,
                 socket: Socket(result as u32),
-                peer: address_of(&slot.address),
+                peer,
             },
             _ => Event::AcceptFailed {
                 listener,
@@ -518,12 +529,14 @@ impl Driver for Uring {
         self.push(&entry.user_data(Operation::Accept.numbered(number as u32)));
     }
 
-    fn stop_accepts(&mut self, listener: u32) {
+    fn stop_listening(&mut self) {
+        self.stops_listening = true;
         for number in 0..self.accepts.len() {
-            if self.accepts[number].in_flight && self.accepts[number].listener == listener {
+            if self.accepts[number].in_flight {
                 self.cancel(Operation::Accept.numbered(number as u32));
             }
         }
+        self.close_listeners_if_idle();
     }
 
     fn receive(&mut self, socket: Socket, token: Token) {
@@ -591,6 +604,9 @@ impl Driver for Uring {
         self.headers.reserve(batch.len());
         for index in 0..batch.len() {
             let (socket, slices) = batch.get(index);
+            if slices.is_empty() {
+                continue;
+            }
             let entry = Self::send_entry(&mut self.headers, socket, slices)
                 .flags(squeue::Flags::SKIP_SUCCESS)
                 .user_data(Operation::Send.numbered(index as u32));

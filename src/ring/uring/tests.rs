@@ -202,7 +202,7 @@ fn operations_can_be_stopped() {
         .unwrap();
     uring.stop_receive(TOKEN);
     uring.stop_poll(TOKEN, Interest::Readable);
-    uring.stop_accepts(0);
+    uring.stop_listening();
     let mut events = Vec::new();
     while events.len() < 3 {
         let deadline = Driver::now(&mut uring).plus_millis(5_000);

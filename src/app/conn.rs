@@ -1,0 +1,273 @@
+//! A connection as its handler sees it, for the length of a call.
+
+use crate::base::{BufferPool, ConnectionId, Limits, Time};
+use crate::connection::{Outbound, SendOutcome};
+use crate::hub::{Hub, HubError, Published, Subscriptions};
+use crate::protocol::{CloseCode, Kind, Message};
+use bytes::Bytes;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Messages at least this long are sent straight out of the buffer they were
+/// received in when a handler echoes them; shorter ones are cheaper to copy.
+pub(crate) const STRAIGHT_BYTES_MIN: usize = 4 << 10;
+
+/// What a call leaves to be done once it has returned.
+#[derive(Debug, Default)]
+pub(crate) struct Deferred {
+    /// The received message is to be sent back from where it lies.
+    pub straight: Option<Kind>,
+    /// Messages for other connections.
+    pub letters: Vec<(ConnectionId, Kind, Bytes)>,
+    /// A publication waits for room: pause this connection.
+    pub congested: bool,
+    /// A message was refused room, or the pause threshold was passed: tell when
+    /// everything has left.
+    pub wants_writable: bool,
+    /// The application has set the connection's timer.
+    pub timer_set: bool,
+    /// Data messages queued.
+    pub messages: u64,
+    /// Publications accepted, and refused for want of room.
+    pub publications: u64,
+    pub publications_refused: u64,
+}
+
+/// Everything of a connection that a handler may touch, apart from its session.
+pub(crate) struct Link<'a> {
+    pub id: ConnectionId,
+    pub peer: SocketAddr,
+    pub target: &'a str,
+    pub now: Time,
+    pub round_trip_us: Option<u32>,
+    pub limits: &'a Limits,
+    pub outbound: &'a mut Outbound,
+    pub subscriptions: &'a mut Subscriptions,
+    pub timer: &'a mut Time,
+    pub pool: &'a mut BufferPool,
+    pub hub: &'a mut Hub,
+    pub deferred: &'a mut Deferred,
+    /// The message being handled, if it may be sent from where it lies.
+    pub received: Option<Message<'a>>,
+}
+
+impl Link<'_> {
+    fn reborrow(&mut self) -> Link<'_> {
+        Link {
+            id: self.id,
+            peer: self.peer,
+            target: self.target,
+            now: self.now,
+            round_trip_us: self.round_trip_us,
+            limits: self.limits,
+            outbound: self.outbound,
+            subscriptions: self.subscriptions,
+            timer: self.timer,
+            pool: self.pool,
+            hub: self.hub,
+            deferred: self.deferred,
+            received: self.received,
+        }
+    }
+
+    /// Whether `message` is the very message being handled, and long enough to be
+    /// worth sending from where it lies.
+    #[inline]
+    fn is_straight(&self, message: Message<'_>) -> bool {
+        let payload = message.payload();
+        payload.len() >= STRAIGHT_BYTES_MIN
+            && self.deferred.straight.is_none()
+            && self
+                .received
+                .is_some_and(|received| std::ptr::eq(received.payload(), payload))
+    }
+
+    /// What was to be sent from where it lies must go first after all: copy it.
+    fn settle_straight(&mut self) {
+        if let (Some(kind), Some(received)) = (self.deferred.straight.take(), self.received) {
+            self.outbound
+                .frame(self.pool, kind.opcode(), received.payload(), None);
+        }
+    }
+}
+
+/// A connection and its session, borrowed for one call of a handler.
+pub struct Conn<'a, S> {
+    session: &'a mut S,
+    link: Link<'a>,
+}
+
+/// A message could not be sent to another connection: it is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendToError;
+
+impl fmt::Display for SendToError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the message is too big")
+    }
+}
+
+impl std::error::Error for SendToError {}
+
+impl<'a, S> Conn<'a, S> {
+    pub(crate) fn new(session: &'a mut S, link: Link<'a>) -> Conn<'a, S> {
+        Conn { session, link }
+    }
+
+    /// The same connection with a part of its session.
+    pub(crate) fn map<T: ?Sized>(&mut self, part: impl FnOnce(&mut S) -> &mut T) -> Conn<'_, T>
+    where
+        T: Sized,
+    {
+        Conn {
+            session: part(self.session),
+            link: self.link.reborrow(),
+        }
+    }
+
+    /// The connection's name, unique for as long as the server runs.
+    pub fn id(&self) -> ConnectionId {
+        self.link.id
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.link.peer
+    }
+
+    /// The target of the request, path and query, as it was sent.
+    pub fn target(&self) -> &str {
+        self.link.target
+    }
+
+    /// The last round trip that the keep-alive measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link
+            .round_trip_us
+            .map(|us| Duration::from_micros(us.into()))
+    }
+
+    /// The application's session.
+    pub fn session(&mut self) -> &mut S {
+        self.session
+    }
+
+    /// Queues a message; it leaves with the end of the turn. Sending back the
+    /// very message being handled costs no copy.
+    #[inline]
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> SendOutcome {
+        let message = message.into();
+        let link = &mut self.link;
+        let outcome = if link.is_straight(message) {
+            let outcome = link
+                .outbound
+                .may_queue(link.limits, message.payload().len());
+            if outcome != SendOutcome::Dropped {
+                link.deferred.straight = Some(message.kind());
+            }
+            outcome
+        } else {
+            link.settle_straight();
+            link.outbound.message(link.pool, link.limits, message)
+        };
+        link.deferred.wants_writable |= outcome != SendOutcome::Queued;
+        link.deferred.messages += u64::from(outcome != SendOutcome::Dropped);
+        outcome
+    }
+
+    /// Queues a message to another connection, once this call has returned. It is
+    /// dropped if that connection has ended by then or can't take it.
+    ///
+    /// # Errors
+    /// [`SendToError`] if the message is longer than `message_bytes_max`.
+    pub fn send_to<'m>(
+        &mut self,
+        to: ConnectionId,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), SendToError> {
+        let message = message.into();
+        if message.payload().len() > self.link.limits.message_bytes_max {
+            return Err(SendToError);
+        }
+        let payload = Bytes::copy_from_slice(message.payload());
+        self.link
+            .deferred
+            .letters
+            .push((to, message.kind(), payload));
+        Ok(())
+    }
+
+    /// Subscribes to every message of `topic`; `Notice::Subscribed` tells from
+    /// which number on.
+    ///
+    /// # Errors
+    /// A bad name, a subscription that is there already, or too many of them.
+    pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
+        self.link
+            .hub
+            .subscribe(self.link.id.index, self.link.subscriptions, topic)
+    }
+
+    /// Ends a subscription; `false` if there was none.
+    pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        self.link.hub.unsubscribe(self.link.subscriptions, topic)
+    }
+
+    /// Publishes a message to every subscriber of `topic`, on every shard, this
+    /// connection included if it is one.
+    ///
+    /// # Errors
+    /// A bad name, a message that is too long, or `HubError::Full` when the
+    /// topic's home is behind although publishers are paused.
+    pub fn publish<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> Result<Published, HubError> {
+        let published = self.link.hub.publish(topic, message.into());
+        match published {
+            Ok(outcome) => {
+                self.link.deferred.publications += 1;
+                self.link.deferred.congested |= outcome == Published::Backpressure;
+            }
+            Err(HubError::Full) => self.link.deferred.publications_refused += 1,
+            Err(_) => {}
+        }
+        published
+    }
+
+    /// Sets the connection's timer, instead of what it was set to: `Notice::Timer`
+    /// follows after `delay`, up to 32 ms later.
+    pub fn set_timer(&mut self, delay: Duration) {
+        *self.link.timer = self.link.now + delay;
+        self.link.deferred.timer_set = true;
+    }
+
+    /// Closes the connection with a code from 1000, 1001, 1003, 1008, 1011 or
+    /// 3000 to 4999 and a reason of up to 123 bytes. What was sent before still
+    /// leaves; what is sent after is dropped.
+    ///
+    /// # Panics
+    /// If the code must not stand in a close frame (RFC 6455, 7.4).
+    pub fn close(&mut self, code: u16, reason: &str) {
+        let code = CloseCode::new(code).expect("a code that may stand in a close frame");
+        self.link.settle_straight();
+        if !self.link.outbound.is_ended() {
+            self.link
+                .outbound
+                .close_with(self.link.pool, Some((code, reason)), None);
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Conn")
+            .field("id", &self.link.id)
+            .field("peer", &self.link.peer)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! The trait that an application implements.
+
+use super::{Conn, Request, Upgrade};
+use crate::connection::Close;
+use crate::protocol::Message;
+
+/// What an application does with its connections. One value per shard, called by
+/// that shard's thread only.
+///
+/// A handler that blocks stalls its shard's connections. One that panics loses
+/// the connection it was called for (closed with 1011) and lives on.
+///
+/// ```
+/// use tapecast::{Conn, Handler, Message, Request, Upgrade};
+///
+/// /// Answers every message with itself.
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Session = ();
+///     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+///         Upgrade::accept(())
+///     }
+///     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+///         // A peer that does not read is dealt with by the limits.
+///         let _ = conn.send(message);
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// What the application keeps for a connection; lives in its slot.
+    type Session;
+
+    /// A request came in, for a WebSocket or for a document: accept, reject or
+    /// answer it.
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Session>;
+
+    /// The connection is open.
+    fn open(&mut self, conn: &mut Conn<'_, Self::Session>) {
+        let _ = conn;
+    }
+
+    /// A message came in.
+    fn message(&mut self, conn: &mut Conn<'_, Self::Session>, message: Message<'_>);
+
+    /// Something else happened.
+    fn notice(&mut self, conn: &mut Conn<'_, Self::Session>, notice: Notice<'_>) {
+        let _ = (conn, notice);
+    }
+
+    /// The connection has ended. Called exactly once for every session that
+    /// `upgrade` gave, and last.
+    fn close(&mut self, session: Self::Session, close: Close) {
+        let _ = (session, close);
+    }
+}
+
+/// What happens on a connection besides messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// A subscription is live: the connection gets every message of `topic` with
+    /// a number above `seq`.
+    Subscribed {
+        /// The topic's name.
+        topic: &'a str,
+        /// The topic's incarnation, below 2^53.
+        epoch: u64,
+        /// The number of the last message before.
+        seq: u64,
+    },
+    /// After `SendOutcome::Backpressure`: everything queued has left.
+    Writable,
+    /// The timer that was set has run out.
+    Timer,
+    /// The server is draining: the connection will be closed with 1001 soon.
+    Draining,
+}

@@ -1,0 +1,20 @@
+//! Layer 4: what an embedder writes against.
+//!
+//! A [`Handler`] is one value per shard; nothing of it crosses threads while it
+//! serves, so it needs no lock and may be `!Send`. The module knows neither the
+//! ring nor the shard.
+
+mod conn;
+mod handler;
+mod publisher;
+mod router;
+mod upgrade;
+
+pub use conn::{Conn, SendToError};
+pub(crate) use conn::{Deferred, Link};
+pub use handler::{Handler, Notice};
+pub use publisher::Publisher;
+pub(crate) use publisher::{Outlet, Publication};
+pub use router::Router;
+pub(crate) use upgrade::Decision;
+pub use upgrade::{Request, Upgrade};

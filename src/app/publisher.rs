@@ -1,0 +1,101 @@
+//! Publishing from threads that are not shards.
+
+use crate::base::{ShardId, Wake};
+use crate::hub::{self, Hub, HubError};
+use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::{Kind, Message};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A publication on its way to its home shard.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub topic: Arc<str>,
+    pub kind: Kind,
+    pub payload: Bytes,
+}
+
+/// Where publications for one shard go.
+pub(crate) struct Outlet {
+    pub inbox: Inbox<Publication>,
+    pub doorbell: Arc<Doorbell<Box<dyn Wake>>>,
+}
+
+/// Publishes to topics from any thread. Cheap to clone.
+///
+/// What one thread publishes to one topic keeps its order.
+#[derive(Clone)]
+pub struct Publisher {
+    outlets: Arc<[Outlet]>,
+    home_seed: u64,
+    message_bytes_max: usize,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        outlets: Arc<[Outlet]>,
+        home_seed: u64,
+        message_bytes_max: usize,
+        stopped: Arc<AtomicBool>,
+    ) -> Publisher {
+        Publisher {
+            outlets,
+            home_seed,
+            message_bytes_max,
+            stopped,
+        }
+    }
+
+    /// Publishes a message to every subscriber of `topic`.
+    ///
+    /// # Errors
+    /// A bad name; a message longer than `message_bytes_max`; `Full` when the
+    /// home shard is behind by as much as its inbox holds; `Stopped`.
+    ///
+    /// ```no_run
+    /// # use tapecast::{Server, Router};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = Server::builder().listen("127.0.0.1:0")?.start(|_shard| Router::new())?;
+    /// server.publisher().publish("lobby", "opening bell")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish<'m>(
+        &self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), HubError> {
+        let message = message.into();
+        if !hub::is_topic_name(topic) {
+            return Err(HubError::BadName);
+        }
+        if message.payload().len() > self.message_bytes_max {
+            return Err(HubError::TooBig);
+        }
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(HubError::Stopped);
+        }
+        let ShardId(home) = Hub::home_of(topic, self.home_seed, self.outlets.len() as u16);
+        let outlet = &self.outlets[usize::from(home)];
+        let payload = Bytes::copy_from_slice(message.payload());
+        let publication = Publication {
+            topic: topic.into(),
+            kind: message.kind(),
+            payload,
+        };
+        outlet.inbox.push(publication).map_err(|_| HubError::Full)?;
+        outlet.doorbell.ring();
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Publisher")
+            .field("shards", &self.outlets.len())
+            .finish()
+    }
+}

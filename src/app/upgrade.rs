@@ -1,0 +1,150 @@
+//! Requests, and the answers to them.
+
+use crate::protocol;
+use std::net::SocketAddr;
+use std::ops::Deref;
+
+/// A request and where it came from. Path, query, headers and offered
+/// subprotocols are those of [`protocol::Request`].
+#[derive(Debug)]
+pub struct Request<'a> {
+    head: &'a protocol::Request<'a>,
+    peer: SocketAddr,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(head: &'a protocol::Request<'a>, peer: SocketAddr) -> Request<'a> {
+        Request { head, peer }
+    }
+
+    /// The other end of the connection.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl<'a> Deref for Request<'a> {
+    type Target = protocol::Request<'a>;
+    fn deref(&self) -> &Self::Target {
+        self.head
+    }
+}
+
+/// The answer to a request.
+///
+/// ```
+/// use tapecast::{Request, Upgrade};
+///
+/// fn upgrade(request: &Request<'_>) -> Upgrade<u32> {
+///     match request.query() {
+///         Some("token=secret") => Upgrade::accept(7).header("X-Server", "tapecast"),
+///         Some(_) => Upgrade::reject(403),
+///         None => Upgrade::respond(200, "text/plain", "hello"),
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Upgrade<S> {
+    pub(crate) decision: Decision<S>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Decision<S> {
+    Accept {
+        session: S,
+        protocol: Option<usize>,
+        headers: String,
+    },
+    Respond {
+        status: u16,
+        content_type: String,
+        body: String,
+    },
+}
+
+impl<S> Upgrade<S> {
+    /// Accepts the handshake. `session` is kept for the connection.
+    pub fn accept(session: S) -> Upgrade<S> {
+        Upgrade {
+            decision: Decision::Accept {
+                session,
+                protocol: None,
+                headers: String::new(),
+            },
+        }
+    }
+
+    /// Chooses the client's offer with this index (of `Request::protocols`). An
+    /// index beyond the offer chooses none.
+    #[must_use]
+    pub fn protocol(mut self, offered: usize) -> Upgrade<S> {
+        if let Decision::Accept { protocol, .. } = &mut self.decision {
+            *protocol = Some(offered);
+        }
+        self
+    }
+
+    /// Adds a header to the 101 response.
+    ///
+    /// # Panics
+    /// If name or value contain a line break.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Upgrade<S> {
+        let is_clean = |text: &str| !text.contains(['\r', '\n', '\0']);
+        assert!(
+            is_clean(name) && is_clean(value),
+            "a header must not contain a line break"
+        );
+        if let Decision::Accept { headers, .. } = &mut self.decision {
+            *headers += &format!("{name}: {value}\r\n");
+        }
+        self
+    }
+
+    /// Refuses with this status, 400 to 599, and closes.
+    pub fn reject(status: u16) -> Upgrade<S> {
+        Upgrade::respond(status, "text/plain; charset=utf-8", "")
+    }
+
+    /// Answers with a document and closes: for a plain GET.
+    ///
+    /// # Panics
+    /// If `content_type` contains a line break.
+    pub fn respond(status: u16, content_type: &str, body: &str) -> Upgrade<S> {
+        assert!(
+            !content_type.contains(['\r', '\n']),
+            "a header must not contain a line break"
+        );
+        Upgrade {
+            decision: Decision::Respond {
+                status,
+                content_type: content_type.into(),
+                body: body.into(),
+            },
+        }
+    }
+
+    pub(crate) fn map<T>(self, map: impl FnOnce(S) -> T) -> Upgrade<T> {
+        let decision = match self.decision {
+            Decision::Accept {
+                session,
+                protocol,
+                headers,
+            } => Decision::Accept {
+                session: map(session),
+                protocol,
+                headers,
+            },
+            Decision::Respond {
+                status,
+                content_type,
+                body,
+            } => Decision::Respond {
+                status,
+                content_type,
+                body,
+            },
+        };
+        Upgrade { decision }
+    }
+}

@@ -1,0 +1,76 @@
+//! Layer 5: the handlers of the binary's own routes, written with the public API
+//! and nothing else.
+
+use crate::app::{Conn, Handler, Request, Router, Upgrade};
+use crate::protocol::Message;
+
+/// The topic behind `/broadcast`.
+pub const BROADCAST_TOPIC: &str = "broadcast";
+
+/// Answers every message with itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+impl Handler for Echo {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    #[inline]
+    fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        // A peer that does not read is paused and at last closed by the limits.
+        let _ = conn.send(message);
+    }
+}
+
+/// Sends every message to everyone who is connected, the sender included.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Broadcast;
+
+impl Handler for Broadcast {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        conn.subscribe(BROADCAST_TOPIC)
+            .expect("the first subscription of a connection");
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        if conn.publish(BROADCAST_TOPIC, message).is_err() {
+            // 1013: try again later. Never dropped in silence.
+            conn.close(1013, "the topic is behind");
+        }
+    }
+}
+
+/// Answers a plain GET with a fixed text: for health checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Document(pub &'static str);
+
+impl Handler for Document {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::respond(200, "text/plain; charset=utf-8", self.0)
+    }
+
+    fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+}
+
+/// The routes of `tapecast serve`: `/echo` and `/ws` echo, `/broadcast` sends to
+/// everyone, `/healthz` says alive and `/readyz` says taking connections (a
+/// draining server no longer accepts any).
+pub fn builtin() -> Router {
+    Router::new()
+        .route("/echo", Echo)
+        .route("/ws", Echo)
+        .route("/broadcast", Broadcast)
+        .route("/healthz", Document("ok\n"))
+        .route("/readyz", Document("ready\n"))
+}

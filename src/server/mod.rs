@@ -1,0 +1,336 @@
+//! Layer 8: builder, topology, listeners, and the threads.
+
+mod error;
+mod listener;
+mod topology;
+
+pub use error::ServerError;
+
+use crate::app::{Handler, Outlet, Publication, Publisher};
+use crate::base::{Counters, Limits, ShardId, Wake};
+use crate::mailbox::{Doorbell, Inbox};
+use crate::ring::{Driver, Setup, SetupError, Uring};
+use crate::shard::links::{Bell, Links};
+use crate::shard::{Command, Parts, Shard};
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// How many publications from other threads a shard's inbox holds.
+const INBOX_PUBLICATIONS: usize = 16 << 10;
+
+/// A server that is being put together.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    addresses: Vec<SocketAddr>,
+    shards: Option<NonZeroU16>,
+    limits: Limits,
+}
+
+impl Builder {
+    /// Listens on this address, `IP:PORT`; port 0 takes a free one. May be called
+    /// several times.
+    ///
+    /// # Errors
+    /// [`ServerError::Address`] if it is not an address.
+    pub fn listen(mut self, address: &str) -> Result<Builder, ServerError> {
+        let parsed = address
+            .parse()
+            .map_err(|_| ServerError::Address(address.to_owned()))?;
+        self.addresses.push(parsed);
+        Ok(self)
+    }
+
+    /// Runs this many shards, instead of one per core that the process may use.
+    #[must_use]
+    pub fn shards(mut self, shards: NonZeroU16) -> Builder {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the server. `make` is called once on each shard's thread for that
+    /// shard's handler.
+    ///
+    /// # Errors
+    /// Limits that contradict each other, more shards than cores, an address that
+    /// can't be bound, or no io_uring: nothing has been left behind then.
+    pub fn start<H, F>(self, make: F) -> Result<Server, ServerError>
+    where
+        H: Handler,
+        F: Fn(ShardId) -> H + Send + Sync + 'static,
+    {
+        self.limits.check().map_err(ServerError::Limits)?;
+        if self.addresses.is_empty() {
+            return Err(ServerError::NoAddress);
+        }
+        let cores = topology::cores(self.shards)?;
+        let shards = cores.len();
+        let slots_max = topology::slots_max(&self.limits);
+        let (addresses, listeners) = listener::bind(&self.addresses, shards)?;
+
+        let make = Arc::new(make);
+        let mut starting = Vec::new();
+        for (id, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
+            let id = ShardId(id as u16);
+            let setup = Setup::new(&self.limits, slots_max as u32);
+            starting.push(Starting::spawn(
+                id,
+                core,
+                setup,
+                listeners,
+                Arc::clone(&make),
+            )?);
+        }
+        // Every ring is there before any shard takes a connection.
+        let bells: Vec<Bell> = starting
+            .iter()
+            .map(Starting::bell)
+            .collect::<Result<_, ServerError>>()?;
+        let bells: Arc<[Bell]> = bells.into();
+        let inboxes: Vec<Inbox<Publication>> = (0..shards)
+            .map(|_| Inbox::new(INBOX_PUBLICATIONS))
+            .collect();
+        let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
+        let command = Arc::new(Command::default());
+        let home_seed = topology::random_seed();
+        let links = Links::connect(&self.limits, Arc::clone(&bells), &inboxes);
+        let mut threads = Vec::new();
+        for (starting, links) in starting.into_iter().zip(links) {
+            let parts = Parts {
+                id: starting.id,
+                limits: self.limits.clone(),
+                listeners: self.addresses.len() as u32,
+                slots_max,
+                links,
+                counters: Arc::clone(&counters),
+                command: Arc::clone(&command),
+                home_seed,
+                epoch_seed: topology::random_seed(),
+            };
+            threads.push(starting.go(parts));
+        }
+        let outlets: Arc<[Outlet]> = inboxes
+            .into_iter()
+            .zip(bells.iter())
+            .map(|(inbox, bell)| Outlet {
+                inbox,
+                doorbell: Arc::clone(bell),
+            })
+            .collect();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let publisher = Publisher::new(
+            outlets,
+            home_seed,
+            self.limits.message_bytes_max,
+            stopped.clone(),
+        );
+        let handle = ServerHandle {
+            command,
+            bells,
+            counters,
+            publisher,
+            stopped,
+        };
+        Ok(Server {
+            handle,
+            threads,
+            addresses,
+        })
+    }
+}
+
+/// A shard's thread whose ring is being set up.
+struct Starting {
+    id: ShardId,
+    bell: mpsc::Receiver<Result<Bell, SetupError>>,
+    parts: mpsc::Sender<Parts>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl Starting {
+    /// A ring may be used by the thread alone that has made it.
+    fn spawn<H, F>(
+        id: ShardId,
+        core: topology::Core,
+        setup: Setup,
+        listeners: Vec<TcpListener>,
+        make: Arc<F>,
+    ) -> Result<Starting, ServerError>
+    where
+        H: Handler,
+        F: Fn(ShardId) -> H + Send + Sync + 'static,
+    {
+        let (bell_sender, bell) = mpsc::channel();
+        let (parts, parts_receiver) = mpsc::channel::<Parts>();
+        let thread = std::thread::Builder::new().name(format!("tapecast-{id}"));
+        let thread = thread.spawn(move || {
+            core.pin();
+            let mut ring = match Uring::new(&setup) {
+                Ok(ring) => ring,
+                Err(error) => {
+                    // The receiver is there until it has heard from every shard.
+                    let _ = bell_sender.send(Err(error));
+                    return Ok(());
+                }
+            };
+            ring.listen(listeners, setup.accepts_in_flight);
+            let waker: Box<dyn Wake> = Box::new(ring.waker());
+            let _ = bell_sender.send(Ok(Arc::new(Doorbell::new(waker))));
+            // Fails when another shard could not start: the server gives up.
+            let Ok(parts) = parts_receiver.recv() else {
+                return Ok(());
+            };
+            let handler = make(id);
+            Shard::new(ring, handler, parts).run()
+        });
+        let thread = thread.map_err(ServerError::Thread)?;
+        Ok(Starting {
+            id,
+            bell,
+            parts,
+            thread,
+        })
+    }
+
+    fn bell(&self) -> Result<Bell, ServerError> {
+        match self.bell.recv() {
+            Ok(result) => result.map_err(ServerError::Ring),
+            Err(_) => Err(ServerError::Thread(std::io::Error::other(
+                "a shard's thread ended",
+            ))),
+        }
+    }
+
+    fn go(self, parts: Parts) -> JoinHandle<std::io::Result<()>> {
+        // It waits for them.
+        let _ = self.parts.send(parts);
+        self.thread
+    }
+}
+
+/// A running server. Dropping it stops it at once; [`Server::join`] waits.
+///
+/// ```no_run
+/// use tapecast::{Server, routes};
+///
+/// let server = Server::builder().listen("127.0.0.1:9001")?.start(|_shard| routes::Echo)?;
+/// println!("listening on {}", server.addresses()[0]);
+/// server.join()?;
+/// # Ok::<(), tapecast::ServerError>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    handle: ServerHandle,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Steers a running server from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    command: Arc<Command>,
+    bells: Arc<[Bell]>,
+    counters: Arc<[Counters]>,
+    publisher: Publisher,
+    stopped: Arc<AtomicBool>,
+}
+
+impl ServerHandle {
+    /// Ends gracefully: accepts no more, closes every connection with 1001, spread
+    /// over `Limits::drain_ms`, and cuts who does not answer in `close_ms`.
+    pub fn drain(&self) {
+        self.give(Command::DRAIN);
+    }
+
+    /// Ends at once: connections are cut.
+    pub fn stop(&self) {
+        self.give(Command::STOP);
+    }
+
+    fn give(&self, command: u8) {
+        self.command.give(command);
+        for bell in &*self.bells {
+            bell.ring();
+        }
+    }
+
+    /// The counters of every shard, by its number.
+    pub fn counters(&self) -> &[Counters] {
+        &self.counters
+    }
+
+    /// Publishes from any thread.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+}
+
+impl Server {
+    /// A server to be put together.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The addresses it listens on, in the order in which they were given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Steers it from elsewhere.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Publishes from any thread.
+    pub fn publisher(&self) -> Publisher {
+        self.handle.publisher()
+    }
+
+    /// Waits until every shard has stopped.
+    ///
+    /// # Errors
+    /// A shard's ring broke, or its thread panicked.
+    pub fn join(mut self) -> Result<(), ServerError> {
+        let mut first_error = Ok(());
+        for thread in self.threads.drain(..) {
+            let result = match thread.join() {
+                Ok(result) => result.map_err(ServerError::Shard),
+                Err(_) => Err(ServerError::Shard(std::io::Error::other(
+                    "a shard panicked",
+                ))),
+            };
+            if result.is_err() {
+                // The others can't go on without it.
+                self.handle.stop();
+                first_error = first_error.and(result);
+            }
+        }
+        self.handle.stopped.store(true, Ordering::Relaxed);
+        first_error
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.stopped.store(true, Ordering::Relaxed);
+        self.handle.stop();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! How a connection ends.
+//!
+//! First what is left to say is said (`Closing`, `Flushing`), and the peer is
+//! given time to hear it (`Lingering`: a socket closed over unread bytes resets
+//! the connection, and a reset eats the close frame). Then the three steps:
+//!
+//! 1. *terminate*: everything under way in the kernel is cancelled, the hub and
+//!    the pool get back what is theirs, the application is told;
+//! 2. *join*: the end of every operation is awaited;
+//! 3. *close*: the descriptor is closed, and only its event frees the slot.
+
+use super::Shard;
+use super::slot::{Operations, Phase};
+use crate::app::Handler;
+use crate::base::planted::{Bug, planted};
+use crate::connection::Close;
+use crate::protocol::CloseCause;
+use crate::ring::{Driver, Interest, Token};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Closes with `cause` and waits for the peer's close frame.
+    pub(super) fn close(&mut self, index: u32, cause: CloseCause) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if slot.phase != Phase::Open {
+            return;
+        }
+        // Not open yet: there is nobody to send a frame to.
+        if slot.inbound.expects_head() {
+            return self.terminate(index);
+        }
+        slot.own.outbound.close(&mut self.core.pool, cause);
+        let reason = cause.reason().into();
+        slot.close = Some(Box::new(Close {
+            code: cause.code(),
+            reason,
+            by_peer: false,
+        }));
+        self.await_close(index);
+    }
+
+    /// This end's close frame is queued: waits for the peer's.
+    pub(super) fn await_close(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        self.core.hub.leave(&mut slot.own.subscriptions);
+        // The application has closed: the code it chose is in the queue.
+        slot.close.get_or_insert_with(|| {
+            Box::new(Close {
+                code: crate::protocol::CloseCode::NORMAL,
+                reason: Box::default(),
+                by_peer: false,
+            })
+        });
+        self.enter_phase(index, Phase::Closing);
+        self.mark_dirty(index);
+        self.read_on(index);
+    }
+
+    /// The peer broke a rule, or a handler panicked: says so and ends, without
+    /// waiting for an answer.
+    pub(super) fn fail(&mut self, index: u32, cause: CloseCause) {
+        match cause {
+            CloseCause::HandlerPanicked => self.counters().handler_panics.add(1),
+            _ => self.counters().protocol_errors.add(1),
+        }
+        self.core.deferred = Default::default();
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        slot.inbound.end(&mut self.core.pool);
+        slot.own.outbound.close(&mut self.core.pool, cause);
+        let reason = cause.reason().into();
+        let close = Close {
+            code: cause.code(),
+            reason,
+            by_peer: false,
+        };
+        slot.close.get_or_insert_with(|| Box::new(close));
+        self.flush_and_end(index);
+    }
+
+    /// A reader fell off a topic's tape, whose policy is to close.
+    pub(super) fn fell_off(&mut self, index: u32) {
+        self.counters().readers_fallen.add(1);
+        self.close(index, CloseCause::FellBehind);
+    }
+
+    /// The last bytes are queued: once they have left, the connection ends.
+    pub(super) fn flush_and_end(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if slot.phase >= Phase::Flushing {
+            return;
+        }
+        slot.inbound.end(&mut self.core.pool);
+        self.core.hub.leave(&mut slot.own.subscriptions);
+        self.enter_phase(index, Phase::Flushing);
+        let slot = self.slots.at_mut(index).expect("looked up above");
+        if slot.own.outbound.queued_bytes() == 0 {
+            return self.flushed(index);
+        }
+        self.mark_dirty(index);
+        self.read_on(index);
+    }
+
+    /// The last bytes have left.
+    pub(super) fn flushed(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if slot.peer_ended || slot.is_clean {
+            return self.terminate(index);
+        }
+        self.driver.shutdown(slot.socket);
+        self.enter_phase(index, Phase::Lingering);
+        self.read_on(index);
+    }
+
+    /// The peer has sent its last byte.
+    pub(super) fn peer_ended(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        slot.peer_ended = true;
+        match slot.phase {
+            // It may still read: what is queued for it leaves.
+            Phase::Open | Phase::Closing => self.flush_and_end(index),
+            Phase::Flushing => {}
+            Phase::Lingering => self.terminate(index),
+            Phase::Ending => {}
+        }
+    }
+
+    /// The connection is broken: nothing can be said any more.
+    pub(super) fn lost(&mut self, index: u32) {
+        self.terminate(index);
+    }
+
+    fn enter_phase(&mut self, index: u32, phase: Phase) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        debug_assert!(slot.phase <= phase, "phases only move on");
+        slot.phase = phase;
+        slot.since = self.core.now;
+        self.set_deadline(index);
+    }
+
+    /// Step one.
+    pub(super) fn terminate(&mut self, index: u32) {
+        let token = self.token(index);
+        let Shard {
+            slots,
+            core,
+            driver,
+            handler,
+            counters,
+            ..
+        } = self;
+        let Some(slot) = slots.at_mut(index) else {
+            return;
+        };
+        if slot.phase == Phase::Ending {
+            return;
+        }
+        slot.phase = Phase::Ending;
+        self.wheel.clear(index);
+        if slot.operations.has(Operations::RECEIVE) {
+            driver.stop_receive(token);
+        }
+        for (operation, interest) in [
+            (Operations::POLL_READABLE, Interest::Readable),
+            (Operations::POLL_WRITABLE, Interest::Writable),
+        ] {
+            if slot.operations.has(operation) {
+                driver.stop_poll(token, interest);
+            }
+        }
+        core.hub.leave(&mut slot.own.subscriptions);
+        slot.inbound.end(&mut core.pool);
+        slot.own.outbound.release(&mut core.pool);
+        slot.own.target = Box::default();
+        let close = slot.close.take().map_or_else(Close::lost, |close| *close);
+        if let Some(session) = slot.own.session.take()
+            && catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err()
+        {
+            counters[core.id.index()].handler_panics.add(1);
+        }
+        self.try_close(index);
+    }
+
+    /// Steps two and three: closes once nothing is under way.
+    pub(super) fn try_close(&mut self, index: u32) {
+        let token = self.token(index);
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if slot.phase == Phase::Ending && slot.operations.is_empty() {
+            slot.operations.begin(Operations::CLOSE);
+            self.driver.close(slot.socket, token);
+        }
+    }
+
+    pub(super) fn closed(&mut self, token: Token) {
+        if self.slot(token).is_none() || planted(Bug::LeakedSlot) {
+            return;
+        }
+        self.slots.remove(token.index);
+        self.counters().closed.add(1);
+        self.counters().connections.subtract(1);
+        self.accept_more();
+    }
+}

@@ -1,0 +1,323 @@
+//! Layer 6: the event loop, where ring, connections and hub meet.
+//!
+//! A [`Shard`] is generic over its driver, so that the same code runs over the
+//! kernel and over the simulation. [`Shard::turn`] is one turn; the parts of it
+//! lie in files of their own:
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `accepting` | connections come in, up to the limits |
+//! | `receiving` | bytes come in: how they are read, and when not |
+//! | `serving` | what they mean: the handshake, messages, handlers |
+//! | `sending` | what leaves: direct replies and tapes, in one send |
+//! | `ending` | the three steps of an end: terminate, join, close |
+//! | `timing` | deadlines, keep-alive, the drain |
+//!
+//! What always holds: a slot is given back only after every operation on it has
+//! ended; an event whose token names an earlier generation only gives its buffer
+//! back; a connection between two messages owns no buffer.
+
+mod accepting;
+mod ending;
+pub(crate) mod links;
+mod receiving;
+mod sending;
+mod serving;
+mod slot;
+mod timing;
+
+#[cfg(test)]
+mod tests;
+
+use crate::app::Handler;
+use crate::base::planted::{Bug, planted};
+use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
+use crate::hub::{Hub, Mark};
+use crate::ring::{Batch, Driver, Errno, Event, Token};
+use accepting::Accepting;
+use links::{Links, ShardMail};
+use slot::{Core, Slot, token};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use timing::Drain;
+
+/// What the server has told its shards to do; it only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Command(AtomicU8);
+
+impl Command {
+    /// End connections over the drain window, then stop.
+    pub const DRAIN: u8 = 1;
+    /// Stop at once.
+    pub const STOP: u8 = 2;
+
+    pub fn give(&self, command: u8) {
+        self.0.fetch_max(command, Ordering::Release);
+    }
+
+    pub fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a shard is made of, besides its driver and handler.
+pub(crate) struct Parts {
+    pub id: ShardId,
+    pub limits: Limits,
+    /// Listeners that the driver has.
+    pub listeners: u32,
+    /// Slots, and so sockets, that the driver has room for.
+    pub slots_max: usize,
+    pub links: Links,
+    /// All shards' counters; the own ones are written.
+    pub counters: Arc<[Counters]>,
+    pub command: Arc<Command>,
+    /// The same for all shards of a server.
+    pub home_seed: u64,
+    pub epoch_seed: u64,
+}
+
+/// One event loop with its connections.
+pub(crate) struct Shard<H: Handler, D: Driver> {
+    driver: D,
+    handler: H,
+    core: Core,
+    slots: Slab<Slot<H::Session>>,
+    wheel: TimerWheel,
+    links: Links,
+    counters: Arc<[Counters]>,
+    command: Arc<Command>,
+    accepting: Accepting,
+    drain: Option<Drain>,
+    /// Connections with something to send, the longest waiting first.
+    dirty: VecDeque<u32>,
+    /// Connections whose receive waits for a buffer.
+    starved: Vec<Token>,
+    /// Metered connections with bytes to read.
+    readable: VecDeque<Token>,
+    /// Connections that wait until publications have room.
+    congested: Vec<Token>,
+    /// Where metered connections are read into: one buffer, always warm.
+    hot: Vec<u8>,
+    /// Counts turns, to tell what a connection received in this one.
+    turn: u32,
+    stopped: bool,
+    // Memory of the last turn, reused.
+    events: Vec<Event<D::Buffer>>,
+    marks: Vec<Mark>,
+    due: Vec<u32>,
+    batch: Batch<'static>,
+    sending: Vec<u32>,
+    /// Per send of the turn: what became of it, and its bytes.
+    outcomes: Vec<(Result<usize, Errno>, usize)>,
+}
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    pub fn new(mut driver: D, handler: H, parts: Parts) -> Shard<H, D> {
+        let now = driver.now();
+        let shards = parts.counters.len() as u16;
+        let hub = Hub::new(
+            parts.id,
+            shards,
+            parts.limits.clone(),
+            parts.home_seed,
+            parts.epoch_seed,
+        );
+        let mut shard = Shard {
+            driver,
+            handler,
+            accepting: Accepting::new(&parts),
+            core: Core::new(parts.id, now, parts.limits, hub),
+            slots: Slab::new(),
+            wheel: TimerWheel::new(now),
+            links: parts.links,
+            counters: parts.counters,
+            command: parts.command,
+            drain: None,
+            dirty: VecDeque::new(),
+            starved: Vec::new(),
+            readable: VecDeque::new(),
+            congested: Vec::new(),
+            hot: Vec::new(),
+            turn: 0,
+            stopped: false,
+            events: Vec::new(),
+            marks: Vec::new(),
+            due: Vec::new(),
+            batch: Batch::new(),
+            sending: Vec::new(),
+            outcomes: Vec::new(),
+        };
+        shard.accept_more();
+        shard
+    }
+
+    /// Turns until the server stops.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn run(&mut self) -> std::io::Result<()> {
+        while !self.stopped {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the shard has stopped: no connection is left.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// One turn.
+    pub fn turn(&mut self) -> std::io::Result<()> {
+        let until = self.until();
+        let mut events = self.enter(until)?;
+        for event in events.drain(..) {
+            self.event(event);
+        }
+        self.events = events;
+        self.read_metered();
+        self.take_mail();
+        self.flush_hub();
+        self.expire_timers();
+        self.rearm_starved();
+        self.obey();
+        Ok(())
+    }
+
+    /// How long the turn may wait: not at all while there is work.
+    fn until(&mut self) -> Time {
+        let has_work = !self.dirty.is_empty()
+            || !self.readable.is_empty()
+            || !self.starved.is_empty()
+            || self.core.hub.needs_flush() && !self.hub_waits_for_room();
+        if has_work {
+            return Time::ZERO;
+        }
+        self.links.doze();
+        // Mail that came, or a command that was given, before the flag was up.
+        if self.links.has_mail() || self.has_command() {
+            return Time::ZERO;
+        }
+        self.wheel
+            .next()
+            .min(self.accepting.next())
+            .min(self.drain_next())
+    }
+
+    /// Whether all that the hub has yet to move waits for room at other shards,
+    /// which will wake this one when they have made some.
+    fn hub_waits_for_room(&mut self) -> bool {
+        let Shard { core, links, .. } = self;
+        let mut waits = false;
+        let mut has_room = false;
+        for (shard, weight) in core.hub.stuck() {
+            waits = true;
+            has_room |= links.await_room(shard, weight);
+        }
+        waits && !has_room
+    }
+
+    /// The one entry into the kernel: everything queued goes in, events come out.
+    fn enter(&mut self, until: Time) -> std::io::Result<Vec<Event<D::Buffer>>> {
+        let mut events = std::mem::take(&mut self.events);
+        let result = self.exchange(until, &mut events);
+        self.links.rouse();
+        self.core.now = self.driver.now();
+        self.turn = self.turn.wrapping_add(1);
+        self.counters().turns.add(1);
+        result?;
+        self.complete_sends();
+        Ok(events)
+    }
+
+    fn event(&mut self, event: Event<D::Buffer>) {
+        match event {
+            Event::Received { token, buffer } => self.received(token, buffer),
+            Event::ReceiveEnded { token, end } => self.receive_ended(token, end),
+            Event::Polled { token, interest } => self.polled(token, interest),
+            Event::Accepted {
+                listener,
+                socket,
+                peer,
+            } => self.accepted(listener, socket, peer),
+            Event::AcceptFailed { listener, error } => self.accept_failed(listener, error),
+            Event::Closed { token } => self.closed(token),
+            Event::Woken => {}
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let budget = self.core.limits.mails_per_turn;
+        for from in self.links.others() {
+            let mut letters = Vec::new();
+            let hub = &mut self.core.hub;
+            self.links.take(from, budget, |mail| match mail {
+                ShardMail::Hub(mail) => hub.receive(from, mail),
+                ShardMail::Letter { to, kind, payload } => letters.push((to, kind, payload)),
+            });
+            for (to, kind, payload) in letters {
+                self.deliver_letter(to, kind, &payload);
+            }
+        }
+        for _ in 0..budget {
+            let Some(publication) = self.links.inbox.pop() else {
+                break;
+            };
+            self.publish_for_thread(&publication);
+        }
+    }
+
+    fn flush_hub(&mut self) {
+        if !self.core.hub.needs_flush() {
+            return;
+        }
+        let mut marks = std::mem::take(&mut self.marks);
+        self.core.hub.flush(&mut self.links, &mut marks);
+        self.links.ring();
+        for mark in marks.drain(..) {
+            match mark {
+                Mark::Pending(index) => self.mark_dirty(index),
+                Mark::Fell(index) => self.fell_off(index),
+                Mark::Subscribed(index, topic) => self.notify_subscribed(index, topic),
+            }
+        }
+        self.marks = marks;
+        if !self.core.hub.is_congested() {
+            self.resume_congested();
+        }
+    }
+
+    /// The slot that a token names, unless its owner has ended.
+    #[inline]
+    fn slot(&mut self, token: Token) -> Option<&mut Slot<H::Session>> {
+        if self.is_current(token) {
+            self.slots.at_mut(token.index)
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn is_current(&self, name: Token) -> bool {
+        let generation = self.slots.generation(name.index).unwrap_or_default();
+        let is_current = token(name.index, generation) == name || planted(Bug::StaleGeneration);
+        if !is_current {
+            self.counters().stale_events.add(1);
+        }
+        is_current
+    }
+
+    fn token(&self, index: u32) -> Token {
+        token(
+            index,
+            self.slots.generation(index).expect("a slot of this shard"),
+        )
+    }
+
+    #[inline]
+    fn counters(&self) -> &Counters {
+        &self.counters[self.core.id.index()]
+    }
+}

@@ -1,0 +1,244 @@
+//! Bytes come in: how they are read, and when not.
+//!
+//! Most connections have a receive armed that the kernel serves as bytes come,
+//! into buffers of the shared ring. One that sends large frames, or more in a
+//! turn than its share, is *metered*: it is polled, and then read in portions
+//! into one warm buffer, or straight into the message that is arriving, and its
+//! replies leave from there before the next connection is read. That keeps large
+//! messages in the cache and nobody waits behind a flood.
+
+use super::Shard;
+use super::slot::{Operations, Phase};
+use crate::app::Handler;
+use crate::base::planted::{Bug, planted};
+use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
+
+/// Bytes of the buffer that metered connections are read into. It shares the
+/// second-level cache with what is done to them.
+const HOT_BYTES: usize = 256 << 10;
+/// A metered connection that brings no more than this, so many times in a row, is
+/// read by the kernel again.
+const SMALL_READ_BYTES: usize = 8 << 10;
+const SMALL_READS: u8 = 16;
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
+        let turn = self.turn;
+        if let Some(slot) = self.slot(token) {
+            if slot.turn != turn {
+                slot.turn = turn;
+                slot.turn_bytes = 0;
+            }
+            slot.turn_bytes = slot.turn_bytes.saturating_add(buffer.len() as u32);
+            self.ingest(token.index, &mut buffer);
+            self.choose_reading(token.index);
+        }
+        self.driver.release(buffer);
+    }
+
+    /// Decides, after bytes came, whether and how the connection is read on.
+    #[inline]
+    fn choose_reading(&mut self, index: u32) {
+        let limits = &self.core.limits;
+        let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if !slot.is_metered
+            && (slot.turn_bytes as usize > share || slot.inbound.is_missing(buffer_bytes))
+        {
+            slot.is_metered = true;
+            slot.small_reads = 0;
+            self.read_on(index);
+        }
+    }
+
+    /// Brings what is armed in the kernel in line with what the connection wants.
+    pub(super) fn read_on(&mut self, index: u32) {
+        let token = self.token(index);
+        let waits = self.readable.contains(&token) || self.starved.contains(&token);
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        let wanted = match (slot.wants_input(), slot.is_metered) {
+            (false, _) => None,
+            (true, false) => Some(Operations::RECEIVE),
+            (true, true) => Some(Operations::POLL_READABLE),
+        };
+        let operations = slot.operations;
+        if operations.has(Operations::RECEIVE) {
+            // Its end brings us here again.
+            if wanted != Some(Operations::RECEIVE) {
+                self.driver.stop_receive(token);
+            }
+            return;
+        }
+        if operations.has(Operations::POLL_READABLE) || waits {
+            return;
+        }
+        match wanted {
+            Some(Operations::RECEIVE) => {
+                slot.operations.begin(Operations::RECEIVE);
+                self.driver.receive(slot.socket, token);
+            }
+            Some(_) => {
+                slot.operations.begin(Operations::POLL_READABLE);
+                self.driver.poll(slot.socket, token, Interest::Readable);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn receive_ended(&mut self, token: Token, end: ReceiveEnd) {
+        let Some(slot) = self.slot(token) else { return };
+        slot.operations.end(Operations::RECEIVE);
+        if slot.phase == Phase::Ending {
+            return self.try_close(token.index);
+        }
+        match end {
+            ReceiveEnd::EndOfStream => self.peer_ended(token.index),
+            ReceiveEnd::Broken(_) => self.lost(token.index),
+            ReceiveEnd::Stopped => self.read_on(token.index),
+            ReceiveEnd::Expired => {
+                self.counters().receives_rearmed.add(1);
+                if !planted(Bug::DroppedRearm) {
+                    self.read_on(token.index);
+                }
+            }
+            ReceiveEnd::NoBuffers => {
+                self.counters().receive_buffers_exhausted.add(1);
+                self.starved.push(token);
+            }
+        }
+    }
+
+    /// At the turn's end the buffers of the turn are back: arms the receives that
+    /// found none.
+    pub(super) fn rearm_starved(&mut self) {
+        if self.starved.is_empty() {
+            return;
+        }
+        let mut starved = std::mem::take(&mut self.starved);
+        for token in starved.drain(..) {
+            if self.slot(token).is_some() {
+                self.counters().receives_rearmed.add(1);
+                self.read_on(token.index);
+            }
+        }
+        self.starved = starved;
+    }
+
+    pub(super) fn polled(&mut self, token: Token, interest: Interest) {
+        let Some(slot) = self.slot(token) else { return };
+        slot.operations.end(match interest {
+            Interest::Readable => Operations::POLL_READABLE,
+            Interest::Writable => Operations::POLL_WRITABLE,
+        });
+        if slot.phase == Phase::Ending {
+            return self.try_close(token.index);
+        }
+        match interest {
+            Interest::Readable => self.readable.push_back(token),
+            Interest::Writable => self.mark_dirty(token.index),
+        }
+    }
+
+    /// Reads every metered connection that has something, each its share.
+    pub(super) fn read_metered(&mut self) {
+        for _ in 0..self.readable.len() {
+            let Some(token) = self.readable.pop_front() else {
+                break;
+            };
+            if self.slot(token).is_some() && self.read_share(token) {
+                self.readable.push_back(token);
+            }
+        }
+    }
+
+    /// Reads one connection's share of this turn; says whether there is more.
+    fn read_share(&mut self, token: Token) -> bool {
+        let index = token.index;
+        let mut share = self.core.limits.receive_bytes_per_turn;
+        let mut total = 0;
+        loop {
+            let Some(slot) = self.slot(token) else {
+                return false;
+            };
+            if !slot.wants_input() {
+                return false;
+            }
+            let (result, asked) = self.read_once(index);
+            match result {
+                Ok(0) => {
+                    self.peer_ended(index);
+                    return false;
+                }
+                Ok(bytes) => {
+                    total += bytes;
+                    share = share.saturating_sub(bytes);
+                    if bytes < asked {
+                        break;
+                    }
+                    if share == 0 {
+                        return true;
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(_) => {
+                    self.lost(index);
+                    return false;
+                }
+            }
+        }
+        let Some(slot) = self.slot(token) else {
+            return false;
+        };
+        slot.small_reads = if total <= SMALL_READ_BYTES {
+            slot.small_reads + 1
+        } else {
+            0
+        };
+        slot.is_metered = slot.small_reads < SMALL_READS;
+        self.read_on(index);
+        false
+    }
+
+    /// One read, straight into the message that is arriving if much of it is
+    /// missing, else into the warm buffer. Says what came and what was asked for.
+    fn read_once(&mut self, index: u32) -> (Result<usize, Errno>, usize) {
+        let slot = self.slots.at_mut(index).expect("a metered connection");
+        let socket = slot.socket;
+        if slot.inbound.is_missing(HOT_BYTES / 2)
+            && let Some(room) = slot.inbound.room()
+        {
+            let asked = room.len();
+            let result = self.driver.receive_now(socket, room);
+            if let Ok(bytes @ 1..) = result {
+                match slot.inbound.received(bytes) {
+                    Ok(()) => self.ingest(index, &mut []),
+                    Err(cause) => self.fail(index, cause),
+                }
+                self.counters().bytes_received.add(bytes as u64);
+            }
+            return (result, asked);
+        }
+        let mut hot = std::mem::take(&mut self.hot);
+        hot.resize(HOT_BYTES, 0);
+        let result = self.driver.receive_now(socket, &mut hot);
+        if let Ok(bytes @ 1..) = result {
+            self.ingest(index, &mut hot[..bytes]);
+        }
+        self.hot = hot;
+        (result, HOT_BYTES)
+    }
+
+    /// Publications have room again: whoever waited for it is read from.
+    pub(super) fn resume_congested(&mut self) {
+        for token in std::mem::take(&mut self.congested) {
+            if let Some(slot) = self.slot(token) {
+                slot.is_congested = false;
+                self.read_on(token.index);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What leaves: direct replies and tapes, in one send per connection and turn.
+
+use super::Shard;
+use super::slot::{Operations, Phase};
+use crate::app::{Handler, Notice};
+use crate::base::Time;
+use crate::base::planted::{Bug, planted};
+use crate::ring::{Driver, Errno, Event, Interest};
+
+/// Bytes of tapes that one send carries at most, give or take a chunk.
+const TAPE_BYTES_PER_SEND: usize = 1 << 20;
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// The connection at `index` has something to send.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if !slot.is_dirty && !slot.is_blocked() && slot.phase < Phase::Lingering {
+            slot.is_dirty = true;
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// Hands the kernel one send for each dirty connection, at most
+    /// `sends_per_turn` of them, and takes what happened.
+    ///
+    /// The sends borrow queues and tapes for the length of this call: nothing that
+    /// they point into can change before they have ended.
+    pub(super) fn exchange(
+        &mut self,
+        until: Time,
+        events: &mut Vec<Event<D::Buffer>>,
+    ) -> std::io::Result<()> {
+        let Shard {
+            driver,
+            slots,
+            core,
+            dirty,
+            sending,
+            outcomes,
+            ..
+        } = self;
+        sending.clear();
+        while sending.len() < core.limits.sends_per_turn
+            && let Some(index) = dirty.pop_front()
+        {
+            // An entry may be left from an earlier owner of the slot.
+            if let Some(slot) = slots.at_mut(index)
+                && std::mem::take(&mut slot.is_dirty)
+            {
+                sending.push(index);
+            }
+        }
+        let mut batch = std::mem::take(&mut self.batch).recycle();
+        for &index in &*sending {
+            let slot = slots.at(index).expect("just looked up");
+            batch.begin(slot.socket);
+            batch.slice(slot.own.outbound.queued());
+            if !slot.own.outbound.is_ended() {
+                let subscriptions = slot.own.subscriptions;
+                core.hub
+                    .pending(subscriptions, TAPE_BYTES_PER_SEND, |slice| {
+                        batch.slice(slice)
+                    });
+            }
+        }
+        let result = driver.turn(&mut batch, until, events);
+        outcomes.clear();
+        outcomes.extend((0..batch.len()).map(|send| (batch.outcome(send), batch.bytes(send))));
+        self.batch = batch.recycle();
+        result
+    }
+
+    /// Accounts for what became of the sends of the turn.
+    pub(super) fn complete_sends(&mut self) {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        let sending = std::mem::take(&mut self.sending);
+        for (&index, &(outcome, bytes)) in sending.iter().zip(&outcomes) {
+            self.complete_send(index, outcome, bytes);
+        }
+        (self.outcomes, self.sending) = (outcomes, sending);
+    }
+
+    #[inline]
+    fn complete_send(&mut self, index: u32, outcome: Result<usize, Errno>, bytes: usize) {
+        let token = self.token(index);
+        let Shard {
+            slots,
+            core,
+            counters,
+            driver,
+            ..
+        } = self;
+        let counters = &counters[core.id.index()];
+        let Some(slot) = slots.at_mut(index) else {
+            return;
+        };
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => return self.lost(index),
+        };
+        counters.sends.add(1);
+        counters.bytes_sent.add(sent as u64);
+        let own = &mut slot.own;
+        let queued = own.outbound.queued_bytes().min(sent);
+        own.outbound.advance(&mut core.pool, queued);
+        let from_tapes = sent - queued;
+        if from_tapes > 0 {
+            let (outbound, pool) = (&mut own.outbound, &mut core.pool);
+            let messages = core
+                .hub
+                .advance(&mut own.subscriptions, from_tapes, |rest| {
+                    // A frame that has begun is finished before anything else.
+                    match planted(Bug::InterleavedFrame) {
+                        false => outbound.bytes_first(pool, rest),
+                        true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
+                    }
+                });
+            counters.deliveries.add(messages);
+        }
+        if sent < bytes {
+            // The peer is slow: wait until its socket has room.
+            if slot.phase < Phase::Ending && !slot.is_blocked() {
+                counters.sends_short.add(1);
+                slot.operations.begin(Operations::POLL_WRITABLE);
+                driver.poll(slot.socket, token, Interest::Writable);
+            }
+            return;
+        }
+        if own.outbound.queued_bytes() > 0
+            || (!own.outbound.is_ended() && core.hub.has_pending(own.subscriptions))
+        {
+            // More than one send may carry.
+            return self.mark_dirty(index);
+        }
+        if slot.phase != Phase::Open || slot.is_paused || slot.wants_writable {
+            self.drained(index);
+        }
+    }
+
+    /// Everything that was queued has left.
+    fn drained(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        match slot.phase {
+            Phase::Flushing => return self.flushed(index),
+            Phase::Open | Phase::Closing => {}
+            Phase::Lingering | Phase::Ending => return,
+        }
+        if std::mem::take(&mut slot.is_paused) {
+            self.read_on(index);
+        }
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if std::mem::take(&mut slot.wants_writable) && slot.phase == Phase::Open {
+            self.call(index, |handler, conn| {
+                handler.notice(conn, Notice::Writable)
+            });
+        }
+    }
+}

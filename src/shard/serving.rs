@@ -1,0 +1,405 @@
+//! What received bytes mean: the handshake, messages, and the calls of handlers.
+//!
+//! Every call of a handler goes through `catch_unwind`: a panic closes the
+//! connection it was for with 1011, and the handler lives on.
+
+use super::Shard;
+use super::slot::{Phase, Slot};
+use crate::app::{Conn, Decision, Handler, Notice, Publication, Request, Upgrade};
+use crate::base::ConnectionId;
+use crate::connection::{Arrival, SendOutcome};
+use crate::hub::TopicRef;
+use crate::protocol::head::HEADERS_MAX;
+use crate::protocol::{self, CloseCause, Input, Kind, Message, Refusal, handshake};
+use crate::ring::{Driver, Errno};
+use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Where `ingest` goes on after a message.
+enum Next {
+    Message,
+    Stop,
+    Panicked,
+}
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Takes bytes that were received for the connection at `index`.
+    pub(super) fn ingest(&mut self, index: u32, bytes: &mut [u8]) {
+        self.counters().bytes_received.add(bytes.len() as u64);
+        let mut input = Input::new(bytes);
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        slot.inbound.keep_alive.hear(self.core.now);
+        if slot.phase >= Phase::Flushing {
+            return;
+        }
+        if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
+            return;
+        }
+        loop {
+            match self.next_message(index, &mut input) {
+                Ok(Next::Message) => {}
+                Ok(Next::Stop) => break,
+                Ok(Next::Panicked) => return self.fail(index, CloseCause::HandlerPanicked),
+                Err(cause) => return self.fail(index, cause),
+            }
+        }
+        self.after_call(index);
+    }
+
+    /// Takes the next thing out of `input`, and through the handler if it is a
+    /// message.
+    #[inline]
+    fn next_message(&mut self, index: u32, input: &mut Input<'_>) -> Result<Next, CloseCause> {
+        let token = self.token(index);
+        let Shard {
+            slots,
+            core,
+            handler,
+            driver,
+            counters,
+            ..
+        } = self;
+        let Some(slot) = slots.at_mut(index) else {
+            return Ok(Next::Stop);
+        };
+        let Slot {
+            inbound,
+            own,
+            phase,
+            ..
+        } = slot;
+        let round_trip_us = inbound.keep_alive.round_trip_us();
+        let arrival = inbound.next(
+            core.now,
+            &core.rules,
+            &mut core.pool,
+            input,
+            &mut own.outbound,
+        )?;
+        let message = match arrival {
+            None => return Ok(Next::Stop),
+            Some(Arrival::Control) => return Ok(Next::Message),
+            Some(Arrival::Closed(close)) => {
+                slot.is_clean = input.rest().is_empty();
+                slot.close.get_or_insert_with(|| Box::new(close));
+                self.flush_and_end(index);
+                return Ok(Next::Stop);
+            }
+            Some(Arrival::Message(message)) => message,
+        };
+        // This end has closed: RFC 6455, 1.4: further data is discarded.
+        if *phase != Phase::Open || own.outbound.is_ended() {
+            return Ok(Next::Message);
+        }
+        counters[core.id.index()].messages_received.add(1);
+        let Some((session, link)) = core.link(own, token, round_trip_us, Some(message)) else {
+            return Ok(Next::Stop);
+        };
+        let mut conn = Conn::new(session, link);
+        if catch_unwind(AssertUnwindSafe(|| handler.message(&mut conn, message))).is_err() {
+            return Ok(Next::Panicked);
+        }
+        if let Some(kind) = core.deferred.straight.take() {
+            // The reply leaves at once, from where the message lies.
+            let blocked = slot.operations.has(super::slot::Operations::POLL_WRITABLE);
+            let own = &mut slot.own;
+            match inbound.frame_in_place(input, kind) {
+                Ok(frame) if !blocked => {
+                    let queued = own.outbound.queued_bytes();
+                    let slices = [own.outbound.queued(), frame];
+                    let sent = match driver.send_now(slot.socket, &slices) {
+                        Ok(sent) => sent,
+                        Err(Errno::AGAIN) => 0,
+                        // The receive will end and say so.
+                        Err(_) => queued + frame.len(),
+                    };
+                    let counters = &counters[core.id.index()];
+                    counters.sends.add(1);
+                    counters.bytes_sent.add(sent as u64);
+                    own.outbound.advance(&mut core.pool, sent.min(queued));
+                    let rest = &frame[sent.saturating_sub(queued)..];
+                    if !rest.is_empty() {
+                        counters.sends_short.add(1);
+                        own.outbound.bytes(&mut core.pool, rest);
+                    }
+                }
+                Ok(frame) => own.outbound.bytes(&mut core.pool, frame),
+                Err(payload) => own
+                    .outbound
+                    .frame(&mut core.pool, kind.opcode(), payload, None),
+            }
+        }
+        // A handler that closed, or overflowed the queue, gets no more messages.
+        Ok(if slot.own.outbound.is_overflowed() {
+            Next::Stop
+        } else {
+            Next::Message
+        })
+    }
+
+    /// Takes what it can of the request head; says whether messages follow.
+    fn handshake(&mut self, index: u32, input: &mut Input<'_>) -> bool {
+        let slot = self.slots.at_mut(index).expect("ingest looked it up");
+        let head = match slot.inbound.head(&self.core.limits, input) {
+            Ok(Some(head)) => head,
+            Ok(None) => return false,
+            Err(refusal) => {
+                self.refuse(index, refusal);
+                return false;
+            }
+        };
+        if slot.is_refused {
+            self.refuse(index, Refusal::Unavailable);
+            return false;
+        }
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let request = match protocol::Request::parse(&head, &mut headers) {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.refuse(index, refusal);
+                return false;
+            }
+        };
+        let peer = slot.own.peer;
+        let handler = &mut self.handler;
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            handler.upgrade(&Request::new(&request, peer))
+        }));
+        let Ok(Upgrade { decision }) = answer else {
+            self.counters().handler_panics.add(1);
+            self.refuse(index, Refusal::Internal);
+            return false;
+        };
+        match decision {
+            Decision::Respond {
+                status,
+                content_type,
+                body,
+            } => {
+                self.respond(index, |out| {
+                    handshake::write_response(out, status, &content_type, "", &body);
+                });
+                false
+            }
+            Decision::Accept {
+                session,
+                protocol,
+                headers,
+            } => {
+                if let Err(refusal) = handshake::check_upgrade(&request) {
+                    self.refuse(index, refusal);
+                    return false;
+                }
+                let protocol = protocol.and_then(|offered| request.protocols().nth(offered));
+                let slot = self.slots.at_mut(index).expect("ingest looked it up");
+                slot.own.outbound.write(&mut self.core.pool, |out| {
+                    handshake::write_accept(out, &request, protocol, &headers);
+                });
+                slot.own.session = Some(session);
+                slot.own.target = request.target().into();
+                slot.inbound.open();
+                self.counters().handshakes.add(1);
+                self.call(index, |handler, conn| handler.open(conn));
+                self.set_deadline(index);
+                self.slots
+                    .at(index)
+                    .is_some_and(|slot| slot.phase == Phase::Open)
+            }
+        }
+    }
+
+    /// Refuses the request: response, linger, close.
+    pub(super) fn refuse(&mut self, index: u32, refusal: Refusal) {
+        self.respond(index, |out| refusal.write(out));
+    }
+
+    fn respond(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.counters().refusals.add(1);
+        let slot = self
+            .slots
+            .at_mut(index)
+            .expect("a connection that is answered");
+        slot.own.outbound.write(&mut self.core.pool, write);
+        slot.own.outbound.end();
+        self.flush_and_end(index);
+    }
+
+    /// Calls the handler for a connection that has a session, and does what the
+    /// call left to do.
+    pub(super) fn call(
+        &mut self,
+        index: u32,
+        call: impl FnOnce(&mut H, &mut Conn<'_, H::Session>),
+    ) {
+        let token = self.token(index);
+        let Shard {
+            slots,
+            core,
+            handler,
+            ..
+        } = self;
+        let Some(slot) = slots.at_mut(index) else {
+            return;
+        };
+        let round_trip_us = slot.inbound.keep_alive.round_trip_us();
+        let Some((session, link)) = core.link(&mut slot.own, token, round_trip_us, None) else {
+            return;
+        };
+        let mut conn = Conn::new(session, link);
+        match catch_unwind(AssertUnwindSafe(|| call(handler, &mut conn))) {
+            Ok(()) => self.after_call(index),
+            Err(_) => self.fail(index, CloseCause::HandlerPanicked),
+        }
+    }
+
+    /// Does what calls of the handler have left to do.
+    pub(super) fn after_call(&mut self, index: u32) {
+        self.settle_deferred(index);
+        let limits = &self.core.limits;
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        if slot.phase >= Phase::Flushing {
+            return;
+        }
+        if slot.own.outbound.is_overflowed() && slot.phase == Phase::Open {
+            return self.close(index, CloseCause::SlowReader);
+        }
+        if slot.own.outbound.is_ended() && slot.phase == Phase::Open {
+            return self.await_close(index);
+        }
+        if slot.own.outbound.queued_bytes() > limits.queued_bytes_pause && !slot.is_paused {
+            slot.is_paused = true;
+            self.counters().receives_paused.add(1);
+            self.read_on(index);
+        }
+        if self
+            .slots
+            .at(index)
+            .is_some_and(|slot| slot.own.outbound.queued_bytes() > 0)
+        {
+            self.mark_dirty(index);
+        }
+    }
+
+    /// Counts, letters and pauses that calls of the handler asked for.
+    fn settle_deferred(&mut self, index: u32) {
+        let deferred = &mut self.core.deferred;
+        let counters = &self.counters[self.core.id.index()];
+        counters
+            .messages_sent
+            .add(std::mem::take(&mut deferred.messages));
+        counters
+            .publications
+            .add(std::mem::take(&mut deferred.publications));
+        counters
+            .publications_refused
+            .add(std::mem::take(&mut deferred.publications_refused));
+        let wants_writable = std::mem::take(&mut deferred.wants_writable);
+        let congested = std::mem::take(&mut deferred.congested);
+        let timer_set = std::mem::take(&mut deferred.timer_set);
+        if !deferred.letters.is_empty() {
+            for (to, kind, payload) in std::mem::take(&mut deferred.letters) {
+                self.send_letter(to, kind, payload);
+            }
+        }
+        let token = self.token(index);
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        slot.wants_writable |= wants_writable;
+        if congested && !slot.is_congested {
+            slot.is_congested = true;
+            self.congested.push(token);
+            self.counters().receives_paused.add(1);
+            self.read_on(index);
+        }
+        if timer_set {
+            self.set_deadline(index);
+        }
+    }
+
+    fn send_letter(&mut self, to: ConnectionId, kind: Kind, payload: Bytes) {
+        if to.shard == self.core.id {
+            self.deliver_letter(to, kind, &payload);
+        } else if !self.links.letter(to, kind, payload) {
+            self.counters().letters_dropped.add(1);
+        }
+    }
+
+    /// Queues a message from another connection.
+    pub(super) fn deliver_letter(&mut self, to: ConnectionId, kind: Kind, payload: &[u8]) {
+        let name = super::slot::token(to.index, to.generation);
+        let Shard {
+            slots,
+            core,
+            counters,
+            ..
+        } = self;
+        let slot = slots
+            .generation(to.index)
+            .filter(|&generation| super::slot::token(to.index, generation) == name)
+            .and_then(|_| slots.at_mut(to.index))
+            .filter(|slot| slot.own.session.is_some());
+        let counters = &counters[core.id.index()];
+        let Some(slot) = slot else {
+            return counters.letters_dropped.add(1);
+        };
+        let message = match kind {
+            // Came out of a `Message::Text`, so it is valid; checked all the same.
+            Kind::Text => match std::str::from_utf8(payload) {
+                Ok(text) => Message::Text(text),
+                Err(_) => return,
+            },
+            Kind::Binary => Message::Binary(payload),
+        };
+        match slot
+            .own
+            .outbound
+            .message(&mut core.pool, &core.limits, message)
+        {
+            SendOutcome::Dropped => counters.letters_dropped.add(1),
+            SendOutcome::Queued | SendOutcome::Backpressure => counters.messages_sent.add(1),
+        }
+        self.after_call(to.index);
+    }
+
+    /// A thread that is no shard published something; this shard is its home.
+    pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
+        let Publication {
+            topic,
+            kind,
+            payload,
+        } = publication;
+        let message = match kind {
+            Kind::Text => match std::str::from_utf8(payload) {
+                Ok(text) => Message::Text(text),
+                Err(_) => return,
+            },
+            Kind::Binary => Message::Binary(payload),
+        };
+        match self.core.hub.publish(topic, message) {
+            Ok(_) => self.counters().publications.add(1),
+            Err(_) => self.counters().publications_refused.add(1),
+        }
+    }
+
+    pub(super) fn notify_subscribed(&mut self, index: u32, topic: TopicRef) {
+        let Some((name, epoch, seq)) = self.core.hub.position(topic) else {
+            return;
+        };
+        let name = name.to_owned();
+        self.call(index, |handler, conn| {
+            handler.notice(
+                conn,
+                Notice::Subscribed {
+                    topic: &name,
+                    epoch,
+                    seq,
+                },
+            );
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! One connection of a shard: the machine without I/O, its socket, and what is
+//! under way for it in the kernel.
+
+use crate::app::{Deferred, Link};
+use crate::base::{BufferPool, ConnectionId, Limits, ShardId, Time};
+use crate::connection::{Close, Inbound, Outbound};
+use crate::hub::{Hub, Subscriptions};
+use crate::protocol::{Message, Role, Rules};
+use crate::ring::{GENERATION_MASK, Socket, Token};
+use std::net::SocketAddr;
+
+/// Where a connection stands on the way to its end. It only moves downward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The handshake, then messages.
+    Open,
+    /// This end has queued its close frame and waits for the peer's.
+    Closing,
+    /// The last bytes are queued. Once they have left: shut, or cut.
+    Flushing,
+    /// The sending side is shut; what still comes is read and dropped.
+    Lingering,
+    /// Every operation is being ended; then the socket is closed.
+    Ending,
+}
+
+/// Operations under way in the kernel. The slot lives until there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Operations(u8);
+
+impl Operations {
+    pub const RECEIVE: Operations = Operations(1);
+    pub const POLL_READABLE: Operations = Operations(2);
+    pub const POLL_WRITABLE: Operations = Operations(4);
+    pub const CLOSE: Operations = Operations(8);
+
+    #[inline]
+    pub fn has(self, operation: Operations) -> bool {
+        self.0 & operation.0 != 0
+    }
+
+    #[inline]
+    pub fn begin(&mut self, operation: Operations) {
+        debug_assert!(!self.has(operation), "an operation is begun once");
+        self.0 |= operation.0;
+    }
+
+    #[inline]
+    pub fn end(&mut self, operation: Operations) {
+        debug_assert!(self.has(operation), "only what was begun ends");
+        self.0 &= !operation.0;
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a handler may touch of a connection, beside what it has received.
+pub(super) struct Own<S> {
+    pub outbound: Outbound,
+    pub subscriptions: Subscriptions,
+    /// The timer that the application has set, or `NEVER`.
+    pub timer: Time,
+    pub session: Option<S>,
+    pub peer: SocketAddr,
+    /// The request's target.
+    pub target: Box<str>,
+}
+
+pub(super) struct Slot<S> {
+    pub inbound: Inbound,
+    pub own: Own<S>,
+    pub socket: Socket,
+    pub phase: Phase,
+    pub operations: Operations,
+    /// When the phase began.
+    pub since: Time,
+    /// How it ended, once that is known.
+    pub close: Option<Box<Close>>,
+    /// It is in the list of connections with something to send.
+    pub is_dirty: bool,
+    /// It is not read from until its queue is empty.
+    pub is_paused: bool,
+    /// It is not read from until publications have room.
+    pub is_congested: bool,
+    /// It is read with polls and receives of our own, in measured portions,
+    /// instead of by the kernel as bytes come.
+    pub is_metered: bool,
+    /// Reads in a row that were too small to be worth metering.
+    pub small_reads: u8,
+    /// The peer has sent its last byte.
+    pub peer_ended: bool,
+    /// Both close frames are exchanged, and nothing followed the peer's.
+    pub is_clean: bool,
+    /// It is one too many: answered with 503.
+    pub is_refused: bool,
+    /// `Notice::Writable` is owed.
+    pub wants_writable: bool,
+    /// Bytes received in turn `turn`.
+    pub turn_bytes: u32,
+    pub turn: u32,
+}
+
+impl<S> Slot<S> {
+    pub fn new(socket: Socket, peer: SocketAddr, now: Time) -> Slot<S> {
+        Slot {
+            inbound: Inbound::new(now),
+            own: Own {
+                outbound: Outbound::new(),
+                subscriptions: Subscriptions::default(),
+                timer: Time::NEVER,
+                session: None,
+                peer,
+                target: Box::default(),
+            },
+            socket,
+            phase: Phase::Open,
+            operations: Operations::default(),
+            since: now,
+            close: None,
+            is_dirty: false,
+            is_paused: false,
+            is_congested: false,
+            is_metered: false,
+            small_reads: 0,
+            peer_ended: false,
+            is_clean: false,
+            is_refused: false,
+            wants_writable: false,
+            turn_bytes: 0,
+            turn: 0,
+        }
+    }
+
+    /// Whether the kernel's refusal to take more is being waited out.
+    pub fn is_blocked(&self) -> bool {
+        self.operations.has(Operations::POLL_WRITABLE)
+    }
+
+    /// Whether it should be read from now.
+    pub fn wants_input(&self) -> bool {
+        !self.peer_ended
+            && match self.phase {
+                Phase::Open | Phase::Closing => !self.is_paused && !self.is_congested,
+                Phase::Flushing | Phase::Lingering => true,
+                Phase::Ending => false,
+            }
+    }
+}
+
+/// What every call of a handler is given access to besides its connection.
+pub(super) struct Core {
+    pub id: ShardId,
+    pub now: Time,
+    pub limits: Limits,
+    pub rules: Rules,
+    pub pool: BufferPool,
+    pub hub: Hub,
+    pub deferred: Deferred,
+}
+
+impl Core {
+    pub fn new(id: ShardId, now: Time, limits: Limits, hub: Hub) -> Core {
+        Core {
+            id,
+            now,
+            rules: Rules {
+                role: Role::Server,
+                message_bytes_max: limits.message_bytes_max,
+                message_fragments_max: limits.message_fragments_max,
+            },
+            pool: BufferPool::new(limits.pool_bytes_max),
+            limits,
+            hub,
+            deferred: Deferred::default(),
+        }
+    }
+
+    /// The handler's access to one connection; its session is apart.
+    #[inline]
+    pub fn link<'a, S>(
+        &'a mut self,
+        own: &'a mut Own<S>,
+        token: Token,
+        round_trip_us: Option<u32>,
+        received: Option<Message<'a>>,
+    ) -> Option<(&'a mut S, Link<'a>)> {
+        let session = own.session.as_mut()?;
+        let link = Link {
+            id: ConnectionId {
+                shard: self.id,
+                index: token.index,
+                generation: token.generation,
+            },
+            peer: own.peer,
+            target: &own.target,
+            now: self.now,
+            round_trip_us,
+            limits: &self.limits,
+            outbound: &mut own.outbound,
+            subscriptions: &mut own.subscriptions,
+            timer: &mut own.timer,
+            pool: &mut self.pool,
+            hub: &mut self.hub,
+            deferred: &mut self.deferred,
+            received,
+        };
+        Some((session, link))
+    }
+}
+
+/// The token of a slot: the part of its generation that travels.
+pub(super) fn token(index: u32, generation: u32) -> Token {
+    Token {
+        index,
+        generation: generation & GENERATION_MASK,
+    }
+}

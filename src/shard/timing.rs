@@ -1,0 +1,172 @@
+//! Deadlines, keep-alive, and the drain.
+
+use super::slot::Phase;
+use super::{Command, Shard};
+use crate::app::{Handler, Notice};
+use crate::base::Time;
+use crate::connection::Action;
+use crate::protocol::{CloseCause, Opcode, Refusal};
+use crate::ring::Driver;
+
+/// Milliseconds between two portions of closes.
+const DRAIN_STEP_MS: u64 = 20;
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    since: Time,
+    next_step: Time,
+    /// Connections that were open when it began, the last to be closed first.
+    open: Vec<u32>,
+    total: usize,
+}
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Sets the slot's timer to whatever is due first.
+    pub(super) fn set_deadline(&mut self, index: u32) {
+        let limits = &self.core.limits;
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        let deadline = match slot.phase {
+            Phase::Open if slot.inbound.expects_head() => {
+                slot.since.plus_millis(limits.handshake_ms)
+            }
+            Phase::Open => {
+                // Bytes that come move the true deadline; the timer finds out
+                // when it fires, so that receiving costs it nothing.
+                let idle = slot.inbound.keep_alive.next_check(limits);
+                idle.min(slot.own.timer)
+            }
+            Phase::Closing | Phase::Flushing => slot.since.plus_millis(limits.close_ms),
+            Phase::Lingering => slot.since.plus_millis(limits.linger_ms),
+            Phase::Ending => return,
+        };
+        self.wheel.set(index, deadline);
+    }
+
+    pub(super) fn expire_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.core.now, &mut due);
+        for index in due.drain(..) {
+            self.expire(index);
+        }
+        self.due = due;
+        if self.accepting.next() <= self.core.now {
+            self.accept_more();
+        }
+    }
+
+    fn expire(&mut self, index: u32) {
+        let now = self.core.now;
+        let Some(slot) = self.slots.at_mut(index) else {
+            return;
+        };
+        match slot.phase {
+            Phase::Open if slot.inbound.expects_head() => {
+                return self.refuse(index, Refusal::Timeout);
+            }
+            Phase::Open => {}
+            // The peer does not answer, does not read, or does not stop.
+            Phase::Closing | Phase::Flushing | Phase::Lingering => return self.terminate(index),
+            Phase::Ending => return,
+        }
+        match slot.inbound.keep_alive.check(now, &self.core.limits) {
+            Action::Wait(_) => {}
+            Action::Ping(payload) => {
+                slot.own
+                    .outbound
+                    .frame(&mut self.core.pool, Opcode::Ping, &payload, None);
+                self.mark_dirty(index);
+            }
+            Action::GiveUp => return self.lost(index),
+        }
+        let slot = self.slots.at_mut(index).expect("looked up above");
+        if slot.own.timer <= now {
+            slot.own.timer = Time::NEVER;
+            self.call(index, |handler, conn| handler.notice(conn, Notice::Timer));
+        }
+        self.set_deadline(index);
+    }
+
+    pub(super) fn has_command(&self) -> bool {
+        match self.command.get() {
+            0 => false,
+            Command::DRAIN => self.drain.is_none(),
+            _ => !self.stopped,
+        }
+    }
+
+    /// Does what the server has told.
+    pub(super) fn obey(&mut self) {
+        match self.command.get() {
+            0 => {}
+            Command::DRAIN => self.step_drain(),
+            _ => self.stopped = true,
+        }
+    }
+
+    pub(super) fn drain_next(&self) -> Time {
+        self.drain
+            .as_ref()
+            .map_or(Time::NEVER, |drain| drain.next_step)
+    }
+
+    /// Closes the share of connections that is due: evenly over the window, so
+    /// that clients do not all come back at once.
+    fn step_drain(&mut self) {
+        let now = self.core.now;
+        if self.drain.is_none() {
+            self.begin_drain();
+        }
+        let limits = &self.core.limits;
+        let (window_ms, close_ms) = (limits.drain_ms, limits.close_ms);
+        let Some(drain) = &mut self.drain else { return };
+        if now >= drain.next_step {
+            drain.next_step = now.plus_millis(DRAIN_STEP_MS);
+            let elapsed_ms = (now - drain.since).as_millis() as u64;
+            let left_ms = window_ms.saturating_sub(elapsed_ms);
+            let left = match window_ms {
+                0 => 0,
+                _ => drain.total * left_ms as usize / window_ms as usize,
+            };
+            let due = drain.open.split_off(left.min(drain.open.len()));
+            let force = elapsed_ms >= window_ms + close_ms;
+            for index in due {
+                self.close(index, CloseCause::Draining);
+            }
+            if elapsed_ms >= window_ms {
+                self.close_latecomers(force);
+            }
+        }
+        self.stopped = self.slots.is_empty() && self.accepts_nothing();
+    }
+
+    fn begin_drain(&mut self) {
+        self.stop_accepting();
+        let open: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
+        for &index in &open {
+            self.call(index, |handler, conn| {
+                handler.notice(conn, Notice::Draining)
+            });
+        }
+        let now = self.core.now;
+        self.drain = Some(Drain {
+            since: now,
+            next_step: now,
+            total: open.len(),
+            open,
+        });
+    }
+
+    /// After the window: whoever is still there is closed, or cut.
+    fn close_latecomers(&mut self, force: bool) {
+        let left: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
+        for index in left {
+            match force {
+                true => self.terminate(index),
+                false => self.close(index, CloseCause::Draining),
+            }
+        }
+    }
+}

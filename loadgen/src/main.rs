@@ -1,1 +1,87 @@
-fn main() {}
+//! `tapecast-loadgen`: drives a WebSocket server in closed loop, checks every
+//! byte that comes back, and says what the server spent.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `arguments` | the command line, resolved |
+//! | `worker` | one thread: a ring, its connections, the loop |
+//! | `payload` | messages that can be checked |
+//! | `echo`, `broadcast` | what a connection sends, and when |
+//! | `process` | what a local server process costs |
+//! | `report` | numbers for people and programs |
+
+mod arguments;
+mod broadcast;
+mod echo;
+mod payload;
+mod process;
+mod report;
+mod worker;
+
+use arguments::{Arguments, Scenario};
+use clap::Parser;
+use process::Process;
+use report::Report;
+use std::process::ExitCode;
+use std::time::Duration;
+use worker::{Counted, Failure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) => {
+            match arguments.json {
+                true => println!("{}", report.json()),
+                false => print!("{}", report.text()),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("tapecast-loadgen: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Report, Failure> {
+    let server = arguments.server_pid.map(Process::new);
+    if arguments.scenario == Scenario::Idle {
+        return idle(arguments, server.as_ref());
+    }
+    let clock = worker::Phases::new(arguments.warmup, arguments.duration, arguments.threads);
+    let counted = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..arguments.threads)
+            .map(|number| {
+                let clock = clock.clone();
+                scope.spawn(move || worker::run(arguments, number, &clock))
+            })
+            .collect();
+        let result = clock.measure(server.as_ref());
+        let mut counted = Counted::default();
+        for thread in threads {
+            counted.merge(thread.join().expect("a worker does not panic")?);
+        }
+        Ok((counted, result?))
+    });
+    let (counted, spent) = counted?;
+    Ok(Report::new(arguments, &counted, spent))
+}
+
+/// Opens the connections twice, so that the memory which the server keeps is there
+/// before and after, and compares its resident memory without and with them.
+fn idle(arguments: &Arguments, server: Option<&Process>) -> Result<Report, Failure> {
+    let server = server.ok_or(Failure::NoServerPid)?;
+    let settle = || std::thread::sleep(Duration::from_millis(500));
+    drop(worker::open_idle(arguments)?);
+    settle();
+    let without = server.sample()?;
+    let held = worker::open_idle(arguments)?;
+    settle();
+    let with = server.sample()?;
+    let connections = held.len();
+    drop(held);
+    Ok(Report::idle(arguments, connections, &without, &with))
+}

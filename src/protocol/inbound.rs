@@ -196,7 +196,10 @@ impl Inbound {
                 input.consumed = payload.end;
                 input.payload = payload.clone();
                 let payload = &mut input.bytes[payload];
-                mask::apply(payload, header.mask);
+                // A server's frames, and a key of zeroes, leave the payload as it is.
+                if header.mask != [0; 4] {
+                    mask::apply(payload, header.mask);
+                }
                 incoming(header.opcode, payload).map(Some)
             }
             Step::Control(opcode) => {

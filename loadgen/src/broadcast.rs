@@ -1,0 +1,99 @@
+//! Broadcast: connection 0 of thread 0 publishes, everyone receives.
+
+use crate::payload::Payload;
+use crate::worker::{Counted, Traffic};
+use std::collections::VecDeque;
+use tapecast::base::Time;
+
+/// What the connections of one thread do.
+pub struct Broadcast {
+    payload: Payload,
+    is_publisher: bool,
+    window: u64,
+    published: u64,
+    /// Publications under way, the oldest first: when it left, and how many of
+    /// this thread's subscribers have yet to get it.
+    under_way: VecDeque<(Time, usize)>,
+    /// The number of the oldest publication under way.
+    oldest: u64,
+    /// Per subscriber: the number it gets next; `None` before its first.
+    next: Vec<Option<u64>>,
+    counted: Vec<u64>,
+}
+
+impl Broadcast {
+    pub fn new(payload: Payload, connections: usize, window: u32, is_publisher: bool) -> Broadcast {
+        Broadcast {
+            payload,
+            is_publisher,
+            window: window.into(),
+            published: 0,
+            under_way: VecDeque::new(),
+            oldest: 0,
+            next: vec![None; connections],
+            counted: vec![0; connections],
+        }
+    }
+}
+
+impl Traffic for Broadcast {
+    fn due(&mut self, connection: usize, now: Time, send: &mut dyn FnMut(&[u8], bool)) {
+        if !self.is_publisher || connection != 0 {
+            return;
+        }
+        while self.published - self.oldest < self.window {
+            self.under_way.push_back((now, self.next.len()));
+            let is_text = self.payload.is_text();
+            send(self.payload.message(self.published), is_text);
+            self.published += 1;
+        }
+    }
+
+    #[inline]
+    fn received(
+        &mut self,
+        connection: usize,
+        now: Time,
+        bytes: &[u8],
+        counted: &mut Counted,
+    ) -> bool {
+        // A thread that does not publish takes its subscribers' first message for
+        // the start; everybody else knows that it is 0.
+        let number = match self.next[connection] {
+            Some(number) => number,
+            None if self.is_publisher => 0,
+            None => match bytes.first_chunk::<8>() {
+                Some(number) if !self.payload.is_text() => u64::from_le_bytes(*number),
+                _ => 0,
+            },
+        };
+        if !self.payload.is(bytes, number) {
+            return false;
+        }
+        self.next[connection] = Some(number + 1);
+        self.counted[connection] += u64::from(counted.is_measuring());
+        if !self.is_publisher {
+            counted.delivery(bytes.len());
+            return true;
+        }
+        let Some((left_at, missing)) = self.under_way.get_mut((number - self.oldest) as usize)
+        else {
+            return false;
+        };
+        *missing -= 1;
+        counted.message(now - *left_at, bytes.len());
+        while self.under_way.front().is_some_and(|(_, missing)| *missing == 0) {
+            self.under_way.pop_front();
+            self.oldest += 1;
+        }
+        true
+    }
+
+    fn wants_publisher_turn(&self) -> bool {
+        self.is_publisher && self.published - self.oldest < self.window
+    }
+
+    fn per_connection(&self) -> Vec<u64> {
+        self.counted.clone()
+    }
+}

@@ -1,0 +1,64 @@
+//! Echo: every connection keeps so many messages under way.
+
+use crate::payload::Payload;
+use crate::worker::{Counted, Traffic};
+use std::collections::VecDeque;
+use tapecast::base::Time;
+
+/// What the connections of one thread do.
+pub struct Echo {
+    payload: Payload,
+    in_flight: u64,
+    connections: Vec<Connection>,
+}
+
+#[derive(Default)]
+struct Connection {
+    sent: u64,
+    received: u64,
+    /// When each message under way was sent, the oldest first.
+    sent_at: VecDeque<Time>,
+    /// Replies since measuring began.
+    counted: u64,
+}
+
+impl Echo {
+    pub fn new(payload: Payload, connections: usize, in_flight: u32) -> Echo {
+        let connections = (0..connections).map(|_| Connection::default()).collect();
+        Echo { payload, in_flight: in_flight.into(), connections }
+    }
+}
+
+impl Traffic for Echo {
+    fn due(&mut self, connection: usize, now: Time, send: &mut dyn FnMut(&[u8], bool)) {
+        let state = &mut self.connections[connection];
+        while state.sent - state.received < self.in_flight {
+            state.sent_at.push_back(now);
+            let is_text = self.payload.is_text();
+            send(self.payload.message(state.sent), is_text);
+            state.sent += 1;
+        }
+    }
+
+    fn received(
+        &mut self,
+        connection: usize,
+        now: Time,
+        bytes: &[u8],
+        counted: &mut Counted,
+    ) -> bool {
+        let state = &mut self.connections[connection];
+        if state.received == state.sent || !self.payload.is(bytes, state.received) {
+            return false;
+        }
+        state.received += 1;
+        let sent_at = state.sent_at.pop_front().expect("one per message under way");
+        counted.message(now - sent_at, bytes.len());
+        state.counted += u64::from(counted.is_measuring());
+        true
+    }
+
+    fn per_connection(&self) -> Vec<u64> {
+        self.connections.iter().map(|connection| connection.counted).collect()
+    }
+}

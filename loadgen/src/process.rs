@@ -1,0 +1,51 @@
+//! What a local process costs, out of /proc.
+
+use crate::worker::Failure;
+use std::fs;
+
+/// A process on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(u32);
+
+/// A look at a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// CPU time of all threads so far, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// Open descriptors. Those of a ring's own table are not among them.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+impl Process {
+    /// The process with this number.
+    pub fn new(pid: u32) -> Process {
+        Process(pid)
+    }
+
+    /// Looks at it.
+    ///
+    /// # Errors
+    /// It has ended, or may not be looked at.
+    pub fn sample(&self) -> Result<Sample, Failure> {
+        let failed = |error| Failure::Process(self.0, error);
+        let mut sample = Sample::default();
+        for task in fs::read_dir(format!("/proc/{}/task", self.0)).map_err(failed)? {
+            let task = task.map_err(failed)?;
+            sample.threads += 1;
+            // A thread may end between the listing and the look.
+            let statistics = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let run_ns = statistics.split_whitespace().next().and_then(|word| word.parse().ok());
+            sample.cpu_ns += run_ns.unwrap_or(0);
+        }
+        let pages = fs::read_to_string(format!("/proc/{}/statm", self.0)).map_err(failed)?;
+        let resident = pages.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
+        sample.resident_bytes = resident.unwrap_or(0) * rustix::param::page_size() as u64;
+        sample.descriptors =
+            fs::read_dir(format!("/proc/{}/fd", self.0)).map_err(failed)?.count() as u64;
+        Ok(sample)
+    }
+}

@@ -223,7 +223,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn enter(&mut self, until: Time) -> std::io::Result<Vec<Event<D::Buffer>>> {
         let mut events = std::mem::take(&mut self.events);
         let result = self.exchange(until, &mut events);
-        self.links.rouse();
+        // A wait that brought nothing leaves the shard dozing until it looks at
+        // its mail again, at the start of the next turn.
+        if !events.is_empty() {
+            self.links.rouse();
+        }
         self.core.now = self.driver.now();
         self.turn = self.turn.wrapping_add(1);
         self.counters().turns.add(1);

@@ -49,6 +49,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // An entry may be left from an earlier owner of the slot.
             if let Some(slot) = slots.at_mut(index)
                 && std::mem::take(&mut slot.is_dirty)
+                && slot.phase < Phase::Lingering
             {
                 sending.push(index);
             }

@@ -331,7 +331,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Queues a message from another connection.
     pub(super) fn deliver_letter(&mut self, to: ConnectionId, kind: Kind, payload: &[u8]) {
-        let name = super::slot::token(to.index, to.generation);
+        // A letter may come long after the connection has ended, and its slot may
+        // then be somebody else's.
+        let is_current = self.is_current(super::slot::token(to.index, to.generation));
         let Shard {
             slots,
             core,
@@ -339,10 +341,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             ..
         } = self;
         let slot = slots
-            .generation(to.index)
-            .filter(|&generation| super::slot::token(to.index, generation) == name)
-            .and_then(|_| slots.at_mut(to.index))
-            .filter(|slot| slot.own.session.is_some());
+            .at_mut(to.index)
+            .filter(|slot| is_current && slot.own.session.is_some());
         let counters = &counters[core.id.index()];
         let Some(slot) = slot else {
             return counters.letters_dropped.add(1);

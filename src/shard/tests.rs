@@ -1,1 +1,607 @@
+//! The shard on the simulated ring: random clients and faults from seeds, with
+//! the promises as oracles; and planted bugs, to see that the oracles bite.
 
+use super::links::Bell;
+use super::*;
+use crate::app::{Conn, Publication, Request, Upgrade};
+use crate::base::planted::{Bug, plant};
+use crate::base::{BufferPool, ConnectionId, Random, Wake};
+use crate::connection::Close;
+use crate::connection::client::{Client, ClientError};
+use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::{Incoming, Input, Message, Opcode};
+use crate::ring::Setup;
+use crate::ring::sim::{Faults, SimClient, SimRing, World};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+/// Opened and closed sessions of all shards.
+#[derive(Clone, Default)]
+struct Sessions {
+    opened: Rc<Cell<u64>>,
+    closed: Rc<Cell<u64>>,
+}
+
+/// Does what the first letter of a message says.
+struct Words {
+    sessions: Sessions,
+    /// Who connected last, to write letters to.
+    last: Option<ConnectionId>,
+}
+
+impl Handler for Words {
+    type Session = ();
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
+        if request.path() == "/none" {
+            return Upgrade::reject(404);
+        }
+        self.sessions.opened.set(self.sessions.opened.get() + 1);
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        // Its own name comes first, so that a letter can be told to be its own.
+        let id = conn.id().to_string();
+        let _ = conn.send(format!("i{id}").as_str());
+        if let Some(last) = self.last.replace(conn.id()) {
+            let _ = conn.send_to(last, format!("l{last}").as_str());
+        }
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        match message.payload().first() {
+            Some(b's') => drop(
+                conn.subscribe("topic.a")
+                    .and_then(|()| conn.subscribe("topic.b")),
+            ),
+            Some(b'u') => drop(conn.unsubscribe("topic.a")),
+            Some(b'p') => publish(conn, "topic.a", message),
+            Some(b'q') => publish(conn, "topic.b", message),
+            Some(b'c') => conn.close(4000, "asked to"),
+            Some(b'l') => {
+                if let Some(last) = self.last {
+                    let _ = conn.send_to(last, format!("l{last}").as_str());
+                }
+            }
+            Some(b'P') => panic!("asked to"),
+            _ => drop(conn.send(message)),
+        }
+    }
+
+    fn close(&mut self, (): (), _close: Close) {
+        self.sessions.closed.set(self.sessions.closed.get() + 1);
+    }
+}
+
+/// What is refused is not swallowed: the publisher goes.
+fn publish(conn: &mut Conn<'_, ()>, topic: &str, message: Message<'_>) {
+    if conn.publish(topic, message).is_err() {
+        conn.close(1013, "behind");
+    }
+}
+
+/// A client that talks legal WebSocket and checks what it gets.
+struct Talker {
+    wire: SimClient,
+    client: Client,
+    name: Option<String>,
+    /// Echoes: sent, and received in order.
+    echoes_sent: u64,
+    echoes_received: u64,
+    /// The last number seen per topic.
+    topics: [Option<u64>; 2],
+    closed: bool,
+    stalled: bool,
+    over: bool,
+}
+
+struct Simulation {
+    world: World,
+    shards: Vec<Shard<Words, SimRing>>,
+    talkers: Vec<Talker>,
+    pool: BufferPool,
+    random: Random,
+    sessions: Sessions,
+    command: Arc<Command>,
+    /// Numbers published so far by the first client, the only one that does, so
+    /// that they are the order.
+    published: [u64; 2],
+}
+
+fn faults(random: &mut Random) -> Faults {
+    let mut one = |likely: u64| {
+        if random.chance(3) {
+            0
+        } else {
+            2 + random.below(likely)
+        }
+    };
+    Faults {
+        partial: one(4),
+        expired: one(10),
+        no_buffers: one(10),
+        late_cancel: one(4),
+        accept: one(10),
+        delay: one(5),
+        reset: one(3_000) * 20,
+    }
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Simulation {
+        let mut random = Random::new(seed);
+        let count = 1 + random.below(3) as usize;
+        let mut limits = Limits::tiny();
+        limits.connections_max = 64;
+        limits.tape_bytes_max = 512 << random.below(5);
+        limits.idle_ping_ms = 100_000;
+        let world = World::new(seed, faults(&mut random), 128 << random.below(5));
+        let rings: Vec<SimRing> = (0..count)
+            .map(|_| world.ring(Setup::new(&limits, 128)))
+            .collect();
+        let bells: Vec<Bell> = rings
+            .iter()
+            .map(|ring| {
+                let waker: Box<dyn Wake> = Box::new(ring.waker());
+                Arc::new(Doorbell::new(waker))
+            })
+            .collect();
+        let inboxes: Vec<Inbox<Publication>> = (0..count).map(|_| Inbox::new(4)).collect();
+        let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
+        let command = Arc::new(Command::default());
+        let links = Links::connect(&limits, bells.into(), &inboxes);
+        let sessions = Sessions::default();
+        let shards = rings
+            .into_iter()
+            .zip(links)
+            .enumerate()
+            .map(|(id, (ring, links))| {
+                let parts = Parts {
+                    id: ShardId(id as u16),
+                    limits: limits.clone(),
+                    listeners: 1,
+                    slots_max: 128,
+                    links,
+                    counters: Arc::clone(&counters),
+                    command: Arc::clone(&command),
+                    home_seed: seed,
+                    epoch_seed: seed + id as u64,
+                };
+                Shard::new(
+                    ring,
+                    Words {
+                        sessions: sessions.clone(),
+                        last: None,
+                    },
+                    parts,
+                )
+            });
+        Simulation {
+            shards: shards.collect(),
+            world,
+            talkers: Vec::new(),
+            pool: BufferPool::new(1 << 20),
+            random,
+            sessions,
+            command,
+            published: [0; 2],
+        }
+    }
+
+    fn connect(&mut self) {
+        let shard = self.random.below(self.shards.len() as u64) as usize;
+        let wire = self.world.connect(shard);
+        let mut out = Vec::new();
+        let target = if self.random.chance(10) { "/none" } else { "/" };
+        let nonce = self.random.bytes16();
+        let client = Client::start(&mut out, "sim", target, None, nonce);
+        if self.random.chance(10) {
+            out.truncate(self.random.below(out.len() as u64) as usize);
+        }
+        wire.write(&out);
+        self.talkers.push(Talker {
+            wire,
+            client,
+            name: None,
+            echoes_sent: 0,
+            echoes_received: 0,
+            topics: [None; 2],
+            closed: false,
+            stalled: false,
+            over: false,
+        });
+    }
+
+    /// A client does something.
+    fn act(&mut self) {
+        if self.talkers.is_empty() || self.random.chance(8) {
+            if self.talkers.iter().filter(|talker| !talker.over).count() < 12 {
+                self.connect();
+            }
+            return;
+        }
+        let publishes = self.random.chance(3);
+        let chosen = self.random.below(self.talkers.len() as u64) as usize;
+        let index = if publishes { 0 } else { chosen };
+        let talker = &mut self.talkers[index];
+        if talker.over {
+            return;
+        }
+        if !talker.is_open() {
+            if self.random.chance(10) {
+                talker.wire.reset();
+                talker.over = true;
+            }
+            return;
+        }
+        let mut out = Vec::new();
+        match self.random.below(40) {
+            _ if publishes => {
+                let topic = self.random.below(2) as usize;
+                let payload = format!("{}{} ", ['p', 'q'][topic], self.published[topic] + 1);
+                let padding = "x".repeat(self.random.below(200) as usize);
+                self.published[topic] += 1;
+                talker
+                    .client
+                    .message(&mut out, Message::Text(&(payload + &padding)));
+            }
+            0..20 => {
+                talker.echoes_sent += 1;
+                let large = self.random.chance(8);
+                let padding = self.random.below(if large { 4_000 } else { 100 }) as usize;
+                let payload = format!("e{} {}", talker.echoes_sent, "y".repeat(padding));
+                match self.random.chance(4) {
+                    false => talker.client.message(&mut out, Message::Text(&payload)),
+                    true => {
+                        let (head, tail) = payload.split_at(payload.len() / 2);
+                        talker
+                            .client
+                            .frame(&mut out, Opcode::Text, false, head.as_bytes());
+                        talker
+                            .client
+                            .frame(&mut out, Opcode::Ping, true, b"between");
+                        talker
+                            .client
+                            .frame(&mut out, Opcode::Continuation, true, tail.as_bytes());
+                    }
+                }
+            }
+            // The publisher does nothing that would end it.
+            29.. if index == 0 => {}
+            20..25 => talker.client.frame(&mut out, Opcode::Ping, true, b"ping"),
+            25..29 => {
+                talker.client.message(&mut out, Message::Text("s"));
+            }
+            29..31 => talker.client.message(&mut out, Message::Text("l")),
+            31..33 => talker.stalled ^= true,
+            33 => {
+                talker
+                    .client
+                    .frame(&mut out, Opcode::Close, true, &1000u16.to_be_bytes());
+                talker.closed = true;
+            }
+            34 => {
+                talker.wire.reset();
+                talker.over = true;
+            }
+            35 => {
+                talker.wire.end();
+                talker.closed = true;
+            }
+            36 => {
+                talker.client.message(&mut out, Message::Text("c"));
+                talker.closed = true;
+            }
+            37 => {
+                talker.client.message(&mut out, Message::Text("P"));
+                talker.closed = true;
+            }
+            38 => {
+                // A continuation of nothing: closed with 1002.
+                talker
+                    .client
+                    .frame(&mut out, Opcode::Continuation, true, b"");
+                talker.closed = true;
+            }
+            _ => {
+                // Half a frame.
+                talker
+                    .client
+                    .message(&mut out, Message::Text("never whole"));
+                out.truncate(5);
+                talker.closed = true;
+            }
+        }
+        talker.wire.write(&out);
+    }
+
+    /// Every client reads what it feels like, and checks it; says whether there
+    /// was something.
+    fn read_all(&mut self) -> bool {
+        let mut found = false;
+        for talker in &mut self.talkers {
+            if talker.over || talker.stalled {
+                continue;
+            }
+            let mut bytes = talker.wire.read(1 + self.random.below(600) as usize);
+            found |= !bytes.is_empty();
+            let mut input = Input::new(&mut bytes);
+            loop {
+                let mut reply = None;
+                match talker.client.next(&mut self.pool, &mut input) {
+                    Ok(None) => break,
+                    Ok(Some(Incoming::Message(Message::Text(text)))) => {
+                        let text = text.to_owned();
+                        talker.check(&text);
+                    }
+                    Ok(Some(Incoming::Message(Message::Binary(_)))) => panic!("nobody sent that"),
+                    Ok(Some(Incoming::Ping(payload))) => reply = Some(payload.to_vec()),
+                    Ok(Some(Incoming::Pong(payload))) => {
+                        assert!(payload == b"ping" || payload == b"between");
+                    }
+                    Ok(Some(Incoming::Close(_))) => talker.answer_close(),
+                    Err(ClientError::Handshake(_)) => {
+                        talker.over = true;
+                        talker.wire.end();
+                        break;
+                    }
+                    Err(error) => panic!("the server broke the protocol: {error}"),
+                }
+                if let Some(payload) = reply {
+                    let mut out = Vec::new();
+                    talker.client.frame(&mut out, Opcode::Pong, true, &payload);
+                    talker.wire.write(&out);
+                }
+            }
+            if talker.wire.is_ended() {
+                talker.over = true;
+                talker.wire.end();
+            }
+        }
+        found
+    }
+
+    /// Runs every shard that would not wait; says whether one did.
+    fn run_shards(&mut self) -> bool {
+        let mut ran = false;
+        for number in 0..self.shards.len() {
+            if !self.shards[number].is_stopped() && self.world.is_runnable(number) {
+                self.shards[number].turn().unwrap();
+                self.check_shard(number);
+                ran = true;
+            }
+        }
+        ran
+    }
+
+    /// What holds between any two turns.
+    fn check_shard(&self, number: usize) {
+        let shard = &self.shards[number];
+        assert_eq!(
+            self.world.buffers_lent(number),
+            0,
+            "a receive buffer outlived its turn"
+        );
+        let mut owners = 0;
+        for (_, slot) in shard.slots.iter() {
+            owners += usize::from(slot.own.outbound.queued_bytes() > 0);
+            owners += usize::from(!slot.inbound.is_idle() && !slot.inbound.expects_head());
+        }
+        assert!(
+            shard.core.pool.lent() <= owners,
+            "an idle connection owns a buffer"
+        );
+    }
+
+    /// Lets everything that can happen without new input happen.
+    fn settle(&mut self, millis: u64) {
+        let end = self.world.now().plus_millis(millis);
+        for _ in 0..200_000 {
+            if self.run_shards() | self.read_all() {
+                continue;
+            }
+            let next = (0..self.shards.len())
+                .filter(|&number| !self.shards[number].is_stopped())
+                .map(|number| self.world.waits_until(number))
+                .min();
+            match next {
+                Some(next) if next <= end => self.world.advance_to(next),
+                _ => return self.world.advance_to(end),
+            }
+        }
+        panic!("it never settles");
+    }
+
+    /// The end of a run: calm, everybody reads, and every promise is due.
+    fn finish(&mut self) {
+        self.world.calm();
+        for talker in &mut self.talkers {
+            talker.stalled = false;
+        }
+        // Less than any deadline of a connection that is alive: progress must
+        // not come from a timer.
+        self.settle(60);
+        let publisher_lives = self.talkers.first().is_some_and(Talker::lives);
+        for talker in self.talkers.iter().filter(|talker| talker.lives()) {
+            assert_eq!(
+                talker.echoes_received, talker.echoes_sent,
+                "an echo is missing"
+            );
+            for (last, published) in talker.topics.iter().zip(&self.published) {
+                let complete = last.is_none_or(|last| last == *published);
+                assert!(
+                    complete || !publisher_lives,
+                    "the end of a topic is missing"
+                );
+            }
+        }
+        self.command.give(Command::DRAIN);
+        for shard in &self.shards {
+            shard.links.ring_own();
+        }
+        self.settle(5_000);
+        for (number, shard) in self.shards.iter().enumerate() {
+            let left: Vec<_> = shard
+                .slots
+                .iter()
+                .map(|(index, slot)| (index, slot.phase, slot.operations, slot.since))
+                .collect();
+            assert!(
+                shard.is_stopped(),
+                "the drain does not end: {left:?} {:?}",
+                shard.drain
+            );
+            assert_eq!(shard.slots.len(), 0, "a slot leaked");
+            assert_eq!(self.world.sockets_open(number), 0, "a socket leaked");
+            assert_eq!(shard.core.pool.lent(), 0, "a buffer leaked");
+            assert_eq!(shard.core.hub.sizes().1, 0, "a subscription leaked");
+            assert!(shard.wheel.is_empty(), "a timer leaked");
+            assert_eq!(shard.counters().connections.get(), 0);
+        }
+        assert_eq!(
+            self.sessions.opened, self.sessions.closed,
+            "close is called once a session"
+        );
+    }
+
+    fn run(seed: u64) {
+        let mut simulation = Simulation::new(seed);
+        for _ in 0..300 {
+            simulation.act();
+            if simulation.random.chance(3) {
+                simulation.run_shards();
+                simulation.read_all();
+            }
+        }
+        simulation.finish();
+    }
+}
+
+impl Talker {
+    fn is_open(&self) -> bool {
+        !self.over && !self.closed && self.name.is_some()
+    }
+
+    fn answer_close(&mut self) {
+        if !self.closed {
+            let mut out = Vec::new();
+            self.client.frame(&mut out, Opcode::Close, true, &[]);
+            self.wire.write(&out);
+        }
+        self.closed = true;
+    }
+
+    fn check(&mut self, text: &str) {
+        let (word, rest) = text.split_at(1);
+        match word {
+            "i" => self.name = Some(rest.to_owned()),
+            "l" => assert_eq!(self.name.as_deref(), Some(rest), "somebody else's letter"),
+            "e" => {
+                self.echoes_received += 1;
+                let number = rest.split(' ').next().unwrap().parse();
+                assert_eq!(
+                    number,
+                    Ok(self.echoes_received),
+                    "echoes come once and in order"
+                );
+            }
+            "p" | "q" => {
+                let topic = usize::from(word == "q");
+                let number: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+                if let Some(last) = self.topics[topic] {
+                    assert_eq!(
+                        number,
+                        last + 1,
+                        "a topic comes without holes, once and in order"
+                    );
+                }
+                self.topics[topic] = Some(number);
+            }
+            _ => panic!("nobody sent {text}"),
+        }
+    }
+
+    /// Whether it is open to the end: everything must have come.
+    fn lives(&self) -> bool {
+        self.is_open() && !self.wire.is_broken()
+    }
+}
+
+const SEEDS: u64 = 1_000;
+
+#[test]
+fn every_promise_holds_over_many_seeds() {
+    quiet_panics();
+    for seed in 0..SEEDS {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Simulation::run(seed))) {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The seeds, out of the first 200, at which a planted bug is seen.
+fn caught(bug: Bug) -> usize {
+    quiet_panics();
+    plant(Some(bug));
+    let is_seen = |seed| catch_unwind(AssertUnwindSafe(|| Simulation::run(seed))).is_err();
+    let count = (0..200).filter(|&seed| is_seen(seed)).count();
+    plant(None);
+    // It is the bug that was seen, and not the seed.
+    assert_eq!((0..200).filter(|&seed| is_seen(seed)).count(), 0);
+    eprintln!("{bug:?}: {count} of 200 seeds");
+    count
+}
+
+/// Thousands of expected panics would drown the one that is not.
+fn quiet_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let asked = info.payload().downcast_ref::<&str>() == Some(&"asked to");
+            let planted = [
+                Bug::DroppedRearm,
+                Bug::StaleGeneration,
+                Bug::LostWakeup,
+                Bug::InterleavedFrame,
+                Bug::LeakedSlot,
+            ];
+            if !asked && !planted.into_iter().any(crate::base::planted::planted) {
+                loud(info);
+            }
+        }));
+    });
+}
+
+#[test]
+fn a_dropped_rearm_is_caught() {
+    assert!(caught(Bug::DroppedRearm) > 0);
+}
+
+#[test]
+fn a_stale_generation_is_caught() {
+    assert!(caught(Bug::StaleGeneration) > 0);
+}
+
+#[test]
+fn a_lost_wakeup_is_caught() {
+    assert!(caught(Bug::LostWakeup) > 0);
+}
+
+#[test]
+fn an_interleaved_frame_is_caught() {
+    assert!(caught(Bug::InterleavedFrame) > 0);
+}
+
+#[test]
+fn a_leaked_slot_is_caught() {
+    assert!(caught(Bug::LeakedSlot) > 0);
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    assert!(size_of::<Slot<()>>() <= 208, "{}", size_of::<Slot<()>>());
+}

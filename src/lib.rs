@@ -1,25 +1,67 @@
-//! x
-#![allow(missing_docs)]
+//! A WebSocket server for Linux: thread per core, one io_uring per core, fan-out
+//! from shared tapes.
+//!
+//! A [`Handler`] is one value per shard, and a shard is a thread pinned to a core
+//! with its own ring, listeners and connections: no locks, no `Send`.
+//!
+//! ```no_run
+//! use tapecast::{Conn, Handler, Message, Request, Server, Upgrade};
+//!
+//! struct Chat;
+//!
+//! impl Handler for Chat {
+//!     type Session = ();
+//!     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+//!         Upgrade::accept(())
+//!     }
+//!     fn open(&mut self, conn: &mut Conn<'_, ()>) {
+//!         conn.subscribe("lobby").expect("a good name, once");
+//!     }
+//!     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+//!         if conn.publish("lobby", message).is_err() {
+//!             conn.close(1013, "try again later");
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), tapecast::ServerError> {
+//! let server = Server::builder().listen("127.0.0.1:9001")?.start(|_shard| Chat)?;
+//! server.join()
+//! # }
+//! ```
+//!
+//! Handlers are tested without a kernel by [`testing::TestShard`]. How it all
+//! works inside stands in `ARCHITECTURE.md`.
+//!
+//! Without the feature `server` the crate is the protocol, the ring and the client
+//! side of a connection, which the load generator is made of.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("tapecast is built on io_uring: Linux only");
+
+pub mod base;
+pub mod connection;
+pub mod mailbox;
+pub mod protocol;
+pub mod ring;
+
 #[cfg(feature = "server")]
 mod app;
-pub mod base;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod connection;
 #[cfg(feature = "server")]
 mod control;
 #[cfg(feature = "server")]
 pub mod hub;
-pub mod mailbox;
-pub mod protocol;
-pub mod ring;
 #[cfg(feature = "server")]
 pub mod routes;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "server")]
 mod shard;
+#[cfg(feature = "server")]
+pub mod testing;
 
 pub use base::{ConnectionId, Counters, Limits, ShardId};
 pub use connection::{Close, SendOutcome};

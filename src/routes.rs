@@ -37,8 +37,7 @@ impl Handler for Broadcast {
     }
 
     fn open(&mut self, conn: &mut Conn<'_, ()>) {
-        conn.subscribe(BROADCAST_TOPIC)
-            .expect("the first subscription of a connection");
+        conn.subscribe(BROADCAST_TOPIC).expect("the first subscription of a connection");
     }
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {

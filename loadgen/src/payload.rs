@@ -18,7 +18,7 @@ impl Payload {
         let mut random = Random::new(size as u64);
         let byte = |random: &mut Random| match text {
             true => b' ' + random.below(95) as u8,
-            false => random.next() as u8,
+            false => random.number() as u8,
         };
         let bytes = (0..size).map(|_| byte(&mut random)).collect();
         Payload { bytes, number_bytes: size.min(8), text }
@@ -34,7 +34,9 @@ impl Payload {
     fn number(&self, number: u64) -> [u8; 8] {
         match self.text {
             false => number.to_le_bytes(),
-            true => std::array::from_fn(|digit| b"0123456789abcdef"[(number >> (4 * digit)) as usize & 15]),
+            true => std::array::from_fn(|digit| {
+                b"0123456789abcdef"[(number >> (4 * digit)) as usize & 15]
+            }),
         }
     }
 

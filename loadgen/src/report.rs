@@ -17,7 +17,8 @@ impl Report {
     pub fn new(arguments: &Arguments, counted: &Counted, spent: Spent) -> Report {
         let seconds = spent.elapsed.as_secs_f64();
         let messages = counted.messages.max(1) as f64;
-        let microseconds = |percentile| counted.latency.value_at_percentile(percentile) as f64 / 1e3;
+        let microseconds =
+            |percentile| counted.latency.value_at_percentile(percentile) as f64 / 1e3;
         let mut per_connection = counted.per_connection.clone();
         per_connection.sort_unstable();
         let mut rows = Vec::new();

@@ -8,8 +8,8 @@ use crate::process::{Process, Sample};
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tapecast::base::{BufferPool, Limits, Random, Time};
 use tapecast::connection::client::{Client, ClientError};
@@ -247,10 +247,8 @@ fn run_thread(arguments: &Arguments, number: u32, phases: &Phases) -> Result<Cou
     phases.opening.fetch_sub(1, Ordering::Relaxed);
     let payload = Payload::new(arguments.size, arguments.text);
     match arguments.scenario {
-        Scenario::Broadcast => worker.drive(
-            Broadcast::new(payload, connections, arguments.in_flight, number == 0),
-            phases,
-        ),
+        Scenario::Broadcast => worker
+            .drive(Broadcast::new(payload, connections, arguments.in_flight, number == 0), phases),
         _ => worker.drive(Echo::new(payload, connections, arguments.in_flight), phases),
     }
 }
@@ -293,6 +291,9 @@ struct Worker {
     starved: Vec<usize>,
 }
 
+/// Takes a message: its connection, when it came, its payload.
+type Each<'a> = dyn FnMut(usize, Time, &[u8]) -> Result<(), Failure> + 'a;
+
 fn token(connection: usize) -> Token {
     Token { index: connection as u32, generation: 0 }
 }
@@ -315,13 +316,10 @@ impl Worker {
         for connection in 0..connections {
             let stream = TcpStream::connect(url.address).map_err(Failure::Connect)?;
             stream.set_nodelay(true).map_err(Failure::Connect)?;
-            let socket = worker
-                .ring
-                .adopt(stream.into())
-                .map_err(|error| Failure::Connect(error.into()))?;
+            let socket =
+                worker.ring.adopt(stream.into()).map_err(|error| Failure::Connect(error.into()))?;
             let mut out = Vec::new();
-            let client =
-                Client::start(&mut out, &url.host, &url.target, None, random.bytes16());
+            let client = Client::start(&mut out, &url.host, &url.target, None, random.bytes16());
             worker.ring.receive(socket, token(connection));
             worker.peers.push(Peer {
                 socket,
@@ -354,11 +352,7 @@ impl Worker {
         Ok(())
     }
 
-    fn drive(
-        &mut self,
-        mut traffic: impl Traffic,
-        phases: &Phases,
-    ) -> Result<Counted, Failure> {
+    fn drive(&mut self, mut traffic: impl Traffic, phases: &Phases) -> Result<Counted, Failure> {
         let mut counted = Counted::default();
         // The publisher must not start before everybody is there.
         while phases.get() == 0 {
@@ -411,11 +405,7 @@ impl Worker {
     }
 
     /// Sends what is queued, takes what came, and gives every message to `each`.
-    fn turn(
-        &mut self,
-        until: Time,
-        each: &mut dyn FnMut(usize, Time, &[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn turn(&mut self, until: Time, each: &mut Each<'_>) -> Result<(), Failure> {
         let mut batch = Batch::new();
         for &connection in &self.queued {
             let peer = &self.peers[connection];
@@ -462,7 +452,7 @@ impl Worker {
         &mut self,
         event: Event<<Uring as Driver>::Buffer>,
         now: Time,
-        each: &mut dyn FnMut(usize, Time, &[u8]) -> Result<(), Failure>,
+        each: &mut Each<'_>,
     ) -> Result<(), Failure> {
         match event {
             Event::Received { token, mut buffer } => {

@@ -1,7 +1,7 @@
 //! A connection as its handler sees it, for the length of a call.
 
 use crate::base::{BufferPool, ConnectionId, Limits, Time};
-use crate::connection::{Outbound, SendOutcome};
+use crate::connection::{Close, Outbound, SendOutcome};
 use crate::hub::{Hub, HubError, Published, Subscriptions};
 use crate::protocol::{CloseCode, Kind, Message};
 use bytes::Bytes;
@@ -25,6 +25,8 @@ pub(crate) struct Deferred {
     /// A message was refused room, or the pause threshold was passed: tell when
     /// everything has left.
     pub wants_writable: bool,
+    /// The application has closed the connection, and how.
+    pub close: Option<Box<Close>>,
     /// The application has set the connection's timer.
     pub timer_set: bool,
     /// Data messages queued.
@@ -78,16 +80,13 @@ impl Link<'_> {
         let payload = message.payload();
         payload.len() >= STRAIGHT_BYTES_MIN
             && self.deferred.straight.is_none()
-            && self
-                .received
-                .is_some_and(|received| std::ptr::eq(received.payload(), payload))
+            && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 
     /// What was to be sent from where it lies must go first after all: copy it.
     fn settle_straight(&mut self) {
         if let (Some(kind), Some(received)) = (self.deferred.straight.take(), self.received) {
-            self.outbound
-                .frame(self.pool, kind.opcode(), received.payload(), None);
+            self.outbound.frame(self.pool, kind.opcode(), received.payload(), None);
         }
     }
 }
@@ -116,14 +115,8 @@ impl<'a, S> Conn<'a, S> {
     }
 
     /// The same connection with a part of its session.
-    pub(crate) fn map<T: ?Sized>(&mut self, part: impl FnOnce(&mut S) -> &mut T) -> Conn<'_, T>
-    where
-        T: Sized,
-    {
-        Conn {
-            session: part(self.session),
-            link: self.link.reborrow(),
-        }
+    pub(crate) fn map<T>(&mut self, part: impl FnOnce(&mut S) -> &mut T) -> Conn<'_, T> {
+        Conn { session: part(self.session), link: self.link.reborrow() }
     }
 
     /// The connection's name, unique for as long as the server runs.
@@ -143,9 +136,7 @@ impl<'a, S> Conn<'a, S> {
 
     /// The last round trip that the keep-alive measured.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.link
-            .round_trip_us
-            .map(|us| Duration::from_micros(us.into()))
+        self.link.round_trip_us.map(|us| Duration::from_micros(us.into()))
     }
 
     /// The application's session.
@@ -160,9 +151,7 @@ impl<'a, S> Conn<'a, S> {
         let message = message.into();
         let link = &mut self.link;
         let outcome = if link.is_straight(message) {
-            let outcome = link
-                .outbound
-                .may_queue(link.limits, message.payload().len());
+            let outcome = link.outbound.may_queue(link.limits, message.payload().len());
             if outcome != SendOutcome::Dropped {
                 link.deferred.straight = Some(message.kind());
             }
@@ -191,10 +180,7 @@ impl<'a, S> Conn<'a, S> {
             return Err(SendToError);
         }
         let payload = Bytes::copy_from_slice(message.payload());
-        self.link
-            .deferred
-            .letters
-            .push((to, message.kind(), payload));
+        self.link.deferred.letters.push((to, message.kind(), payload));
         Ok(())
     }
 
@@ -204,9 +190,7 @@ impl<'a, S> Conn<'a, S> {
     /// # Errors
     /// A bad name, a subscription that is there already, or too many of them.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
-        self.link
-            .hub
-            .subscribe(self.link.id.index, self.link.subscriptions, topic)
+        self.link.hub.subscribe(self.link.id.index, self.link.subscriptions, topic)
     }
 
     /// Ends a subscription; `false` if there was none.
@@ -254,9 +238,9 @@ impl<'a, S> Conn<'a, S> {
         let code = CloseCode::new(code).expect("a code that may stand in a close frame");
         self.link.settle_straight();
         if !self.link.outbound.is_ended() {
-            self.link
-                .outbound
-                .close_with(self.link.pool, Some((code, reason)), None);
+            self.link.outbound.close_with(self.link.pool, Some((code, reason)), None);
+            let close = Close { code, reason: reason.into(), by_peer: false };
+            self.link.deferred.close = Some(Box::new(close));
         }
     }
 }

@@ -40,12 +40,7 @@ impl Publisher {
         message_bytes_max: usize,
         stopped: Arc<AtomicBool>,
     ) -> Publisher {
-        Publisher {
-            outlets,
-            home_seed,
-            message_bytes_max,
-            stopped,
-        }
+        Publisher { outlets, home_seed, message_bytes_max, stopped }
     }
 
     /// Publishes a message to every subscriber of `topic`.
@@ -80,11 +75,7 @@ impl Publisher {
         let ShardId(home) = Hub::home_of(topic, self.home_seed, self.outlets.len() as u16);
         let outlet = &self.outlets[usize::from(home)];
         let payload = Bytes::copy_from_slice(message.payload());
-        let publication = Publication {
-            topic: topic.into(),
-            kind: message.kind(),
-            payload,
-        };
+        let publication = Publication { topic: topic.into(), kind: message.kind(), payload };
         outlet.inbox.push(publication).map_err(|_| HubError::Full)?;
         outlet.doorbell.ring();
         Ok(())
@@ -93,9 +84,6 @@ impl Publisher {
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Publisher")
-            .field("shards", &self.outlets.len())
-            .finish()
+        formatter.debug_struct("Publisher").field("shards", &self.outlets.len()).finish()
     }
 }

@@ -34,10 +34,7 @@ trait Route {
 }
 
 fn typed<S: 'static>(session: &mut RouterSession) -> &mut S {
-    session
-        .session
-        .downcast_mut()
-        .expect("a route's session is of the route's type")
+    session.session.downcast_mut().expect("a route's session is of the route's type")
 }
 
 impl<H: Handler> Route for H
@@ -61,9 +58,7 @@ where
     }
 
     fn close(&mut self, session: Box<dyn Any>, close: Close) {
-        let session = session
-            .downcast()
-            .expect("a route's session is of the route's type");
+        let session = session.downcast().expect("a route's session is of the route's type");
         Handler::close(self, *session, close);
     }
 }
@@ -85,10 +80,7 @@ impl Router {
         H::Session: 'static,
     {
         assert!(path.starts_with('/'), "a path starts with /");
-        assert!(
-            self.routes.iter().all(|route| route.0 != path),
-            "{path} has a handler already"
-        );
+        assert!(self.routes.iter().all(|route| route.0 != path), "{path} has a handler already");
         self.routes.push((path.to_owned(), Box::new(handler)));
         self
     }

@@ -50,28 +50,14 @@ pub struct Upgrade<S> {
 
 #[derive(Debug)]
 pub(crate) enum Decision<S> {
-    Accept {
-        session: S,
-        protocol: Option<usize>,
-        headers: String,
-    },
-    Respond {
-        status: u16,
-        content_type: String,
-        body: String,
-    },
+    Accept { session: S, protocol: Option<usize>, headers: String },
+    Respond { status: u16, content_type: String, body: String },
 }
 
 impl<S> Upgrade<S> {
     /// Accepts the handshake. `session` is kept for the connection.
     pub fn accept(session: S) -> Upgrade<S> {
-        Upgrade {
-            decision: Decision::Accept {
-                session,
-                protocol: None,
-                headers: String::new(),
-            },
-        }
+        Upgrade { decision: Decision::Accept { session, protocol: None, headers: String::new() } }
     }
 
     /// Chooses the client's offer with this index (of `Request::protocols`). An
@@ -91,10 +77,7 @@ impl<S> Upgrade<S> {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Upgrade<S> {
         let is_clean = |text: &str| !text.contains(['\r', '\n', '\0']);
-        assert!(
-            is_clean(name) && is_clean(value),
-            "a header must not contain a line break"
-        );
+        assert!(is_clean(name) && is_clean(value), "a header must not contain a line break");
         if let Decision::Accept { headers, .. } = &mut self.decision {
             *headers += &format!("{name}: {value}\r\n");
         }
@@ -111,10 +94,7 @@ impl<S> Upgrade<S> {
     /// # Panics
     /// If `content_type` contains a line break.
     pub fn respond(status: u16, content_type: &str, body: &str) -> Upgrade<S> {
-        assert!(
-            !content_type.contains(['\r', '\n']),
-            "a header must not contain a line break"
-        );
+        assert!(!content_type.contains(['\r', '\n']), "a header must not contain a line break");
         Upgrade {
             decision: Decision::Respond {
                 status,
@@ -126,24 +106,12 @@ impl<S> Upgrade<S> {
 
     pub(crate) fn map<T>(self, map: impl FnOnce(S) -> T) -> Upgrade<T> {
         let decision = match self.decision {
-            Decision::Accept {
-                session,
-                protocol,
-                headers,
-            } => Decision::Accept {
-                session: map(session),
-                protocol,
-                headers,
-            },
-            Decision::Respond {
-                status,
-                content_type,
-                body,
-            } => Decision::Respond {
-                status,
-                content_type,
-                body,
-            },
+            Decision::Accept { session, protocol, headers } => {
+                Decision::Accept { session: map(session), protocol, headers }
+            }
+            Decision::Respond { status, content_type, body } => {
+                Decision::Respond { status, content_type, body }
+            }
         };
         Upgrade { decision }
     }

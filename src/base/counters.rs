@@ -14,19 +14,13 @@ impl Counter {
     /// Adds `count`. Called by the owning shard only.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(count),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
     /// Takes `count` off, for gauges. Called by the owning shard only.
     #[inline]
     pub fn subtract(&self, count: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_sub(count),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
     }
 
     /// The present value.

@@ -33,10 +33,6 @@ pub struct ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}.{}.{}",
-            self.shard, self.index, self.generation
-        )
+        write!(formatter, "{}.{}.{}", self.shard, self.index, self.generation)
     }
 }

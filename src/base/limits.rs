@@ -168,9 +168,9 @@ impl Limits {
         ];
         match rules.into_iter().find(|rule| !rule.0) {
             None => Ok(()),
-            Some((_, name, value, expected)) => Err(LimitError(format!(
-                "{name} is {value}: expected {expected}"
-            ))),
+            Some((_, name, value, expected)) => {
+                Err(LimitError(format!("{name} is {value}: expected {expected}")))
+            }
         }
     }
 }
@@ -183,10 +183,7 @@ mod tests {
     fn both_sets_hold_and_a_bad_one_is_named() {
         Limits::default().check().unwrap();
         Limits::tiny().check().unwrap();
-        let bad = Limits {
-            receive_buffers: 3,
-            ..Limits::default()
-        };
+        let bad = Limits { receive_buffers: 3, ..Limits::default() };
         assert_eq!(
             bad.check().unwrap_err().to_string(),
             "receive_buffers is 3: expected a power of two up to 16384"

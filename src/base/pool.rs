@@ -27,13 +27,7 @@ pub struct BufferPool {
 impl BufferPool {
     /// A pool that keeps at most `kept_bytes_max` bytes of free buffers.
     pub fn new(kept_bytes_max: usize) -> BufferPool {
-        BufferPool {
-            small: Vec::new(),
-            large: Vec::new(),
-            kept_bytes: 0,
-            kept_bytes_max,
-            lent: 0,
-        }
+        BufferPool { small: Vec::new(), large: Vec::new(), kept_bytes: 0, kept_bytes_max, lent: 0 }
     }
 
     /// An empty buffer with room for some 4 KiB.
@@ -128,11 +122,7 @@ mod tests {
         let second = pool.take_for(256 << 10, 256 << 10);
         pool.put(other);
         pool.put(second);
-        assert_eq!(
-            pool.large.len(),
-            1,
-            "the second does not fit into what may be kept"
-        );
+        assert_eq!(pool.large.len(), 1, "the second does not fit into what may be kept");
         assert!(pool.take().capacity() <= LARGE_BYTES);
     }
 }

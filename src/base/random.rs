@@ -12,7 +12,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,7 +22,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.number() % end
     }
 
     /// True once in `one_in` times; never for 0.
@@ -33,8 +33,8 @@ impl Random {
     /// Sixteen bytes.
     pub fn bytes16(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.next().to_ne_bytes());
-        bytes[8..].copy_from_slice(&self.next().to_ne_bytes());
+        bytes[..8].copy_from_slice(&self.number().to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.number().to_ne_bytes());
         bytes
     }
 }

@@ -24,11 +24,7 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab {
-            pages: Vec::new(),
-            first_free: NO_SLOT,
-            len: 0,
-        }
+        Slab { pages: Vec::new(), first_free: NO_SLOT, len: 0 }
     }
 }
 
@@ -55,16 +51,12 @@ impl<T> Slab<T> {
 
     #[inline]
     fn entry(&self, index: u32) -> Option<&Entry<T>> {
-        self.pages
-            .get(index as usize / PAGE)
-            .map(|page| &page[index as usize % PAGE])
+        self.pages.get(index as usize / PAGE).map(|page| &page[index as usize % PAGE])
     }
 
     #[inline]
     fn entry_mut(&mut self, index: u32) -> Option<&mut Entry<T>> {
-        self.pages
-            .get_mut(index as usize / PAGE)
-            .map(|page| &mut page[index as usize % PAGE])
+        self.pages.get_mut(index as usize / PAGE).map(|page| &mut page[index as usize % PAGE])
     }
 
     /// Puts `value` in and says where: index and generation.
@@ -86,11 +78,7 @@ impl<T> Slab<T> {
         let base = self.index_end();
         let page = (0..PAGE as u32).map(|offset| Entry {
             generation: 0,
-            next_free: if offset as usize == PAGE - 1 {
-                NO_SLOT
-            } else {
-                base + offset + 1
-            },
+            next_free: if offset as usize == PAGE - 1 { NO_SLOT } else { base + offset + 1 },
             value: None,
         });
         self.pages.push(page.collect());
@@ -112,19 +100,13 @@ impl<T> Slab<T> {
     /// The value at `index`, if the slot is taken and of this generation.
     #[inline]
     pub fn get(&self, index: u32, generation: u32) -> Option<&T> {
-        self.entry(index)
-            .filter(|entry| entry.generation == generation)?
-            .value
-            .as_ref()
+        self.entry(index).filter(|entry| entry.generation == generation)?.value.as_ref()
     }
 
     /// The value at `index`, if the slot is taken and of this generation.
     #[inline]
     pub fn get_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
-        self.entry_mut(index)
-            .filter(|entry| entry.generation == generation)?
-            .value
-            .as_mut()
+        self.entry_mut(index).filter(|entry| entry.generation == generation)?.value.as_mut()
     }
 
     /// The value at `index`, whatever its generation.
@@ -148,9 +130,7 @@ impl<T> Slab<T> {
     /// Every value with its index.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let entries = self.pages.iter().flat_map(|page| page.iter());
-        (0..)
-            .zip(entries)
-            .filter_map(|(index, entry)| Some((index, entry.value.as_ref()?)))
+        (0..).zip(entries).filter_map(|(index, entry)| Some((index, entry.value.as_ref()?)))
     }
 }
 

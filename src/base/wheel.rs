@@ -26,11 +26,7 @@ struct Node {
     tick: u32,
 }
 
-const UNSET: Node = Node {
-    next: NONE,
-    previous: HEAD,
-    tick: NONE,
-};
+const UNSET: Node = Node { next: NONE, previous: HEAD, tick: NONE };
 
 /// A wheel of timers named by slot index.
 #[derive(Debug)]
@@ -83,11 +79,7 @@ impl TimerWheel {
         if next != NONE {
             self.nodes[next as usize].previous = slot;
         }
-        self.nodes[slot as usize] = Node {
-            next,
-            previous: HEAD | bucket as u32,
-            tick,
-        };
+        self.nodes[slot as usize] = Node { next, previous: HEAD | bucket as u32, tick };
         self.heads[bucket] = slot;
     }
 
@@ -138,7 +130,7 @@ impl TimerWheel {
 
     /// The earliest time at which [`TimerWheel::expire`] may have work, or
     /// `NEVER`.
-    pub fn next(&mut self) -> Time {
+    pub fn next_time(&mut self) -> Time {
         if self.count == 0 {
             return Time::NEVER;
         }
@@ -161,9 +153,7 @@ impl TimerWheel {
 }
 
 fn tick_of(time: Time) -> u32 {
-    u32::try_from(time.as_millis() / TICK_MS)
-        .unwrap_or(NONE - 1)
-        .min(NONE - 1)
+    u32::try_from(time.as_millis() / TICK_MS).unwrap_or(NONE - 1).min(NONE - 1)
 }
 
 #[cfg(test)]
@@ -201,7 +191,7 @@ mod tests {
                     }
                     for deadline in twin.values() {
                         assert!(deadline.plus_millis(2 * TICK_MS) > now, "late");
-                        assert!(wheel.next() <= deadline.plus_millis(2 * TICK_MS));
+                        assert!(wheel.next_time() <= deadline.plus_millis(2 * TICK_MS));
                     }
                 }
             }

@@ -89,10 +89,7 @@ pub fn main() -> ExitCode {
 fn serve(arguments: &Serve) -> Result<(), ServerError> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPECAST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     let mut builder = Server::builder();
     for address in &arguments.listen {
         builder = builder.listen(address)?;
@@ -110,11 +107,8 @@ fn serve(arguments: &Serve) -> Result<(), ServerError> {
         Order::Stop => handle.stop(),
     })
     .map_err(ServerError::Thread)?;
-    let addresses: Vec<String> = server
-        .addresses()
-        .iter()
-        .map(|address| format!("ws://{address}"))
-        .collect();
+    let addresses: Vec<String> =
+        server.addresses().iter().map(|address| format!("ws://{address}")).collect();
     let shards = server.shards();
     let noun = if shards == 1 { "shard" } else { "shards" };
     println!("listening on {} ({shards} {noun})", addresses.join(", "));

@@ -68,11 +68,7 @@ impl Client {
         let key = handshake::write_request(out, host, target, protocol, nonce);
         let mask = u32::from_ne_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
         Client {
-            handshake: Some(Box::new(Handshake {
-                key,
-                head: Vec::new(),
-                end: HeadEnd::default(),
-            })),
+            handshake: Some(Box::new(Handshake { key, head: Vec::new(), end: HeadEnd::default() })),
             messages: protocol::Inbound::new(),
             rules: Rules {
                 role: Role::Client,
@@ -113,9 +109,7 @@ impl Client {
                 .map_err(ClientError::Handshake)?;
             self.handshake = None;
         }
-        self.messages
-            .next(&self.rules, pool, input)
-            .map_err(ClientError::Protocol)
+        self.messages.next(&self.rules, pool, input).map_err(ClientError::Protocol)
     }
 
     /// Appends a message as one frame.

@@ -144,11 +144,7 @@ impl Inbound {
                 let code = close.map(|(code, _)| (code, ""));
                 outbound.close_with(pool, code, None);
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
-                Close {
-                    code,
-                    reason: reason.into(),
-                    by_peer,
-                }
+                Close { code, reason: reason.into(), by_peer }
             }
         };
         self.stage = Stage::Ended;
@@ -220,10 +216,7 @@ mod tests {
 
     #[test]
     fn heads_in_pieces_and_what_is_refused() {
-        let limits = Limits {
-            head_bytes_max: 64,
-            ..Limits::default()
-        };
+        let limits = Limits { head_bytes_max: 64, ..Limits::default() };
         let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         for cut in 1..head.len() {
             let pieces: Vec<&[u8]> = head.chunks(cut).collect();
@@ -231,15 +224,9 @@ mod tests {
         }
         assert_eq!(head_of(&[&head[..10]], &limits), Ok(None));
         assert_eq!(head_of(&[&[b'a'; 65]], &limits), Err(Refusal::HeadTooLarge));
-        assert_eq!(
-            head_of(&[&[b'a'; 60], b"bcdefg"], &limits),
-            Err(Refusal::HeadTooLarge)
-        );
+        assert_eq!(head_of(&[&[b'a'; 60], b"bcdefg"], &limits), Err(Refusal::HeadTooLarge));
         // The hello of TLS.
-        assert!(matches!(
-            head_of(&[b"\x16\x03\x01"], &limits),
-            Err(Refusal::BadRequest(_))
-        ));
+        assert!(matches!(head_of(&[b"\x16\x03\x01"], &limits), Err(Refusal::BadRequest(_))));
     }
 
     /// Feeds frames to an open connection; says what arrived and what it sends.

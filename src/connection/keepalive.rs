@@ -27,11 +27,7 @@ pub enum Action {
 impl KeepAlive {
     /// The peer was heard at `now`.
     pub fn new(now: Time) -> KeepAlive {
-        KeepAlive {
-            heard: now,
-            asked: Time::NEVER,
-            round_trip_us: 0,
-        }
+        KeepAlive { heard: now, asked: Time::NEVER, round_trip_us: 0 }
     }
 
     /// A byte was received.
@@ -85,19 +81,13 @@ mod tests {
 
     #[test]
     fn a_silent_peer_is_asked_once_and_given_up() {
-        let limits = Limits {
-            idle_ping_ms: 100,
-            pong_ms: 50,
-            ..Limits::default()
-        };
+        let limits = Limits { idle_ping_ms: 100, pong_ms: 50, ..Limits::default() };
         let at = |ms| Time::ZERO.plus_millis(ms);
         let mut alive = KeepAlive::new(at(0));
         assert_eq!(alive.check(at(10), &limits), Action::Wait(at(100)));
         alive.hear(at(20));
         assert_eq!(alive.check(at(100), &limits), Action::Wait(at(120)));
-        let Action::Ping(payload) = alive.check(at(120), &limits) else {
-            panic!("no ping")
-        };
+        let Action::Ping(payload) = alive.check(at(120), &limits) else { panic!("no ping") };
         assert_eq!(alive.check(at(130), &limits), Action::Wait(at(170)));
         alive.hear(at(140));
         alive.pong(at(140), &payload);

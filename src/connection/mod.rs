@@ -32,10 +32,6 @@ pub struct Close {
 impl Close {
     /// The connection was lost without a close frame.
     pub fn lost() -> Close {
-        Close {
-            code: CloseCode::ABNORMAL,
-            reason: Box::default(),
-            by_peer: true,
-        }
+        Close { code: CloseCode::ABNORMAL, reason: Box::default(), by_peer: true }
     }
 }

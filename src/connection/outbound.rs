@@ -211,10 +211,7 @@ mod tests {
     fn what_is_queued_leaves_in_order_and_the_buffer_goes_back() {
         let (mut pool, limits) = (BufferPool::new(1 << 20), Limits::default());
         let mut out = Outbound::new();
-        assert_eq!(
-            out.message(&mut pool, &limits, Message::Text("ab")),
-            SendOutcome::Queued
-        );
+        assert_eq!(out.message(&mut pool, &limits, Message::Text("ab")), SendOutcome::Queued);
         out.pong(&mut pool, b"x");
         assert_eq!(out.queued(), b"\x81\x02ab\x8a\x01x");
         out.advance(&mut pool, 5);
@@ -222,10 +219,7 @@ mod tests {
         out.bytes_first(&mut pool, b"REST");
         assert_eq!(out.queued(), b"REST\x01x");
         out.close(&mut pool, CloseCause::Draining);
-        assert_eq!(
-            out.message(&mut pool, &limits, Message::Text("c")),
-            SendOutcome::Dropped
-        );
+        assert_eq!(out.message(&mut pool, &limits, Message::Text("c")), SendOutcome::Dropped);
         let all = out.queued_bytes();
         out.advance(&mut pool, all);
         assert_eq!((out.queued_bytes(), pool.lent()), (0, 0));
@@ -234,11 +228,7 @@ mod tests {
     #[test]
     fn a_slow_peer_meets_back_pressure_then_the_limit() {
         let mut pool = BufferPool::new(1 << 20);
-        let limits = Limits {
-            queued_bytes_pause: 10,
-            queued_bytes_max: 60,
-            ..Limits::default()
-        };
+        let limits = Limits { queued_bytes_pause: 10, queued_bytes_max: 60, ..Limits::default() };
         let mut out = Outbound::new();
         let mut send =
             |out: &mut Outbound| out.message(&mut pool, &limits, Message::Binary(&[0; 20]));

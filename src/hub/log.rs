@@ -55,13 +55,7 @@ pub struct Log {
 impl Log {
     /// An empty log.
     pub fn new(epoch: u64) -> Log {
-        Log {
-            epoch,
-            readers: Vec::new(),
-            entries: VecDeque::new(),
-            first: 1,
-            bytes: 0,
-        }
+        Log { epoch, readers: Vec::new(), entries: VecDeque::new(), first: 1, bytes: 0 }
     }
 
     /// The number that the next message gets.
@@ -70,6 +64,7 @@ impl Log {
     }
 
     /// The number of the oldest message that is kept.
+    #[cfg(test)]
     pub fn first(&self) -> u64 {
         self.first
     }
@@ -77,8 +72,7 @@ impl Log {
     /// The message with this number, if it is kept.
     #[cfg(test)]
     fn get(&self, number: u64) -> Option<&Entry> {
-        self.entries
-            .get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+        self.entries.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
     /// Appends a message and says its number. What exceeds the limits goes from
@@ -118,11 +112,7 @@ impl Log {
             while reader.next < next {
                 let Entry { kind, payload } = &self.entries[(reader.next - self.first) as usize];
                 let weight = payload.len() + MAIL_OVERHEAD_BYTES;
-                let mail = Mail::Entry {
-                    topic,
-                    kind: *kind,
-                    payload: payload.clone(),
-                };
+                let mail = Mail::Entry { topic, kind: *kind, payload: payload.clone() };
                 if send(shard, mail, weight).is_err() {
                     all_sent = false;
                     break;
@@ -140,24 +130,11 @@ mod tests {
 
     #[test]
     fn numbers_have_no_holes_and_the_old_end_goes() {
-        let limits = Limits {
-            log_messages_max: 3,
-            log_bytes_max: 10,
-            ..Limits::default()
-        };
+        let limits = Limits { log_messages_max: 3, log_bytes_max: 10, ..Limits::default() };
         let mut log = Log::new(7);
         for expected in 1..=20u64 {
             let payload = Bytes::from(vec![expected as u8; expected as usize]);
-            assert_eq!(
-                log.append(
-                    Entry {
-                        kind: Kind::Text,
-                        payload
-                    },
-                    &limits
-                ),
-                expected
-            );
+            assert_eq!(log.append(Entry { kind: Kind::Text, payload }, &limits), expected);
             let kept: usize = (log.first()..log.next())
                 .map(|number| log.get(number).expect("kept").payload.len())
                 .sum();

@@ -16,10 +16,12 @@
 
 mod log;
 mod mail;
+mod subscriptions;
 mod tape;
 
 pub use log::TopicRef;
 pub use mail::{Mail, Post};
+pub use subscriptions::Subscriptions;
 
 use crate::base::{Limits, Random, ShardId, Slab};
 use crate::protocol::{Kind, Message};
@@ -31,11 +33,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use subscriptions::Subscription;
 use tape::Tape;
 
 /// Bytes of a topic's name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 255;
-const NONE: u32 = u32::MAX;
 
 /// Why a subscription or publication is refused. The caller's fault in every
 /// case but `Full`.
@@ -82,43 +84,6 @@ pub enum Published {
     /// It waits until the topic's home catches up. The publishing connection is
     /// not read from until then.
     Backpressure,
-}
-
-/// The subscriptions of one connection: a ring of them, entered where the next
-/// turn of sending starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscriptions {
-    first: u32,
-    count: u32,
-}
-
-impl Default for Subscriptions {
-    fn default() -> Self {
-        Subscriptions {
-            first: NONE,
-            count: 0,
-        }
-    }
-}
-
-impl Subscriptions {
-    /// Whether there is none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
-#[derive(Debug)]
-struct Subscription {
-    topic: u32,
-    subscriber: u32,
-    /// Its place in the topic's list of subscribers.
-    place: u32,
-    /// The connection's next subscription; its own index if it is the only one.
-    next: u32,
-    /// A position on the topic's tape, always between two frames.
-    cursor: u64,
 }
 
 #[derive(Debug)]
@@ -226,133 +191,6 @@ impl Hub {
         ShardId((hash % u64::from(shards)) as u16)
     }
 
-    /// Subscribes a connection to every message of `topic` from now on. A
-    /// [`Mark::Subscribed`] tells when "now" was.
-    ///
-    /// # Errors
-    /// [`HubError::BadName`], [`HubError::AlreadySubscribed`],
-    /// [`HubError::TooManySubscriptions`].
-    pub fn subscribe(
-        &mut self,
-        subscriber: u32,
-        subscriptions: &mut Subscriptions,
-        topic: &str,
-    ) -> Result<(), HubError> {
-        if !is_topic_name(topic) {
-            return Err(HubError::BadName);
-        }
-        if subscriptions.count as usize >= self.limits.subscriptions_max {
-            return Err(HubError::TooManySubscriptions);
-        }
-        let index = self.topic_index(topic);
-        if self.find(*subscriptions, index).is_some() {
-            return Err(HubError::AlreadySubscribed);
-        }
-        let bytes_max = self.limits.tape_bytes_max;
-        let topic = self.topics.at_mut(index).expect("just looked up");
-        let cursor = topic
-            .tape
-            .get_or_insert_with(|| Box::new(Tape::new(bytes_max)))
-            .end();
-        let place = topic.subscribers.len() as u32;
-        let is_live = topic.live.is_some();
-        let next = subscriptions.first;
-        let (own, _) = self.subscriptions.insert(Subscription {
-            topic: index,
-            subscriber,
-            place,
-            next,
-            cursor,
-        });
-        topic.subscribers.push(own);
-        self.link(subscriptions, own);
-        match is_live {
-            true => self
-                .marks
-                .push(Mark::Subscribed(subscriber, self.reference(index))),
-            false => self.want(index),
-        }
-        Ok(())
-    }
-
-    /// Puts `own` into the connection's ring, behind its first.
-    fn link(&mut self, subscriptions: &mut Subscriptions, own: u32) {
-        let first = subscriptions.first;
-        let next = match self.subscriptions.at_mut(first) {
-            Some(first) if subscriptions.count > 0 => std::mem::replace(&mut first.next, own),
-            _ => {
-                subscriptions.first = own;
-                own
-            }
-        };
-        self.subscriptions.at_mut(own).expect("just inserted").next = next;
-        subscriptions.count += 1;
-    }
-
-    /// Ends a subscription; `false` if there was none.
-    pub fn unsubscribe(&mut self, subscriptions: &mut Subscriptions, topic: &str) -> bool {
-        let Some(&index) = self.names.get(topic) else {
-            return false;
-        };
-        let Some(previous) = self.find(*subscriptions, index) else {
-            return false;
-        };
-        self.unlink(subscriptions, previous);
-        true
-    }
-
-    /// Ends every subscription of a connection.
-    pub fn leave(&mut self, subscriptions: &mut Subscriptions) {
-        while !subscriptions.is_empty() {
-            self.unlink(subscriptions, subscriptions.first);
-        }
-    }
-
-    /// Removes the subscription behind `previous` in the connection's ring.
-    fn unlink(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
-        let own = self.at(previous).next;
-        let removed = self.subscriptions.remove(own).expect("linked");
-        subscriptions.count -= 1;
-        if subscriptions.count == 0 {
-            subscriptions.first = NONE;
-        } else {
-            self.subscriptions.at_mut(previous).expect("linked").next = removed.next;
-            subscriptions.first = previous;
-        }
-        let topic = self
-            .topics
-            .at_mut(removed.topic)
-            .expect("a subscription has its topic");
-        topic.subscribers.swap_remove(removed.place as usize);
-        if let Some(&moved) = topic.subscribers.get(removed.place as usize) {
-            self.subscriptions.at_mut(moved).expect("listed").place = removed.place;
-        }
-        if topic.subscribers.is_empty() {
-            topic.tape = None;
-            self.want(removed.topic);
-        }
-    }
-
-    /// The subscription before the one to this topic in the connection's ring.
-    fn find(&self, subscriptions: Subscriptions, topic: u32) -> Option<u32> {
-        let mut previous = subscriptions.first;
-        for _ in 0..subscriptions.count {
-            let next = self.at(previous).next;
-            if self.at(next).topic == topic {
-                return Some(previous);
-            }
-            previous = next;
-        }
-        None
-    }
-
-    #[inline]
-    fn at(&self, subscription: u32) -> &Subscription {
-        self.subscriptions
-            .at(subscription)
-            .expect("rings hold live subscriptions")
-    }
-
     fn topic_index(&mut self, name: &str) -> u32 {
         if let Some(&index) = self.names.get(name) {
             return index;
@@ -375,10 +213,7 @@ impl Hub {
     }
 
     fn reference(&self, index: u32) -> TopicRef {
-        TopicRef {
-            index,
-            generation: self.topics.generation(index).expect("a topic"),
-        }
+        TopicRef { index, generation: self.topics.generation(index).expect("a topic") }
     }
 
     /// The interest of this shard in a topic may have changed: tell its home.
@@ -446,19 +281,11 @@ impl Hub {
             None => topic.into(),
         };
         let payload = Bytes::copy_from_slice(payload);
-        let mail = Mail::Publish {
-            topic: name,
-            kind: message.kind(),
-            payload,
-        };
+        let mail = Mail::Publish { topic: name, kind: message.kind(), payload };
         let waiting = &mut self.outgoing[home.index()];
         let is_behind = waiting.len() > self.limits.mailbox_mails_max;
         waiting.push_back(Outgoing::Mail(mail, weight));
-        Ok(if is_behind {
-            Published::Backpressure
-        } else {
-            Published::Queued
-        })
+        Ok(if is_behind { Published::Backpressure } else { Published::Queued })
     }
 
     fn append(&mut self, index: u32, kind: Kind, payload: impl FnOnce() -> Bytes) {
@@ -466,13 +293,7 @@ impl Hub {
         let Some(log) = topic.log.as_mut() else {
             return;
         };
-        log.append(
-            Entry {
-                kind,
-                payload: payload(),
-            },
-            &self.limits,
-        );
+        log.append(Entry { kind, payload: payload() }, &self.limits);
         if !topic.is_unsent {
             topic.is_unsent = true;
             self.unsent.push(index);
@@ -482,21 +303,13 @@ impl Hub {
     /// Takes mail from another hub.
     pub fn receive(&mut self, from: ShardId, mail: Mail) {
         match mail {
-            Mail::Interest {
-                topic,
-                reader,
-                wanted,
-            } => {
+            Mail::Interest { topic, reader, wanted } => {
                 if let Some(welcome) = self.interest(from, &topic, reader, wanted) {
                     let waiting = &mut self.outgoing[from.index()];
                     waiting.push_back(Outgoing::Mail(welcome, 0));
                 }
             }
-            Mail::Publish {
-                topic,
-                kind,
-                payload,
-            } => {
+            Mail::Publish { topic, kind, payload } => {
                 if let Some(&index) = self.names.get(&topic) {
                     self.append(index, kind, || payload);
                 }
@@ -507,19 +320,12 @@ impl Hub {
                 };
                 entry.live = Some((epoch, last));
                 for &subscription in &entry.subscribers {
-                    let subscriber = self
-                        .subscriptions
-                        .at(subscription)
-                        .expect("listed")
-                        .subscriber;
+                    let subscriber =
+                        self.subscriptions.at(subscription).expect("listed").subscriber;
                     self.marks.push(Mark::Subscribed(subscriber, topic));
                 }
             }
-            Mail::Entry {
-                topic,
-                kind,
-                payload,
-            } => {
+            Mail::Entry { topic, kind, payload } => {
                 if self.topics.get(topic.index, topic.generation).is_some() {
                     self.append_to_tape(topic.index, kind, &payload);
                 }
@@ -546,19 +352,11 @@ impl Hub {
         if wanted {
             let log = topic.log.get_or_insert_with(|| {
                 // 53 bits: a JavaScript number holds them.
-                Box::new(Log::new(self.epochs.next() >> 11))
+                Box::new(Log::new(self.epochs.number() >> 11))
             });
             log.readers.retain(|known| known.shard != from);
-            log.readers.push(ReaderShard {
-                shard: from,
-                topic: reader,
-                next: log.next(),
-            });
-            return Some(Mail::Welcome {
-                topic: reader,
-                epoch: log.epoch,
-                last: log.next() - 1,
-            });
+            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
+            return Some(Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 });
         }
         if let Some(log) = &mut topic.log {
             log.readers.retain(|known| known.shard != from);
@@ -605,11 +403,7 @@ impl Hub {
             *last += missed;
         }
         for &subscription in &topic.subscribers {
-            let subscriber = self
-                .subscriptions
-                .at(subscription)
-                .expect("listed")
-                .subscriber;
+            let subscriber = self.subscriptions.at(subscription).expect("listed").subscriber;
             self.marks.push(Mark::Fell(subscriber));
         }
     }
@@ -661,11 +455,7 @@ impl Hub {
             topic.live = None;
             self.forget_if_unused(reference.index);
         }
-        changed.then_some(Mail::Interest {
-            topic: name,
-            reader: reference,
-            wanted,
-        })
+        changed.then_some(Mail::Interest { topic: name, reader: reference, wanted })
     }
 
     /// Sends what is new in the logs to the shards that read them, as far as
@@ -680,14 +470,7 @@ impl Hub {
                 continue;
             };
             let all_sent = log.forward(|to, mail, weight| match (to == self.shard, mail) {
-                (
-                    true,
-                    Mail::Entry {
-                        topic,
-                        kind,
-                        payload,
-                    },
-                ) => {
+                (true, Mail::Entry { topic, kind, payload }) => {
                     self.append_to_tape(topic.index, kind, &payload);
                     Ok(())
                 }
@@ -701,10 +484,7 @@ impl Hub {
                     self.stuck[to.index()] = Some(weight);
                 }),
             });
-            let topic = self
-                .topics
-                .at_mut(index)
-                .expect("nothing is forgotten meanwhile");
+            let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
             topic.log = Some(log);
             if !all_sent {
                 topic.is_unsent = true;
@@ -733,95 +513,6 @@ impl Hub {
             }
         }
         tape.passed(slowest);
-    }
-
-    /// What a connection has yet to get from its topics, at most some `bytes_max`
-    /// bytes of it: slices in the order in which [`Hub::advance`] counts them.
-    #[inline]
-    pub fn pending<'h>(
-        &'h self,
-        subscriptions: Subscriptions,
-        bytes_max: usize,
-        mut take: impl FnMut(&'h [u8]),
-    ) {
-        let mut bytes = 0;
-        let mut own = subscriptions.first;
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            if let Some(tape) = self.tape_from(subscription) {
-                for slice in tape.from(subscription.cursor) {
-                    if bytes >= bytes_max {
-                        return;
-                    }
-                    bytes += slice.len();
-                    take(slice);
-                }
-            }
-            own = subscription.next;
-        }
-    }
-
-    /// The tape of a subscription, unless it fell off it or has nothing to get.
-    #[inline]
-    fn tape_from(&self, subscription: &Subscription) -> Option<&Tape> {
-        let topic = self
-            .topics
-            .at(subscription.topic)
-            .expect("a subscription has its topic");
-        let tape = topic.tape.as_deref()?;
-        (subscription.cursor >= tape.begin() && subscription.cursor < tape.end()).then_some(tape)
-    }
-
-    /// `bytes` bytes of what [`Hub::pending`] gave were sent: moves the cursors.
-    /// A frame that has begun counts as delivered; what is left of it goes to
-    /// `rest`, and the connection keeps it, so that cursors are always between
-    /// two frames. Says how many messages were begun.
-    pub fn advance(
-        &mut self,
-        subscriptions: &mut Subscriptions,
-        mut bytes: usize,
-        rest: impl FnOnce(&[u8]),
-    ) -> u64 {
-        let mut messages = 0;
-        let mut own = subscriptions.first;
-        let mut rest = Some(rest);
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            let next = subscription.next;
-            if let Some(tape) = self.tape_from(subscription) {
-                let available: usize = tape.from(subscription.cursor).map(<[u8]>::len).sum();
-                let taken = bytes.min(available);
-                bytes -= taken;
-                let advanced = tape.advance(subscription.cursor, taken);
-                messages += advanced.messages;
-                if !advanced.rest.is_empty()
-                    && let Some(rest) = rest.take()
-                {
-                    rest(advanced.rest);
-                }
-                let cursor = advanced.cursor;
-                self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
-            }
-            own = next;
-            if bytes == 0 {
-                break;
-            }
-        }
-        // The next turn starts behind the last that was served.
-        if subscriptions.count > 1 {
-            subscriptions.first = own;
-        }
-        messages
-    }
-
-    /// Whether a connection has something to get.
-    pub fn has_pending(&self, subscriptions: Subscriptions) -> bool {
-        let mut own = subscriptions.first;
-        (0..subscriptions.count).any(|_| {
-            let subscription = self.at(own);
-            own = subscription.next;
-            self.tape_from(subscription).is_some()
-        })
     }
 
     /// Whether publications wait for room at another shard.

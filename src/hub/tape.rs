@@ -64,13 +64,7 @@ impl Tape {
     /// An empty tape that keeps at most `bytes_max` bytes, and always the newest
     /// message.
     pub fn new(bytes_max: usize) -> Tape {
-        Tape {
-            chunks: VecDeque::new(),
-            spare: None,
-            bytes: 0,
-            bytes_max,
-            end: 0,
-        }
+        Tape { chunks: VecDeque::new(), spare: None, bytes: 0, bytes_max, end: 0 }
     }
 
     /// The position of the oldest message that is kept.
@@ -109,9 +103,10 @@ impl Tape {
             .is_some_and(|chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes);
         if !fits {
             let mut chunk = self.spare.take().unwrap_or_default();
-            let usual = self.chunks.back().map_or(CHUNK_BYTES_MIN, |chunk| {
-                (chunk.bytes.capacity() * 2).min(CHUNK_BYTES_MAX)
-            });
+            let usual = self
+                .chunks
+                .back()
+                .map_or(CHUNK_BYTES_MIN, |chunk| (chunk.bytes.capacity() * 2).min(CHUNK_BYTES_MAX));
             // A tape of a small limit has small chunks, or it would keep one.
             let usual = usual.min(self.bytes_max / 4);
             if chunk.bytes.capacity() < bytes.max(usual) {
@@ -139,11 +134,7 @@ impl Tape {
     /// use. A tape that everybody has read to its end starts its last chunk
     /// anew, so that it stays in the cache.
     pub fn passed(&mut self, position: u64) {
-        while self
-            .chunks
-            .front()
-            .is_some_and(|chunk| chunk.end() <= position)
-        {
+        while self.chunks.front().is_some_and(|chunk| chunk.end() <= position) {
             self.drop_front();
         }
     }
@@ -190,17 +181,9 @@ impl Tape {
             let ended = chunk.ends.partition_point(|&end| (end as usize) < target);
             let rest = &chunk.bytes[target..chunk.ends[ended] as usize];
             let after = chunk.first + ended as u64 + 1;
-            return Advanced {
-                cursor: after,
-                messages: after - cursor,
-                rest,
-            };
+            return Advanced { cursor: after, messages: after - cursor, rest };
         }
-        Advanced {
-            cursor: at,
-            messages: at - cursor,
-            rest: &[],
-        }
+        Advanced { cursor: at, messages: at - cursor, rest: &[] }
     }
 }
 
@@ -233,17 +216,10 @@ mod tests {
                         let advanced = tape.advance(cursor, bytes);
                         let whole = twin[cursor as usize..advanced.cursor as usize].concat();
                         assert_eq!(whole[..bytes], pending[..bytes]);
-                        assert_eq!(
-                            whole[bytes..],
-                            *advanced.rest,
-                            "the rest is the frame's end"
-                        );
+                        assert_eq!(whole[bytes..], *advanced.rest, "the rest is the frame's end");
                         assert_eq!(advanced.messages, advanced.cursor - cursor);
                         let last = twin[..advanced.cursor as usize].last().map_or(0, Vec::len);
-                        assert!(
-                            advanced.rest.len() < last.max(1),
-                            "a frame not begun is no rest"
-                        );
+                        assert!(advanced.rest.len() < last.max(1), "a frame not begun is no rest");
                         cursor = advanced.cursor;
                     }
                     _ => tape.passed(cursor),

@@ -51,9 +51,7 @@ impl World {
         World {
             hubs: (0..shards).map(hub).collect(),
             wires: Wires { senders, receivers },
-            readers: (0..shards)
-                .map(|_| (0..4).map(|_| Reader::default()).collect())
-                .collect(),
+            readers: (0..shards).map(|_| (0..4).map(|_| Reader::default()).collect()).collect(),
             published: BTreeMap::new(),
         }
     }
@@ -75,10 +73,7 @@ impl World {
                 reader.fell = true;
             }
         }
-        for reader in self.readers[shard]
-            .iter_mut()
-            .filter(|reader| !reader.stalled)
-        {
+        for reader in self.readers[shard].iter_mut().filter(|reader| !reader.stalled) {
             deliver(&mut self.hubs[shard], reader, random);
         }
     }
@@ -98,24 +93,16 @@ impl World {
 /// Sends a reader some of what is pending and records what that was.
 fn deliver(hub: &mut Hub, reader: &mut Reader, random: &mut Random) {
     let mut bytes = Vec::new();
-    hub.pending(reader.subscriptions, 200, |slice| {
-        bytes.extend_from_slice(slice)
-    });
+    hub.pending(reader.subscriptions, 200, |slice| bytes.extend_from_slice(slice));
     let sent = random.below(bytes.len() as u64 + 1) as usize;
     let mut rest = Vec::new();
-    hub.advance(&mut reader.subscriptions, sent, |slice| {
-        rest.extend_from_slice(slice)
-    });
+    hub.advance(&mut reader.subscriptions, sent, |slice| rest.extend_from_slice(slice));
     let mut frames = &[&bytes[..sent], &rest].concat()[..];
     while let [_, length, tail @ ..] = frames {
         let (payload, after) = tail.split_at(*length as usize);
         let text = std::str::from_utf8(payload).unwrap();
         let (topic, number) = text.split_once(' ').unwrap();
-        reader
-            .received
-            .entry(topic.into())
-            .or_default()
-            .push(number.parse().unwrap());
+        reader.received.entry(topic.into()).or_default().push(number.parse().unwrap());
         frames = after;
     }
 }
@@ -123,11 +110,7 @@ fn deliver(hub: &mut Hub, reader: &mut Reader, random: &mut Random) {
 #[track_caller]
 fn check_history(topic: &str, received: &[u64], published: u64, fell: bool) {
     for pair in received.windows(2) {
-        assert_eq!(
-            pair[1],
-            pair[0] + 1,
-            "{topic}: a hole, a duplicate or disorder: {received:?}"
-        );
+        assert_eq!(pair[1], pair[0] + 1, "{topic}: a hole, a duplicate or disorder: {received:?}");
     }
     if let Some(&last) = received.last()
         && !fell
@@ -188,11 +171,7 @@ fn every_subscriber_gets_a_topic_without_holes() {
         }
         world.settle(&mut random);
         for hub in &world.hubs {
-            assert_eq!(
-                hub.sizes(),
-                (0, 0),
-                "seed {seed}: a topic or subscription leaked"
-            );
+            assert_eq!(hub.sizes(), (0, 0), "seed {seed}: a topic or subscription leaked");
             assert!(!hub.needs_flush());
         }
     }
@@ -200,11 +179,7 @@ fn every_subscriber_gets_a_topic_without_holes() {
 
 #[test]
 fn subscriptions_take_little_memory() {
-    assert!(
-        size_of::<Subscription>() <= 32,
-        "{}",
-        size_of::<Subscription>()
-    );
+    assert!(size_of::<Subscription>() <= 32, "{}", size_of::<Subscription>());
 }
 
 #[test]
@@ -221,29 +196,14 @@ fn names() {
 fn refusals() {
     let mut hub = Hub::new(ShardId(0), 1, Limits::tiny(), 0, 0);
     let mut subscriptions = Subscriptions::default();
-    assert_eq!(
-        hub.subscribe(0, &mut subscriptions, "a..b"),
-        Err(HubError::BadName)
-    );
+    assert_eq!(hub.subscribe(0, &mut subscriptions, "a..b"), Err(HubError::BadName));
     assert_eq!(hub.subscribe(0, &mut subscriptions, "a"), Ok(()));
-    assert_eq!(
-        hub.subscribe(0, &mut subscriptions, "a"),
-        Err(HubError::AlreadySubscribed)
-    );
+    assert_eq!(hub.subscribe(0, &mut subscriptions, "a"), Err(HubError::AlreadySubscribed));
     for topic in ["b", "c", "d"] {
         assert_eq!(hub.subscribe(0, &mut subscriptions, topic), Ok(()));
     }
-    assert_eq!(
-        hub.subscribe(0, &mut subscriptions, "e"),
-        Err(HubError::TooManySubscriptions)
-    );
+    assert_eq!(hub.subscribe(0, &mut subscriptions, "e"), Err(HubError::TooManySubscriptions));
     let long = vec![0; Limits::tiny().message_bytes_max + 1];
-    assert_eq!(
-        hub.publish("a", Message::Binary(&long)),
-        Err(HubError::TooBig)
-    );
-    assert_eq!(
-        hub.publish("", Message::Binary(b"x")),
-        Err(HubError::BadName)
-    );
+    assert_eq!(hub.publish("a", Message::Binary(&long)), Err(HubError::TooBig));
+    assert_eq!(hub.publish("", Message::Binary(b"x")), Err(HubError::BadName));
 }

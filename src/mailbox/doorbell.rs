@@ -23,10 +23,7 @@ pub struct Doorbell<W> {
 impl<W: Wake> Doorbell<W> {
     /// A consumer that is awake.
     pub fn new(waker: W) -> Doorbell<W> {
-        Doorbell {
-            sleeping: AtomicBool::new(false),
-            waker,
-        }
+        Doorbell { sleeping: AtomicBool::new(false), waker }
     }
 
     /// For producers, after queueing: wakes the consumer if it sleeps.
@@ -52,9 +49,6 @@ impl<W: Wake> Doorbell<W> {
 
 impl<W> std::fmt::Debug for Doorbell<W> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Doorbell")
-            .field("sleeping", &self.sleeping)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Doorbell").field("sleeping", &self.sleeping).finish_non_exhaustive()
     }
 }

@@ -11,18 +11,14 @@ pub struct Inbox<T> {
 
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
-        Inbox {
-            queue: Arc::clone(&self.queue),
-        }
+        Inbox { queue: Arc::clone(&self.queue) }
     }
 }
 
 impl<T> Inbox<T> {
     /// Room for `capacity` items, at least one.
     pub fn new(capacity: usize) -> Inbox<T> {
-        Inbox {
-            queue: Arc::new(ArrayQueue::new(capacity.max(1))),
-        }
+        Inbox { queue: Arc::new(ArrayQueue::new(capacity.max(1))) }
     }
 
     /// Queues `item`.

@@ -79,15 +79,10 @@ impl<T> Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        let (head, tail) = (
-            self.head.load(Ordering::Acquire),
-            self.tail.load(Ordering::Acquire),
-        );
+        let (head, tail) = (self.head.load(Ordering::Acquire), self.tail.load(Ordering::Acquire));
         for position in head..tail {
             // SAFETY: positions in `head..tail` hold items, and nobody else is left.
-            self.cell(position)
-                .item
-                .with_mut(|item| unsafe { (*item).assume_init_drop() });
+            self.cell(position).item.with_mut(|item| unsafe { (*item).assume_init_drop() });
         }
     }
 }
@@ -112,9 +107,7 @@ pub struct Receiver<T> {
 
 /// A queue of at most `capacity` items and `weight_max` of weight.
 pub fn channel<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>) {
-    let cells = (0..capacity.max(1)).map(|_| Cell {
-        item: UnsafeCell::new(MaybeUninit::uninit()),
-    });
+    let cells = (0..capacity.max(1)).map(|_| Cell { item: UnsafeCell::new(MaybeUninit::uninit()) });
     let shared = Arc::new(Shared {
         cells: cells.collect(),
         weight_max: weight_max as u64,
@@ -123,21 +116,8 @@ pub fn channel<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>
         tail: CachePadded::new(AtomicU64::new(0)),
         waiting: CachePadded::new(AtomicBool::new(false)),
     });
-    let sender = Sender {
-        shared: Arc::clone(&shared),
-        tail: 0,
-        head_seen: 0,
-        sent_weight: 0,
-    };
-    (
-        sender,
-        Receiver {
-            shared,
-            head: 0,
-            tail_seen: 0,
-            taken_weight: 0,
-        },
-    )
+    let sender = Sender { shared: Arc::clone(&shared), tail: 0, head_seen: 0, sent_weight: 0 };
+    (sender, Receiver { shared, head: 0, tail_seen: 0, taken_weight: 0 })
 }
 
 impl<T> Sender<T> {
@@ -202,16 +182,11 @@ impl<T> Receiver<T> {
         }
         // SAFETY: `is_empty` saw `head < tail`: the cell is ours and holds an
         // item, which is read once because `head` then moves on.
-        let (item, weight) = self
-            .shared
-            .cell(self.head)
-            .item
-            .with_mut(|cell| unsafe { (*cell).assume_init_read() });
+        let (item, weight) =
+            self.shared.cell(self.head).item.with_mut(|cell| unsafe { (*cell).assume_init_read() });
         self.head += 1;
         self.taken_weight += weight as u64;
-        self.shared
-            .taken_weight
-            .store(self.taken_weight, Ordering::Relaxed);
+        self.shared.taken_weight.store(self.taken_weight, Ordering::Relaxed);
         self.shared.head.store(self.head, Ordering::Release);
         Some(item)
     }

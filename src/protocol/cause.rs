@@ -127,14 +127,10 @@ mod tests {
 
     #[test]
     fn codes_that_must_not_be_sent() {
-        for code in [
-            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
-        ] {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert_eq!(CloseCode::new(code), None, "{code}");
         }
-        for code in [
-            1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999,
-        ] {
+        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
             assert_eq!(CloseCode::new(code).map(CloseCode::get), Some(code));
         }
     }

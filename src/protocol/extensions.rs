@@ -59,17 +59,10 @@ pub fn parse(value: &str) -> Result<Vec<Extension<'_>>, Malformed> {
     let mut lexer = Lexer { rest: value };
     let mut extensions = Vec::new();
     loop {
-        let mut extension = Extension {
-            name: lexer.token()?,
-            parameters: Vec::new(),
-        };
+        let mut extension = Extension { name: lexer.token()?, parameters: Vec::new() };
         while lexer.take(';') {
             let name = lexer.token()?;
-            let value = if lexer.take('=') {
-                Some(lexer.value()?)
-            } else {
-                None
-            };
+            let value = if lexer.take('=') { Some(lexer.value()?) } else { None };
             extension.parameters.push((name, value));
         }
         extensions.push(extension);
@@ -108,11 +101,7 @@ impl<'a> Lexer<'a> {
         let (token, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
         self.skip_blank();
-        if token.is_empty() {
-            Err(Malformed)
-        } else {
-            Ok(token)
-        }
+        if token.is_empty() { Err(Malformed) } else { Ok(token) }
     }
 
     fn value(&mut self) -> Result<Cow<'a, str>, Malformed> {
@@ -126,11 +115,7 @@ impl<'a> Lexer<'a> {
                 '"' => {
                     self.rest = &self.rest[index + 1..];
                     self.skip_blank();
-                    return if is_token(&value) {
-                        Ok(Cow::Owned(value))
-                    } else {
-                        Err(Malformed)
-                    };
+                    return if is_token(&value) { Ok(Cow::Owned(value)) } else { Err(Malformed) };
                 }
                 '\\' => value.push(characters.next().ok_or(Malformed)?.1),
                 other => value.push(other),
@@ -160,11 +145,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &str, expected: Result<&str, Malformed>) {
-        assert_eq!(
-            parse(value).map(|list| write(&list)),
-            expected.map(str::to_owned),
-            "{value}"
-        );
+        assert_eq!(parse(value).map(|list| write(&list)), expected.map(str::to_owned), "{value}");
     }
 
     #[test]

@@ -134,13 +134,8 @@ pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
         }
         short => (u64::from(short), 0),
     };
-    let mut header = Header {
-        fin,
-        opcode,
-        mask: [0; 4],
-        payload_bytes,
-        header_bytes: 2 + length_bytes as u8,
-    };
+    let mut header =
+        Header { fin, opcode, mask: [0; 4], payload_bytes, header_bytes: 2 + length_bytes as u8 };
     if masked {
         let Some(&mask) = rest[length_bytes..].first_chunk::<4>() else {
             return Ok(None);
@@ -206,10 +201,7 @@ pub fn encode(opcode: Opcode, fin: bool, payload_bytes: usize, mask: Option<[u8;
         bytes[len..len + 4].copy_from_slice(&mask);
         len += 4;
     }
-    Encoded {
-        bytes,
-        len: len as u8,
-    }
+    Encoded { bytes, len: len as u8 }
 }
 
 #[cfg(test)]
@@ -238,18 +230,12 @@ mod tests {
             (&[0x91, 0x80], ReservedBit),
             (&[0x83, 0x80], ReservedOpcode),
             (&[0x8F, 0x80], ReservedOpcode),
-            (
-                &[0x83, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-                ReservedOpcode,
-            ),
+            (&[0x83, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], ReservedOpcode),
             (&[0x81, 0x05], MaskMissing),
             (&[0x09, 0x80], ControlFragmented),
             (&[0x89, 0xFE, 0, 126], ControlTooLong),
             (&[0x82, 0xFE, 0, 125], LengthNotMinimal),
-            (
-                &[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF],
-                LengthNotMinimal,
-            ),
+            (&[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], LengthNotMinimal),
             (&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 1, 0, 0], LengthTopBit),
         ];
         for (bytes, cause) in table {
@@ -260,17 +246,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded_at_every_length_border() {
-        for payload_bytes in [
-            0,
-            1,
-            125,
-            126,
-            127,
-            0xFFFF,
-            0x1_0000,
-            1 << 32,
-            (1 << 62) + 1,
-        ] {
+        for payload_bytes in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 1 << 32, (1 << 62) + 1] {
             for (role, mask) in [(Role::Server, Some([1, 2, 3, 4])), (Role::Client, None)] {
                 for fin in [true, false] {
                     let encoded = encode(Opcode::Binary, fin, payload_bytes, mask);
@@ -293,15 +269,10 @@ mod tests {
     #[test]
     fn the_examples_of_the_rfc() {
         // RFC 6455, 5.7.
-        let hello = decode(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d], Role::Server)
-            .unwrap()
-            .unwrap();
+        let hello = decode(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d], Role::Server).unwrap().unwrap();
         assert_eq!((hello.opcode, hello.payload_bytes), (Opcode::Text, 5));
         assert_eq!(encode(Opcode::Text, true, 5, None).as_bytes(), [0x81, 0x05]);
-        assert_eq!(
-            encode(Opcode::Binary, true, 256, None).as_bytes(),
-            [0x82, 0x7E, 0x01, 0x00]
-        );
+        assert_eq!(encode(Opcode::Binary, true, 256, None).as_bytes(), [0x82, 0x7E, 0x01, 0x00]);
         assert_eq!(
             encode(Opcode::Binary, true, 65536, None).as_bytes(),
             [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]

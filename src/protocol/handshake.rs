@@ -61,13 +61,7 @@ impl Refusal {
             Refusal::Unavailable => "Retry-After: 1\r\n",
             _ => "",
         };
-        write_response(
-            out,
-            self.status(),
-            "text/plain; charset=utf-8",
-            extra,
-            &self.to_string(),
-        );
+        write_response(out, self.status(), "text/plain; charset=utf-8", extra, &self.to_string());
     }
 }
 
@@ -116,11 +110,7 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, content_type: &str, extra:
             "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n\
              Content-Length: {length}\r\n{extra}{close}\r\n{body}",
             // RFC 9110, 7.6.1: one Connection field is enough; 426 names the upgrade in it.
-            close = if extra.contains("Connection:") {
-                ""
-            } else {
-                "Connection: close\r\n"
-            },
+            close = if extra.contains("Connection:") { "" } else { "Connection: close\r\n" },
         )
         .as_bytes(),
     );
@@ -143,31 +133,22 @@ pub fn check_upgrade(request: &Request<'_>) -> Result<(), Refusal> {
         return Err(Refusal::UpgradeRequired);
     }
     if !request.names("connection", "upgrade") {
-        return Err(Refusal::BadRequest(
-            "the Connection header must name Upgrade",
-        ));
+        return Err(Refusal::BadRequest("the Connection header must name Upgrade"));
     }
     // RFC 6455, 4.4: another version is answered with the one that is understood.
     if request.header("sec-websocket-version") != Some("13") {
         return Err(Refusal::UpgradeRequired);
     }
     let mut keys = request.all("sec-websocket-key");
-    let key = keys
-        .next()
-        .ok_or(Refusal::BadRequest("Sec-WebSocket-Key is missing"))?;
+    let key = keys.next().ok_or(Refusal::BadRequest("Sec-WebSocket-Key is missing"))?;
     // RFC 6455, 4.2.1: the key is 16 bytes in base64, and there is one.
     if keys.next().is_some() || !BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-        return Err(Refusal::BadRequest(
-            "Sec-WebSocket-Key must be 16 bytes in base64, once",
-        ));
+        return Err(Refusal::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64, once"));
     }
     if !request.protocols().all(extensions::is_token) {
         return Err(Refusal::BadRequest("malformed Sec-WebSocket-Protocol"));
     }
-    if request
-        .all("sec-websocket-extensions")
-        .any(|value| extensions::parse(value).is_err())
-    {
+    if request.all("sec-websocket-extensions").any(|value| extensions::parse(value).is_err()) {
         return Err(Refusal::BadRequest("malformed Sec-WebSocket-Extensions"));
     }
     Ok(())
@@ -206,9 +187,8 @@ pub fn write_request(
     nonce: [u8; 16],
 ) -> String {
     let key = BASE64.encode(nonce);
-    let protocol = protocol.map_or(String::new(), |name| {
-        format!("Sec-WebSocket-Protocol: {name}\r\n")
-    });
+    let protocol =
+        protocol.map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
     out.extend_from_slice(
         format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
@@ -259,21 +239,13 @@ pub fn check_response(head: &[u8], key: &str) -> Result<(), ResponseError> {
         return Err(ResponseError::Status(status));
     }
     let value = |name: &str| {
-        let header = response
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
-        header
-            .and_then(|header| std::str::from_utf8(header.value).ok())
-            .unwrap_or_default()
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        header.and_then(|header| std::str::from_utf8(header.value).ok()).unwrap_or_default()
     };
     if !value("upgrade").eq_ignore_ascii_case("websocket") {
         return Err(ResponseError::Header("Upgrade"));
     }
-    if !value("connection")
-        .split(',')
-        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
-    {
+    if !value("connection").split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade")) {
         return Err(ResponseError::Header("Connection"));
     }
     if value("sec-websocket-accept") != accept_value(key) {
@@ -295,20 +267,13 @@ mod tests {
     fn check(head: &str, expected: Result<(), u16>) {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let request = Request::parse(head.as_bytes(), &mut headers).unwrap();
-        assert_eq!(
-            check_upgrade(&request).map_err(Refusal::status),
-            expected,
-            "{head}"
-        );
+        assert_eq!(check_upgrade(&request).map_err(Refusal::status), expected, "{head}");
     }
 
     #[test]
     fn the_accept_value_of_the_rfc() {
         // RFC 6455, 1.3.
-        assert_eq!(
-            accept_value("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(accept_value("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
@@ -319,26 +284,14 @@ mod tests {
         check(&HEAD.replace("HTTP/1.1", "HTTP/1.0"), Err(426));
         check(&HEAD.replace("keep-alive, Upgrade", "keep-alive"), Err(400));
         check(&HEAD.replace("Version: 13", "Version: 8"), Err(426));
-        check(
-            &HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="),
-            Err(400),
-        );
-        check(
-            &HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "not base64"),
-            Err(400),
-        );
+        check(&HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), Err(400));
+        check(&HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "not base64"), Err(400));
         let with = |line: &str| HEAD.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"));
         check(&with("Sec-WebSocket-Protocol: a, b"), Ok(()));
         check(&with("Sec-WebSocket-Protocol: a,, b"), Err(400));
-        check(
-            &with("Sec-WebSocket-Extensions: permessage-deflate; x=\"1\""),
-            Ok(()),
-        );
+        check(&with("Sec-WebSocket-Extensions: permessage-deflate; x=\"1\""), Ok(()));
         check(&with("Sec-WebSocket-Extensions: ;"), Err(400));
-        check(
-            &with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
-            Err(400),
-        );
+        check(&with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), Err(400));
     }
 
     #[test]
@@ -348,10 +301,7 @@ mod tests {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let request = Request::parse(&head, &mut headers).unwrap();
         assert_eq!(check_upgrade(&request), Ok(()));
-        assert_eq!(
-            (request.query(), request.protocols().next()),
-            (Some("a=b"), Some("p"))
-        );
+        assert_eq!((request.query(), request.protocols().next()), (Some("a=b"), Some("p")));
         let mut response = Vec::new();
         write_accept(&mut response, &request, Some("p"), "X-A: b\r\n");
         assert_eq!(check_response(&response, &key), Ok(()));
@@ -361,10 +311,7 @@ mod tests {
         );
         response.clear();
         Refusal::Unavailable.write(&mut response);
-        assert_eq!(
-            check_response(&response, &key),
-            Err(ResponseError::Status(503))
-        );
+        assert_eq!(check_response(&response, &key), Err(ResponseError::Status(503)));
         let text = String::from_utf8(response).unwrap();
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
     }

@@ -90,9 +90,7 @@ impl<'a> Request<'a> {
         }
         // A body would be read as frames.
         if self.all("transfer-encoding").next().is_some()
-            || self
-                .all("content-length")
-                .any(|length| length.trim() != "0")
+            || self.all("content-length").any(|length| length.trim() != "0")
         {
             return Err(Refusal::BadRequest("a request with a body"));
         }
@@ -106,9 +104,7 @@ impl<'a> Request<'a> {
 
     /// The path, not decoded.
     pub fn path(&self) -> &'a str {
-        self.target
-            .split_once('?')
-            .map_or(self.target, |(path, _)| path)
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
     }
 
     /// What follows the first `?`, not decoded.
@@ -132,15 +128,12 @@ impl<'a> Request<'a> {
 
     /// The elements of a comma-separated field that may be repeated, trimmed.
     pub fn elements<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
-        self.all(name)
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
+        self.all(name).flat_map(|value| value.split(',')).map(str::trim)
     }
 
     /// Whether a comma-separated field contains this word, in any case.
     pub fn names(&self, name: &str, word: &str) -> bool {
-        self.elements(name)
-            .any(|element| element.eq_ignore_ascii_case(word))
+        self.elements(name).any(|element| element.eq_ignore_ascii_case(word))
     }
 
     /// The subprotocols that the client offers, by its preference.
@@ -167,20 +160,14 @@ mod tests {
     fn check(head: &str, expected: Result<&str, Refusal>) {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let request = Request::parse(head.as_bytes(), &mut headers);
-        assert_eq!(
-            request.map(|request| request.path().to_owned()),
-            expected.map(str::to_owned)
-        );
+        assert_eq!(request.map(|request| request.path().to_owned()), expected.map(str::to_owned));
     }
 
     #[test]
     fn heads() {
         check("GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", Ok("/a"));
         check("GET / HTTP/1.0\r\n\r\n", Ok("/"));
-        check(
-            "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
-            Err(Refusal::MethodNotAllowed),
-        );
+        check("POST / HTTP/1.1\r\nHost: x\r\n\r\n", Err(Refusal::MethodNotAllowed));
         for bad in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
@@ -193,15 +180,9 @@ mod tests {
         ] {
             let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
             let refusal = Request::parse(bad.as_bytes(), &mut headers).unwrap_err();
-            assert!(
-                matches!(refusal, Refusal::BadRequest(_)),
-                "{bad} gave {refusal:?}"
-            );
+            assert!(matches!(refusal, Refusal::BadRequest(_)), "{bad} gave {refusal:?}");
         }
-        let many = format!(
-            "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n",
-            "a: b\r\n".repeat(HEADERS_MAX)
-        );
+        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX));
         check(&many, Err(Refusal::HeadTooLarge));
     }
 

@@ -36,11 +36,7 @@ pub struct Input<'b> {
 impl<'b> Input<'b> {
     /// Nothing of `bytes` is consumed yet.
     pub fn new(bytes: &'b mut [u8]) -> Input<'b> {
-        Input {
-            bytes,
-            consumed: 0,
-            payload: 0..0,
-        }
+        Input { bytes, consumed: 0, payload: 0..0 }
     }
 
     /// The bytes not consumed yet.
@@ -109,14 +105,7 @@ impl Assembly {
             storage.resize(SERVER_HEADER_BYTES_MAX, 0);
         }
         let end = SERVER_HEADER_BYTES_MAX;
-        Assembly {
-            kind,
-            utf8: Utf8::default(),
-            fragments: 0,
-            storage,
-            end,
-            whole: false,
-        }
+        Assembly { kind, utf8: Utf8::default(), fragments: 0, storage, end, whole: false }
     }
 
     fn payload(&self) -> &[u8] {
@@ -131,15 +120,8 @@ impl Assembly {
     fn reserve(&mut self, bytes: usize, expected: u64) {
         let needed = self.end + bytes;
         if needed > self.storage.len() {
-            let all = self
-                .end
-                .saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
-            let grown = self
-                .storage
-                .capacity()
-                .max(self.end * 2)
-                .min(all)
-                .max(needed);
+            let all = self.end.saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
+            let grown = self.storage.capacity().max(self.end * 2).min(all).max(needed);
             self.storage.resize(grown, 0);
         }
     }
@@ -203,10 +185,7 @@ impl Inbound {
                 incoming(header.opcode, payload).map(Some)
             }
             Step::Control(opcode) => {
-                let partial = self
-                    .partial
-                    .as_ref()
-                    .expect("a control frame was collected");
+                let partial = self.partial.as_ref().expect("a control frame was collected");
                 incoming(opcode, &partial.control).map(Some)
             }
             Step::Whole => {
@@ -224,11 +203,7 @@ impl Inbound {
         input: &mut Input<'_>,
     ) -> Result<Step, CloseCause> {
         loop {
-            if self
-                .partial
-                .as_ref()
-                .is_none_or(|partial| partial.frame.is_none())
-            {
+            if self.partial.as_ref().is_none_or(|partial| partial.frame.is_none()) {
                 let Some(header) = self.header(rules, input)? else {
                     return Ok(Step::NeedInput);
                 };
@@ -256,10 +231,7 @@ impl Inbound {
         rules: &Rules,
         input: &mut Input<'_>,
     ) -> Result<Option<Header>, CloseCause> {
-        let kept = self
-            .partial
-            .as_ref()
-            .map_or(0, |partial| partial.header_len as usize);
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.header_len as usize);
         if kept == 0 {
             if let Some(header) = frame::decode(input.rest(), rules.role)? {
                 input.consume(header.header_bytes as usize);
@@ -330,20 +302,15 @@ impl Inbound {
     fn collect(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, CloseCause> {
         let partial = self.partial.as_mut().expect("a frame has begun");
         let header = partial.frame.as_mut().expect("a frame has begun");
-        let taken = input
-            .rest()
-            .len()
-            .min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
+        let taken =
+            input.rest().len().min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
         let piece = &input.rest()[..taken];
         if header.opcode.is_control() {
             let start = partial.control.len();
             partial.control.extend_from_slice(piece);
             mask::apply(&mut partial.control[start..], header.mask);
         } else {
-            let assembly = partial
-                .message
-                .as_mut()
-                .expect("a data frame has its message");
+            let assembly = partial.message.as_mut().expect("a data frame has its message");
             assembly.reserve(taken, header.payload_bytes);
             assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
             assembly.written(taken, header.mask)?;
@@ -355,13 +322,8 @@ impl Inbound {
     /// Bytes of payload missing from the data frame that is arriving; 0 when
     /// none is.
     pub fn missing(&self) -> u64 {
-        let frame = self
-            .partial
-            .as_ref()
-            .and_then(|partial| partial.frame.as_ref());
-        frame
-            .filter(|frame| !frame.opcode.is_control())
-            .map_or(0, |frame| frame.payload_bytes)
+        let frame = self.partial.as_ref().and_then(|partial| partial.frame.as_ref());
+        frame.filter(|frame| !frame.opcode.is_control()).map_or(0, |frame| frame.payload_bytes)
     }
 
     /// Room for the next bytes of the data frame that is arriving, so that the
@@ -369,16 +331,11 @@ impl Inbound {
     /// missing. [`Inbound::received`] tells how many came.
     pub fn room(&mut self) -> Option<&mut [u8]> {
         let partial = self.partial.as_mut()?;
-        let header = partial
-            .frame
-            .as_ref()
-            .filter(|frame| !frame.opcode.is_control())?;
+        let header = partial.frame.as_ref().filter(|frame| !frame.opcode.is_control())?;
         let assembly = partial.message.as_mut()?;
         assembly.reserve(1, header.payload_bytes);
         let room = &mut assembly.storage[assembly.end..];
-        let bytes = room
-            .len()
-            .min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
+        let bytes = room.len().min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
         Some(&mut room[..bytes])
     }
 
@@ -411,10 +368,9 @@ impl Inbound {
         kind: Kind,
     ) -> Result<&'a [u8], &'a [u8]> {
         let (storage, payload) = match self.assembly_mut() {
-            Some(assembly) if assembly.whole => (
-                &mut assembly.storage[..],
-                SERVER_HEADER_BYTES_MAX..assembly.end,
-            ),
+            Some(assembly) if assembly.whole => {
+                (&mut assembly.storage[..], SERVER_HEADER_BYTES_MAX..assembly.end)
+            }
             _ => (&mut *input.bytes, input.payload.clone()),
         };
         let header = frame::encode(kind.opcode(), true, payload.len(), None);
@@ -486,10 +442,7 @@ impl Partial {
         }
         let assembly = self.message.as_mut().expect("a data frame has its message");
         // RFC 6455, 5.6: the whole message, not each frame, is valid UTF-8.
-        assembly
-            .utf8
-            .finish()
-            .map_err(|_| CloseCause::InvalidUtf8)?;
+        assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8)?;
         assembly.whole = true;
         Ok(Some(Step::Whole))
     }

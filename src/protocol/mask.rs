@@ -14,19 +14,13 @@ const SHORT_BYTES: usize = 64;
 /// same payload, use [`rotate`] on the key by the length of this one.
 #[inline]
 pub fn apply(bytes: &mut [u8], key: [u8; 4]) {
-    if bytes.len() < SHORT_BYTES {
-        portable(bytes, key)
-    } else {
-        vector(bytes, key)
-    }
+    if bytes.len() < SHORT_BYTES { portable(bytes, key) } else { vector(bytes, key) }
 }
 
 /// The key as it stands after `bytes` bytes of payload.
 #[inline]
 pub const fn rotate(key: [u8; 4], bytes: usize) -> [u8; 4] {
-    u32::from_le_bytes(key)
-        .rotate_right((bytes % 4) as u32 * 8)
-        .to_le_bytes()
+    u32::from_le_bytes(key).rotate_right((bytes % 4) as u32 * 8).to_le_bytes()
 }
 
 /// Eight bytes at a time, for any processor.
@@ -153,20 +147,15 @@ mod tests {
     use super::*;
 
     fn naive(bytes: &[u8], key: [u8; 4]) -> Vec<u8> {
-        bytes
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| byte ^ key[index % 4])
-            .collect()
+        bytes.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]).collect()
     }
 
+    type Kernel = (&'static str, fn(&mut [u8], [u8; 4]));
+
     /// Every kernel that this processor can run.
-    fn kernels() -> Vec<(&'static str, fn(&mut [u8], [u8; 4]))> {
-        let mut kernels: Vec<(&'static str, fn(&mut [u8], [u8; 4]))> = vec![
-            ("portable", portable),
-            ("chosen", apply),
-            ("vector", vector),
-        ];
+    fn kernels() -> Vec<Kernel> {
+        let mut kernels: Vec<Kernel> =
+            vec![("portable", portable), ("chosen", apply), ("vector", vector)];
         #[cfg(target_arch = "x86_64")]
         {
             // SAFETY: SSE2 is part of x86-64.
@@ -193,11 +182,7 @@ mod tests {
                     let mut bytes = source.clone();
                     kernel(&mut bytes[start..end], key);
                     assert_eq!(bytes[start..end], naive(&source[start..end], key), "{name}");
-                    assert_eq!(
-                        bytes[..start],
-                        source[..start],
-                        "{name} wrote before its slice"
-                    );
+                    assert_eq!(bytes[..start], source[..start], "{name} wrote before its slice");
                     assert_eq!(bytes[end..], source[end..], "{name} wrote behind its slice");
                 }
             }

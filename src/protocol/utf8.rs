@@ -61,11 +61,7 @@ impl Utf8 {
     /// # Errors
     /// [`Invalid`] when a character has begun and not ended.
     pub fn finish(&self) -> Result<(), Invalid> {
-        if self.begun_bytes == 0 {
-            Ok(())
-        } else {
-            Err(Invalid)
-        }
+        if self.begun_bytes == 0 { Ok(()) } else { Err(Invalid) }
     }
 }
 
@@ -99,36 +95,19 @@ mod tests {
     #[track_caller]
     fn check(bytes: &[u8]) {
         let bytewise: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(
-            fault_of(&bytewise),
-            earliest_fault(bytes),
-            "{bytes:02x?} byte by byte"
-        );
+        assert_eq!(fault_of(&bytewise), earliest_fault(bytes), "{bytes:02x?} byte by byte");
         for split in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(split);
             let mut utf8 = Utf8::default();
-            let result = utf8
-                .push(head)
-                .and_then(|()| utf8.push(tail))
-                .and_then(|()| utf8.finish());
-            assert_eq!(
-                result.is_ok(),
-                std::str::from_utf8(bytes).is_ok(),
-                "{bytes:02x?}"
-            );
+            let result =
+                utf8.push(head).and_then(|()| utf8.push(tail)).and_then(|()| utf8.finish());
+            assert_eq!(result.is_ok(), std::str::from_utf8(bytes).is_ok(), "{bytes:02x?}");
         }
     }
 
     #[test]
     fn vectors() {
-        for text in [
-            "",
-            "a",
-            "κόσμε",
-            "\u{10ffff}",
-            "\u{d7ff}\u{e000}",
-            "aé漢🎈z",
-        ] {
+        for text in ["", "a", "κόσμε", "\u{10ffff}", "\u{d7ff}\u{e000}", "aé漢🎈z"] {
             check(text.as_bytes());
         }
         for bytes in [

@@ -30,13 +30,7 @@ impl<'a> Batch<'a> {
     #[inline]
     pub fn begin(&mut self, socket: Socket) {
         let first_slice = self.slices.len() as u32;
-        self.sends.push(Send {
-            socket,
-            first_slice,
-            slice_count: 0,
-            bytes: 0,
-            outcome: Ok(0),
-        });
+        self.sends.push(Send { socket, first_slice, slice_count: 0, bytes: 0, outcome: Ok(0) });
     }
 
     /// Adds a slice to the send that was begun last. An empty one adds nothing.
@@ -79,10 +73,7 @@ impl<'a> Batch<'a> {
     pub(super) fn get(&self, index: usize) -> (Socket, &[IoSlice<'a>]) {
         let send = &self.sends[index];
         let first = send.first_slice as usize;
-        (
-            send.socket,
-            &self.slices[first..first + send.slice_count as usize],
-        )
+        (send.socket, &self.slices[first..first + send.slice_count as usize])
     }
 
     /// For drivers: what became of send `index`, unless all of it was taken.
@@ -94,14 +85,7 @@ impl<'a> Batch<'a> {
     pub fn recycle<'b>(mut self) -> Batch<'b> {
         self.slices.clear();
         self.sends.clear();
-        let slices = self
-            .slices
-            .into_iter()
-            .map(|_| unreachable!("it was cleared"))
-            .collect();
-        Batch {
-            slices,
-            sends: self.sends,
-        }
+        let slices = self.slices.into_iter().map(|_| unreachable!("it was cleared")).collect();
+        Batch { slices, sends: self.sends }
     }
 }

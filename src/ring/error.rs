@@ -35,11 +35,7 @@ impl SetupError {
 }
 
 fn disabled_sysctl() -> Option<u8> {
-    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 
 impl fmt::Display for SetupError {
@@ -53,11 +49,7 @@ impl fmt::Display for SetupError {
                 formatter,
                 "io_uring is disabled: kernel.io_uring_disabled is {value}; set it to 0 with \
                  `sysctl kernel.io_uring_disabled=0`{}",
-                if *value == 1 {
-                    ", or join kernel.io_uring_group"
-                } else {
-                    ""
-                }
+                if *value == 1 { ", or join kernel.io_uring_group" } else { "" }
             ),
             SetupError::Forbidden => formatter.write_str(
                 "io_uring is forbidden by a seccomp filter or security module: in a container, \
@@ -65,10 +57,7 @@ impl fmt::Display for SetupError {
                  (`--security-opt seccomp=FILE`)",
             ),
             SetupError::Feature(feature) => {
-                write!(
-                    formatter,
-                    "the kernel lacks {feature}: Linux 6.1 or later is needed"
-                )
+                write!(formatter, "the kernel lacks {feature}: Linux 6.1 or later is needed")
             }
             SetupError::Failed(place, error) => write!(formatter, "{place} failed: {error}"),
         }

@@ -96,10 +96,7 @@ struct Armed {
 
 impl Armed {
     fn new(token: Token) -> Option<Armed> {
-        Some(Armed {
-            token,
-            stopping: false,
-        })
+        Some(Armed { token, stopping: false })
     }
 }
 
@@ -175,10 +172,7 @@ impl World {
             woken: Arc::new(AtomicBool::new(false)),
             waits_until: Time::ZERO,
         });
-        SimRing {
-            world: self.clone(),
-            number,
-        }
+        SimRing { world: self.clone(), number }
     }
 
     /// Connects a client to the listener of a ring.
@@ -187,10 +181,7 @@ impl World {
         let pipe = state.pipes.len();
         state.pipes.push(Pipe::default());
         state.rings[ring].backlog.push_back(pipe);
-        SimClient {
-            world: self.clone(),
-            pipe,
-        }
+        SimClient { world: self.clone(), pipe }
     }
 
     /// The time.
@@ -285,15 +276,9 @@ impl SimClient {
 
 impl Ring {
     fn open(&mut self, socket: Socket) -> &mut Open {
-        let open = self
-            .sockets
-            .get_mut(socket.0 as usize)
-            .and_then(Option::as_mut);
+        let open = self.sockets.get_mut(socket.0 as usize).and_then(Option::as_mut);
         let open = open.expect("an operation on a socket that is closed");
-        assert!(
-            open.close.is_none(),
-            "an operation on a socket that is being closed"
-        );
+        assert!(open.close.is_none(), "an operation on a socket that is being closed");
         open
     }
 
@@ -302,11 +287,7 @@ impl Ring {
         token: Token,
         of: impl Fn(&mut Open) -> &mut Option<Armed>,
     ) -> Option<&mut Armed> {
-        let armed = self
-            .sockets
-            .iter_mut()
-            .flatten()
-            .filter_map(|open| of(open).as_mut());
+        let armed = self.sockets.iter_mut().flatten().filter_map(|open| of(open).as_mut());
         armed.into_iter().find(|armed| armed.token == token)
     }
 
@@ -316,9 +297,7 @@ impl Ring {
             || self.sockets.iter().flatten().any(|open| {
                 let pipe = &pipes[open.pipe];
                 open.close.is_some()
-                    || open
-                        .receive
-                        .is_some_and(|armed| armed.stopping || pipe.is_readable())
+                    || open.receive.is_some_and(|armed| armed.stopping || pipe.is_readable())
                     || open.polls[0].is_some_and(|armed| armed.stopping || pipe.is_readable())
                     || open.polls[1]
                         .is_some_and(|armed| armed.stopping || pipe.room(socket_bytes_max) > 0)
@@ -333,11 +312,7 @@ impl Pipe {
 
     /// Bytes that the server's socket takes; a broken one takes all, and fails.
     fn room(&self, socket_bytes_max: usize) -> usize {
-        if self.broken {
-            usize::MAX
-        } else {
-            socket_bytes_max.saturating_sub(self.to_client.len())
-        }
+        if self.broken { usize::MAX } else { socket_bytes_max.saturating_sub(self.to_client.len()) }
     }
 }
 
@@ -360,10 +335,7 @@ impl State {
         if pipe.broken {
             return Err(Errno::CONNRESET);
         }
-        assert!(
-            !pipe.server_ended || len == 0,
-            "a send behind the end of the stream"
-        );
+        assert!(!pipe.server_ended || len == 0, "a send behind the end of the stream");
         let mut room = pipe.room(self.socket_bytes_max).min(len);
         if room == 0 {
             return if len == 0 { Ok(0) } else { Err(Errno::AGAIN) };
@@ -382,11 +354,7 @@ impl State {
             return Err(Errno::CONNRESET);
         }
         if pipe.to_server.is_empty() {
-            return if pipe.client_ended {
-                Ok(0)
-            } else {
-                Err(Errno::AGAIN)
-            };
+            return if pipe.client_ended { Ok(0) } else { Err(Errno::AGAIN) };
         }
         let mut count = pipe.to_server.len().min(bytes.len());
         if self.random.chance(self.faults.partial) {
@@ -423,10 +391,7 @@ impl State {
                 && (ready || (armed.stopping && !self.random.chance(faults.late_cancel)))
             {
                 open.polls[place] = None;
-                events.push(Event::Polled {
-                    token: armed.token,
-                    interest,
-                });
+                events.push(Event::Polled { token: armed.token, interest });
             }
         }
         self.complete_receive(ring, socket, events);
@@ -460,13 +425,8 @@ impl State {
                 let number = this.next_buffer;
                 this.next_buffer += 1;
                 this.lent.insert(number);
-                events.push(Event::Received {
-                    token,
-                    buffer: SimBuffer { bytes, number },
-                });
-                self.random
-                    .chance(faults.expired)
-                    .then_some(ReceiveEnd::Expired)
+                events.push(Event::Received { token, buffer: SimBuffer { bytes, number } });
+                self.random.chance(faults.expired).then_some(ReceiveEnd::Expired)
             }
         } else {
             pipe.client_ended.then_some(ReceiveEnd::EndOfStream)
@@ -481,41 +441,23 @@ impl State {
         let this = &mut self.rings[ring];
         while let Some(&listener) = this.accepts.front() {
             if this.stops_listening {
-                events.push(Event::AcceptFailed {
-                    listener,
-                    error: Errno::CANCELED,
-                });
+                events.push(Event::AcceptFailed { listener, error: Errno::CANCELED });
             } else if this.backlog.is_empty() {
                 return;
             } else if self.random.chance(self.faults.accept) {
-                events.push(Event::AcceptFailed {
-                    listener,
-                    error: Errno::NFILE,
-                });
+                events.push(Event::AcceptFailed { listener, error: Errno::NFILE });
             } else {
                 let pipe = this.backlog.pop_front().expect("just looked");
-                let open = Open {
-                    pipe,
-                    receive: None,
-                    polls: [None; 2],
-                    close: None,
-                };
+                let open = Open { pipe, receive: None, polls: [None; 2], close: None };
                 let free = this.sockets.iter().position(Option::is_none);
                 let index = free.unwrap_or_else(|| {
                     this.sockets.push(None);
                     this.sockets.len() - 1
                 });
-                assert!(
-                    index < this.setup.sockets_max as usize,
-                    "the table of sockets is full"
-                );
+                assert!(index < this.setup.sockets_max as usize, "the table of sockets is full");
                 this.sockets[index] = Some(open);
                 let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1024 + (pipe % 60_000) as u16));
-                events.push(Event::Accepted {
-                    listener,
-                    socket: Socket(index as u32),
-                    peer,
-                });
+                events.push(Event::Accepted { listener, socket: Socket(index as u32), peer });
             }
             this.accepts.pop_front();
         }
@@ -549,10 +491,7 @@ impl Driver for SimRing {
 
     fn accept(&mut self, listener: u32) {
         self.with(|ring| {
-            assert!(
-                ring.accepts.len() < ring.setup.accepts_in_flight,
-                "too many accepts"
-            );
+            assert!(ring.accepts.len() < ring.setup.accepts_in_flight, "too many accepts");
             ring.accepts.push_back(listener);
         });
     }
@@ -603,28 +542,19 @@ impl Driver for SimRing {
         self.with(|ring| {
             let open = ring.open(socket);
             let idle = open.receive.is_none() && open.polls.iter().all(Option::is_none);
-            assert!(
-                idle,
-                "a socket is closed while something is under way on it"
-            );
+            assert!(idle, "a socket is closed while something is under way on it");
             open.close = Some(token);
         });
     }
 
     fn receive_now(&mut self, socket: Socket, bytes: &mut [u8]) -> Result<usize, Errno> {
-        self.world
-            .0
-            .borrow_mut()
-            .receive(self.number, socket, bytes)
+        self.world.0.borrow_mut().receive(self.number, socket, bytes)
     }
 
     fn send_now(&mut self, socket: Socket, slices: &[&[u8]]) -> Result<usize, Errno> {
         let len = slices.iter().map(|slice| slice.len()).sum();
         let mut bytes = slices.iter().flat_map(|slice| slice.iter().copied());
-        self.world
-            .0
-            .borrow_mut()
-            .send(self.number, socket, &mut bytes, len)
+        self.world.0.borrow_mut().send(self.number, socket, &mut bytes, len)
     }
 
     /// Never waits: the test lets time pass when no ring can run.
@@ -648,11 +578,7 @@ impl Driver for SimRing {
         state.complete_accepts(self.number, events);
         let sockets = state.rings[self.number].sockets.len();
         let budget = state.rings[self.number].setup.events_per_turn;
-        let first = if sockets == 0 {
-            0
-        } else {
-            state.random.below(sockets as u64) as usize
-        };
+        let first = if sockets == 0 { 0 } else { state.random.below(sockets as u64) as usize };
         for offset in 0..sockets {
             if events.len() >= budget {
                 break;

@@ -19,11 +19,7 @@ pub fn bind(
         let failed = |error| ServerError::Listen(asked, error);
         // Without SO_REUSEPORT at first: another server there must be an error,
         // not a share of its connections.
-        drop(
-            socket(asked, false)
-                .and_then(|socket| socket.bind(&asked.into()))
-                .map_err(failed)?,
-        );
+        socket(asked, false).and_then(|socket| socket.bind(&asked.into())).map_err(failed)?;
         let mut address = asked;
         for shard in &mut listeners {
             let listener = listen(address).map_err(failed)?;
@@ -37,11 +33,7 @@ pub fn bind(
 }
 
 fn socket(address: SocketAddr, reuse_port: bool) -> std::io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last run to time out.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;

@@ -37,9 +37,7 @@ impl Builder {
     /// # Errors
     /// [`ServerError::Address`] if it is not an address.
     pub fn listen(mut self, address: &str) -> Result<Builder, ServerError> {
-        let parsed = address
-            .parse()
-            .map_err(|_| ServerError::Address(address.to_owned()))?;
+        let parsed = address.parse().map_err(|_| ServerError::Address(address.to_owned()))?;
         self.addresses.push(parsed);
         Ok(self)
     }
@@ -83,23 +81,14 @@ impl Builder {
         for (id, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
             let id = ShardId(id as u16);
             let setup = Setup::new(&self.limits, slots_max as u32);
-            starting.push(Starting::spawn(
-                id,
-                core,
-                setup,
-                listeners,
-                Arc::clone(&make),
-            )?);
+            starting.push(Starting::spawn(id, core, setup, listeners, Arc::clone(&make))?);
         }
         // Every ring is there before any shard takes a connection.
-        let bells: Vec<Bell> = starting
-            .iter()
-            .map(Starting::bell)
-            .collect::<Result<_, ServerError>>()?;
+        let bells: Vec<Bell> =
+            starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
-        let inboxes: Vec<Inbox<Publication>> = (0..shards)
-            .map(|_| Inbox::new(INBOX_PUBLICATIONS))
-            .collect();
+        let inboxes: Vec<Inbox<Publication>> =
+            (0..shards).map(|_| Inbox::new(INBOX_PUBLICATIONS)).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();
@@ -122,30 +111,13 @@ impl Builder {
         let outlets: Arc<[Outlet]> = inboxes
             .into_iter()
             .zip(bells.iter())
-            .map(|(inbox, bell)| Outlet {
-                inbox,
-                doorbell: Arc::clone(bell),
-            })
+            .map(|(inbox, bell)| Outlet { inbox, doorbell: Arc::clone(bell) })
             .collect();
         let stopped = Arc::new(AtomicBool::new(false));
-        let publisher = Publisher::new(
-            outlets,
-            home_seed,
-            self.limits.message_bytes_max,
-            stopped.clone(),
-        );
-        let handle = ServerHandle {
-            command,
-            bells,
-            counters,
-            publisher,
-            stopped,
-        };
-        Ok(Server {
-            handle,
-            threads,
-            addresses,
-        })
+        let publisher =
+            Publisher::new(outlets, home_seed, self.limits.message_bytes_max, stopped.clone());
+        let handle = ServerHandle { command, bells, counters, publisher, stopped };
+        Ok(Server { handle, threads, addresses })
     }
 }
 
@@ -194,20 +166,13 @@ impl Starting {
             Shard::new(ring, handler, parts).run()
         });
         let thread = thread.map_err(ServerError::Thread)?;
-        Ok(Starting {
-            id,
-            bell,
-            parts,
-            thread,
-        })
+        Ok(Starting { id, bell, parts, thread })
     }
 
     fn bell(&self) -> Result<Bell, ServerError> {
         match self.bell.recv() {
             Ok(result) => result.map_err(ServerError::Ring),
-            Err(_) => Err(ServerError::Thread(std::io::Error::other(
-                "a shard's thread ended",
-            ))),
+            Err(_) => Err(ServerError::Thread(std::io::Error::other("a shard's thread ended"))),
         }
     }
 
@@ -310,9 +275,7 @@ impl Server {
         for thread in self.threads.drain(..) {
             let result = match thread.join() {
                 Ok(result) => result.map_err(ServerError::Shard),
-                Err(_) => Err(ServerError::Shard(std::io::Error::other(
-                    "a shard panicked",
-                ))),
+                Err(_) => Err(ServerError::Shard(std::io::Error::other("a shard panicked"))),
             };
             if result.is_err() {
                 // The others can't go on without it.

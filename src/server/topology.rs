@@ -26,10 +26,8 @@ impl Core {
 /// this process may use.
 pub fn cores(shards: Option<NonZeroU16>) -> Result<Vec<Core>, ServerError> {
     let allowed = sched_getaffinity(None).unwrap_or_default();
-    let cores: Vec<Core> = (0..CpuSet::MAX_CPU)
-        .filter(|&core| allowed.is_set(core))
-        .map(Core)
-        .collect();
+    let cores: Vec<Core> =
+        (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).map(Core).collect();
     let count = shards.map_or(cores.len().max(1), |shards| usize::from(shards.get()));
     if count > cores.len() {
         return Err(ServerError::Shards(count as u16, cores.len()));
@@ -41,20 +39,12 @@ pub fn cores(shards: Option<NonZeroU16>) -> Result<Vec<Core>, ServerError> {
 /// most as long as the limit of open files, which is raised as far as it may be.
 pub fn slots_max(limits: &Limits) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let descriptors = match setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
+    let descriptors = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(_) => current,
     };
     let descriptors = descriptors.map_or(usize::MAX, |count| count as usize);
-    let wanted = limits
-        .connections_max
-        .saturating_add(limits.connections_refusing_max);
+    let wanted = limits.connections_max.saturating_add(limits.connections_refusing_max);
     // The kernel's own bound of a table is 2^20.
     wanted.min(descriptors).min(1 << 20)
 }

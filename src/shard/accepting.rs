@@ -32,11 +32,7 @@ impl Accepting {
 
     /// When accepting goes on, if it was put off.
     pub fn next(&self) -> Time {
-        if self.retry_at == Time::ZERO {
-            Time::NEVER
-        } else {
-            self.retry_at
-        }
+        if self.retry_at == Time::ZERO { Time::NEVER } else { self.retry_at }
     }
 }
 
@@ -61,18 +57,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn has_free_slot(&self) -> bool {
         let in_flight: usize = self.accepting.in_flight.iter().sum();
         let limits = &self.core.limits;
-        let total_max = limits
-            .connections_max
-            .saturating_add(limits.connections_refusing_max);
+        let total_max = limits.connections_max.saturating_add(limits.connections_refusing_max);
         self.slots.len() + in_flight < self.accepting.slots_max && self.total() < total_max
     }
 
     /// Connections of all shards.
     fn total(&self) -> usize {
-        self.counters
-            .iter()
-            .map(|counters| counters.connections.get())
-            .sum::<u64>() as usize
+        self.counters.iter().map(|counters| counters.connections.get()).sum::<u64>() as usize
     }
 
     pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: SocketAddr) {
@@ -97,10 +88,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.counters().accept_errors.add(1);
         // What is short may be so for long: descriptors (of the process, of the
         // system, of the ring) or memory. Anything else concerns one connection.
-        if matches!(
-            error,
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
-        ) {
+        if matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) {
             tracing::warn!(%error, "accepting is put off for {RETRY_MS} ms");
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
         }

@@ -33,11 +33,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         slot.own.outbound.close(&mut self.core.pool, cause);
         let reason = cause.reason().into();
-        slot.close = Some(Box::new(Close {
-            code: cause.code(),
-            reason,
-            by_peer: false,
-        }));
+        slot.close = Some(Box::new(Close { code: cause.code(), reason, by_peer: false }));
         self.await_close(index);
     }
 
@@ -47,14 +43,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         };
         self.core.hub.leave(&mut slot.own.subscriptions);
-        // The application has closed: the code it chose is in the queue.
-        slot.close.get_or_insert_with(|| {
-            Box::new(Close {
-                code: crate::protocol::CloseCode::NORMAL,
-                reason: Box::default(),
-                by_peer: false,
-            })
-        });
         self.enter_phase(index, Phase::Closing);
         self.mark_dirty(index);
         self.read_on(index);
@@ -74,11 +62,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         slot.inbound.end(&mut self.core.pool);
         slot.own.outbound.close(&mut self.core.pool, cause);
         let reason = cause.reason().into();
-        let close = Close {
-            code: cause.code(),
-            reason,
-            by_peer: false,
-        };
+        let close = Close { code: cause.code(), reason, by_peer: false };
         slot.close.get_or_insert_with(|| Box::new(close));
         self.flush_and_end(index);
     }
@@ -154,14 +138,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Step one.
     pub(super) fn terminate(&mut self, index: u32) {
         let token = self.token(index);
-        let Shard {
-            slots,
-            core,
-            driver,
-            handler,
-            counters,
-            ..
-        } = self;
+        let Shard { slots, core, driver, handler, counters, .. } = self;
         let Some(slot) = slots.at_mut(index) else {
             return;
         };

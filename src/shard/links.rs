@@ -55,11 +55,7 @@ impl Links {
         for (from, sender_row) in senders.iter_mut().enumerate() {
             for (to, receiver_row) in receivers.iter_mut().enumerate() {
                 // Nobody writes to itself.
-                let mails = if from == to {
-                    1
-                } else {
-                    limits.mailbox_mails_max
-                };
+                let mails = if from == to { 1 } else { limits.mailbox_mails_max };
                 let (sender, receiver) = mailbox::channel(mails, bytes_max);
                 sender_row.push(sender);
                 receiver_row.push(receiver);
@@ -95,17 +91,12 @@ impl Links {
     /// The other shards.
     pub fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let own = self.id;
-        (0..self.bells.len() as u16)
-            .map(ShardId)
-            .filter(move |id| *id != own)
+        (0..self.bells.len() as u16).map(ShardId).filter(move |id| *id != own)
     }
 
     /// Whether mail is waiting.
     pub fn has_mail(&mut self) -> bool {
-        self.receivers
-            .iter_mut()
-            .any(|receiver| !receiver.is_empty())
-            || !self.inbox.is_empty()
+        self.receivers.iter_mut().any(|receiver| !receiver.is_empty()) || !self.inbox.is_empty()
     }
 
     /// Sends a letter; `false` when there is no room for it.
@@ -115,9 +106,7 @@ impl Links {
         };
         self.posted[to.shard.index()] = true;
         let weight = payload.len();
-        sender
-            .push(ShardMail::Letter { to, kind, payload }, weight)
-            .is_ok()
+        sender.push(ShardMail::Letter { to, kind, payload }, weight).is_ok()
     }
 
     /// Says that mail of `weight` for `to` found no room; whether it has now.
@@ -134,8 +123,7 @@ impl Links {
         }
     }
 
-    /// Wakes this very shard: what the server does after a command.
-    #[cfg(test)]
+    /// Wakes this very shard.
     pub fn ring_own(&self) {
         self.bells[self.id.index()].ring();
     }

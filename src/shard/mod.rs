@@ -117,13 +117,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub fn new(mut driver: D, handler: H, parts: Parts) -> Shard<H, D> {
         let now = driver.now();
         let shards = parts.counters.len() as u16;
-        let hub = Hub::new(
-            parts.id,
-            shards,
-            parts.limits.clone(),
-            parts.home_seed,
-            parts.epoch_seed,
-        );
+        let hub =
+            Hub::new(parts.id, shards, parts.limits.clone(), parts.home_seed, parts.epoch_seed);
         let mut shard = Shard {
             driver,
             handler,
@@ -164,6 +159,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         Ok(())
     }
 
+    /// Gives the shard a command, as its server would.
+    pub fn command(&self, command: u8) {
+        self.command.give(command);
+        self.links.ring_own();
+    }
+
     /// Whether the shard has stopped: no connection is left.
     pub fn is_stopped(&self) -> bool {
         self.stopped
@@ -200,10 +201,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if self.links.has_mail() || self.has_command() {
             return Time::ZERO;
         }
-        self.wheel
-            .next()
-            .min(self.accepting.next())
-            .min(self.drain_next())
+        self.wheel.next_time().min(self.accepting.next()).min(self.drain_next())
     }
 
     /// Whether all that the hub has yet to move waits for room at other shards,
@@ -241,11 +239,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Event::Received { token, buffer } => self.received(token, buffer),
             Event::ReceiveEnded { token, end } => self.receive_ended(token, end),
             Event::Polled { token, interest } => self.polled(token, interest),
-            Event::Accepted {
-                listener,
-                socket,
-                peer,
-            } => self.accepted(listener, socket, peer),
+            Event::Accepted { listener, socket, peer } => self.accepted(listener, socket, peer),
             Event::AcceptFailed { listener, error } => self.accept_failed(listener, error),
             Event::Closed { token } => self.closed(token),
             Event::Woken => {}
@@ -296,11 +290,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// The slot that a token names, unless its owner has ended.
     #[inline]
     fn slot(&mut self, token: Token) -> Option<&mut Slot<H::Session>> {
-        if self.is_current(token) {
-            self.slots.at_mut(token.index)
-        } else {
-            None
-        }
+        if self.is_current(token) { self.slots.at_mut(token.index) } else { None }
     }
 
     #[inline]
@@ -314,14 +304,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn token(&self, index: u32) -> Token {
-        token(
-            index,
-            self.slots.generation(index).expect("a slot of this shard"),
-        )
+        token(index, self.slots.generation(index).expect("a slot of this shard"))
     }
 
+    /// What it counts.
     #[inline]
-    fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Counters {
         &self.counters[self.core.id.index()]
     }
 }

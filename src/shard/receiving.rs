@@ -193,11 +193,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = self.slot(token) else {
             return false;
         };
-        slot.small_reads = if total <= SMALL_READ_BYTES {
-            slot.small_reads + 1
-        } else {
-            0
-        };
+        slot.small_reads = if total <= SMALL_READ_BYTES { slot.small_reads + 1 } else { 0 };
         slot.is_metered = slot.small_reads < SMALL_READS;
         self.read_on(index);
         false

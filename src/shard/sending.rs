@@ -33,15 +33,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         until: Time,
         events: &mut Vec<Event<D::Buffer>>,
     ) -> std::io::Result<()> {
-        let Shard {
-            driver,
-            slots,
-            core,
-            dirty,
-            sending,
-            outcomes,
-            ..
-        } = self;
+        let Shard { driver, slots, core, dirty, sending, outcomes, .. } = self;
         sending.clear();
         while sending.len() < core.limits.sends_per_turn
             && let Some(index) = dirty.pop_front()
@@ -61,10 +53,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             batch.slice(slot.own.outbound.queued());
             if !slot.own.outbound.is_ended() {
                 let subscriptions = slot.own.subscriptions;
-                core.hub
-                    .pending(subscriptions, TAPE_BYTES_PER_SEND, |slice| {
-                        batch.slice(slice)
-                    });
+                core.hub.pending(subscriptions, TAPE_BYTES_PER_SEND, |slice| batch.slice(slice));
             }
         }
         let result = driver.turn(&mut batch, until, events);
@@ -87,13 +76,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     fn complete_send(&mut self, index: u32, outcome: Result<usize, Errno>, bytes: usize) {
         let token = self.token(index);
-        let Shard {
-            slots,
-            core,
-            counters,
-            driver,
-            ..
-        } = self;
+        let Shard { slots, core, counters, driver, .. } = self;
         let counters = &counters[core.id.index()];
         let Some(slot) = slots.at_mut(index) else {
             return;
@@ -111,15 +94,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let from_tapes = sent - queued;
         if from_tapes > 0 {
             let (outbound, pool) = (&mut own.outbound, &mut core.pool);
-            let messages = core
-                .hub
-                .advance(&mut own.subscriptions, from_tapes, |rest| {
-                    // A frame that has begun is finished before anything else.
-                    match planted(Bug::InterleavedFrame) {
-                        false => outbound.bytes_first(pool, rest),
-                        true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
-                    }
-                });
+            let messages = core.hub.advance(&mut own.subscriptions, from_tapes, |rest| {
+                // A frame that has begun is finished before anything else.
+                match planted(Bug::InterleavedFrame) {
+                    false => outbound.bytes_first(pool, rest),
+                    true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
+                }
+            });
             counters.deliveries.add(messages);
         }
         if sent < bytes {
@@ -159,9 +140,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         };
         if std::mem::take(&mut slot.wants_writable) && slot.phase == Phase::Open {
-            self.call(index, |handler, conn| {
-                handler.notice(conn, Notice::Writable)
-            });
+            self.call(index, |handler, conn| handler.notice(conn, Notice::Writable));
         }
     }
 }

@@ -53,31 +53,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     fn next_message(&mut self, index: u32, input: &mut Input<'_>) -> Result<Next, CloseCause> {
         let token = self.token(index);
-        let Shard {
-            slots,
-            core,
-            handler,
-            driver,
-            counters,
-            ..
-        } = self;
+        let Shard { slots, core, handler, driver, counters, .. } = self;
         let Some(slot) = slots.at_mut(index) else {
             return Ok(Next::Stop);
         };
-        let Slot {
-            inbound,
-            own,
-            phase,
-            ..
-        } = slot;
+        let Slot { inbound, own, phase, .. } = slot;
         let round_trip_us = inbound.keep_alive.round_trip_us();
-        let arrival = inbound.next(
-            core.now,
-            &core.rules,
-            &mut core.pool,
-            input,
-            &mut own.outbound,
-        )?;
+        let arrival =
+            inbound.next(core.now, &core.rules, &mut core.pool, input, &mut own.outbound)?;
         let message = match arrival {
             None => return Ok(Next::Stop),
             Some(Arrival::Control) => return Ok(Next::Message),
@@ -126,17 +109,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     }
                 }
                 Ok(frame) => own.outbound.bytes(&mut core.pool, frame),
-                Err(payload) => own
-                    .outbound
-                    .frame(&mut core.pool, kind.opcode(), payload, None),
+                Err(payload) => own.outbound.frame(&mut core.pool, kind.opcode(), payload, None),
             }
         }
         // A handler that closed, or overflowed the queue, gets no more messages.
-        Ok(if slot.own.outbound.is_overflowed() {
-            Next::Stop
-        } else {
-            Next::Message
-        })
+        Ok(if slot.own.outbound.is_overflowed() { Next::Stop } else { Next::Message })
     }
 
     /// Takes what it can of the request head; says whether messages follow.
@@ -164,30 +141,21 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         let peer = slot.own.peer;
         let handler = &mut self.handler;
-        let answer = catch_unwind(AssertUnwindSafe(|| {
-            handler.upgrade(&Request::new(&request, peer))
-        }));
+        let answer =
+            catch_unwind(AssertUnwindSafe(|| handler.upgrade(&Request::new(&request, peer))));
         let Ok(Upgrade { decision }) = answer else {
             self.counters().handler_panics.add(1);
             self.refuse(index, Refusal::Internal);
             return false;
         };
         match decision {
-            Decision::Respond {
-                status,
-                content_type,
-                body,
-            } => {
+            Decision::Respond { status, content_type, body } => {
                 self.respond(index, |out| {
                     handshake::write_response(out, status, &content_type, "", &body);
                 });
                 false
             }
-            Decision::Accept {
-                session,
-                protocol,
-                headers,
-            } => {
+            Decision::Accept { session, protocol, headers } => {
                 if let Err(refusal) = handshake::check_upgrade(&request) {
                     self.refuse(index, refusal);
                     return false;
@@ -203,9 +171,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 self.counters().handshakes.add(1);
                 self.call(index, |handler, conn| handler.open(conn));
                 self.set_deadline(index);
-                self.slots
-                    .at(index)
-                    .is_some_and(|slot| slot.phase == Phase::Open)
+                self.slots.at(index).is_some_and(|slot| slot.phase == Phase::Open)
             }
         }
     }
@@ -217,10 +183,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     fn respond(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         self.counters().refusals.add(1);
-        let slot = self
-            .slots
-            .at_mut(index)
-            .expect("a connection that is answered");
+        let slot = self.slots.at_mut(index).expect("a connection that is answered");
         slot.own.outbound.write(&mut self.core.pool, write);
         slot.own.outbound.end();
         self.flush_and_end(index);
@@ -234,12 +197,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         call: impl FnOnce(&mut H, &mut Conn<'_, H::Session>),
     ) {
         let token = self.token(index);
-        let Shard {
-            slots,
-            core,
-            handler,
-            ..
-        } = self;
+        let Shard { slots, core, handler, .. } = self;
         let Some(slot) = slots.at_mut(index) else {
             return;
         };
@@ -275,11 +233,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.counters().receives_paused.add(1);
             self.read_on(index);
         }
-        if self
-            .slots
-            .at(index)
-            .is_some_and(|slot| slot.own.outbound.queued_bytes() > 0)
-        {
+        if self.slots.at(index).is_some_and(|slot| slot.own.outbound.queued_bytes() > 0) {
             self.mark_dirty(index);
         }
     }
@@ -288,18 +242,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn settle_deferred(&mut self, index: u32) {
         let deferred = &mut self.core.deferred;
         let counters = &self.counters[self.core.id.index()];
-        counters
-            .messages_sent
-            .add(std::mem::take(&mut deferred.messages));
-        counters
-            .publications
-            .add(std::mem::take(&mut deferred.publications));
-        counters
-            .publications_refused
-            .add(std::mem::take(&mut deferred.publications_refused));
+        counters.messages_sent.add(std::mem::take(&mut deferred.messages));
+        counters.publications.add(std::mem::take(&mut deferred.publications));
+        counters.publications_refused.add(std::mem::take(&mut deferred.publications_refused));
         let wants_writable = std::mem::take(&mut deferred.wants_writable);
         let congested = std::mem::take(&mut deferred.congested);
         let timer_set = std::mem::take(&mut deferred.timer_set);
+        let close = deferred.close.take();
         if !deferred.letters.is_empty() {
             for (to, kind, payload) in std::mem::take(&mut deferred.letters) {
                 self.send_letter(to, kind, payload);
@@ -310,6 +259,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         };
         slot.wants_writable |= wants_writable;
+        if close.is_some() {
+            slot.close = close;
+        }
         if congested && !slot.is_congested {
             slot.is_congested = true;
             self.congested.push(token);
@@ -334,15 +286,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // A letter may come long after the connection has ended, and its slot may
         // then be somebody else's.
         let is_current = self.is_current(super::slot::token(to.index, to.generation));
-        let Shard {
-            slots,
-            core,
-            counters,
-            ..
-        } = self;
-        let slot = slots
-            .at_mut(to.index)
-            .filter(|slot| is_current && slot.own.session.is_some());
+        let Shard { slots, core, counters, .. } = self;
+        let slot = slots.at_mut(to.index).filter(|slot| is_current && slot.own.session.is_some());
         let counters = &counters[core.id.index()];
         let Some(slot) = slot else {
             return counters.letters_dropped.add(1);
@@ -355,11 +300,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             },
             Kind::Binary => Message::Binary(payload),
         };
-        match slot
-            .own
-            .outbound
-            .message(&mut core.pool, &core.limits, message)
-        {
+        match slot.own.outbound.message(&mut core.pool, &core.limits, message) {
             SendOutcome::Dropped => counters.letters_dropped.add(1),
             SendOutcome::Queued | SendOutcome::Backpressure => counters.messages_sent.add(1),
         }
@@ -368,11 +309,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// A thread that is no shard published something; this shard is its home.
     pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
-        let Publication {
-            topic,
-            kind,
-            payload,
-        } = publication;
+        let Publication { topic, kind, payload } = publication;
         let message = match kind {
             Kind::Text => match std::str::from_utf8(payload) {
                 Ok(text) => Message::Text(text),
@@ -392,14 +329,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         let name = name.to_owned();
         self.call(index, |handler, conn| {
-            handler.notice(
-                conn,
-                Notice::Subscribed {
-                    topic: &name,
-                    epoch,
-                    seq,
-                },
-            );
+            handler.notice(conn, Notice::Subscribed { topic: &name, epoch, seq });
         });
     }
 }

@@ -188,11 +188,7 @@ impl Core {
     ) -> Option<(&'a mut S, Link<'a>)> {
         let session = own.session.as_mut()?;
         let link = Link {
-            id: ConnectionId {
-                shard: self.id,
-                index: token.index,
-                generation: token.generation,
-            },
+            id: ConnectionId { shard: self.id, index: token.index, generation: token.generation },
             peer: own.peer,
             target: &own.target,
             now: self.now,
@@ -212,8 +208,5 @@ impl Core {
 
 /// The token of a slot: the part of its generation that travels.
 pub(super) fn token(index: u32, generation: u32) -> Token {
-    Token {
-        index,
-        generation: generation & GENERATION_MASK,
-    }
+    Token { index, generation: generation & GENERATION_MASK }
 }

@@ -52,10 +52,7 @@ impl Handler for Words {
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
         match message.payload().first() {
-            Some(b's') => drop(
-                conn.subscribe("topic.a")
-                    .and_then(|()| conn.subscribe("topic.b")),
-            ),
+            Some(b's') => drop(conn.subscribe("topic.a").and_then(|()| conn.subscribe("topic.b"))),
             Some(b'u') => drop(conn.unsubscribe("topic.a")),
             Some(b'p') => publish(conn, "topic.a", message),
             Some(b'q') => publish(conn, "topic.b", message),
@@ -104,7 +101,6 @@ struct Simulation {
     pool: BufferPool,
     random: Random,
     sessions: Sessions,
-    command: Arc<Command>,
     /// Numbers published so far by the first client, the only one that does, so
     /// that they are the order.
     published: [u64; 2],
@@ -112,11 +108,7 @@ struct Simulation {
 
 fn faults(random: &mut Random) -> Faults {
     let mut one = |likely: u64| {
-        if random.chance(3) {
-            0
-        } else {
-            2 + random.below(likely)
-        }
+        if random.chance(3) { 0 } else { 2 + random.below(likely) }
     };
     Faults {
         partial: one(4),
@@ -138,9 +130,8 @@ impl Simulation {
         limits.tape_bytes_max = 512 << random.below(5);
         limits.idle_ping_ms = 100_000;
         let world = World::new(seed, faults(&mut random), 128 << random.below(5));
-        let rings: Vec<SimRing> = (0..count)
-            .map(|_| world.ring(Setup::new(&limits, 128)))
-            .collect();
+        let rings: Vec<SimRing> =
+            (0..count).map(|_| world.ring(Setup::new(&limits, 128))).collect();
         let bells: Vec<Bell> = rings
             .iter()
             .map(|ring| {
@@ -153,31 +144,20 @@ impl Simulation {
         let command = Arc::new(Command::default());
         let links = Links::connect(&limits, bells.into(), &inboxes);
         let sessions = Sessions::default();
-        let shards = rings
-            .into_iter()
-            .zip(links)
-            .enumerate()
-            .map(|(id, (ring, links))| {
-                let parts = Parts {
-                    id: ShardId(id as u16),
-                    limits: limits.clone(),
-                    listeners: 1,
-                    slots_max: 128,
-                    links,
-                    counters: Arc::clone(&counters),
-                    command: Arc::clone(&command),
-                    home_seed: seed,
-                    epoch_seed: seed + id as u64,
-                };
-                Shard::new(
-                    ring,
-                    Words {
-                        sessions: sessions.clone(),
-                        last: None,
-                    },
-                    parts,
-                )
-            });
+        let shards = rings.into_iter().zip(links).enumerate().map(|(id, (ring, links))| {
+            let parts = Parts {
+                id: ShardId(id as u16),
+                limits: limits.clone(),
+                listeners: 1,
+                slots_max: 128,
+                links,
+                counters: Arc::clone(&counters),
+                command: Arc::clone(&command),
+                home_seed: seed,
+                epoch_seed: seed + id as u64,
+            };
+            Shard::new(ring, Words { sessions: sessions.clone(), last: None }, parts)
+        });
         Simulation {
             shards: shards.collect(),
             world,
@@ -185,7 +165,6 @@ impl Simulation {
             pool: BufferPool::new(1 << 20),
             random,
             sessions,
-            command,
             published: [0; 2],
         }
     }
@@ -243,9 +222,7 @@ impl Simulation {
                 let payload = format!("{}{} ", ['p', 'q'][topic], self.published[topic] + 1);
                 let padding = "x".repeat(self.random.below(200) as usize);
                 self.published[topic] += 1;
-                talker
-                    .client
-                    .message(&mut out, Message::Text(&(payload + &padding)));
+                talker.client.message(&mut out, Message::Text(&(payload + &padding)));
             }
             0..20 => {
                 talker.echoes_sent += 1;
@@ -256,15 +233,9 @@ impl Simulation {
                     false => talker.client.message(&mut out, Message::Text(&payload)),
                     true => {
                         let (head, tail) = payload.split_at(payload.len() / 2);
-                        talker
-                            .client
-                            .frame(&mut out, Opcode::Text, false, head.as_bytes());
-                        talker
-                            .client
-                            .frame(&mut out, Opcode::Ping, true, b"between");
-                        talker
-                            .client
-                            .frame(&mut out, Opcode::Continuation, true, tail.as_bytes());
+                        talker.client.frame(&mut out, Opcode::Text, false, head.as_bytes());
+                        talker.client.frame(&mut out, Opcode::Ping, true, b"between");
+                        talker.client.frame(&mut out, Opcode::Continuation, true, tail.as_bytes());
                     }
                 }
             }
@@ -277,9 +248,7 @@ impl Simulation {
             29..31 => talker.client.message(&mut out, Message::Text("l")),
             31..33 => talker.stalled ^= true,
             33 => {
-                talker
-                    .client
-                    .frame(&mut out, Opcode::Close, true, &1000u16.to_be_bytes());
+                talker.client.frame(&mut out, Opcode::Close, true, &1000u16.to_be_bytes());
                 talker.closed = true;
             }
             34 => {
@@ -300,16 +269,12 @@ impl Simulation {
             }
             38 => {
                 // A continuation of nothing: closed with 1002.
-                talker
-                    .client
-                    .frame(&mut out, Opcode::Continuation, true, b"");
+                talker.client.frame(&mut out, Opcode::Continuation, true, b"");
                 talker.closed = true;
             }
             _ => {
                 // Half a frame.
-                talker
-                    .client
-                    .message(&mut out, Message::Text("never whole"));
+                talker.client.message(&mut out, Message::Text("never whole"));
                 out.truncate(5);
                 talker.closed = true;
             }
@@ -379,20 +344,13 @@ impl Simulation {
     /// What holds between any two turns.
     fn check_shard(&self, number: usize) {
         let shard = &self.shards[number];
-        assert_eq!(
-            self.world.buffers_lent(number),
-            0,
-            "a receive buffer outlived its turn"
-        );
+        assert_eq!(self.world.buffers_lent(number), 0, "a receive buffer outlived its turn");
         let mut owners = 0;
         for (_, slot) in shard.slots.iter() {
             owners += usize::from(slot.own.outbound.queued_bytes() > 0);
             owners += usize::from(!slot.inbound.is_idle() && !slot.inbound.expects_head());
         }
-        assert!(
-            shard.core.pool.lent() <= owners,
-            "an idle connection owns a buffer"
-        );
+        assert!(shard.core.pool.lent() <= owners, "an idle connection owns a buffer");
     }
 
     /// Lets everything that can happen without new input happen.
@@ -425,21 +383,14 @@ impl Simulation {
         self.settle(60);
         let publisher_lives = self.talkers.first().is_some_and(Talker::lives);
         for talker in self.talkers.iter().filter(|talker| talker.lives()) {
-            assert_eq!(
-                talker.echoes_received, talker.echoes_sent,
-                "an echo is missing"
-            );
+            assert_eq!(talker.echoes_received, talker.echoes_sent, "an echo is missing");
             for (last, published) in talker.topics.iter().zip(&self.published) {
                 let complete = last.is_none_or(|last| last == *published);
-                assert!(
-                    complete || !publisher_lives,
-                    "the end of a topic is missing"
-                );
+                assert!(complete || !publisher_lives, "the end of a topic is missing");
             }
         }
-        self.command.give(Command::DRAIN);
         for shard in &self.shards {
-            shard.links.ring_own();
+            shard.command(Command::DRAIN);
         }
         self.settle(5_000);
         for (number, shard) in self.shards.iter().enumerate() {
@@ -448,11 +399,7 @@ impl Simulation {
                 .iter()
                 .map(|(index, slot)| (index, slot.phase, slot.operations, slot.since))
                 .collect();
-            assert!(
-                shard.is_stopped(),
-                "the drain does not end: {left:?} {:?}",
-                shard.drain
-            );
+            assert!(shard.is_stopped(), "the drain does not end: {left:?} {:?}", shard.drain);
             assert_eq!(shard.slots.len(), 0, "a slot leaked");
             assert_eq!(self.world.sockets_open(number), 0, "a socket leaked");
             assert_eq!(shard.core.pool.lent(), 0, "a buffer leaked");
@@ -460,10 +407,7 @@ impl Simulation {
             assert!(shard.wheel.is_empty(), "a timer leaked");
             assert_eq!(shard.counters().connections.get(), 0);
         }
-        assert_eq!(
-            self.sessions.opened, self.sessions.closed,
-            "close is called once a session"
-        );
+        assert_eq!(self.sessions.opened, self.sessions.closed, "close is called once a session");
     }
 
     fn run(seed: u64) {
@@ -501,21 +445,13 @@ impl Talker {
             "e" => {
                 self.echoes_received += 1;
                 let number = rest.split(' ').next().unwrap().parse();
-                assert_eq!(
-                    number,
-                    Ok(self.echoes_received),
-                    "echoes come once and in order"
-                );
+                assert_eq!(number, Ok(self.echoes_received), "echoes come once and in order");
             }
             "p" | "q" => {
                 let topic = usize::from(word == "q");
                 let number: u64 = rest.split(' ').next().unwrap().parse().unwrap();
                 if let Some(last) = self.topics[topic] {
-                    assert_eq!(
-                        number,
-                        last + 1,
-                        "a topic comes without holes, once and in order"
-                    );
+                    assert_eq!(number, last + 1, "a topic comes without holes, once and in order");
                 }
                 self.topics[topic] = Some(number);
             }

@@ -74,9 +74,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         match slot.inbound.keep_alive.check(now, &self.core.limits) {
             Action::Wait(_) => {}
             Action::Ping(payload) => {
-                slot.own
-                    .outbound
-                    .frame(&mut self.core.pool, Opcode::Ping, &payload, None);
+                slot.own.outbound.frame(&mut self.core.pool, Opcode::Ping, &payload, None);
                 self.mark_dirty(index);
             }
             Action::GiveUp => return self.lost(index),
@@ -107,9 +105,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     pub(super) fn drain_next(&self) -> Time {
-        self.drain
-            .as_ref()
-            .map_or(Time::NEVER, |drain| drain.next_step)
+        self.drain.as_ref().map_or(Time::NEVER, |drain| drain.next_step)
     }
 
     /// Closes the share of connections that is due: evenly over the window, so
@@ -146,17 +142,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.stop_accepting();
         let open: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
         for &index in &open {
-            self.call(index, |handler, conn| {
-                handler.notice(conn, Notice::Draining)
-            });
+            self.call(index, |handler, conn| handler.notice(conn, Notice::Draining));
         }
         let now = self.core.now;
-        self.drain = Some(Drain {
-            since: now,
-            next_step: now,
-            total: open.len(),
-            open,
-        });
+        self.drain = Some(Drain { since: now, next_step: now, total: open.len(), open });
     }
 
     /// After the window: whoever is still there is closed, or cut.

@@ -15,11 +15,8 @@ enum Out {
     Fault(CloseCause),
 }
 
-const RULES: Rules = Rules {
-    role: Role::Server,
-    message_bytes_max: 1 << 20,
-    message_fragments_max: 8,
-};
+const RULES: Rules =
+    Rules { role: Role::Server, message_bytes_max: 1 << 20, message_fragments_max: 8 };
 
 fn own(incoming: Incoming<'_>) -> Out {
     match incoming {
@@ -103,9 +100,8 @@ fn run_with_room(rules: &Rules, stream: &[u8], step: usize) -> Vec<Out> {
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let opcode = Opcode::from_bits(first & 0xF).unwrap();
-    let mut bytes = frame::encode(opcode, first & 0x80 != 0, payload.len(), Some(key))
-        .as_bytes()
-        .to_vec();
+    let mut bytes =
+        frame::encode(opcode, first & 0x80 != 0, payload.len(), Some(key)).as_bytes().to_vec();
     bytes[0] = first;
     let start = bytes.len();
     bytes.extend_from_slice(payload);
@@ -116,21 +112,13 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn check(stream: &[u8], expected: &[Out]) {
     assert_eq!(run(&RULES, &[stream]), expected, "whole");
-    assert_eq!(
-        run(&RULES, &stream.chunks(1).collect::<Vec<_>>()),
-        expected,
-        "byte by byte"
-    );
+    assert_eq!(run(&RULES, &stream.chunks(1).collect::<Vec<_>>()), expected, "byte by byte");
     for split in 0..=stream.len() {
         let (head, tail) = stream.split_at(split);
         assert_eq!(run(&RULES, &[head, tail]), expected, "split at {split}");
     }
     for step in [1, 2, 3, 7, 64, 4096] {
-        assert_eq!(
-            run_with_room(&RULES, stream, step),
-            expected,
-            "with room, {step} at a time"
-        );
+        assert_eq!(run_with_room(&RULES, stream, step), expected, "with room, {step} at a time");
     }
 }
 
@@ -144,38 +132,19 @@ fn vectors() {
     check(&frame(0x81, b""), &[text("")]);
     check(&frame(0x82, &[0, 255, 1]), &[Out::Binary(vec![0, 255, 1])]);
     check(&frame(0x82, &[7; 126]), &[Out::Binary(vec![7; 126])]);
+    check(&[frame(0x01, b"Hel"), frame(0x80, b"lo")].concat(), &[text("Hello")]);
+    check(&[frame(0x01, b""), frame(0x00, b""), frame(0x80, b"")].concat(), &[text("")]);
     check(
-        &[frame(0x01, b"Hel"), frame(0x80, b"lo")].concat(),
-        &[text("Hello")],
-    );
-    check(
-        &[frame(0x01, b""), frame(0x00, b""), frame(0x80, b"")].concat(),
-        &[text("")],
-    );
-    check(
-        &[
-            frame(0x01, b"Hel"),
-            frame(0x89, b"p"),
-            frame(0x8A, b""),
-            frame(0x80, b"lo"),
-        ]
-        .concat(),
+        &[frame(0x01, b"Hel"), frame(0x89, b"p"), frame(0x8A, b""), frame(0x80, b"lo")].concat(),
         &[Out::Ping(b"p".to_vec()), Out::Pong(vec![]), text("Hello")],
     );
     check(
-        &[
-            frame(0x01, "漢".as_bytes().split_at(1).0),
-            frame(0x80, &"漢".as_bytes()[1..]),
-        ]
-        .concat(),
+        &[frame(0x01, "漢".as_bytes().split_at(1).0), frame(0x80, &"漢".as_bytes()[1..])].concat(),
         &[text("漢")],
     );
     check(&frame(0x89, &[9; 125]), &[Out::Ping(vec![9; 125])]);
     check(&frame(0x88, b""), &[Out::Close(None)]);
-    check(
-        &frame(0x88, b"\x03\xe8bye"),
-        &[Out::Close(Some((1000, "bye".into())))],
-    );
+    check(&frame(0x88, b"\x03\xe8bye"), &[Out::Close(Some((1000, "bye".into())))]);
     check(
         &[frame(0x82, b"a"), frame(0x82, b"b")].concat(),
         &[Out::Binary(b"a".to_vec()), Out::Binary(b"b".to_vec())],
@@ -185,28 +154,16 @@ fn vectors() {
 #[test]
 fn violations() {
     let fault = |cause| vec![Out::Fault(cause)];
-    check(
-        &frame(0x80, b"x"),
-        &fault(CloseCause::ContinuationUnexpected),
-    );
+    check(&frame(0x80, b"x"), &fault(CloseCause::ContinuationUnexpected));
     check(
         &[frame(0x01, b"x"), frame(0x81, b"y")].concat(),
         &fault(CloseCause::ContinuationMissing),
     );
     check(&frame(0x88, b"\x03"), &fault(CloseCause::CloseTooShort));
-    check(
-        &frame(0x88, b"\x03\xed"),
-        &fault(CloseCause::CloseCodeInvalid),
-    );
-    check(
-        &frame(0x88, b"\x03\xe8\xff"),
-        &fault(CloseCause::InvalidUtf8),
-    );
+    check(&frame(0x88, b"\x03\xed"), &fault(CloseCause::CloseCodeInvalid));
+    check(&frame(0x88, b"\x03\xe8\xff"), &fault(CloseCause::InvalidUtf8));
     check(&frame(0x81, b"\xff"), &fault(CloseCause::InvalidUtf8));
-    check(
-        &[frame(0x01, b"\xe2"), frame(0x80, b"")].concat(),
-        &fault(CloseCause::InvalidUtf8),
-    );
+    check(&[frame(0x01, b"\xe2"), frame(0x80, b"")].concat(), &fault(CloseCause::InvalidUtf8));
     check(
         &[frame(0x02, b"a"), frame(0x00, b"b").repeat(8)].concat(),
         &fault(CloseCause::TooManyFragments),
@@ -217,32 +174,21 @@ fn violations() {
     let huge = frame::encode(Opcode::Binary, true, (1 << 62) + 1, Some([0; 4]));
     check(huge.as_bytes(), &fault(CloseCause::MessageTooBig));
     let rest = frame::encode(Opcode::Continuation, true, 1 << 20, Some([0; 4]));
-    check(
-        &[&frame(0x02, b"a")[..], rest.as_bytes()].concat(),
-        &fault(CloseCause::MessageTooBig),
-    );
+    check(&[&frame(0x02, b"a")[..], rest.as_bytes()].concat(), &fault(CloseCause::MessageTooBig));
 }
 
 #[test]
 fn bad_text_is_refused_before_its_frame_ends() {
-    let mut stream = frame(
-        0x81,
-        &[&b"\xce\xba\xed\xa0\x80"[..], &[b'a'; 60_000]].concat(),
-    );
+    let mut stream = frame(0x81, &[&b"\xce\xba\xed\xa0\x80"[..], &[b'a'; 60_000]].concat());
     stream.truncate(20);
-    assert_eq!(
-        run(&RULES, &[&stream]),
-        [Out::Fault(CloseCause::InvalidUtf8)]
-    );
+    assert_eq!(run(&RULES, &[&stream]), [Out::Fault(CloseCause::InvalidUtf8)]);
 }
 
 #[test]
 fn a_declared_length_allocates_little() {
     let mut pool = BufferPool::new(0);
     let mut inbound = Inbound::new();
-    let mut bytes = frame::encode(Opcode::Binary, true, 1 << 20, Some([0; 4]))
-        .as_bytes()
-        .to_vec();
+    let mut bytes = frame::encode(Opcode::Binary, true, 1 << 20, Some([0; 4])).as_bytes().to_vec();
     bytes.push(0);
     let mut input = Input::new(&mut bytes);
     assert_eq!(inbound.next(&RULES, &mut pool, &mut input), Ok(None));
@@ -255,11 +201,8 @@ fn a_message_becomes_its_echo_in_place() {
     for payload_bytes in [0, 5, 125, 126, 70_000] {
         let payload = vec![b'x'; payload_bytes];
         let stream = frame(0x81, &payload);
-        let echo = [
-            frame::encode(Opcode::Text, true, payload_bytes, None).as_bytes(),
-            &payload,
-        ]
-        .concat();
+        let echo =
+            [frame::encode(Opcode::Text, true, payload_bytes, None).as_bytes(), &payload].concat();
         for split in [0, 1, stream.len() / 2] {
             let mut pool = BufferPool::new(1 << 20);
             let mut inbound = Inbound::new();
@@ -267,22 +210,13 @@ fn a_message_becomes_its_echo_in_place() {
             let mut input = Input::new(&mut head);
             assert_eq!(inbound.next(&RULES, &mut pool, &mut input), Ok(None));
             let mut input = Input::new(&mut tail);
-            assert!(
-                inbound
-                    .next(&RULES, &mut pool, &mut input)
-                    .unwrap()
-                    .is_some()
-            );
+            assert!(inbound.next(&RULES, &mut pool, &mut input).unwrap().is_some());
             // A header of which less than the reply's own is in the second
             // buffer leaves no room; a message in pieces has its own.
             let header_bytes = stream.len() - payload.len();
             let own_bytes = echo.len() - payload.len();
             let room = split >= header_bytes || header_bytes - split >= own_bytes;
-            let expected = if room {
-                Ok(&echo[..])
-            } else {
-                Err(&payload[..])
-            };
+            let expected = if room { Ok(&echo[..]) } else { Err(&payload[..]) };
             assert_eq!(inbound.frame_in_place(&mut input, Kind::Text), expected);
         }
     }
@@ -292,28 +226,19 @@ fn a_message_becomes_its_echo_in_place() {
 fn any_item() -> impl Strategy<Value = (Vec<u8>, Vec<Out>)> {
     let payload = proptest::collection::vec(any::<u8>(), 0..200);
     prop_oneof![
-        payload
-            .clone()
-            .prop_map(|bytes| (frame(0x82, &bytes), vec![Out::Binary(bytes)])),
+        payload.clone().prop_map(|bytes| (frame(0x82, &bytes), vec![Out::Binary(bytes)])),
         "\\PC{0,60}".prop_map(|line| (frame(0x81, line.as_bytes()), vec![Out::Text(line)])),
         proptest::collection::vec(any::<u8>(), 0..=125)
             .prop_map(|bytes| (frame(0x89, &bytes), vec![Out::Ping(bytes)])),
         (payload, 1usize..6, any::<bool>()).prop_map(|(bytes, pieces, ping)| {
             let size = bytes.len() / pieces + 1;
-            let chunks: Vec<&[u8]> = if bytes.is_empty() {
-                vec![&[]]
-            } else {
-                bytes.chunks(size).collect()
-            };
+            let chunks: Vec<&[u8]> =
+                if bytes.is_empty() { vec![&[]] } else { bytes.chunks(size).collect() };
             let mut stream = Vec::new();
             let mut outs = Vec::new();
             for (index, chunk) in chunks.iter().enumerate() {
                 let first = if index == 0 { 0x02 } else { 0x00 };
-                let fin = if index == chunks.len() - 1 {
-                    0x80
-                } else {
-                    0x00
-                };
+                let fin = if index == chunks.len() - 1 { 0x80 } else { 0x00 };
                 stream.extend(frame(first | fin, chunk));
                 if ping && fin == 0 {
                     stream.extend(frame(0x89, b"between"));

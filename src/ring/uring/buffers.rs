@@ -89,24 +89,13 @@ impl Buffers {
         count: u16,
         buffer_bytes: usize,
     ) -> std::io::Result<Buffers> {
-        let memory = Rc::new(Region::new(
-            usize::from(count) * (buffer_bytes + STAGGER_BYTES),
-        ));
+        let memory = Rc::new(Region::new(usize::from(count) * (buffer_bytes + STAGGER_BYTES)));
         let entries = Rc::new(Region::new(usize::from(count) * size_of::<BufRingEntry>()));
         let address = entries.start.as_ptr() as u64;
         // SAFETY: the entries are page-aligned, of that count, and live until
         // the ring is gone (`Uring` drops its ring first, or leaks them).
-        unsafe {
-            ring.submitter()
-                .register_buf_ring_with_flags(address, count, group, 0)?
-        };
-        let mut buffers = Buffers {
-            memory,
-            entries,
-            count,
-            buffer_bytes,
-            tail: 0,
-        };
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0)? };
+        let mut buffers = Buffers { memory, entries, count, buffer_bytes, tail: 0 };
         for id in 0..count {
             buffers.add(id);
         }
@@ -116,11 +105,7 @@ impl Buffers {
     fn start(&self, id: u16) -> NonNull<u8> {
         assert!(id < self.count, "the kernel knows no such buffer");
         // SAFETY: the assertion keeps it inside the region.
-        unsafe {
-            self.memory
-                .start
-                .add(usize::from(id) * (self.buffer_bytes + STAGGER_BYTES))
-        }
+        unsafe { self.memory.start.add(usize::from(id) * (self.buffer_bytes + STAGGER_BYTES)) }
     }
 
     /// Hands buffer `id` to the kernel.
@@ -145,10 +130,7 @@ impl Buffers {
 
     /// The buffer that the kernel has just reported as filled with `len` bytes.
     pub fn filled(&mut self, id: u16, len: usize) -> ReceiveBuffer {
-        assert!(
-            len <= self.buffer_bytes,
-            "the kernel filled more than there is"
-        );
+        assert!(len <= self.buffer_bytes, "the kernel filled more than there is");
         ReceiveBuffer {
             start: self.start(id),
             memory: Rc::clone(&self.memory),
@@ -159,10 +141,7 @@ impl Buffers {
 
     /// Takes a buffer back and hands it to the kernel.
     pub fn give(&mut self, buffer: ReceiveBuffer) {
-        assert!(
-            Rc::ptr_eq(&buffer.memory, &self.memory),
-            "a buffer of another ring"
-        );
+        assert!(Rc::ptr_eq(&buffer.memory, &self.memory), "a buffer of another ring");
         self.add(buffer.id);
     }
 

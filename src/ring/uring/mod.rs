@@ -56,19 +56,9 @@ enum Operation {
 impl Operation {
     fn of(user_data: u64) -> Option<Operation> {
         use Operation::*;
-        [
-            Accept,
-            Receive,
-            PollReadable,
-            PollWritable,
-            Close,
-            Send,
-            Now,
-            Wake,
-            Ignored,
-        ]
-        .into_iter()
-        .find(|operation| *operation as u64 == user_data >> 60)
+        [Accept, Receive, PollReadable, PollWritable, Close, Send, Now, Wake, Ignored]
+            .into_iter()
+            .find(|operation| *operation as u64 == user_data >> 60)
     }
 
     const fn user_data(self, token: Token) -> u64 {
@@ -78,18 +68,12 @@ impl Operation {
     }
 
     const fn numbered(self, number: u32) -> u64 {
-        self.user_data(Token {
-            index: number,
-            generation: 0,
-        })
+        self.user_data(Token { index: number, generation: 0 })
     }
 }
 
 const fn token(user_data: u64) -> Token {
-    Token {
-        index: user_data as u32,
-        generation: (user_data >> 32) as u32 & GENERATION_MASK,
-    }
+    Token { index: user_data as u32, generation: (user_data >> 32) as u32 & GENERATION_MASK }
 }
 
 /// Where the kernel writes the peer's address of one accept in flight.
@@ -149,23 +133,15 @@ impl Uring {
             .build(SUBMISSIONS)
             .map_err(SetupError::from_setup)?;
         for (present, feature) in [
-            (
-                ring.params().is_feature_nodrop(),
-                "completions that are never dropped",
-            ),
+            (ring.params().is_feature_nodrop(), "completions that are never dropped"),
             (ring.params().is_feature_ext_arg(), "waits with a timeout"),
-            (
-                ring.params().is_feature_skip_cqe_on_success(),
-                "sends without completions",
-            ),
+            (ring.params().is_feature_skip_cqe_on_success(), "sends without completions"),
         ] {
             if !present {
                 return Err(SetupError::Feature(feature));
             }
         }
-        ring.submitter()
-            .register_ring_fd()
-            .map_err(failed("registering the ring"))?;
+        ring.submitter().register_ring_fd().map_err(failed("registering the ring"))?;
         ring.submitter()
             .register_files_sparse(setup.sockets_max)
             .map_err(failed("registering the descriptor table"))?;
@@ -173,13 +149,9 @@ impl Uring {
         ring.submitter()
             .register_iowq_max_workers(&mut [1, 1])
             .map_err(failed("limiting worker threads"))?;
-        let buffers = Buffers::new(
-            &ring,
-            BUFFER_GROUP,
-            setup.receive_buffers,
-            setup.receive_buffer_bytes,
-        )
-        .map_err(failed("registering receive buffers"))?;
+        let buffers =
+            Buffers::new(&ring, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)
+                .map_err(failed("registering receive buffers"))?;
         let event = rustix::event::eventfd(
             0,
             rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
@@ -225,9 +197,7 @@ impl Uring {
     pub fn adopt(&mut self, socket: OwnedFd) -> Result<Socket, Errno> {
         let mut index = socket.as_raw_fd();
         // The kernel overwrites the descriptor with the slot it chose.
-        let entry = opcode::FilesUpdate::new(&raw mut index, 1)
-            .offset(-1)
-            .build();
+        let entry = opcode::FilesUpdate::new(&raw mut index, 1).offset(-1).build();
         self.now_operation(entry, 1)?;
         Ok(Socket(index as u32))
     }
@@ -253,24 +223,16 @@ impl Uring {
             && matches!(short, Ok(count) if count > 0 && count < bytes.len())
             && none == Err(Errno::AGAIN);
         drop(far);
-        let token = Token {
-            index: 0,
-            generation: 0,
-        };
+        let token = Token { index: 0, generation: 0 };
         self.close(socket, token);
         let mut events = Vec::new();
-        while !events
-            .iter()
-            .any(|event| matches!(event, Event::Closed { .. }))
-        {
+        while !events.iter().any(|event| matches!(event, Event::Closed { .. })) {
             self.turn(&mut Batch::new(), Time::NEVER, &mut events)
                 .map_err(|error| SetupError::Failed("io_uring_enter", error))?;
         }
         match as_expected {
             true => Ok(()),
-            false => Err(SetupError::Feature(
-                "sends that end inside the submitting call",
-            )),
+            false => Err(SetupError::Feature("sends that end inside the submitting call")),
         }
     }
 
@@ -318,11 +280,8 @@ impl Uring {
         while self.ring.submission().cq_overflow() {
             const GETEVENTS: u32 = 1;
             // SAFETY: no argument is passed.
-            let result = unsafe {
-                self.ring
-                    .submitter()
-                    .enter::<libc::sigset_t>(0, 0, GETEVENTS, None)
-            };
+            let result =
+                unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 0, GETEVENTS, None) };
             let completions = self.ring.completion();
             self.backlog.extend(completions);
             if let Err(error) = result {
@@ -339,9 +298,7 @@ impl Uring {
     /// it ended; silence means that all `bytes` were done.
     fn now_operation(&mut self, entry: squeue::Entry, bytes: usize) -> Result<usize, Errno> {
         let user_data = Operation::Now.numbered(0);
-        let entry = entry
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data);
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(user_data);
         self.push(&entry);
         self.submit_all().map_err(|error| errno(&error))?;
         self.flush_overflow().map_err(|error| errno(&error))?;
@@ -376,9 +333,7 @@ impl Uring {
         let target = types::Fixed(socket.0);
         if let [slice] = slices {
             let bytes = slice.len().min(u32::MAX as usize) as u32;
-            return opcode::Send::new(target, slice.as_ptr(), bytes)
-                .flags(flags)
-                .build();
+            return opcode::Send::new(target, slice.as_ptr(), bytes).flags(flags).build();
         }
         // SAFETY: all zero is a valid msghdr.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -388,9 +343,7 @@ impl Uring {
         debug_assert!(headers.len() < headers.capacity(), "headers must not move");
         headers.push(header);
         let header = headers.last().expect("just pushed");
-        opcode::SendMsg::new(target, header)
-            .flags(flags as u32)
-            .build()
+        opcode::SendMsg::new(target, header).flags(flags as u32).build()
     }
 
     fn arm_event_poll(&mut self) {
@@ -424,16 +377,10 @@ impl Uring {
             Some(Operation::Receive) => self.receive_events(completion, token, events),
             Some(Operation::Send) => batch.set_outcome(token.index as usize, outcome_of(result)),
             Some(Operation::PollReadable) => {
-                events.push(Event::Polled {
-                    token,
-                    interest: Interest::Readable,
-                });
+                events.push(Event::Polled { token, interest: Interest::Readable });
             }
             Some(Operation::PollWritable) => {
-                events.push(Event::Polled {
-                    token,
-                    interest: Interest::Writable,
-                });
+                events.push(Event::Polled { token, interest: Interest::Writable });
             }
             Some(Operation::Close) => events.push(Event::Closed { token }),
             Some(Operation::Accept) => events.push(self.accept_event(token.index, result)),
@@ -489,15 +436,8 @@ impl Uring {
         let peer = address_of(&slot.address);
         self.close_listeners_if_idle();
         match result {
-            0.. => Event::Accepted {
-                listener,
-                socket: Socket(result as u32),
-                peer,
-            },
-            _ => Event::AcceptFailed {
-                listener,
-                error: Errno::from_raw_os_error(-result),
-            },
+            0.. => Event::Accepted { listener, socket: Socket(result as u32), peer },
+            _ => Event::AcceptFailed { listener, error: Errno::from_raw_os_error(-result) },
         }
     }
 }
@@ -660,11 +600,8 @@ impl Uring {
             submissions.len() as u32
         };
         // SAFETY: no argument is passed; the entries are as the file's proof says.
-        let result = unsafe {
-            self.ring
-                .submitter()
-                .enter::<libc::sigset_t>(queued, 0, GETEVENTS, None)
-        };
+        let result =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
         match result {
             Ok(_) => Ok(()),
             Err(error) => self.absorb(error),
@@ -674,10 +611,8 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        let cancelled = self
-            .ring
-            .submitter()
-            .register_sync_cancel(None, types::CancelBuilder::any().all());
+        let cancelled =
+            self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any().all());
         let over = match cancelled {
             Ok(()) => true,
             Err(error) => errno(&error) == Errno::NOENT,
@@ -691,20 +626,13 @@ impl Drop for Uring {
 
 const fn poll_of(interest: Interest) -> (u32, Operation) {
     match interest {
-        Interest::Readable => (
-            (libc::POLLIN | libc::POLLRDHUP) as u32,
-            Operation::PollReadable,
-        ),
+        Interest::Readable => ((libc::POLLIN | libc::POLLRDHUP) as u32, Operation::PollReadable),
         Interest::Writable => (libc::POLLOUT as u32, Operation::PollWritable),
     }
 }
 
 fn outcome_of(result: i32) -> Result<usize, Errno> {
-    if result < 0 {
-        Err(Errno::from_raw_os_error(-result))
-    } else {
-        Ok(result as usize)
-    }
+    if result < 0 { Err(Errno::from_raw_os_error(-result)) } else { Ok(result as usize) }
 }
 
 fn errno(error: &std::io::Error) -> Errno {

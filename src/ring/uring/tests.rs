@@ -5,20 +5,10 @@ use crate::base::Limits;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-const TOKEN: Token = Token {
-    index: 3,
-    generation: 9,
-};
+const TOKEN: Token = Token { index: 3, generation: 9 };
 
 fn uring() -> Uring {
-    Uring::new(&Setup::new(
-        &Limits {
-            receive_buffers: 4,
-            ..Limits::default()
-        },
-        64,
-    ))
-    .unwrap()
+    Uring::new(&Setup::new(&Limits { receive_buffers: 4, ..Limits::default() }, 64)).unwrap()
 }
 
 /// Turns until `found` picks an event.
@@ -26,16 +16,11 @@ fn until<T>(uring: &mut Uring, found: impl Fn(Event<ReceiveBuffer>) -> Option<T>
     let deadline = Driver::now(uring).plus_millis(5_000);
     let mut events = Vec::new();
     loop {
-        uring
-            .turn(&mut Batch::new(), deadline, &mut events)
-            .unwrap();
+        uring.turn(&mut Batch::new(), deadline, &mut events).unwrap();
         if let Some(value) = events.drain(..).find_map(&found) {
             return value;
         }
-        assert!(
-            Driver::now(uring) < deadline,
-            "nothing of the kind happened"
-        );
+        assert!(Driver::now(uring) < deadline, "nothing of the kind happened");
     }
 }
 
@@ -81,19 +66,10 @@ fn a_connection_from_accept_to_close() {
     assert_eq!(&reply, b"pingpong");
     drop(client);
     until(&mut uring, |event| {
-        matches!(
-            event,
-            Event::ReceiveEnded {
-                end: ReceiveEnd::EndOfStream,
-                ..
-            }
-        )
-        .then_some(())
+        matches!(event, Event::ReceiveEnded { end: ReceiveEnd::EndOfStream, .. }).then_some(())
     });
     uring.close(socket, TOKEN);
-    until(&mut uring, |event| {
-        matches!(event, Event::Closed { token: TOKEN }).then_some(())
-    });
+    until(&mut uring, |event| matches!(event, Event::Closed { token: TOKEN }).then_some(()));
 }
 
 #[test]
@@ -110,9 +86,7 @@ fn receives_run_out_of_buffers_and_go_on() {
     while bytes < 4 << 20 {
         let mut events = Vec::new();
         let deadline = Driver::now(&mut uring).plus_millis(5_000);
-        uring
-            .turn(&mut Batch::new(), deadline, &mut events)
-            .unwrap();
+        uring.turn(&mut Batch::new(), deadline, &mut events).unwrap();
         for event in events {
             match event {
                 Event::Received { buffer, .. } => {
@@ -120,10 +94,7 @@ fn receives_run_out_of_buffers_and_go_on() {
                     assert!(buffer.iter().all(|&byte| byte == 7));
                     held.push(buffer);
                 }
-                Event::ReceiveEnded {
-                    end: ReceiveEnd::NoBuffers,
-                    ..
-                } => {
+                Event::ReceiveEnded { end: ReceiveEnd::NoBuffers, .. } => {
                     exhausted += 1;
                     held.drain(..).for_each(|buffer| uring.release(buffer));
                     uring.receive(socket, TOKEN);
@@ -149,22 +120,14 @@ fn a_full_socket_cuts_sends_short_and_polls_tell_when_there_is_room() {
     let sent = batch.outcome(0).unwrap();
     assert!(sent > 0 && sent < bytes.len());
     // What the socket still takes after a short count is bounded.
-    let more = std::iter::from_fn(|| uring.send_now(socket, &[&bytes]).ok())
-        .take(100)
-        .sum::<usize>();
+    let more =
+        std::iter::from_fn(|| uring.send_now(socket, &[&bytes]).ok()).take(100).sum::<usize>();
     assert_eq!(uring.send_now(socket, &[b"a", b"b"]), Err(Errno::AGAIN));
     uring.poll(socket, TOKEN, Interest::Writable);
     let mut sink = vec![0; sent + more];
     client.read_exact(&mut sink).unwrap();
     until(&mut uring, |event| {
-        matches!(
-            event,
-            Event::Polled {
-                interest: Interest::Writable,
-                ..
-            }
-        )
-        .then_some(())
+        matches!(event, Event::Polled { interest: Interest::Writable, .. }).then_some(())
     });
     assert_eq!(uring.send_now(socket, &[b"a", b"b"]), Ok(2));
 }
@@ -177,16 +140,12 @@ fn receive_now_takes_what_is_there() {
     assert_eq!(uring.receive_now(socket, &mut bytes), Err(Errno::AGAIN));
     client.write_all(b"0123456789ab").unwrap();
     uring.poll(socket, TOKEN, Interest::Readable);
-    until(&mut uring, |event| {
-        matches!(event, Event::Polled { .. }).then_some(())
-    });
+    until(&mut uring, |event| matches!(event, Event::Polled { .. }).then_some(()));
     assert_eq!(uring.receive_now(socket, &mut bytes), Ok(8));
     assert_eq!(uring.receive_now(socket, &mut bytes), Ok(4));
     drop(client);
     uring.poll(socket, TOKEN, Interest::Readable);
-    until(&mut uring, |event| {
-        matches!(event, Event::Polled { .. }).then_some(())
-    });
+    until(&mut uring, |event| matches!(event, Event::Polled { .. }).then_some(()));
     assert_eq!(uring.receive_now(socket, &mut bytes), Ok(0));
 }
 
@@ -197,35 +156,21 @@ fn operations_can_be_stopped() {
     uring.receive(socket, TOKEN);
     uring.poll(socket, TOKEN, Interest::Readable);
     uring.accept(0);
-    uring
-        .turn(&mut Batch::new(), Time::ZERO, &mut Vec::new())
-        .unwrap();
+    uring.turn(&mut Batch::new(), Time::ZERO, &mut Vec::new()).unwrap();
     uring.stop_receive(TOKEN);
     uring.stop_poll(TOKEN, Interest::Readable);
     uring.stop_listening();
     let mut events = Vec::new();
     while events.len() < 3 {
         let deadline = Driver::now(&mut uring).plus_millis(5_000);
-        uring
-            .turn(&mut Batch::new(), deadline, &mut events)
-            .unwrap();
+        uring.turn(&mut Batch::new(), deadline, &mut events).unwrap();
     }
     let kinds: Vec<bool> = vec![
         events.iter().any(|event| {
-            matches!(
-                event,
-                Event::ReceiveEnded {
-                    token: TOKEN,
-                    end: ReceiveEnd::Stopped
-                }
-            )
+            matches!(event, Event::ReceiveEnded { token: TOKEN, end: ReceiveEnd::Stopped })
         }),
-        events
-            .iter()
-            .any(|event| matches!(event, Event::Polled { token: TOKEN, .. })),
-        events
-            .iter()
-            .any(|event| matches!(event, Event::AcceptFailed { listener: 0, .. })),
+        events.iter().any(|event| matches!(event, Event::Polled { token: TOKEN, .. })),
+        events.iter().any(|event| matches!(event, Event::AcceptFailed { listener: 0, .. })),
     ];
     assert_eq!(kinds, [true; 3], "{events:?}");
 }
@@ -236,9 +181,7 @@ fn wakes_from_another_thread_are_not_lost() {
     for _ in 0..100 {
         let waker = uring.waker();
         let thread = std::thread::spawn(move || waker.wake());
-        until(&mut uring, |event| {
-            matches!(event, Event::Woken).then_some(())
-        });
+        until(&mut uring, |event| matches!(event, Event::Woken).then_some(()));
         thread.join().unwrap();
     }
 }

@@ -1,0 +1,261 @@
+//! Layer 8: a shard without a kernel, to test handlers with.
+//!
+//! [`TestShard`] runs a handler on the simulated ring: the same event loop,
+//! handshake, protocol and hub as a server's, with virtual time and no threads.
+//!
+//! ```
+//! use tapecast::routes::Broadcast;
+//! use tapecast::testing::{Received, TestShard};
+//!
+//! let mut shard = TestShard::new(Broadcast);
+//! let mut alice = shard.connect("/");
+//! let mut bob = shard.connect("/");
+//! shard.run();
+//! alice.send("hello");
+//! shard.run();
+//! assert_eq!(bob.receive(), Some(Received::Text("hello".into())));
+//! assert_eq!(alice.receive(), Some(Received::Text("hello".into())));
+//! ```
+
+use crate::app::{Handler, Publication, Publisher};
+use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
+use crate::connection::client::{Client, ClientError};
+use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
+use crate::ring::sim::{Faults, SimClient, SimRing, World};
+use crate::ring::{Driver, Setup};
+use crate::shard::links::{Bell, Links};
+use crate::shard::{Command, Parts, Shard};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Connections that a test shard has room for.
+const SLOTS: usize = 1024;
+/// Bytes that a test client's socket holds until they are read.
+const SOCKET_BYTES: usize = 256 << 10;
+
+/// One shard with a handler, in virtual time.
+pub struct TestShard<H: Handler> {
+    world: World,
+    shard: Shard<H, SimRing>,
+    publisher: Publisher,
+    random: Random,
+}
+
+/// What a test client got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
+    /// A close frame, with its code and reason if it had them.
+    Close(Option<(u16, String)>),
+    /// The handshake was refused, or the server broke the protocol: how.
+    Failed(String),
+}
+
+/// A client of a [`TestShard`]. It answers pings and close frames by itself.
+pub struct TestClient {
+    wire: SimClient,
+    client: Client,
+    pool: BufferPool,
+    received: VecDeque<Received>,
+    stalled: bool,
+    closed: bool,
+}
+
+impl<H: Handler> TestShard<H> {
+    /// A shard with default limits.
+    pub fn new(handler: H) -> TestShard<H> {
+        TestShard::with_limits(handler, Limits::default())
+    }
+
+    /// A shard with these limits.
+    ///
+    /// # Panics
+    /// If the limits contradict each other.
+    pub fn with_limits(handler: H, limits: Limits) -> TestShard<H> {
+        limits.check().expect("limits that hold");
+        let world = World::new(0, Faults::default(), SOCKET_BYTES);
+        let ring = world.ring(Setup::new(&limits, SLOTS as u32));
+        let waker: Box<dyn Wake> = Box::new(ring.waker());
+        let bell: Bell = Arc::new(Doorbell::new(waker));
+        let inbox: Inbox<Publication> = Inbox::new(1024);
+        let links =
+            Links::connect(&limits, Arc::new([Arc::clone(&bell)]), std::slice::from_ref(&inbox));
+        let outlets = Arc::new([crate::app::Outlet { inbox, doorbell: bell }]);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let publisher = Publisher::new(outlets, 0, limits.message_bytes_max, stopped);
+        let parts = Parts {
+            id: ShardId(0),
+            limits,
+            listeners: 1,
+            slots_max: SLOTS,
+            links: links.into_iter().next().expect("one shard's links"),
+            counters: Arc::new([Counters::default()]),
+            command: Arc::new(Command::default()),
+            home_seed: 0,
+            epoch_seed: 1,
+        };
+        TestShard {
+            world,
+            shard: Shard::new(ring, handler, parts),
+            publisher,
+            random: Random::new(1),
+        }
+    }
+
+    /// Connects a client and sends its handshake for `target`.
+    pub fn connect(&mut self, target: &str) -> TestClient {
+        self.connect_offering(target, None)
+    }
+
+    /// Connects a client that offers a subprotocol.
+    pub fn connect_offering(&mut self, target: &str, protocol: Option<&str>) -> TestClient {
+        let wire = self.world.connect(0);
+        let mut out = Vec::new();
+        let client = Client::start(&mut out, "test", target, protocol, self.random.bytes16());
+        wire.write(&out);
+        TestClient {
+            wire,
+            client,
+            pool: BufferPool::new(1 << 20),
+            received: VecDeque::new(),
+            stalled: false,
+            closed: false,
+        }
+    }
+
+    /// Turns until nothing more happens without new input or time.
+    ///
+    /// # Panics
+    /// If that does not come to an end.
+    pub fn run(&mut self) {
+        for _ in 0..100_000 {
+            if !self.world.is_runnable(0) || self.shard.is_stopped() {
+                return;
+            }
+            self.shard.turn().expect("the simulated ring does not break");
+        }
+        panic!("the shard never comes to rest");
+    }
+
+    /// Lets time pass, and everything happen that is due by then.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.world.now() + time;
+        self.run();
+        while self.world.waits_until(0) <= end && !self.shard.is_stopped() {
+            self.world.advance_to(self.world.waits_until(0));
+            self.run();
+        }
+        self.world.advance_to(end);
+        self.run();
+    }
+
+    /// Publishes as another thread would.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Drains the server, as SIGTERM does; let time pass after it.
+    pub fn drain(&mut self) {
+        self.shard.command(Command::DRAIN);
+    }
+
+    /// What the shard has counted.
+    pub fn counters(&self) -> &Counters {
+        self.shard.counters()
+    }
+}
+
+impl TestClient {
+    /// Sends a message.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+        let mut out = Vec::new();
+        self.client.message(&mut out, message.into());
+        self.wire.write(&out);
+    }
+
+    /// Sends a close frame.
+    pub fn close(&mut self, code: CloseCode) {
+        self.closed = true;
+        self.frame(Opcode::Close, &code.get().to_be_bytes());
+    }
+
+    /// Sends bytes as they are, legal or not.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.wire.write(bytes);
+    }
+
+    /// Breaks the connection.
+    pub fn reset(&mut self) {
+        self.wire.reset();
+    }
+
+    /// Stops reading (a slow reader), or goes on.
+    pub fn stall(&mut self, stalled: bool) {
+        self.stalled = stalled;
+    }
+
+    /// The next thing that was received.
+    pub fn receive(&mut self) -> Option<Received> {
+        if !self.stalled {
+            self.read();
+        }
+        self.received.pop_front()
+    }
+
+    /// Whether the server has ended the connection and everything is read.
+    pub fn is_ended(&self) -> bool {
+        self.wire.is_ended()
+    }
+
+    fn frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut out = Vec::new();
+        self.client.frame(&mut out, opcode, true, payload);
+        self.wire.write(&out);
+    }
+
+    fn read(&mut self) {
+        let mut bytes = self.wire.read(usize::MAX);
+        let mut input = Input::new(&mut bytes);
+        loop {
+            let mut answer = None;
+            let received = match self.client.next(&mut self.pool, &mut input) {
+                Ok(None) => return,
+                Ok(Some(Incoming::Message(Message::Text(text)))) => Received::Text(text.into()),
+                Ok(Some(Incoming::Message(Message::Binary(bytes)))) => {
+                    Received::Binary(bytes.into())
+                }
+                Ok(Some(Incoming::Ping(payload))) => {
+                    let payload = payload.to_vec();
+                    self.frame(Opcode::Pong, &payload);
+                    continue;
+                }
+                Ok(Some(Incoming::Pong(_))) => continue,
+                Ok(Some(Incoming::Close(close))) => {
+                    answer = Some(
+                        close.map_or(Vec::new(), |(code, _)| code.get().to_be_bytes().to_vec()),
+                    );
+                    Received::Close(close.map(|(code, reason)| (code.get(), reason.to_owned())))
+                }
+                Err(error @ (ClientError::Handshake(_) | ClientError::Protocol(_))) => {
+                    self.received.push_back(Received::Failed(error.to_string()));
+                    return;
+                }
+            };
+            self.received.push_back(received);
+            if let Some(payload) = answer
+                && !std::mem::replace(&mut self.closed, true)
+            {
+                self.frame(Opcode::Close, &payload);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The public API, through the test shard.
+
+use super::*;
+use crate::app::{Conn, Notice, Request, Router, Upgrade};
+use crate::connection::{Close, SendOutcome};
+use crate::routes::{Broadcast, Document, Echo};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Writes down everything it is told.
+#[derive(Clone, Default)]
+struct Diary(Rc<RefCell<Vec<String>>>);
+
+impl Diary {
+    fn note(&self, line: String) {
+        self.0.borrow_mut().push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+impl Handler for Diary {
+    type Session = u32;
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<u32> {
+        let chat = request.protocols().position(|name| name == "chat");
+        self.note(format!("upgrade {} {:?}", request.path(), request.query()));
+        match (request.path(), chat) {
+            ("/forbidden", _) => Upgrade::reject(403),
+            ("/panic", _) => panic!("asked to"),
+            (_, Some(index)) => Upgrade::accept(7).protocol(index).header("X-A", "b"),
+            _ => Upgrade::accept(7),
+        }
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, u32>) {
+        self.note(format!("open {} {}", conn.target(), conn.id()));
+        conn.subscribe("news").unwrap();
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, u32>, message: Message<'_>) {
+        *conn.session() += 1;
+        match message {
+            Message::Text("timer") => conn.set_timer(Duration::from_millis(100)),
+            Message::Text("close") => conn.close(4001, "as asked"),
+            Message::Text("panic") => panic!("asked to"),
+            Message::Text("leave") => assert!(conn.unsubscribe("news")),
+            Message::Text("twice") => {
+                assert_eq!(conn.send(message), SendOutcome::Queued);
+                assert_eq!(conn.send(message), SendOutcome::Queued);
+            }
+            other => drop(conn.send(other)),
+        }
+    }
+
+    fn notice(&mut self, _conn: &mut Conn<'_, u32>, notice: Notice<'_>) {
+        self.note(match notice {
+            // Epochs are random.
+            Notice::Subscribed { topic, seq, .. } => format!("subscribed {topic} {seq}"),
+            other => format!("{other:?}"),
+        });
+    }
+
+    fn close(&mut self, session: u32, close: Close) {
+        self.note(format!("close {session} {} {:?} {}", close.code, close.reason, close.by_peer));
+    }
+}
+
+fn text(text: &str) -> Option<Received> {
+    Some(Received::Text(text.into()))
+}
+
+#[test]
+fn a_life() {
+    let diary = Diary::default();
+    let mut shard = TestShard::new(diary.clone());
+    let mut client = shard.connect("/a?b=c");
+    shard.run();
+    assert_eq!(
+        diary.lines(),
+        ["upgrade /a Some(\"b=c\")", "open /a?b=c 0.0.0", "subscribed news 0"]
+    );
+    client.send("twice");
+    client.send(b"\0\xff");
+    shard.run();
+    assert_eq!([client.receive(), client.receive()], [text("twice"), text("twice")]);
+    assert_eq!(client.receive(), Some(Received::Binary(b"\0\xff".to_vec())));
+    shard.publisher().publish("news", "bell").unwrap();
+    shard.run();
+    assert_eq!(client.receive(), text("bell"));
+    client.send("leave");
+    shard.run();
+    shard.publisher().publish("news", "unheard").unwrap();
+    client.send("timer");
+    shard.advance(Duration::from_millis(200));
+    assert_eq!(diary.lines(), ["Timer"]);
+    client.close(CloseCode::NORMAL);
+    shard.run();
+    assert_eq!(client.receive(), Some(Received::Close(Some((1000, String::new())))));
+    assert_eq!(diary.lines(), ["close 11 1000 \"\" true"]);
+    assert!(client.is_ended());
+    assert_eq!(shard.counters().connections.get(), 0);
+}
+
+#[test]
+fn every_way_to_end() {
+    let diary = Diary::default();
+    let mut shard = TestShard::new(diary.clone());
+    for (word, code, line) in [
+        ("close", 4001, "close 8 4001 \"as asked\" false"),
+        ("panic", 1011, "close 8 1011 \"internal error\" false"),
+    ] {
+        let mut client = shard.connect("/");
+        shard.run();
+        client.send(word);
+        shard.run();
+        let Some(Received::Close(Some((got, _)))) = client.receive() else { panic!("no close") };
+        assert_eq!(got, code);
+        shard.advance(Duration::from_secs(10));
+        assert_eq!(diary.lines().pop().as_deref(), Some(line));
+    }
+    let mut client = shard.connect("/");
+    shard.run();
+    client.reset();
+    shard.run();
+    assert_eq!(diary.lines().pop().as_deref(), Some("close 7 1006 \"\" true"));
+    assert_eq!(shard.counters().connections.get(), 0);
+}
+
+#[test]
+fn refusals_and_documents() {
+    let mut shard = TestShard::new(
+        Router::new()
+            .route("/echo", Echo)
+            .route("/healthz", Document("ok"))
+            .route("/forbidden", Diary::default())
+            .route("/panic", Diary::default()),
+    );
+    for (target, status) in
+        [("/nothing", 404), ("/healthz", 200), ("/forbidden", 403), ("/panic", 500)]
+    {
+        let mut client = shard.connect(target);
+        shard.run();
+        let expected = format!("handshake: the server answered {status}");
+        assert_eq!(client.receive(), Some(Received::Failed(expected)));
+    }
+    let mut client = shard.connect("/echo");
+    client.write(b"\x01");
+    shard.run();
+    let close = client.receive();
+    assert!(close.is_none(), "one byte of a frame is no fault: {close:?}");
+}
+
+#[test]
+fn a_subprotocol_is_chosen_out_of_the_offer() {
+    let mut shard = TestShard::new(Diary::default());
+    let client = shard.connect_offering("/", Some("news, chat"));
+    shard.run();
+    let response = String::from_utf8(client.wire.read(usize::MAX)).unwrap();
+    assert!(response.contains("\r\nSec-WebSocket-Protocol: chat\r\nX-A: b\r\n\r\n"), "{response}");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_refused_in_time() {
+    let limits = Limits { handshake_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Echo, limits);
+    let world = shard.world.clone();
+    let client = world.connect(0);
+    client.write(b"GET / HTTP/1.1\r\nHost: x\r\n");
+    shard.advance(Duration::from_millis(900));
+    assert!(client.read(1000).is_empty());
+    shard.advance(Duration::from_millis(200));
+    assert!(client.read(1000).starts_with(b"HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_silent_client_is_asked_and_given_up() {
+    let limits = Limits { idle_ping_ms: 1_000, pong_ms: 500, ..Limits::default() };
+    let diary = Diary::default();
+    let mut shard = TestShard::with_limits(diary.clone(), limits);
+    let mut client = shard.connect("/");
+    shard.run();
+    for _ in 0..5 {
+        shard.advance(Duration::from_millis(1_040));
+        assert_eq!(client.receive(), None, "its answer keeps it alive");
+    }
+    client.stall(true);
+    shard.advance(Duration::from_millis(1_600));
+    assert_eq!(diary.lines().pop().as_deref(), Some("close 7 1006 \"\" true"));
+}
+
+#[test]
+fn a_reader_that_falls_off_is_closed_and_the_others_are_not() {
+    let limits = Limits { tape_bytes_max: 64 << 10, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Broadcast, limits);
+    let (mut slow, mut fast) = (shard.connect("/"), shard.connect("/"));
+    shard.run();
+    slow.stall(true);
+    for number in 0..1_000 {
+        fast.send(format!("{number} {}", "x".repeat(1_000)).as_str());
+        shard.run();
+        let Some(Received::Text(line)) = fast.receive() else { panic!("{number} is missing") };
+        assert!(line.starts_with(&format!("{number} ")));
+    }
+    slow.stall(false);
+    let mut last = None;
+    for _ in 0..2_000 {
+        shard.run();
+        last = slow.receive().or(last);
+    }
+    let expected = Received::Close(Some((4009, "too slow: fell off the tape".into())));
+    assert_eq!(last, Some(expected));
+}
+
+#[test]
+fn a_full_server_says_so() {
+    let limits = Limits { connections_max: 2, connections_refusing_max: 1, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Echo, limits);
+    let mut clients: Vec<TestClient> = (0..4).map(|_| shard.connect("/")).collect();
+    shard.advance(Duration::from_secs(5));
+    let refused = clients
+        .iter_mut()
+        .filter_map(TestClient::receive)
+        .filter(|received| matches!(received, Received::Failed(why) if why.ends_with("503")));
+    assert_eq!(refused.count(), 2);
+    clients[0].reset();
+    shard.run();
+    let mut next = shard.connect("/");
+    shard.run();
+    next.send("hello");
+    shard.run();
+    assert_eq!(next.receive(), text("hello"));
+}
+
+#[test]
+fn a_drain_tells_and_closes() {
+    let diary = Diary::default();
+    let mut shard = TestShard::new(diary.clone());
+    let mut clients: Vec<TestClient> = (0..10).map(|_| shard.connect("/")).collect();
+    shard.run();
+    diary.lines();
+    shard.drain();
+    for _ in 0..300 {
+        shard.advance(Duration::from_millis(10));
+        for client in &mut clients {
+            if let Some(received) = client.receive() {
+                let reason = "server is going away".to_owned();
+                assert_eq!(received, Received::Close(Some((1001, reason))));
+            }
+        }
+    }
+    let lines = diary.lines();
+    assert_eq!(lines.iter().filter(|line| *line == "Draining").count(), 10);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("close 7 1001")).count(), 10);
+    assert!(shard.shard.is_stopped());
+}

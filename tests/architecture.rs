@@ -1,0 +1,175 @@
+//! The architecture as a test: which module imports which, where `unsafe` is, and
+//! how long files may be. It reads the sources.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layer, module, and the modules it imports. An edge is added here with its
+/// reason, or not at all; it always leads to a smaller number.
+const EDGES: &[(u32, &str, &[&str])] = &[
+    (0, "base", &[]),
+    // Buffers for reassembly come from the pool.
+    (1, "protocol", &["base"]),
+    // Limits, time, and what wakes.
+    (1, "ring", &["base"]),
+    // The doorbell rings what wakes.
+    (1, "mailbox", &["base"]),
+    (3, "connection", &["base", "protocol"]),
+    // Tapes hold encoded frames.
+    (3, "hub", &["base", "protocol"]),
+    // A `Conn` is a connection's sending half and the hub; a `Publisher` writes
+    // to an inbox.
+    (4, "app", &["base", "protocol", "mailbox", "connection", "hub"]),
+    // The public API and the message type that is part of it.
+    (5, "routes", &["app", "protocol"]),
+    // Where ring, connections and hub meet.
+    (6, "shard", &["base", "protocol", "ring", "mailbox", "connection", "hub", "app"]),
+    (7, "control", &[]),
+    // Puts shards and their rings on threads.
+    (8, "server", &["base", "ring", "mailbox", "app", "shard"]),
+    // A shard on the simulated ring, and a client to talk to it.
+    (8, "testing", &["base", "protocol", "ring", "mailbox", "connection", "app", "shard"]),
+    (9, "cli", &["base", "routes", "control", "server"]),
+];
+
+/// Files that may contain `unsafe`: the ring, the queues, the SIMD kernels.
+const ISLANDS: &[&str] =
+    &["ring/uring/mod.rs", "ring/uring/buffers.rs", "mailbox/queue.rs", "protocol/mask.rs"];
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Every source file below `folder`, by its path relative to it.
+fn sources(folder: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    files(&root).iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The code of a file: without comments, and without its tests.
+fn code(source: &str) -> String {
+    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let product = product.split("#[cfg(all(test").next().unwrap();
+    product.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with("tests.rs")
+}
+
+#[test]
+fn modules_import_only_what_the_table_lists() {
+    for (name, source) in sources("src") {
+        let module = name.split(['/', '.']).next().unwrap();
+        if ["lib", "main"].contains(&module) || is_test(&name) {
+            continue;
+        }
+        let (_, _, allowed) = EDGES
+            .iter()
+            .find(|edge| edge.1 == module)
+            .unwrap_or_else(|| panic!("{module} is in no layer: add it to the table"));
+        for (at, _) in code(&source).match_indices("crate::") {
+            let rest = &code(&source)[at + 7..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let imported = &rest[..end];
+            assert!(
+                imported == module || allowed.contains(&imported),
+                "src/{name} imports {imported}, and the table has no such edge"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_edge_leads_downward_and_is_used() {
+    let all = sources("src");
+    for (layer, module, imports) in EDGES {
+        for imported in *imports {
+            let target = EDGES.iter().find(|edge| edge.1 == *imported).expect("a known module");
+            assert!(target.0 < *layer, "{module} imports {imported} from its own layer or above");
+            let used = all.iter().any(|(name, source)| {
+                name.split(['/', '.']).next() == Some(module)
+                    && code(source).contains(&format!("crate::{imported}"))
+            });
+            assert!(used, "nothing in {module} imports {imported}: remove the edge");
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_on_its_islands() {
+    for (name, source) in sources("src") {
+        let code = code(&source);
+        let has_unsafe =
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        let allows = code.contains("allow(unsafe_code)");
+        // A child of an island needs no allowance of its own.
+        assert!(!has_unsafe || ISLANDS.contains(&name.as_str()), "unsafe in src/{name}");
+        assert!(!allows || ISLANDS.contains(&name.as_str()), "src/{name} allows unsafe");
+    }
+    for (name, source) in sources("loadgen/src") {
+        assert!(!code(&source).contains("unsafe"), "unsafe in loadgen/src/{name}");
+    }
+}
+
+#[test]
+fn files_have_one_subject_and_say_which() {
+    for folder in ["src", "loadgen/src"] {
+        for (name, source) in sources(folder) {
+            assert!(source.starts_with("//!"), "{folder}/{name} does not say what it is for");
+            let lines = source.lines().count();
+            assert!(lines < 800, "{folder}/{name} has {lines} lines: it is two subjects");
+        }
+    }
+}
+
+#[test]
+fn the_top_level_is_as_agreed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "benches",
+        "loadgen",
+        "profiles",
+        "tests",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+    ] {
+        assert!(root.join(needed).exists(), "{needed} is missing");
+    }
+}
+
+/// The code map names every module, and every limit and cause is in the page.
+#[test]
+fn the_architecture_page_is_complete() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    for (_, module, _) in EDGES {
+        assert!(page.contains(&format!("`{module}`")), "the code map lacks `{module}`");
+    }
+    for (name, value, _) in tapecast::Limits::default().table() {
+        let row = format!("| `{name}` | {value} |");
+        assert!(page.contains(&row), "the table of limits lacks {row}");
+    }
+    for cause in tapecast::protocol::CloseCause::ALL {
+        let row = format!("| `{cause:?}` | {} | {} |", cause.code(), cause.reason());
+        assert!(page.contains(&row), "the table of causes lacks {row}");
+    }
+}

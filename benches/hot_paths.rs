@@ -1,0 +1,147 @@
+//! The hot paths without I/O, in bytes or operations a second.
+//!
+//! `cargo bench` measures; `cargo bench -- --test` only sees that they run.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use tapecast::base::{BufferPool, ShardId};
+use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
+use tapecast::protocol::head::HEADERS_MAX;
+use tapecast::protocol::utf8::Utf8;
+use tapecast::protocol::{Inbound, Input, Opcode, Request, Role, Rules, frame, handshake, mask};
+use tapecast::{Limits, Message, mailbox};
+
+fn unmasking(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("unmask");
+    for size in [20, 125, 1 << 10, 16 << 10, 1 << 20] {
+        group.throughput(Throughput::Bytes(size as u64));
+        let mut bytes = vec![7; size];
+        group.bench_function(size.to_string(), |bench| {
+            bench.iter(|| mask::apply(black_box(&mut bytes), [1, 2, 3, 4]));
+        });
+    }
+}
+
+fn utf8(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("utf8");
+    for (name, text) in [("ascii", "a"), ("two bytes", "é"), ("mixed", "price: 1 € 漢字 ")] {
+        let text = text.repeat(16_384 / text.len());
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("{name}, 1 KiB at a time"), |bench| {
+            bench.iter(|| {
+                let mut utf8 = Utf8::default();
+                text.as_bytes().chunks(1024).try_for_each(|piece| utf8.push(piece))
+            });
+        });
+    }
+}
+
+fn frames(criterion: &mut Criterion) {
+    let rules = Rules { role: Role::Server, message_bytes_max: 1 << 24, message_fragments_max: 16 };
+    let mut group = criterion.benchmark_group("decode");
+    for (size, count) in [(20usize, 100usize), (125, 100), (1 << 10, 10), (16 << 10, 1)] {
+        let mut stream = Vec::new();
+        for _ in 0..count {
+            let header = frame::encode(Opcode::Text, true, size, Some([1, 2, 3, 4]));
+            stream.extend_from_slice(header.as_bytes());
+            let start = stream.len();
+            stream.extend(std::iter::repeat_n(b'x', size));
+            mask::apply(&mut stream[start..], [1, 2, 3, 4]);
+        }
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("{size} B"), |bench| {
+            let mut pool = BufferPool::new(1 << 20);
+            bench.iter_batched_ref(
+                || stream.clone(),
+                |bytes| {
+                    let mut inbound = Inbound::new();
+                    let mut input = Input::new(bytes);
+                    let mut messages = 0;
+                    while inbound.next(&rules, &mut pool, &mut input).unwrap().is_some() {
+                        messages += 1;
+                    }
+                    messages
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+    criterion.bench_function("encode a header", |bench| {
+        bench.iter(|| frame::encode(Opcode::Binary, true, black_box(300), None));
+    });
+}
+
+fn shaking_hands(criterion: &mut Criterion) {
+    let mut head = Vec::new();
+    handshake::write_request(&mut head, "localhost:9001", "/echo", None, [7; 16]);
+    criterion.bench_function("handshake", |bench| {
+        let mut out = Vec::new();
+        bench.iter(|| {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            let request = Request::parse(black_box(&head), &mut headers).unwrap();
+            handshake::check_upgrade(&request).unwrap();
+            out.clear();
+            handshake::write_accept(&mut out, &request, None, "");
+            out.len()
+        });
+    });
+}
+
+fn mailboxes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mailbox");
+    group.throughput(Throughput::Elements(64));
+    group.bench_function("64 mails in and out", |bench| {
+        let (mut sender, mut receiver) = mailbox::channel(128, 1 << 20);
+        bench.iter(|| {
+            for item in 0..64u64 {
+                sender.push(item, 8).unwrap();
+            }
+            std::iter::from_fn(|| receiver.pop()).sum::<u64>()
+        });
+    });
+}
+
+/// One shard: nothing is ever posted.
+struct Nowhere;
+
+impl Post for Nowhere {
+    fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+        Err(mail)
+    }
+}
+
+fn fan_out(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fan-out plan");
+    for window in [1u64, 16, 256] {
+        const SUBSCRIBERS: u32 = 500;
+        let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+        let mut subscribers = vec![Subscriptions::default(); SUBSCRIBERS as usize];
+        for (number, subscriptions) in subscribers.iter_mut().enumerate() {
+            hub.subscribe(number as u32, subscriptions, "topic").unwrap();
+        }
+        let mut marks: Vec<Mark> = Vec::new();
+        hub.flush(&mut Nowhere, &mut marks);
+        let payload = [7; 64];
+        group.throughput(Throughput::Elements(window * u64::from(SUBSCRIBERS)));
+        group.bench_function(format!("500 subscribers, window {window}"), |bench| {
+            bench.iter(|| {
+                for _ in 0..window {
+                    hub.publish("topic", Message::Binary(&payload)).unwrap();
+                }
+                marks.clear();
+                hub.flush(&mut Nowhere, &mut marks);
+                for mark in &marks {
+                    let Mark::Pending(number) = *mark else { continue };
+                    let subscriptions = &mut subscribers[number as usize];
+                    let mut bytes = 0;
+                    hub.pending(*subscriptions, usize::MAX, |slice| bytes += slice.len());
+                    hub.advance(subscriptions, bytes, |_| {});
+                }
+            });
+        });
+    }
+}
+
+criterion_group!(benches, unmasking, utf8, frames, shaking_hands, mailboxes, fan_out);
+criterion_main!(benches);

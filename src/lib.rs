@@ -63,6 +63,11 @@ mod shard;
 #[cfg(feature = "server")]
 pub mod testing;
 
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use base::{ConnectionId, Counters, Limits, ShardId};
 pub use connection::{Close, SendOutcome};
 pub use protocol::{CloseCode, Message};

@@ -1,6 +1,6 @@
 //! One timer wheel per shard, one timer per slot.
 //!
-//! A hashed wheel of [`BUCKETS`] lists, each a tick of [`TICK_MS`] wide; the
+//! A hashed wheel of `BUCKETS` lists, each a tick of [`TICK_MS`] wide; the
 //! lists are linked through a table indexed by slot, so that setting, moving
 //! and clearing a timer are O(1) and never allocate beyond twelve bytes a slot.
 //! A timer further away than the wheel is wide waits in the last bucket and is

@@ -1,9 +1,9 @@
 //! Layer 3: topics, logs, tapes, cursors.
 //!
 //! One [`Hub`] per shard. A topic has a *home*, the shard that its name hashes
-//! to: that shard alone numbers its messages and keeps its [`log`]. Every shard
+//! to: that shard alone numbers its messages and keeps its log. Every shard
 //! with subscribers, the home included, is a reader: a cursor on the log that
-//! keeps a [`tape`] of encoded frames, on which each subscriber is a cursor in
+//! keeps a tape of encoded frames, on which each subscriber is a cursor in
 //! turn.
 //!
 //! Mail between hubs travels through [`Post`]; how, the hub does not know. What

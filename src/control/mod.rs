@@ -3,6 +3,8 @@
 //! It owns what is slow, rare and asynchronous, so that no shard ever waits for
 //! it: for now the signals. It knows no connection.
 
+use std::io;
+use std::sync::mpsc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What the operator asked for.
@@ -15,37 +17,54 @@ pub enum Order {
 }
 
 /// Starts the control thread, which calls `obey` for every signal that ends the
-/// process, for as long as it lives.
+/// process, for as long as it lives. When this returns, no signal is missed.
 ///
 /// # Errors
-/// The thread could not be started.
-pub fn start(obey: impl Fn(Order) + Send + 'static) -> std::io::Result<()> {
-    let thread = std::thread::Builder::new().name("tapecast-control".into());
-    thread
-        .spawn(move || {
-            tokio_uring::start(async move {
-                if let Err(error) = watch_signals(obey).await {
-                    tracing::error!(%error, "signals can't be watched: SIGTERM ends at once");
+/// The thread could not be started, or signals can't be watched.
+pub fn start(obey: impl Fn(Order) + Send + 'static) -> io::Result<()> {
+    let (ready, is_ready) = mpsc::channel();
+    std::thread::Builder::new().name("tapecast-control".into()).spawn(move || {
+        tokio_uring::start(async move {
+            match Signals::watch() {
+                Ok(signals) => {
+                    // The caller waits for it.
+                    let _ = ready.send(Ok(()));
+                    signals.obey(obey).await;
                 }
-            });
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        });
+    })?;
+    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended")))
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
         })
-        .map(drop)
-}
-
-async fn watch_signals(obey: impl Fn(Order)) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    next(&mut terminate, &mut interrupt).await;
-    obey(Order::Drain);
-    loop {
-        next(&mut terminate, &mut interrupt).await;
-        obey(Order::Stop);
     }
-}
 
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async fn obey(mut self, obey: impl Fn(Order)) {
+        self.next().await;
+        obey(Order::Drain);
+        loop {
+            self.next().await;
+            obey(Order::Stop);
+        }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -94,8 +94,11 @@ struct Assembly {
 }
 
 /// A message of which only a piece has arrived starts with at most this many
-/// bytes of memory, whatever its header declares.
+/// bytes of address space, whatever its header declares; what is resident grows
+/// with what arrives.
 const FIRST_BYTES: usize = 128 << 10;
+/// A message in pieces grows to at least this many bytes at a time.
+const GROWTH_BYTES_MIN: usize = 4 << 10;
 
 impl Assembly {
     fn new(kind: Kind, declared: u64, pool: &mut BufferPool) -> Assembly {
@@ -120,8 +123,10 @@ impl Assembly {
     fn reserve(&mut self, bytes: usize, expected: u64) {
         let needed = self.end + bytes;
         if needed > self.storage.len() {
+            // Doubled by what has come, not by what was declared: memory that is
+            // written is memory that is resident.
             let all = self.end.saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
-            let grown = self.storage.capacity().max(self.end * 2).min(all).max(needed);
+            let grown = (self.end * 2).max(GROWTH_BYTES_MIN).min(all).max(needed);
             self.storage.resize(grown, 0);
         }
     }

@@ -9,9 +9,9 @@
 //! Contract of every driver:
 //!
 //! - A receive that is armed ends with exactly one [`Event::ReceiveEnded`], a
-//!   poll with exactly one [`Event::Polled`], a close with exactly one
-//!   [`Event::Closed`], an accept with exactly one of [`Event::Accepted`] and
-//!   [`Event::AcceptFailed`].
+//!   poll with exactly one [`Event::Polled`], a shutdown with exactly one
+//!   [`Event::ShutDown`], a close with exactly one [`Event::Closed`], an accept
+//!   with exactly one of [`Event::Accepted`] and [`Event::AcceptFailed`].
 //! - A buffer in [`Event::Received`] belongs to the receiver of the event until
 //!   it is given to [`Driver::release`].
 //! - Tokens come back as they were given; the driver does not interpret them.
@@ -110,6 +110,11 @@ pub enum Event<B> {
         /// What it waited for.
         interest: Interest,
     },
+    /// The sending side is shut, or could not be because the connection is over.
+    ShutDown {
+        /// The owner of the shutdown.
+        token: Token,
+    },
     /// The socket's descriptor is free again.
     Closed {
         /// The owner of the close.
@@ -151,8 +156,10 @@ pub trait Driver {
     /// Ends the poll of `token` for `interest`.
     fn stop_poll(&mut self, token: Token, interest: Interest);
 
-    /// Shuts the sending side: the peer sees the end of the stream.
-    fn shutdown(&mut self, socket: Socket);
+    /// Shuts the sending side: the peer sees the end of the stream. The kernel does
+    /// so in a thread of its own and looks the descriptor up late, so that the end
+    /// of this must be awaited before the descriptor is anybody else's.
+    fn shutdown(&mut self, socket: Socket, token: Token);
 
     /// Closes the socket. No other operation on it may be under way.
     fn close(&mut self, socket: Socket, token: Token);

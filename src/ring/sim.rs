@@ -85,6 +85,7 @@ struct Open {
     pipe: usize,
     receive: Option<Armed>,
     polls: [Option<Armed>; 2],
+    shutdown: Option<Token>,
     close: Option<Token>,
 }
 
@@ -297,6 +298,7 @@ impl Ring {
             || self.sockets.iter().flatten().any(|open| {
                 let pipe = &pipes[open.pipe];
                 open.close.is_some()
+                    || open.shutdown.is_some()
                     || open.receive.is_some_and(|armed| armed.stopping || pipe.is_readable())
                     || open.polls[0].is_some_and(|armed| armed.stopping || pipe.is_readable())
                     || open.polls[1]
@@ -381,6 +383,13 @@ impl State {
             self.rings[ring].sockets[socket] = None;
             return events.push(Event::Closed { token });
         }
+        // A thread of the kernel's does it, some time.
+        if !self.random.chance(faults.delay)
+            && let Some(token) = open.shutdown.take()
+        {
+            self.pipes[open.pipe].server_ended = true;
+            events.push(Event::ShutDown { token });
+        }
         let pipe = &self.pipes[open.pipe];
         for (place, interest) in [(0, Interest::Readable), (1, Interest::Writable)] {
             let ready = match interest {
@@ -448,7 +457,8 @@ impl State {
                 events.push(Event::AcceptFailed { listener, error: Errno::NFILE });
             } else {
                 let pipe = this.backlog.pop_front().expect("just looked");
-                let open = Open { pipe, receive: None, polls: [None; 2], close: None };
+                let open =
+                    Open { pipe, receive: None, polls: [None; 2], shutdown: None, close: None };
                 let free = this.sockets.iter().position(Option::is_none);
                 let index = free.unwrap_or_else(|| {
                     this.sockets.push(None);
@@ -532,16 +542,20 @@ impl Driver for SimRing {
         });
     }
 
-    fn shutdown(&mut self, socket: Socket) {
-        let mut state = self.world.0.borrow_mut();
-        let pipe = state.rings[self.number].open(socket).pipe;
-        state.pipes[pipe].server_ended = true;
+    fn shutdown(&mut self, socket: Socket, token: Token) {
+        self.with(|ring| {
+            let open = ring.open(socket);
+            assert!(open.shutdown.is_none(), "a socket is shut twice");
+            open.shutdown = Some(token);
+        });
     }
 
     fn close(&mut self, socket: Socket, token: Token) {
         self.with(|ring| {
             let open = ring.open(socket);
-            let idle = open.receive.is_none() && open.polls.iter().all(Option::is_none);
+            let idle = open.receive.is_none()
+                && open.shutdown.is_none()
+                && open.polls.iter().all(Option::is_none);
             assert!(idle, "a socket is closed while something is under way on it");
             open.close = Some(token);
         });

@@ -100,9 +100,20 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if slot.peer_ended || slot.is_clean {
             return self.terminate(index);
         }
-        self.driver.shutdown(slot.socket);
+        slot.operations.begin(Operations::SHUTDOWN);
+        let socket = slot.socket;
+        let token = self.token(index);
+        self.driver.shutdown(socket, token);
         self.enter_phase(index, Phase::Lingering);
         self.read_on(index);
+    }
+
+    pub(super) fn shut_down(&mut self, token: Token) {
+        let Some(slot) = self.slot(token) else { return };
+        slot.operations.end(Operations::SHUTDOWN);
+        if slot.phase == Phase::Ending {
+            self.try_close(token.index);
+        }
     }
 
     /// The peer has sent its last byte.

@@ -241,6 +241,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Event::Polled { token, interest } => self.polled(token, interest),
             Event::Accepted { listener, socket, peer } => self.accepted(listener, socket, peer),
             Event::AcceptFailed { listener, error } => self.accept_failed(listener, error),
+            Event::ShutDown { token } => self.shut_down(token),
             Event::Closed { token } => self.closed(token),
             Event::Woken => {}
         }

@@ -32,7 +32,8 @@ impl Operations {
     pub const RECEIVE: Operations = Operations(1);
     pub const POLL_READABLE: Operations = Operations(2);
     pub const POLL_WRITABLE: Operations = Operations(4);
-    pub const CLOSE: Operations = Operations(8);
+    pub const SHUTDOWN: Operations = Operations(8);
+    pub const CLOSE: Operations = Operations(16);
 
     #[inline]
     pub fn has(self, operation: Operations) -> bool {

@@ -194,6 +194,7 @@ fn a_declared_length_allocates_little() {
     assert_eq!(inbound.next(&RULES, &mut pool, &mut input), Ok(None));
     assert_eq!(inbound.missing(), (1 << 20) - 1);
     assert!(inbound.assembly().unwrap().storage.capacity() <= FIRST_BYTES);
+    assert!(inbound.assembly().unwrap().storage.len() <= GROWTH_BYTES_MIN);
 }
 
 #[test]

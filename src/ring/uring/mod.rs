@@ -49,6 +49,7 @@ enum Operation {
     Send = 6,
     Now = 7,
     Wake = 8,
+    Shutdown = 10,
     /// Its completion says nothing that is needed.
     Ignored = 9,
 }
@@ -56,7 +57,7 @@ enum Operation {
 impl Operation {
     fn of(user_data: u64) -> Option<Operation> {
         use Operation::*;
-        [Accept, Receive, PollReadable, PollWritable, Close, Send, Now, Wake, Ignored]
+        [Accept, Receive, PollReadable, PollWritable, Close, Send, Now, Wake, Shutdown, Ignored]
             .into_iter()
             .find(|operation| *operation as u64 == user_data >> 60)
     }
@@ -382,6 +383,7 @@ impl Uring {
             Some(Operation::PollWritable) => {
                 events.push(Event::Polled { token, interest: Interest::Writable });
             }
+            Some(Operation::Shutdown) => events.push(Event::ShutDown { token }),
             Some(Operation::Close) => events.push(Event::Closed { token }),
             Some(Operation::Accept) => events.push(self.accept_event(token.index, result)),
             Some(Operation::Wake) => {
@@ -498,10 +500,9 @@ impl Driver for Uring {
         self.cancel(poll_of(interest).1.user_data(token));
     }
 
-    fn shutdown(&mut self, socket: Socket) {
+    fn shutdown(&mut self, socket: Socket, token: Token) {
         let entry = opcode::Shutdown::new(types::Fixed(socket.0), libc::SHUT_WR).build();
-        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
-        self.push(&entry.user_data(Operation::Ignored.numbered(0)));
+        self.push(&entry.user_data(Operation::Shutdown.user_data(token)));
     }
 
     fn close(&mut self, socket: Socket, token: Token) {

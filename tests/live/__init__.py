@@ -1,0 +1,1 @@
+"""The live tests: what a user does, done to the release binary."""

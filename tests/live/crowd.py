@@ -1,0 +1,87 @@
+"""Ten thousand idle connections: what each costs, and that the others are served
+meanwhile.
+"""
+
+import resource
+import selectors
+import socket
+import time
+
+from . import peer as wire
+from .raw import check_alive
+from .server import expect
+
+CONNECTIONS = 10_000
+BATCH = 250
+BYTES_EACH_MAX = 1024
+
+
+def raise_descriptor_limit():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def connect_batch(port, count):
+    """`count` non-blocking sockets, all through the handshake."""
+    selector = selectors.DefaultSelector()
+    sockets = []
+    for _ in range(count):
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", port))
+        selector.register(client, selectors.EVENT_WRITE)
+        sockets.append(client)
+    waiting, request = count, wire.head()
+    end = time.monotonic() + 15
+    while waiting:
+        expect(time.monotonic() < end, f"{waiting} of {count} handshakes are not answered")
+        for key, events in selector.select(1):
+            client = key.fileobj
+            if events & selectors.EVENT_WRITE:
+                expect(client.send(request) == len(request), "the request was not taken whole")
+                selector.modify(client, selectors.EVENT_READ)
+            else:
+                answer = client.recv(4096)
+                expect(answer.startswith(b"HTTP/1.1 101 "), f"answered with {answer[:80]!r}")
+                selector.unregister(client)
+                waiting -= 1
+    selector.close()
+    return sockets
+
+
+def idle(server):
+    limit = raise_descriptor_limit()
+    expect(limit > CONNECTIONS + 100, f"the hard limit of descriptors is {limit}")
+    # What a shard needs once and not per connection (its receive buffers, its
+    # first tables) is touched before, by a batch that comes, talks and goes.
+    at_start = server.resident_bytes()
+    for client in connect_batch(server.port, BATCH):
+        client.setblocking(True)
+        client.sendall(wire.frame(wire.BINARY, bytes(65536)))
+        client.close()
+    server.wait_for(lambda: server.connections() == 0, 15, "the first batch is left")
+    check_alive(server)
+    before = server.resident_bytes()
+    sockets = []
+    try:
+        while len(sockets) < CONNECTIONS:
+            sockets += connect_batch(server.port, BATCH)
+        check_alive(server)
+        time.sleep(0.5)
+        held = server.connections()
+        expect(held == CONNECTIONS, f"the server holds {held} connections")
+        each = (server.resident_bytes() - before) / CONNECTIONS
+        # None of them was forgotten.
+        for client in sockets[:: CONNECTIONS // 100]:
+            client.setblocking(True)
+            client.settimeout(5)
+            client.sendall(wire.frame(wire.TEXT, b"awake"))
+            expect(client.recv(100) == b"\x81\x05awake", "an idle connection does not echo")
+    finally:
+        for client in sockets:
+            client.close()
+    server.wait_for(lambda: server.connections() == 0, 15, "connections are left")
+    expect(each < BYTES_EACH_MAX, f"a connection costs {each:.0f} B, at most {BYTES_EACH_MAX}")
+    from_start = each + (before - at_start) / CONNECTIONS
+    return f"{each:.0f} B per connection, {from_start:.0f} B with what is there once"

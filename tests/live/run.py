@@ -1,0 +1,164 @@
+"""Runs the live tests against the release binary: with one shard and with two.
+
+Every test is a function of a server. Most share one; those that end it or watch
+its memory get one of their own. A test that fails does not stop the others. The
+last line is `N passed, M failed`.
+"""
+
+import argparse
+import asyncio
+import inspect
+import pathlib
+import signal
+import sys
+import time
+import traceback
+from typing import Callable, NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from live import broadcast, crowd, drain, echoing, leak, outside, raw, refusals  # noqa: E402
+from live.server import BINARY, Failure, Server  # noqa: E402
+
+
+class Test(NamedTuple):
+    name: str
+    function: Callable
+    seconds_max: int = 20
+    # A server of its own, and a fresh one.
+    alone: bool = False
+    # Left out by --quick.
+    long: bool = False
+    shards: tuple = (1, 2)
+
+
+TESTS = (
+    Test("text", echoing.text),
+    Test("binary", echoing.binary),
+    Test("empty", echoing.empty),
+    Test("ping", echoing.ping),
+    Test("fragmented with control frames in between", echoing.fragmented),
+    Test("10,000 pipelined", echoing.pipelined),
+    Test("16 MiB", echoing.largest, long=True),
+    Test("16 MiB and one byte", echoing.too_large, long=True),
+    Test("16 MiB and one byte in fragments", echoing.too_large_in_fragments, long=True),
+    Test("close from the client", echoing.client_closes),
+    Test("close from the server", drain.closed_by_server, 30, alone=True),
+    Test("SIGTERM without connections", drain.without_connections, alone=True),
+    Test("SIGTERM right after the start", drain.right_after_the_start),
+    Test("SIGTERM and silent peers", drain.unanswered, 30, alone=True),
+    Test("two SIGTERM", drain.second_signal, alone=True),
+    Test("half-closed", raw.half_closed),
+    Test("reset", raw.reset),
+    Test("bystanders of refused and broken", raw.bystanders, 40),
+    Test("refused handshakes", refusals.refused),
+    Test("refused with bytes unread", refusals.refused_unread),
+    Test("handshake cut at every byte", refusals.bad_handshake_of_every_length),
+    Test("handshake byte by byte", raw.dripped_handshake),
+    Test("frames byte by byte", raw.dripped_frames),
+    Test("data after close", raw.after_close_ignored),
+    Test("violations", raw.violations, 40),
+    Test("fragments of one byte", raw.fragments_of_one_byte, 30),
+    Test("ping flood without reading", raw.ping_flood, 60, alone=True),
+    Test("unsolicited pongs", raw.pong_flood, 30, alone=True),
+    Test("echoes unread", raw.echo_unread, 30, alone=True),
+    Test("huge declared lengths", raw.huge_declared, 30, alone=True),
+    Test("broadcast to everybody", broadcast.everybody),
+    Test("broadcast in one order", broadcast.one_order, 60),
+    Test("broadcast and a slow reader", broadcast.slow_reader, 90, alone=True, long=True),
+    Test("broadcast and a reader that fell behind", broadcast.slow_reader_told, 30),
+    Test("npm ws", outside.node, 70),
+    Test("behind nginx", outside.behind_nginx, 30, shards=(2,)),
+    Test("in chromium", outside.in_chromium, 90, shards=(2,)),
+    Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
+    Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),
+)
+
+
+def call(function, server, seconds_max):
+    """Calls a test within its time; returns its remark."""
+    if inspect.iscoroutinefunction(function):
+        return asyncio.run(asyncio.wait_for(function(server), seconds_max))
+
+    def on_alarm(*_):
+        raise Failure(f"not finished after {seconds_max}s")
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(seconds_max)
+    try:
+        return function(server)
+    finally:
+        signal.alarm(0)
+
+
+def run(test, server, verbose):
+    """Runs one test and prints its line; returns whether it passed."""
+    name = f"{test.name} ({server.shards})"
+    started = time.monotonic()
+    remark, reason = None, None
+    try:
+        remark = call(test.function, server, test.seconds_max)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    if reason is None and "panicked" in server.errors():
+        reason = "the server panicked"
+    if not server.is_alive() and server.process.returncode != 0:
+        reason = f"the server ended with {server.process.returncode}; {reason}"
+    if reason is None:
+        remark = f" ({remark})" if remark else ""
+        print(f"ok {name} {time.monotonic() - started:.2f}s{remark}", flush=True)
+    else:
+        print(f"FAILED {name} {reason}", flush=True)
+        print("".join(f"    {line}\n" for line in server.errors().splitlines()[-5:]), end="")
+    return reason is None
+
+
+def run_with_shards(shards, tests, arguments):
+    """All tests with this many shards; returns a list of whether each passed."""
+    passed, shared = [], None
+    try:
+        for test in tests:
+            if test.alone:
+                with Server(shards, arguments.binary) as server:
+                    passed.append(run(test, server, arguments.verbose))
+                continue
+            if shared is None or not shared.is_alive():
+                shared = Server(shards, arguments.binary)
+                shared.__enter__()
+            passed.append(run(test, shared, arguments.verbose))
+    finally:
+        if shared is not None:
+            code = shared.stop()
+            if code != 0:
+                print(f"FAILED the shared server ended with {code}: {shared.errors()[-1000:]}")
+                passed.append(False)
+    return passed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", type=pathlib.Path, default=BINARY)
+    parser.add_argument("--quick", action="store_true", help="leave the long tests out")
+    parser.add_argument("--verbose", action="store_true", help="print tracebacks")
+    parser.add_argument("--shards", type=int, action="append", help="1, 2; both by default")
+    parser.add_argument("names", nargs="*", help="only tests whose name contains one of these")
+    arguments = parser.parse_args()
+    passed = []
+    for shards in arguments.shards or (1, 2):
+        tests = [
+            test
+            for test in TESTS
+            if shards in test.shards
+            and not (arguments.quick and test.long)
+            and (not arguments.names or any(name in test.name for name in arguments.names))
+        ]
+        passed += run_with_shards(shards, tests, arguments)
+    print(f"{passed.count(True)} passed, {passed.count(False)} failed", flush=True)
+    sys.exit(0 if passed and all(passed) else 1)
+
+
+if __name__ == "__main__":
+    main()

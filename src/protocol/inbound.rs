@@ -96,7 +96,7 @@ struct Assembly {
 /// A message of which only a piece has arrived starts with at most this many
 /// bytes of address space, whatever its header declares; what is resident grows
 /// with what arrives.
-const FIRST_BYTES: usize = 128 << 10;
+const FIRST_BYTES: usize = 16 << 10;
 /// A message in pieces grows to at least this many bytes at a time.
 const GROWTH_BYTES_MIN: usize = 4 << 10;
 

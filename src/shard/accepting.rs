@@ -7,7 +7,8 @@ use crate::base::Time;
 use crate::ring::{Driver, Errno, Socket};
 use std::net::SocketAddr;
 
-/// Milliseconds without an accept after descriptors or memory ran out.
+/// Milliseconds without an accept after descriptors or memory ran out, or while
+/// all shards together are full.
 const RETRY_MS: u64 = 100;
 
 /// What is under way to get more connections.
@@ -52,13 +53,25 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 self.driver.accept(listener as u32);
             }
         }
+        // Kept from it by the total of all shards: nothing tells this one when
+        // another has room again.
+        let is_short = self.accepting.in_flight.iter().any(|&in_flight| in_flight < wanted);
+        if is_short && self.total() >= self.total_max() {
+            self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
+        }
     }
 
     fn has_free_slot(&self) -> bool {
         let in_flight: usize = self.accepting.in_flight.iter().sum();
+        let slots_max = self.accepting.slots_max;
+        self.slots.len() + in_flight < slots_max && self.total() < self.total_max()
+    }
+
+    /// Connections of all shards, those included that are only told that there is
+    /// no room.
+    fn total_max(&self) -> usize {
         let limits = &self.core.limits;
-        let total_max = limits.connections_max.saturating_add(limits.connections_refusing_max);
-        self.slots.len() + in_flight < self.accepting.slots_max && self.total() < total_max
+        limits.connections_max.saturating_add(limits.connections_refusing_max)
     }
 
     /// Connections of all shards.

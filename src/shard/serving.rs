@@ -6,7 +6,7 @@
 use super::Shard;
 use super::slot::{Phase, Slot};
 use crate::app::{Conn, Decision, Handler, Notice, Publication, Request, Upgrade};
-use crate::base::ConnectionId;
+use crate::base::{BufferPool, ConnectionId, Counters};
 use crate::connection::{Arrival, SendOutcome};
 use crate::hub::TopicRef;
 use crate::protocol::head::HEADERS_MAX;
@@ -15,11 +15,44 @@ use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Where `ingest` goes on after a message.
-enum Next {
-    Message,
-    Stop,
+/// How serving a piece of input ended.
+enum Served {
+    All,
+    Closed,
     Panicked,
+}
+
+/// Echoes the message that was received last, at once and from where it lies.
+fn send_straight<S, D: Driver>(
+    slot: &mut Slot<S>,
+    input: &mut Input<'_>,
+    kind: Kind,
+    driver: &mut D,
+    pool: &mut BufferPool,
+    counters: &Counters,
+) {
+    let is_blocked = slot.is_blocked();
+    let outbound = &mut slot.own.outbound;
+    let frame = match slot.inbound.frame_in_place(input, kind) {
+        Ok(frame) if !is_blocked => frame,
+        Ok(frame) => return outbound.bytes(pool, frame),
+        Err(payload) => return outbound.frame(pool, kind.opcode(), payload, None),
+    };
+    let queued = outbound.queued_bytes();
+    let sent = match driver.send_now(slot.socket, &[outbound.queued(), frame]) {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN) => 0,
+        // The connection is broken: its receive ends and says so.
+        Err(_) => queued + frame.len(),
+    };
+    counters.sends.add(1);
+    counters.bytes_sent.add(sent as u64);
+    outbound.advance(pool, sent.min(queued));
+    let rest = &frame[sent.saturating_sub(queued)..];
+    if !rest.is_empty() {
+        counters.sends_short.add(1);
+        outbound.bytes(pool, rest);
+    }
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
@@ -37,83 +70,52 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
             return;
         }
-        loop {
-            match self.next_message(index, &mut input) {
-                Ok(Next::Message) => {}
-                Ok(Next::Stop) => break,
-                Ok(Next::Panicked) => return self.fail(index, CloseCause::HandlerPanicked),
-                Err(cause) => return self.fail(index, cause),
-            }
+        match self.serve(index, &mut input) {
+            Ok(Served::All) => {}
+            Ok(Served::Closed) => self.flush_and_end(index),
+            Ok(Served::Panicked) => return self.fail(index, CloseCause::HandlerPanicked),
+            Err(cause) => return self.fail(index, cause),
         }
         self.after_call(index);
     }
 
-    /// Takes the next thing out of `input`, and through the handler if it is a
-    /// message.
-    #[inline]
-    fn next_message(&mut self, index: u32, input: &mut Input<'_>) -> Result<Next, CloseCause> {
+    /// Takes every message out of `input` and through the handler.
+    fn serve(&mut self, index: u32, input: &mut Input<'_>) -> Result<Served, CloseCause> {
         let token = self.token(index);
         let Shard { slots, core, handler, driver, counters, .. } = self;
-        let Some(slot) = slots.at_mut(index) else {
-            return Ok(Next::Stop);
-        };
-        let Slot { inbound, own, phase, .. } = slot;
-        let round_trip_us = inbound.keep_alive.round_trip_us();
-        let arrival =
-            inbound.next(core.now, &core.rules, &mut core.pool, input, &mut own.outbound)?;
-        let message = match arrival {
-            None => return Ok(Next::Stop),
-            Some(Arrival::Control) => return Ok(Next::Message),
-            Some(Arrival::Closed(close)) => {
-                slot.is_clean = input.rest().is_empty();
-                slot.close.get_or_insert_with(|| Box::new(close));
-                self.flush_and_end(index);
-                return Ok(Next::Stop);
-            }
-            Some(Arrival::Message(message)) => message,
-        };
-        // This end has closed: RFC 6455, 1.4: further data is discarded.
-        if *phase != Phase::Open || own.outbound.is_ended() {
-            return Ok(Next::Message);
-        }
-        counters[core.id.index()].messages_received.add(1);
-        let Some((session, link)) = core.link(own, token, round_trip_us, Some(message)) else {
-            return Ok(Next::Stop);
-        };
-        let mut conn = Conn::new(session, link);
-        if catch_unwind(AssertUnwindSafe(|| handler.message(&mut conn, message))).is_err() {
-            return Ok(Next::Panicked);
-        }
-        if let Some(kind) = core.deferred.straight.take() {
-            // The reply leaves at once, from where the message lies.
-            let blocked = slot.operations.has(super::slot::Operations::POLL_WRITABLE);
-            let own = &mut slot.own;
-            match inbound.frame_in_place(input, kind) {
-                Ok(frame) if !blocked => {
-                    let queued = own.outbound.queued_bytes();
-                    let slices = [own.outbound.queued(), frame];
-                    let sent = match driver.send_now(slot.socket, &slices) {
-                        Ok(sent) => sent,
-                        Err(Errno::AGAIN) => 0,
-                        // The receive will end and say so.
-                        Err(_) => queued + frame.len(),
-                    };
-                    let counters = &counters[core.id.index()];
-                    counters.sends.add(1);
-                    counters.bytes_sent.add(sent as u64);
-                    own.outbound.advance(&mut core.pool, sent.min(queued));
-                    let rest = &frame[sent.saturating_sub(queued)..];
-                    if !rest.is_empty() {
-                        counters.sends_short.add(1);
-                        own.outbound.bytes(&mut core.pool, rest);
-                    }
+        let counters = &counters[core.id.index()];
+        let Some(slot) = slots.at_mut(index) else { return Ok(Served::All) };
+        let round_trip_us = slot.inbound.keep_alive.round_trip_us();
+        loop {
+            let outbound = &mut slot.own.outbound;
+            let arrival =
+                slot.inbound.next(core.now, &core.rules, &mut core.pool, input, outbound)?;
+            let message = match arrival {
+                None => return Ok(Served::All),
+                Some(Arrival::Control) => continue,
+                Some(Arrival::Closed(close)) => {
+                    slot.is_clean = input.rest().is_empty();
+                    slot.close.get_or_insert_with(|| Box::new(close));
+                    return Ok(Served::Closed);
                 }
-                Ok(frame) => own.outbound.bytes(&mut core.pool, frame),
-                Err(payload) => own.outbound.frame(&mut core.pool, kind.opcode(), payload, None),
+                Some(Arrival::Message(message)) => message,
+            };
+            // RFC 6455, 1.4: after its close frame, this end discards further data.
+            // One whose queue is full is about to send it.
+            if slot.phase != Phase::Open || outbound.is_ended() || outbound.is_overflowed() {
+                continue;
+            }
+            counters.messages_received.add(1);
+            let link = core.link(&mut slot.own, token, round_trip_us, Some(message));
+            let Some((session, link)) = link else { return Ok(Served::All) };
+            let mut conn = Conn::new(session, link);
+            if catch_unwind(AssertUnwindSafe(|| handler.message(&mut conn, message))).is_err() {
+                return Ok(Served::Panicked);
+            }
+            if let Some(kind) = core.deferred.straight.take() {
+                send_straight(slot, input, kind, driver, &mut core.pool, counters);
             }
         }
-        // A handler that closed, or overflowed the queue, gets no more messages.
-        Ok(if slot.own.outbound.is_overflowed() { Next::Stop } else { Next::Message })
     }
 
     /// Takes what it can of the request head; says whether messages follow.

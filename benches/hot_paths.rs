@@ -135,7 +135,7 @@ fn fan_out(criterion: &mut Criterion) {
                     let Mark::Pending(number) = *mark else { continue };
                     let subscriptions = &mut subscribers[number as usize];
                     let mut bytes = 0;
-                    hub.pending(*subscriptions, usize::MAX, |slice| bytes += slice.len());
+                    hub.pending(*subscriptions, usize::MAX, 63, |slice| bytes += slice.len());
                     hub.advance(subscriptions, bytes, |_| {});
                 }
             });

@@ -228,8 +228,9 @@ impl<'a, S> Conn<'a, S> {
         self.link.deferred.timer_set = true;
     }
 
-    /// Closes the connection with a code from 1000, 1001, 1003, 1008, 1011 or
-    /// 3000 to 4999 and a reason of up to 123 bytes. What was sent before still
+    /// Closes the connection with a code that may stand in a close frame (1000 for
+    /// a normal end, 3000 to 4999 for the application's own) and a reason of up to
+    /// 123 bytes. What was sent before still
     /// leaves; what is sent after is dropped.
     ///
     /// # Panics

@@ -77,7 +77,7 @@ limits! {
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
     /// Bytes of publications kept for one full mailbox while publishers pause. Above it: refused.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
-    /// Events handled in one turn.
+    /// Completions that the ring holds for one turn, 2048 at least; the kernel keeps the rest.
     events_per_turn: usize = 512, tiny 8;
     /// Mails taken from each neighbour in one turn.
     mails_per_turn: usize = 512, tiny 4;
@@ -137,10 +137,10 @@ impl Limits {
                 "less than queued_bytes_max",
             ),
             (
-                self.queued_bytes_max > self.message_bytes_max,
+                self.queued_bytes_max >= self.message_bytes_max + 16,
                 "queued_bytes_max",
                 self.queued_bytes_max as u64,
-                "more than message_bytes_max, or the largest message could never be sent",
+                "at least 16 more than message_bytes_max, or the largest message could never be sent",
             ),
             (
                 self.receive_buffers.is_power_of_two() && self.receive_buffers <= 1 << 14,

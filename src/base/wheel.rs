@@ -85,9 +85,7 @@ impl TimerWheel {
 
     /// Clears the timer of `slot`.
     pub fn clear(&mut self, slot: u32) {
-        let Some(&node) = self.nodes.get(slot as usize) else {
-            return;
-        };
+        let Some(&node) = self.nodes.get(slot as usize) else { return };
         if node.tick == NONE {
             return;
         }

@@ -122,8 +122,17 @@ pub enum Mark {
     Pending(u32),
     /// It fell off the topic's tape.
     Fell(u32),
-    /// Its subscription to this topic is live.
-    Subscribed(u32, TopicRef),
+    /// Its subscription to this topic is live: it gets every message above `seq`.
+    Subscribed {
+        /// The subscriber.
+        subscriber: u32,
+        /// The topic.
+        topic: TopicRef,
+        /// The topic's incarnation.
+        epoch: u64,
+        /// The last message's number.
+        seq: u64,
+    },
 }
 
 /// The topics of one shard.
@@ -144,7 +153,10 @@ pub struct Hub {
     unsent: Vec<u32>,
     /// Per shard: mail that waits for room.
     outgoing: Vec<VecDeque<Outgoing>>,
-    outgoing_bytes: usize,
+    /// Per shard: the weight of that mail.
+    outgoing_bytes: Vec<usize>,
+    /// Something has changed since the last flush.
+    is_fresh: bool,
     /// Per shard: the weight of the mail that found no room at the last flush.
     stuck: Vec<Option<usize>>,
     marks: Vec<Mark>,
@@ -179,7 +191,8 @@ impl Hub {
             grown: Vec::new(),
             unsent: Vec::new(),
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
-            outgoing_bytes: 0,
+            outgoing_bytes: vec![0; usize::from(shards)],
+            is_fresh: false,
             stuck: vec![None; usize::from(shards)],
             marks: Vec::new(),
         }
@@ -218,6 +231,7 @@ impl Hub {
 
     /// The interest of this shard in a topic may have changed: tell its home.
     fn want(&mut self, index: u32) {
+        self.is_fresh = true;
         let reference = self.reference(index);
         let topic = self.topics.at_mut(index).expect("a topic");
         let home = topic.home;
@@ -272,27 +286,29 @@ impl Hub {
             return Ok(Published::Queued);
         }
         let weight = payload.len() + MAIL_OVERHEAD_BYTES;
-        if self.outgoing_bytes + weight > self.limits.publish_overflow_bytes_max {
+        // One message fits always, whatever its size, or it could never be sent.
+        let bytes_max = self.limits.publish_overflow_bytes_max;
+        let waiting_bytes = &mut self.outgoing_bytes[home.index()];
+        if *waiting_bytes > 0 && *waiting_bytes + weight > bytes_max {
             return Err(HubError::Full);
         }
-        self.outgoing_bytes += weight;
+        *waiting_bytes += weight;
+        let is_behind = self.stuck[home.index()].is_some() || *waiting_bytes > bytes_max / 2;
+        self.is_fresh = true;
         let name = match known.and_then(|index| self.topics.at(index)) {
             Some(topic) => Arc::clone(&topic.name),
             None => topic.into(),
         };
         let payload = Bytes::copy_from_slice(payload);
         let mail = Mail::Publish { topic: name, kind: message.kind(), payload };
-        let waiting = &mut self.outgoing[home.index()];
-        let is_behind = waiting.len() > self.limits.mailbox_mails_max;
-        waiting.push_back(Outgoing::Mail(mail, weight));
+        self.outgoing[home.index()].push_back(Outgoing::Mail(mail, weight));
         Ok(if is_behind { Published::Backpressure } else { Published::Queued })
     }
 
     fn append(&mut self, index: u32, kind: Kind, payload: impl FnOnce() -> Bytes) {
+        self.is_fresh = true;
         let topic = self.topics.at_mut(index).expect("a topic");
-        let Some(log) = topic.log.as_mut() else {
-            return;
-        };
+        let Some(log) = topic.log.as_mut() else { return };
         log.append(Entry { kind, payload: payload() }, &self.limits);
         if !topic.is_unsent {
             topic.is_unsent = true;
@@ -302,6 +318,7 @@ impl Hub {
 
     /// Takes mail from another hub.
     pub fn receive(&mut self, from: ShardId, mail: Mail) {
+        self.is_fresh = true;
         match mail {
             Mail::Interest { topic, reader, wanted } => {
                 if let Some(welcome) = self.interest(from, &topic, reader, wanted) {
@@ -322,7 +339,7 @@ impl Hub {
                 for &subscription in &entry.subscribers {
                     let subscriber =
                         self.subscriptions.at(subscription).expect("listed").subscriber;
-                    self.marks.push(Mark::Subscribed(subscriber, topic));
+                    self.marks.push(Mark::Subscribed { subscriber, topic, epoch, seq: last });
                 }
             }
             Mail::Entry { topic, kind, payload } => {
@@ -370,9 +387,7 @@ impl Hub {
 
     /// Forgets a topic that nobody reads, here or (at home) elsewhere.
     fn forget_if_unused(&mut self, index: u32) {
-        let Some(topic) = self.topics.at(index) else {
-            return;
-        };
+        let Some(topic) = self.topics.at(index) else { return };
         let in_use = topic.log.is_some()
             || !topic.subscribers.is_empty()
             || topic.interest_posted
@@ -411,6 +426,7 @@ impl Hub {
     /// Moves everything one step on: mail to where it goes, logs to the readers,
     /// and says in `marks` which subscribers that concerns.
     pub fn flush(&mut self, post: &mut dyn Post, marks: &mut Vec<Mark>) {
+        self.is_fresh = false;
         self.stuck.fill(None);
         for shard in 0..self.shards {
             self.post_outgoing(ShardId(shard), post);
@@ -433,7 +449,7 @@ impl Hub {
             };
             match post.post(to, mail, weight) {
                 Ok(()) => {
-                    self.outgoing_bytes -= weight;
+                    self.outgoing_bytes[to.index()] -= weight;
                 }
                 Err(mail) => {
                     self.stuck[to.index()] = Some(weight);
@@ -496,9 +512,7 @@ impl Hub {
     /// Says which subscribers of a topic have something to get, and lets go of
     /// what all of them have.
     fn mark_readers(&mut self, index: u32, marks: &mut Vec<Mark>) {
-        let Some(topic) = self.topics.at_mut(index) else {
-            return;
-        };
+        let Some(topic) = self.topics.at_mut(index) else { return };
         topic.has_grown = false;
         let Some(tape) = &mut topic.tape else { return };
         let (begin, end) = (tape.begin(), tape.end());
@@ -517,7 +531,7 @@ impl Hub {
 
     /// Whether publications wait for room at another shard.
     pub fn is_congested(&self) -> bool {
-        self.outgoing_bytes > 0
+        self.outgoing_bytes.iter().any(|&bytes| bytes > 0)
     }
 
     /// The shards that had no room at the last flush, and the weight of the mail
@@ -535,11 +549,15 @@ impl Hub {
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())
     }
 
-    /// The name, epoch and last number of a topic that is live here.
-    pub fn position(&self, topic: TopicRef) -> Option<(&str, u64, u64)> {
-        let topic = self.topics.get(topic.index, topic.generation)?;
-        let (epoch, last) = topic.live?;
-        Some((&topic.name, epoch, last))
+    /// The name of a topic.
+    pub fn name(&self, topic: TopicRef) -> Option<&str> {
+        Some(&self.topics.get(topic.index, topic.generation)?.name)
+    }
+
+    /// Whether something has changed since the last flush, apart from what waits
+    /// for room.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     /// Topics, and subscriptions, that this shard holds.

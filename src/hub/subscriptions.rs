@@ -70,7 +70,7 @@ impl Hub {
         let topic = self.topics.at_mut(index).expect("just looked up");
         let cursor = topic.tape.get_or_insert_with(|| Box::new(Tape::new(bytes_max))).end();
         let place = topic.subscribers.len() as u32;
-        let is_live = topic.live.is_some();
+        let live = topic.live;
         let next = subscriptions.first;
         let (own, _) = self.subscriptions.insert(Subscription {
             topic: index,
@@ -81,9 +81,13 @@ impl Hub {
         });
         topic.subscribers.push(own);
         self.link(subscriptions, own);
-        match is_live {
-            true => self.marks.push(Mark::Subscribed(subscriber, self.reference(index))),
-            false => self.want(index),
+        match live {
+            Some((epoch, seq)) => {
+                let topic = self.reference(index);
+                self.marks.push(Mark::Subscribed { subscriber, topic, epoch, seq });
+                self.is_fresh = true;
+            }
+            None => self.want(index),
         }
         Ok(())
     }
@@ -162,24 +166,27 @@ impl Hub {
     }
 
     /// What a connection has yet to get from its topics, at most some `bytes_max`
-    /// bytes of it: slices in the order in which [`Hub::advance`] counts them.
+    /// bytes of it in at most `slices_max` slices, in the order in which
+    /// [`Hub::advance`] counts them.
     #[inline]
     pub fn pending<'h>(
         &'h self,
         subscriptions: Subscriptions,
         bytes_max: usize,
+        slices_max: usize,
         mut take: impl FnMut(&'h [u8]),
     ) {
-        let mut bytes = 0;
+        let (mut bytes, mut slices) = (0, 0);
         let mut own = subscriptions.first;
         for _ in 0..subscriptions.count {
             let subscription = self.at(own);
             if let Some(tape) = self.tape_from(subscription) {
                 for slice in tape.from(subscription.cursor) {
-                    if bytes >= bytes_max {
+                    if bytes >= bytes_max || slices >= slices_max {
                         return;
                     }
                     bytes += slice.len();
+                    slices += 1;
                     take(slice);
                 }
             }

@@ -119,9 +119,7 @@ impl Tape {
     }
 
     fn drop_front(&mut self) {
-        let Some(mut chunk) = self.chunks.pop_front() else {
-            return;
-        };
+        let Some(mut chunk) = self.chunks.pop_front() else { return };
         self.bytes -= chunk.bytes.len();
         if chunk.bytes.capacity() <= CHUNK_BYTES_MAX {
             chunk.bytes.clear();

@@ -93,7 +93,7 @@ impl World {
 /// Sends a reader some of what is pending and records what that was.
 fn deliver(hub: &mut Hub, reader: &mut Reader, random: &mut Random) {
     let mut bytes = Vec::new();
-    hub.pending(reader.subscriptions, 200, |slice| bytes.extend_from_slice(slice));
+    hub.pending(reader.subscriptions, 200, 3, |slice| bytes.extend_from_slice(slice));
     let sent = random.below(bytes.len() as u64 + 1) as usize;
     let mut rest = Vec::new();
     hub.advance(&mut reader.subscriptions, sent, |slice| rest.extend_from_slice(slice));

@@ -402,9 +402,7 @@ impl Inbound {
     /// Takes back what the last call lent out.
     #[inline]
     fn take_back(&mut self, pool: &mut BufferPool) {
-        let Some(partial) = &mut self.partial else {
-            return;
-        };
+        let Some(partial) = &mut self.partial else { return };
         if let Some(assembly) = partial.message.take_if(|assembly| assembly.whole) {
             pool.put(assembly.storage);
         }

@@ -1,6 +1,6 @@
 //! The sends of one turn, borrowed for exactly that turn.
 
-use super::{Errno, Socket};
+use super::{Errno, SLICES_PER_SEND, Socket};
 use std::io::IoSlice;
 
 /// Sends to hand over together, and what became of each.
@@ -33,13 +33,15 @@ impl<'a> Batch<'a> {
         self.sends.push(Send { socket, first_slice, slice_count: 0, bytes: 0, outcome: Ok(0) });
     }
 
-    /// Adds a slice to the send that was begun last. An empty one adds nothing.
+    /// Adds a slice to the send that was begun last, which carries at most
+    /// [`SLICES_PER_SEND`]. An empty one adds nothing.
     #[inline]
     pub fn slice(&mut self, slice: &'a [u8]) {
         if slice.is_empty() {
             return;
         }
         let send = self.sends.last_mut().expect("a slice follows a begin");
+        assert!((send.slice_count as usize) < SLICES_PER_SEND, "too many slices for one send");
         send.slice_count += 1;
         send.bytes += slice.len();
         send.outcome = Ok(send.bytes);

@@ -43,6 +43,10 @@ pub struct Token {
     pub generation: u32,
 }
 
+/// Slices that one send may carry: what the kernel takes in one message header.
+/// A [`Batch`] refuses more.
+pub const SLICES_PER_SEND: usize = 64;
+
 /// The bits of a generation that a [`Token`] carries.
 pub const GENERATION_MASK: u32 = (1 << 28) - 1;
 

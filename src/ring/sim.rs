@@ -374,9 +374,7 @@ impl State {
         if self.random.chance(faults.delay) {
             return;
         }
-        let Some(open) = &mut self.rings[ring].sockets[socket] else {
-            return;
-        };
+        let Some(open) = &mut self.rings[ring].sockets[socket] else { return };
         if let Some(token) = open.close {
             let pipe = open.pipe;
             self.pipes[pipe].server_closed = true;
@@ -409,12 +407,8 @@ impl State {
     fn complete_receive(&mut self, ring: usize, socket: usize, events: &mut Vec<Event<SimBuffer>>) {
         let faults = self.faults;
         let this = &mut self.rings[ring];
-        let Some(open) = &mut this.sockets[socket] else {
-            return;
-        };
-        let Some(Armed { token, stopping }) = open.receive else {
-            return;
-        };
+        let Some(open) = &mut this.sockets[socket] else { return };
+        let Some(Armed { token, stopping }) = open.receive else { return };
         let pipe = &mut self.pipes[open.pipe];
         let late = self.random.chance(faults.late_cancel);
         let end = if stopping && !late {

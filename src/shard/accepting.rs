@@ -33,7 +33,8 @@ impl Accepting {
 
     /// When accepting goes on, if it was put off.
     pub fn next(&self) -> Time {
-        if self.retry_at == Time::ZERO { Time::NEVER } else { self.retry_at }
+        let is_put_off = self.retry_at > Time::ZERO && !self.stopped;
+        if is_put_off { self.retry_at } else { Time::NEVER }
     }
 }
 

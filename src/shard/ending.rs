@@ -21,9 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Closes with `cause` and waits for the peer's close frame.
     pub(super) fn close(&mut self, index: u32, cause: CloseCause) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if slot.phase != Phase::Open {
             return;
         }
@@ -39,9 +37,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// This end's close frame is queued: waits for the peer's.
     pub(super) fn await_close(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         self.core.hub.leave(&mut slot.own.subscriptions);
         self.enter_phase(index, Phase::Closing);
         self.mark_dirty(index);
@@ -55,10 +51,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             CloseCause::HandlerPanicked => self.counters().handler_panics.add(1),
             _ => self.counters().protocol_errors.add(1),
         }
-        self.core.deferred = Default::default();
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        // What earlier messages of the same read have ordered stands.
+        self.core.deferred.straight = None;
+        self.core.deferred.close = None;
+        self.settle_deferred(index);
+        let Some(slot) = self.slots.at_mut(index) else { return };
         slot.inbound.end(&mut self.core.pool);
         slot.own.outbound.close(&mut self.core.pool, cause);
         let reason = cause.reason().into();
@@ -75,9 +72,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// The last bytes are queued: once they have left, the connection ends.
     pub(super) fn flush_and_end(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if slot.phase >= Phase::Flushing {
             return;
         }
@@ -94,9 +89,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// The last bytes have left.
     pub(super) fn flushed(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if slot.peer_ended || slot.is_clean {
             return self.terminate(index);
         }
@@ -118,9 +111,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// The peer has sent its last byte.
     pub(super) fn peer_ended(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         slot.peer_ended = true;
         match slot.phase {
             // It may still read: what is queued for it leaves.
@@ -137,9 +128,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn enter_phase(&mut self, index: u32, phase: Phase) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         debug_assert!(slot.phase <= phase, "phases only move on");
         slot.phase = phase;
         slot.since = self.core.now;
@@ -150,9 +139,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn terminate(&mut self, index: u32) {
         let token = self.token(index);
         let Shard { slots, core, driver, handler, counters, .. } = self;
-        let Some(slot) = slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = slots.at_mut(index) else { return };
         if slot.phase == Phase::Ending {
             return;
         }
@@ -185,9 +172,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Steps two and three: closes once nothing is under way.
     pub(super) fn try_close(&mut self, index: u32) {
         let token = self.token(index);
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if slot.phase == Phase::Ending && slot.operations.is_empty() {
             slot.operations.begin(Operations::CLOSE);
             self.driver.close(slot.socket, token);

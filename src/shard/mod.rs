@@ -156,6 +156,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         while !self.stopped {
             self.turn()?;
         }
+        for (counter, value) in self.counters().all() {
+            tracing::debug!(shard = self.core.id.0, counter, value);
+        }
         Ok(())
     }
 
@@ -184,6 +187,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.expire_timers();
         self.rearm_starved();
         self.obey();
+        // Letters and mail that the steps after the flush have posted, too.
+        self.links.ring();
         Ok(())
     }
 
@@ -192,13 +197,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let has_work = !self.dirty.is_empty()
             || !self.readable.is_empty()
             || !self.starved.is_empty()
-            || self.core.hub.needs_flush() && !self.hub_waits_for_room();
+            || self.core.hub.is_fresh();
         if has_work {
             return Time::ZERO;
         }
         self.links.doze();
-        // Mail that came, or a command that was given, before the flag was up.
-        if self.links.has_mail() || self.has_command() {
+        // What came before the flag was up: mail, a command, or room at another
+        // shard. Whoever comes after it sees the flag.
+        if self.links.has_mail()
+            || self.has_command()
+            || self.core.hub.needs_flush() && !self.hub_waits_for_room()
+        {
             return Time::ZERO;
         }
         self.wheel.next_time().min(self.accepting.next()).min(self.drain_next())
@@ -269,7 +278,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn flush_hub(&mut self) {
-        if !self.core.hub.needs_flush() {
+        if !self.core.hub.needs_flush() && !self.core.hub.is_fresh() {
             return;
         }
         let mut marks = std::mem::take(&mut self.marks);
@@ -279,7 +288,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             match mark {
                 Mark::Pending(index) => self.mark_dirty(index),
                 Mark::Fell(index) => self.fell_off(index),
-                Mark::Subscribed(index, topic) => self.notify_subscribed(index, topic),
+                Mark::Subscribed { subscriber, topic, epoch, seq } => {
+                    self.notify_subscribed(subscriber, topic, epoch, seq);
+                }
             }
         }
         self.marks = marks;

@@ -41,9 +41,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn choose_reading(&mut self, index: u32) {
         let limits = &self.core.limits;
         let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if !slot.is_metered
             && (slot.turn_bytes as usize > share || slot.inbound.is_missing(buffer_bytes))
         {
@@ -56,10 +54,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Brings what is armed in the kernel in line with what the connection wants.
     pub(super) fn read_on(&mut self, index: u32) {
         let token = self.token(index);
-        let waits = self.readable.contains(&token) || self.starved.contains(&token);
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         let wanted = match (slot.wants_input(), slot.is_metered) {
             (false, _) => None,
             (true, false) => Some(Operations::RECEIVE),
@@ -73,7 +68,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             return;
         }
-        if operations.has(Operations::POLL_READABLE) || waits {
+        if operations.has(Operations::POLL_READABLE) || slot.waits_to_read {
             return;
         }
         match wanted {
@@ -106,6 +101,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
             }
             ReceiveEnd::NoBuffers => {
+                slot.waits_to_read = true;
                 self.counters().receive_buffers_exhausted.add(1);
                 self.starved.push(token);
             }
@@ -120,7 +116,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let mut starved = std::mem::take(&mut self.starved);
         for token in starved.drain(..) {
-            if self.slot(token).is_some() {
+            if let Some(slot) = self.slot(token) {
+                slot.waits_to_read = false;
                 self.counters().receives_rearmed.add(1);
                 self.read_on(token.index);
             }
@@ -138,7 +135,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return self.try_close(token.index);
         }
         match interest {
-            Interest::Readable => self.readable.push_back(token),
+            Interest::Readable => {
+                slot.waits_to_read = true;
+                self.readable.push_back(token);
+            }
             Interest::Writable => self.mark_dirty(token.index),
         }
     }
@@ -149,7 +149,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let Some(token) = self.readable.pop_front() else {
                 break;
             };
-            if self.slot(token).is_some() && self.read_share(token) {
+            let Some(slot) = self.slot(token) else { continue };
+            slot.waits_to_read = false;
+            if self.read_share(token)
+                && let Some(slot) = self.slot(token)
+            {
+                slot.waits_to_read = true;
                 self.readable.push_back(token);
             }
         }

@@ -5,7 +5,7 @@ use super::slot::{Operations, Phase};
 use crate::app::{Handler, Notice};
 use crate::base::Time;
 use crate::base::planted::{Bug, planted};
-use crate::ring::{Driver, Errno, Event, Interest};
+use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes of tapes that one send carries at most, give or take a chunk.
 const TAPE_BYTES_PER_SEND: usize = 1 << 20;
@@ -14,9 +14,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// The connection at `index` has something to send.
     #[inline]
     pub(super) fn mark_dirty(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if !slot.is_dirty && !slot.is_blocked() && slot.phase < Phase::Lingering {
             slot.is_dirty = true;
             self.dirty.push_back(index);
@@ -53,7 +51,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             batch.slice(slot.own.outbound.queued());
             if !slot.own.outbound.is_ended() {
                 let subscriptions = slot.own.subscriptions;
-                core.hub.pending(subscriptions, TAPE_BYTES_PER_SEND, |slice| batch.slice(slice));
+                // One slice is the queue's.
+                core.hub.pending(
+                    subscriptions,
+                    TAPE_BYTES_PER_SEND,
+                    SLICES_PER_SEND - 1,
+                    |slice| batch.slice(slice),
+                );
             }
         }
         let result = driver.turn(&mut batch, until, events);
@@ -63,12 +67,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         result
     }
 
-    /// Accounts for what became of the sends of the turn.
+    /// Accounts for what became of the sends of the turn, for all of them before
+    /// any handler is called: a handler may queue to connections whose own send
+    /// has not been accounted for yet.
     pub(super) fn complete_sends(&mut self) {
         let outcomes = std::mem::take(&mut self.outcomes);
         let sending = std::mem::take(&mut self.sending);
         for (&index, &(outcome, bytes)) in sending.iter().zip(&outcomes) {
             self.complete_send(index, outcome, bytes);
+        }
+        for &index in &sending {
+            self.notice_drained(index);
         }
         (self.outcomes, self.sending) = (outcomes, sending);
     }
@@ -78,9 +87,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let token = self.token(index);
         let Shard { slots, core, counters, driver, .. } = self;
         let counters = &counters[core.id.index()];
-        let Some(slot) = slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = slots.at_mut(index) else { return };
         let sent = match outcome {
             Ok(sent) => sent,
             Err(Errno::AGAIN | Errno::INTR) => 0,
@@ -88,6 +95,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         counters.sends.add(1);
         counters.bytes_sent.add(sent as u64);
+        if slot.is_paused && sent > 0 {
+            // It is not read from, so its reading is what shows that it lives.
+            slot.inbound.keep_alive.hear(core.now);
+        }
         let own = &mut slot.own;
         let queued = own.outbound.queued_bytes().min(sent);
         own.outbound.advance(&mut core.pool, queued);
@@ -116,18 +127,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || (!own.outbound.is_ended() && core.hub.has_pending(own.subscriptions))
         {
             // More than one send may carry.
-            return self.mark_dirty(index);
-        }
-        if slot.phase != Phase::Open || slot.is_paused || slot.wants_writable {
-            self.drained(index);
+            self.mark_dirty(index);
         }
     }
 
-    /// Everything that was queued has left.
-    fn drained(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else {
+    /// If everything that was queued has left: whoever waited for that goes on.
+    fn notice_drained(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        let is_awaited = slot.phase != Phase::Open || slot.is_paused || slot.wants_writable;
+        if !is_awaited || slot.is_blocked() || slot.own.outbound.queued_bytes() > 0 {
             return;
-        };
+        }
         match slot.phase {
             Phase::Flushing => return self.flushed(index),
             Phase::Open | Phase::Closing => {}
@@ -136,9 +146,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if std::mem::take(&mut slot.is_paused) {
             self.read_on(index);
         }
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if std::mem::take(&mut slot.wants_writable) && slot.phase == Phase::Open {
             self.call(index, |handler, conn| handler.notice(conn, Notice::Writable));
         }

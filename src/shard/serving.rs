@@ -7,7 +7,7 @@ use super::Shard;
 use super::slot::{Phase, Slot};
 use crate::app::{Conn, Decision, Handler, Notice, Publication, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters};
-use crate::connection::{Arrival, SendOutcome};
+use crate::connection::{Arrival, Close, SendOutcome};
 use crate::hub::TopicRef;
 use crate::protocol::head::HEADERS_MAX;
 use crate::protocol::{self, CloseCause, Input, Kind, Message, Refusal, handshake};
@@ -60,9 +60,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn ingest(&mut self, index: u32, bytes: &mut [u8]) {
         self.counters().bytes_received.add(bytes.len() as u64);
         let mut input = Input::new(bytes);
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         slot.inbound.keep_alive.hear(self.core.now);
         if slot.phase >= Phase::Flushing {
             return;
@@ -159,6 +157,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             Decision::Accept { session, protocol, headers } => {
                 if let Err(refusal) = handshake::check_upgrade(&request) {
+                    // The session was given, so its end is told.
+                    let handler = &mut self.handler;
+                    let told =
+                        catch_unwind(AssertUnwindSafe(|| handler.close(session, Close::lost())));
+                    self.counters().handler_panics.add(u64::from(told.is_err()));
                     self.refuse(index, refusal);
                     return false;
                 }
@@ -200,9 +203,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     ) {
         let token = self.token(index);
         let Shard { slots, core, handler, .. } = self;
-        let Some(slot) = slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = slots.at_mut(index) else { return };
         let round_trip_us = slot.inbound.keep_alive.round_trip_us();
         let Some((session, link)) = core.link(&mut slot.own, token, round_trip_us, None) else {
             return;
@@ -218,9 +219,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn after_call(&mut self, index: u32) {
         self.settle_deferred(index);
         let limits = &self.core.limits;
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         if slot.phase >= Phase::Flushing {
             return;
         }
@@ -235,13 +234,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.counters().receives_paused.add(1);
             self.read_on(index);
         }
-        if self.slots.at(index).is_some_and(|slot| slot.own.outbound.queued_bytes() > 0) {
+        // A queue that a straight echo has emptied is accounted for by a send of
+        // nothing.
+        let needs_turn = |slot: &Slot<H::Session>| {
+            slot.own.outbound.queued_bytes() > 0 || slot.is_paused || slot.wants_writable
+        };
+        if self.slots.at(index).is_some_and(needs_turn) {
             self.mark_dirty(index);
         }
     }
 
     /// Counts, letters and pauses that calls of the handler asked for.
-    fn settle_deferred(&mut self, index: u32) {
+    pub(super) fn settle_deferred(&mut self, index: u32) {
         let deferred = &mut self.core.deferred;
         let counters = &self.counters[self.core.id.index()];
         counters.messages_sent.add(std::mem::take(&mut deferred.messages));
@@ -257,9 +261,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         }
         let token = self.token(index);
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         slot.wants_writable |= wants_writable;
         if close.is_some() {
             slot.close = close;
@@ -325,10 +327,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    pub(super) fn notify_subscribed(&mut self, index: u32, topic: TopicRef) {
-        let Some((name, epoch, seq)) = self.core.hub.position(topic) else {
-            return;
-        };
+    pub(super) fn notify_subscribed(&mut self, index: u32, topic: TopicRef, epoch: u64, seq: u64) {
+        let Some(name) = self.core.hub.name(topic) else { return };
         let name = name.to_owned();
         self.call(index, |handler, conn| {
             handler.notice(conn, Notice::Subscribed { topic: &name, epoch, seq });

@@ -88,6 +88,8 @@ pub(super) struct Slot<S> {
     /// It is read with polls and receives of our own, in measured portions,
     /// instead of by the kernel as bytes come.
     pub is_metered: bool,
+    /// It is in a list of connections to be read from, or armed, by this turn.
+    pub waits_to_read: bool,
     /// Reads in a row that were too small to be worth metering.
     pub small_reads: u8,
     /// The peer has sent its last byte.
@@ -124,6 +126,7 @@ impl<S> Slot<S> {
             is_paused: false,
             is_congested: false,
             is_metered: false,
+            waits_to_read: false,
             small_reads: 0,
             peer_ended: false,
             is_clean: false,

@@ -25,9 +25,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Sets the slot's timer to whatever is due first.
     pub(super) fn set_deadline(&mut self, index: u32) {
         let limits = &self.core.limits;
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         let deadline = match slot.phase {
             Phase::Open if slot.inbound.expects_head() => {
                 slot.since.plus_millis(limits.handshake_ms)
@@ -59,9 +57,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     fn expire(&mut self, index: u32) {
         let now = self.core.now;
-        let Some(slot) = self.slots.at_mut(index) else {
-            return;
-        };
+        let Some(slot) = self.slots.at_mut(index) else { return };
         match slot.phase {
             Phase::Open if slot.inbound.expects_head() => {
                 return self.refuse(index, Refusal::Timeout);
@@ -70,6 +66,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // The peer does not answer, does not read, or does not stop.
             Phase::Closing | Phase::Flushing | Phase::Lingering => return self.terminate(index),
             Phase::Ending => return,
+        }
+        if slot.is_congested {
+            // It waits for us, not we for it.
+            slot.inbound.keep_alive.hear(now);
         }
         match slot.inbound.keep_alive.check(now, &self.core.limits) {
             Action::Wait(_) => {}
@@ -100,8 +100,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         match self.command.get() {
             0 => {}
             Command::DRAIN => self.step_drain(),
-            _ => self.stopped = true,
+            _ => self.stop(),
         }
+    }
+
+    /// Ends at once: connections are cut, and the application is told.
+    fn stop(&mut self) {
+        let left: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
+        for index in left {
+            self.terminate(index);
+        }
+        self.stopped = true;
     }
 
     pub(super) fn drain_next(&self) -> Time {

@@ -4,7 +4,7 @@
 //!
 //! - *Sends and `*_now` operations*: `MSG_DONTWAIT` makes the kernel finish
 //!   them inside the submitting call (a request that can't go on is failed, not
-//!   parked). Their pointers come from slices that are borrowed for that call,
+//!   parked); a ring that has failed submits nothing any more. Their pointers come from slices that are borrowed for that call,
 //!   and the call does not return before the whole submission queue has been
 //!   consumed. [`Uring::new`] tests on a socket pair that the kernel behaves so.
 //! - *Accepts* write into `AcceptSlot`s, a boxed slice that lives and stays put
@@ -34,8 +34,6 @@ use std::time::Instant;
 /// Entries of the submission queue. When it is full it is submitted early.
 const SUBMISSIONS: u32 = 1024;
 const BUFFER_GROUP: u16 = 0;
-/// Slices of one send operation; what is beyond is sent by the next turn.
-const SLICES_MAX: usize = 64;
 
 /// What a completion belongs to: the upper four bits of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +102,7 @@ pub struct Uring {
     accepts: Box<[AcceptSlot]>,
     listeners: Vec<OwnedFd>,
     stops_listening: bool,
+    is_broken: bool,
     event: EventWaker,
     event_polled: bool,
     /// Completions that came out while something else was looked for.
@@ -164,6 +163,7 @@ impl Uring {
             accepts: Box::new([]),
             listeners: Vec::new(),
             stops_listening: false,
+            is_broken: false,
             event: EventWaker(Arc::new(event)),
             event_polled: false,
             backlog: VecDeque::new(),
@@ -217,8 +217,8 @@ impl Uring {
         .map_err(failed("socketpair"))?;
         let socket = self.adopt(near).map_err(failed("adopting a socket"))?;
         let bytes = vec![0; 4 << 20];
-        let whole = self.send_now(socket, &[&bytes[..10]]);
-        let short = self.send_now(socket, &[&bytes]);
+        let whole = self.send_now(socket, &[&bytes[..4], &bytes[..6]]);
+        let short = self.send_now(socket, &[&bytes[..10], &bytes]);
         let none = self.send_now(socket, &[&bytes]);
         let as_expected = whole == Ok(10)
             && matches!(short, Ok(count) if count > 0 && count < bytes.len())
@@ -253,6 +253,7 @@ impl Uring {
     /// Submits everything that is queued. When it returns, the kernel has
     /// consumed every entry: sends and `*_now` operations among them are over.
     fn submit_all(&mut self) -> std::io::Result<()> {
+        self.check()?;
         while !self.ring.submission().is_empty() {
             match self.ring.submitter().submit() {
                 Ok(_) => {}
@@ -272,7 +273,20 @@ impl Uring {
                 self.backlog.extend(completions);
                 self.flush_overflow()
             }
-            _ => Err(error),
+            _ => {
+                // Entries that were not consumed may point at memory that is lent
+                // for this call only: the kernel must never see them.
+                self.is_broken = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing is submitted any more once the ring has failed.
+    fn check(&self) -> std::io::Result<()> {
+        match self.is_broken {
+            false => Ok(()),
+            true => Err(std::io::Error::other("the ring has failed before")),
         }
     }
 
@@ -340,7 +354,7 @@ impl Uring {
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         // IoSlice has the layout of iovec; the kernel only reads.
         header.msg_iov = slices.as_ptr().cast_mut().cast();
-        header.msg_iovlen = slices.len().min(SLICES_MAX) as _;
+        header.msg_iovlen = slices.len() as _;
         debug_assert!(headers.len() < headers.capacity(), "headers must not move");
         headers.push(header);
         let header = headers.last().expect("just pushed");
@@ -579,6 +593,7 @@ impl Driver for Uring {
 impl Uring {
     /// Submits and waits for a completion or `until`.
     fn submit_and_wait(&mut self, until: Time) -> std::io::Result<()> {
+        self.check()?;
         let result = if until == Time::NEVER {
             self.ring.submitter().submit_and_wait(1)
         } else {
@@ -594,6 +609,7 @@ impl Uring {
 
     /// Submits and lets the kernel run what is due, without waiting.
     fn run_task_work(&mut self) -> std::io::Result<()> {
+        self.check()?;
         const GETEVENTS: u32 = 1;
         let queued = {
             let mut submissions = self.ring.submission();

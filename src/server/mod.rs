@@ -106,7 +106,8 @@ impl Builder {
                 home_seed,
                 epoch_seed: topology::random_seed(),
             };
-            threads.push(starting.go(parts));
+            let guard = Guard(Some((Arc::clone(&command), Arc::clone(&bells))));
+            threads.push(starting.go(parts, guard));
         }
         let outlets: Arc<[Outlet]> = inboxes
             .into_iter()
@@ -121,11 +122,31 @@ impl Builder {
     }
 }
 
+/// Stops the whole server when a shard ends other than by order: its topics are
+/// gone, and the others can't go on without it.
+struct Guard(Option<(Arc<Command>, Arc<[Bell]>)>);
+
+impl Guard {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some((command, bells)) = &self.0 else { return };
+        command.give(Command::STOP);
+        for bell in &**bells {
+            bell.ring();
+        }
+    }
+}
+
 /// A shard's thread whose ring is being set up.
 struct Starting {
     id: ShardId,
     bell: mpsc::Receiver<Result<Bell, SetupError>>,
-    parts: mpsc::Sender<Parts>,
+    parts: mpsc::Sender<(Parts, Guard)>,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
@@ -143,7 +164,7 @@ impl Starting {
         F: Fn(ShardId) -> H + Send + Sync + 'static,
     {
         let (bell_sender, bell) = mpsc::channel();
-        let (parts, parts_receiver) = mpsc::channel::<Parts>();
+        let (parts, parts_receiver) = mpsc::channel::<(Parts, Guard)>();
         let thread = std::thread::Builder::new().name(format!("tapecast-{id}"));
         let thread = thread.spawn(move || {
             core.pin();
@@ -159,11 +180,11 @@ impl Starting {
             let waker: Box<dyn Wake> = Box::new(ring.waker());
             let _ = bell_sender.send(Ok(Arc::new(Doorbell::new(waker))));
             // Fails when another shard could not start: the server gives up.
-            let Ok(parts) = parts_receiver.recv() else {
-                return Ok(());
-            };
+            let Ok((parts, guard)) = parts_receiver.recv() else { return Ok(()) };
             let handler = make(id);
-            Shard::new(ring, handler, parts).run()
+            Shard::new(ring, handler, parts).run()?;
+            guard.disarm();
+            Ok(())
         });
         let thread = thread.map_err(ServerError::Thread)?;
         Ok(Starting { id, bell, parts, thread })
@@ -176,9 +197,9 @@ impl Starting {
         }
     }
 
-    fn go(self, parts: Parts) -> JoinHandle<std::io::Result<()>> {
+    fn go(self, parts: Parts, guard: Guard) -> JoinHandle<std::io::Result<()>> {
         // It waits for them.
-        let _ = self.parts.send(parts);
+        let _ = self.parts.send((parts, guard));
         self.thread
     }
 }
@@ -277,11 +298,7 @@ impl Server {
                 Ok(result) => result.map_err(ServerError::Shard),
                 Err(_) => Err(ServerError::Shard(std::io::Error::other("a shard panicked"))),
             };
-            if result.is_err() {
-                // The others can't go on without it.
-                self.handle.stop();
-                first_error = first_error.and(result);
-            }
+            first_error = first_error.and(result);
         }
         self.handle.stopped.store(true, Ordering::Relaxed);
         first_error

@@ -26,8 +26,8 @@ struct Sessions {
 /// Does what the first letter of a message says.
 struct Words {
     sessions: Sessions,
-    /// Who connected last, to write letters to.
-    last: Option<ConnectionId>,
+    /// Who connected last, on any shard, to write letters to.
+    last: Rc<Cell<Option<ConnectionId>>>,
 }
 
 impl Handler for Words {
@@ -45,7 +45,7 @@ impl Handler for Words {
         // Its own name comes first, so that a letter can be told to be its own.
         let id = conn.id().to_string();
         let _ = conn.send(format!("i{id}").as_str());
-        if let Some(last) = self.last.replace(conn.id()) {
+        if let Some(last) = self.last.replace(Some(conn.id())) {
             let _ = conn.send_to(last, format!("l{last}").as_str());
         }
     }
@@ -58,7 +58,7 @@ impl Handler for Words {
             Some(b'q') => publish(conn, "topic.b", message),
             Some(b'c') => conn.close(4000, "asked to"),
             Some(b'l') => {
-                if let Some(last) = self.last {
+                if let Some(last) = self.last.get() {
                     let _ = conn.send_to(last, format!("l{last}").as_str());
                 }
             }
@@ -144,6 +144,7 @@ impl Simulation {
         let command = Arc::new(Command::default());
         let links = Links::connect(&limits, bells.into(), &inboxes);
         let sessions = Sessions::default();
+        let last = Rc::new(Cell::new(None));
         let shards = rings.into_iter().zip(links).enumerate().map(|(id, (ring, links))| {
             let parts = Parts {
                 id: ShardId(id as u16),
@@ -156,7 +157,7 @@ impl Simulation {
                 home_seed: seed,
                 epoch_seed: seed + id as u64,
             };
-            Shard::new(ring, Words { sessions: sessions.clone(), last: None }, parts)
+            Shard::new(ring, Words { sessions: sessions.clone(), last: last.clone() }, parts)
         });
         Simulation {
             shards: shards.collect(),

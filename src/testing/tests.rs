@@ -256,3 +256,50 @@ fn a_drain_tells_and_closes() {
     assert_eq!(lines.iter().filter(|line| line.starts_with("close 7 1001")).count(), 10);
     assert!(shard.shard.is_stopped());
 }
+
+/// Subscribes to more topics than one send has room for.
+struct Many;
+
+impl Handler for Many {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        for number in 0..200 {
+            conn.subscribe(&format!("topic.{number}")).unwrap();
+        }
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        for number in 0..200 {
+            conn.publish(&format!("topic.{number}"), message).unwrap();
+        }
+    }
+}
+
+#[test]
+fn more_topics_than_a_send_has_room_for() {
+    let mut shard = TestShard::new(Many);
+    let mut client = shard.connect("/");
+    shard.run();
+    for _ in 0..3 {
+        client.send("x");
+        shard.run();
+    }
+    let received = std::iter::from_fn(|| client.receive()).filter(|got| *got == text("x").unwrap());
+    assert_eq!(received.count(), 600);
+}
+
+#[test]
+fn a_failed_upgrade_closes_its_session() {
+    let diary = Diary::default();
+    let mut shard = TestShard::new(diary.clone());
+    let wire = shard.world.connect(0);
+    wire.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    shard.run();
+    assert!(wire.read(1000).starts_with(b"HTTP/1.1 426 "));
+    assert_eq!(diary.lines().pop().as_deref(), Some("close 7 1006 \"\" true"));
+}

@@ -28,6 +28,15 @@ impl Kind {
             Kind::Binary => Opcode::Binary,
         }
     }
+
+    /// The message of this kind with this payload; `None` for text that is not
+    /// UTF-8.
+    pub fn message(self, payload: &[u8]) -> Option<Message<'_>> {
+        match self {
+            Kind::Text => simdutf8::basic::from_utf8(payload).ok().map(Message::Text),
+            Kind::Binary => Some(Message::Binary(payload)),
+        }
+    }
 }
 
 impl<'a> Message<'a> {

@@ -10,7 +10,7 @@ use crate::base::{BufferPool, ConnectionId, Counters};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::hub::TopicRef;
 use crate::protocol::head::HEADERS_MAX;
-use crate::protocol::{self, CloseCause, Input, Kind, Message, Refusal, handshake};
+use crate::protocol::{self, CloseCause, Input, Kind, Refusal, handshake};
 use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -296,14 +296,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = slot else {
             return counters.letters_dropped.add(1);
         };
-        let message = match kind {
-            // Came out of a `Message::Text`, so it is valid; checked all the same.
-            Kind::Text => match std::str::from_utf8(payload) {
-                Ok(text) => Message::Text(text),
-                Err(_) => return,
-            },
-            Kind::Binary => Message::Binary(payload),
-        };
+        // Came out of a `Message`, so it is one.
+        let Some(message) = kind.message(payload) else { return };
         match slot.own.outbound.message(&mut core.pool, &core.limits, message) {
             SendOutcome::Dropped => counters.letters_dropped.add(1),
             SendOutcome::Queued | SendOutcome::Backpressure => counters.messages_sent.add(1),
@@ -314,13 +308,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// A thread that is no shard published something; this shard is its home.
     pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
         let Publication { topic, kind, payload } = publication;
-        let message = match kind {
-            Kind::Text => match std::str::from_utf8(payload) {
-                Ok(text) => Message::Text(text),
-                Err(_) => return,
-            },
-            Kind::Binary => Message::Binary(payload),
-        };
+        let Some(message) = kind.message(payload) else { return };
         match self.core.hub.publish(topic, message) {
             Ok(_) => self.counters().publications.add(1),
             Err(_) => self.counters().publications_refused.add(1),

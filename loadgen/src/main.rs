@@ -83,5 +83,5 @@ fn idle(arguments: &Arguments, server: Option<&Process>) -> Result<Report, Failu
     let with = server.sample()?;
     let connections = held.len();
     drop(held);
-    Ok(Report::idle(arguments, connections, &without, &with))
+    Ok(Report::idle(connections, &without, &with))
 }

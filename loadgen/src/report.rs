@@ -60,12 +60,7 @@ impl Report {
     }
 
     /// Memory of idle connections.
-    pub fn idle(
-        _arguments: &Arguments,
-        connections: usize,
-        without: &Sample,
-        with: &Sample,
-    ) -> Report {
+    pub fn idle(connections: usize, without: &Sample, with: &Sample) -> Report {
         let grown = with.resident_bytes as f64 - without.resident_bytes as f64;
         let rows = vec![
             ("resident_per_connection", grown / connections as f64, "bytes"),

@@ -187,7 +187,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.expire_timers();
         self.rearm_starved();
         self.obey();
-        // Letters and mail that the steps after the flush have posted, too.
+        // Once, for all that the turn has posted.
         self.links.ring();
         Ok(())
     }
@@ -283,7 +283,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let mut marks = std::mem::take(&mut self.marks);
         self.core.hub.flush(&mut self.links, &mut marks);
-        self.links.ring();
         for mark in marks.drain(..) {
             match mark {
                 Mark::Pending(index) => self.mark_dirty(index),

@@ -1,4 +1,8 @@
 //! Broadcast: connection 0 of thread 0 publishes, everyone receives.
+//!
+//! A publication is in flight until its publisher has it back, as a publisher in
+//! the field sees it: the others' copies may still be under way when the next one
+//! leaves. Each of them is checked and counted all the same.
 
 use crate::payload::Payload;
 use crate::worker::{Counted, Traffic};
@@ -11,7 +15,7 @@ pub struct Broadcast {
     is_publisher: bool,
     window: u64,
     published: u64,
-    /// Publications under way, the oldest first: when it left, and how many of
+    /// Publications that not everybody has yet, the oldest first: when it left, and how many of
     /// this thread's subscribers have yet to get it.
     under_way: VecDeque<(Time, usize)>,
     /// The number of the oldest publication under way.
@@ -34,6 +38,11 @@ impl Broadcast {
             counted: vec![0; connections],
         }
     }
+
+    /// Publications that the publisher has not got back.
+    fn in_flight(&self) -> u64 {
+        self.published - self.next[0].unwrap_or(0)
+    }
 }
 
 impl Traffic for Broadcast {
@@ -41,7 +50,7 @@ impl Traffic for Broadcast {
         if !self.is_publisher || connection != 0 {
             return;
         }
-        while self.published - self.oldest < self.window {
+        while self.in_flight() < self.window {
             self.under_way.push_back((now, self.next.len()));
             let is_text = self.payload.is_text();
             send(self.payload.message(self.published), is_text);
@@ -90,7 +99,7 @@ impl Traffic for Broadcast {
     }
 
     fn wants_publisher_turn(&self) -> bool {
-        self.is_publisher && self.published - self.oldest < self.window
+        self.is_publisher && self.in_flight() < self.window
     }
 
     fn per_connection(&self) -> Vec<u64> {

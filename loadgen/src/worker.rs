@@ -269,6 +269,14 @@ impl Held {
     pub fn len(&self) -> usize {
         self.0.peers.len()
     }
+
+    /// Closes them, and returns when this end has none left.
+    ///
+    /// # Errors
+    /// The ring broke.
+    pub fn close(mut self) -> Result<(), Failure> {
+        self.0.close()
+    }
 }
 
 /// One connection.
@@ -348,6 +356,31 @@ impl Worker {
             }
             let until = self.ring.now() + Duration::from_millis(100);
             self.turn(until, &mut |_, _, bytes| Err(Failure::Wrong(0, bytes.len())))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the receive of every connection, and closes it once that has ended.
+    fn close(&mut self) -> Result<(), Failure> {
+        let mut left = self.peers.len();
+        for connection in 0..left {
+            self.ring.stop_receive(token(connection));
+        }
+        let deadline = self.ring.now() + OPENING;
+        while left > 0 && self.ring.now() < deadline {
+            let until = self.ring.now() + Duration::from_millis(100);
+            let mut events = Vec::new();
+            self.ring.turn(&mut Batch::new(), until, &mut events).map_err(Failure::Turn)?;
+            for event in events {
+                match event {
+                    Event::Received { buffer, .. } => self.ring.release(buffer),
+                    Event::ReceiveEnded { token, .. } => {
+                        self.ring.close(self.peers[token.index as usize].socket, token);
+                    }
+                    Event::Closed { .. } => left -= 1,
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }

@@ -344,4 +344,36 @@ mod loom_tests {
             producer.join().unwrap();
         });
     }
+
+    /// A producer that found no room and said so is rung for, or finds the room.
+    #[test]
+    fn a_producer_that_waits_for_room_is_told() {
+        loom::model(|| {
+            let semaphore = Arc::new(Semaphore::default());
+            let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
+            let (mut sender, mut receiver) = channel(1, 10);
+            assert!(sender.push(1, 1).is_ok());
+            let bell = Arc::clone(&doorbell);
+            let consumer = loom::thread::spawn(move || {
+                assert_eq!(receiver.pop(), Some(1));
+                if receiver.is_awaited() {
+                    bell.ring();
+                }
+                receiver
+            });
+            // In the order of a shard: the flag of its sleep, then the wait for room.
+            while sender.push(2, 1).is_err() {
+                doorbell.doze();
+                if !sender.await_room(1) {
+                    let mut rung = semaphore.rung.lock().unwrap();
+                    while !*rung {
+                        rung = semaphore.condition.wait(rung).unwrap();
+                    }
+                    *rung = false;
+                }
+                doorbell.rouse();
+            }
+            assert_eq!(consumer.join().unwrap().pop(), Some(2));
+        });
+    }
 }

@@ -70,6 +70,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .filter(|cell| !arguments.quick || cell.is_quick)
         .collect();
     let kinds = servers::available(&arguments.only);
+    let mut failed = Vec::new();
     for cell in &cells {
         let mut table = table::Table::new(cell);
         for repeat in 0..arguments.repeat {
@@ -77,15 +78,31 @@ fn run(arguments: &Arguments) -> Result<(), String> {
                 eprintln!("{} {} {}/{}", cell.name, kind, repeat + 1, arguments.repeat);
                 let server = servers::start(kind, arguments.server_core)?;
                 let run = cells::measure(cell, server.port(), server.pid(), arguments);
-                table.add(&kind.to_string(), run?);
+                keep(&mut table, &mut failed, &kind.to_string(), run);
             }
             for external in &arguments.external {
                 eprintln!("{} {} {}/{}", cell.name, external.name, repeat + 1, arguments.repeat);
                 let run = cells::measure(cell, external.port, external.pid, arguments);
-                table.add(&external.name, run?);
+                keep(&mut table, &mut failed, &external.name, run);
             }
         }
         print!("{}", table.markdown());
     }
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(format!("not everything was measured:\n{}", failed.join("\n"))),
+    }
+}
+
+/// Keeps a run; one that failed is told at the end, and the others go on.
+fn keep(
+    table: &mut table::Table<'_>,
+    failed: &mut Vec<String>,
+    server: &str,
+    run: Result<cells::Run, String>,
+) {
+    match run {
+        Ok(run) => table.add(server, run),
+        Err(error) => failed.push(format!("{}, {server}: {}", table.cell(), error.trim_end())),
+    }
 }

@@ -14,6 +14,11 @@ impl<'a> Table<'a> {
         Table { cell, servers: Vec::new() }
     }
 
+    /// What it is about.
+    pub fn cell(&self) -> &str {
+        &self.cell.name
+    }
+
     /// Adds one run of a server.
     pub fn add(&mut self, server: &str, run: Run) {
         match self.servers.iter_mut().find(|(name, _)| name == server) {

@@ -70,13 +70,15 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     Ok(Report::new(arguments, &counted, spent))
 }
 
-/// Opens the connections twice, so that the memory which the server keeps is there
-/// before and after, and compares its resident memory without and with them.
+/// Compares the server's resident memory without and with the connections, after a
+/// warm-up of a fortieth of them: what a server sets up with its first connections
+/// is there before and after, and what it keeps of closed ones can't pass for
+/// frugality.
 fn idle(arguments: &Arguments, server: Option<&Process>) -> Result<Report, Failure> {
     let server = server.ok_or(Failure::NoServerPid)?;
     let at_start = server.sample()?.descriptors;
-    worker::open_idle(arguments)?.close()?;
-    // A server that has not let go of the first round would be measured with both.
+    worker::open_idle(arguments, arguments.connections.div_ceil(40))?.close()?;
+    // A server that has not let go of them would be measured with both.
     for _ in 0..100 {
         settle();
         if server.sample()?.descriptors <= at_start + 16 {
@@ -84,7 +86,7 @@ fn idle(arguments: &Arguments, server: Option<&Process>) -> Result<Report, Failu
         }
     }
     let without = server.sample()?;
-    let held = worker::open_idle(arguments)?;
+    let held = worker::open_idle(arguments, arguments.connections)?;
     settle();
     let with = server.sample()?;
     let connections = held.len();

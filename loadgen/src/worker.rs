@@ -253,13 +253,12 @@ fn run_thread(arguments: &Arguments, number: u32, phases: &Phases) -> Result<Cou
     }
 }
 
-/// Opens the connections and sends nothing. They close when dropped.
+/// Opens connections and sends nothing.
 ///
 /// # Errors
 /// As [`run`].
-pub fn open_idle(arguments: &Arguments) -> Result<Held, Failure> {
-    let connections = arguments.connections as usize;
-    Worker::open(arguments, connections, 0).map(Held)
+pub fn open_idle(arguments: &Arguments, connections: u32) -> Result<Held, Failure> {
+    Worker::open(arguments, connections as usize, 0).map(Held)
 }
 
 /// Idle connections.

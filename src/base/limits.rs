@@ -111,7 +111,7 @@ impl Limits {
     /// # Errors
     /// The first limit that is out of range, with what was expected.
     pub fn check(&self) -> Result<(), LimitError> {
-        let rules: [(bool, &str, u64, &str); 8] = [
+        let rules: [(bool, &str, u64, &str); 9] = [
             (
                 self.connections_max > 0,
                 "connections_max",
@@ -141,6 +141,12 @@ impl Limits {
                 "queued_bytes_max",
                 self.queued_bytes_max as u64,
                 "at least 16 more than message_bytes_max, or the largest message could never be sent",
+            ),
+            (
+                self.queued_bytes_max <= 2 << 30,
+                "queued_bytes_max",
+                self.queued_bytes_max as u64,
+                "at most 2147483648",
             ),
             (
                 self.receive_buffers.is_power_of_two() && self.receive_buffers <= 1 << 14,

@@ -1,8 +1,9 @@
 //! A slab with generations, in pages, so that growing it never moves a value
 //! and never doubles its memory.
 
-/// Values per page.
-const PAGE: usize = 256;
+/// Values per page: few enough that the first costs little, enough that what a
+/// page's end wastes is small.
+const PAGE: usize = 512;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(Debug)]

@@ -30,7 +30,9 @@ pub struct Outbound {
     /// Empty with no capacity while nothing is queued.
     queue: Vec<u8>,
     /// Bytes at the front of `queue` that the kernel has: `sent <= queue.len()`.
-    sent: usize,
+    /// In 32 bits, since every idle connection pays for it; `queued_bytes_max`
+    /// keeps the queue shorter than that.
+    sent: u32,
     /// A close frame, or a whole HTTP response, is the last thing in the queue.
     ended: bool,
     overflowed: bool,
@@ -149,7 +151,8 @@ impl Outbound {
         if self.queued_bytes() == 0 {
             return self.bytes(pool, rest);
         }
-        self.queue.splice(..self.sent, rest.iter().copied());
+        let sent = self.sent as usize;
+        self.queue.splice(..sent, rest.iter().copied());
         self.sent = 0;
     }
 
@@ -171,25 +174,27 @@ impl Outbound {
     /// What is to be sent.
     #[inline]
     pub fn queued(&self) -> &[u8] {
-        &self.queue[self.sent..]
+        &self.queue[self.sent as usize..]
     }
 
     /// How much is to be sent.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
-        self.queue.len() - self.sent
+        self.queue.len() - self.sent as usize
     }
 
     /// The kernel took `bytes` bytes. The buffer goes back when it has all.
     #[inline]
     pub fn advance(&mut self, pool: &mut BufferPool, bytes: usize) {
-        self.sent += bytes;
-        debug_assert!(self.sent <= self.queue.len());
-        if self.sent == self.queue.len() {
-            self.release(pool);
-        } else if self.sent > self.queue.len() / 2 {
+        let sent = self.sent as usize + bytes;
+        debug_assert!(sent <= self.queue.len());
+        if sent == self.queue.len() {
+            return self.release(pool);
+        }
+        self.sent = sent as u32;
+        if sent > self.queue.len() / 2 {
             // Keeps the buffer within twice of what is queued.
-            self.queue.drain(..self.sent);
+            self.queue.drain(..sent);
             self.sent = 0;
         }
     }

@@ -75,5 +75,5 @@ pub use protocol::{CloseCode, Message};
 pub use {
     app::{Conn, Handler, Notice, Publisher, Request, Router, SendToError, Upgrade},
     hub::{HubError, Published},
-    server::{Builder, Server, ServerError, ServerHandle},
+    server::{Address, Builder, Server, ServerError, ServerHandle},
 };

@@ -1,18 +1,18 @@
 // The npm package `ws` as a server to measure against: echo on every path, and
 // on /broadcast everything that any client sends goes to every client there,
 // the sender included. `ws` is loaded from the folder that the environment
-// variable TAPECAST_NODE_MODULES names, so that nothing is installed here.
+// variable COMPARE_NODE_MODULES names, so that nothing is installed here.
 //
-//     TAPECAST_NODE_MODULES=/some/node_modules node ws-peer.mjs PORT
+//     COMPARE_NODE_MODULES=/some/node_modules node ws-peer.mjs PORT
 
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
-const folder = process.env.TAPECAST_NODE_MODULES;
+const folder = process.env.COMPARE_NODE_MODULES;
 const port = Number(process.argv[2]);
 if (!folder || !Number.isInteger(port) || port < 0 || port > 65535) {
-  console.error('usage: TAPECAST_NODE_MODULES=FOLDER node ws-peer.mjs PORT');
+  console.error('usage: COMPARE_NODE_MODULES=FOLDER node ws-peer.mjs PORT');
   process.exit(2);
 }
 

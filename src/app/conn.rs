@@ -39,7 +39,7 @@ pub(crate) struct Deferred {
 /// Everything of a connection that a handler may touch, apart from its session.
 pub(crate) struct Link<'a> {
     pub id: ConnectionId,
-    pub peer: SocketAddr,
+    pub peer: Option<SocketAddr>,
     pub target: &'a str,
     pub now: Time,
     pub round_trip_us: Option<u32>,
@@ -124,8 +124,8 @@ impl<'a, S> Conn<'a, S> {
         self.link.id
     }
 
-    /// The other end.
-    pub fn peer(&self) -> SocketAddr {
+    /// The other end; none on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
         self.link.peer
     }
 

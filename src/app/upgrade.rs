@@ -9,16 +9,16 @@ use std::ops::Deref;
 #[derive(Debug)]
 pub struct Request<'a> {
     head: &'a protocol::Request<'a>,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(head: &'a protocol::Request<'a>, peer: SocketAddr) -> Request<'a> {
+    pub(crate) fn new(head: &'a protocol::Request<'a>, peer: Option<SocketAddr>) -> Request<'a> {
         Request { head, peer }
     }
 
-    /// The other end of the connection.
-    pub fn peer(&self) -> SocketAddr {
+    /// The other end of the connection; none on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 }

@@ -30,6 +30,25 @@ macro_rules! limits {
             pub fn table(&self) -> Vec<(&'static str, u64, &'static str)> {
                 vec![$((stringify!($name), self.$name as u64, concat!($($doc,)+).trim()),)+]
             }
+
+            /// Sets the limit with this name.
+            ///
+            /// # Errors
+            /// There is none of that name, or the value does not fit its type.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+                match name {
+                    $(stringify!($name) => self.$name = <$type>::try_from(value).map_err(|_| {
+                        let message = format!("expected at most {}", <$type>::MAX);
+                        LimitError { name: stringify!($name), value, message }
+                    })?,)+
+                    _ => return Err(LimitError {
+                        name: "",
+                        value,
+                        message: format!("there is no limit {name}"),
+                    }),
+                }
+                Ok(())
+            }
         }
     };
 }
@@ -91,15 +110,34 @@ limits! {
     pool_bytes_max: usize = 32 << 20, tiny 64 << 10;
     /// Accepts in flight per listener.
     accepts_in_flight: usize = 16, tiny 2;
+    /// Connections that the kernel holds per listener until they are accepted. Above it: it drops their SYN.
+    listen_backlog: i32 = 4_096, tiny 16;
+    /// Bytes of a socket's send buffer. 0: the kernel sizes it, up to `net.ipv4.tcp_wmem`.
+    socket_send_bytes: usize = 0, tiny 8 << 10;
+    /// Bytes in a send buffer that have not left for the network. Above it: the peer counts as slow. 0: the kernel's.
+    socket_unsent_bytes: u32 = 0, tiny 8 << 10;
+    /// Microseconds that a shard without work looks for more before it sleeps. Costs a core, saves a wake-up.
+    spin_us: u32 = 0, tiny 0;
 }
 
 /// A limit that can't be as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitError(String);
+pub struct LimitError {
+    /// The limit's name; empty if there is none of the name that was given.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What was expected.
+    pub message: String,
+}
 
 impl std::fmt::Display for LimitError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
+        let LimitError { name, value, message } = self;
+        match name.is_empty() {
+            true => formatter.write_str(message),
+            false => write!(formatter, "{name} is {value}: {message}"),
+        }
     }
 }
 
@@ -111,73 +149,55 @@ impl Limits {
     /// # Errors
     /// The first limit that is out of range, with what was expected.
     pub fn check(&self) -> Result<(), LimitError> {
-        let rules: [(bool, &str, u64, &str); 9] = [
-            (
-                self.connections_max > 0,
-                "connections_max",
-                self.connections_max as u64,
-                "at least 1",
-            ),
-            (
-                (64..=1 << 20).contains(&self.head_bytes_max),
-                "head_bytes_max",
-                self.head_bytes_max as u64,
-                "64 to 1048576",
-            ),
-            (
-                (125..=1 << 30).contains(&self.message_bytes_max),
-                "message_bytes_max",
-                self.message_bytes_max as u64,
-                "125 to 1073741824",
-            ),
-            (
-                self.queued_bytes_pause < self.queued_bytes_max,
-                "queued_bytes_pause",
-                self.queued_bytes_pause as u64,
-                "less than queued_bytes_max",
-            ),
-            (
-                self.queued_bytes_max >= self.message_bytes_max + 16,
-                "queued_bytes_max",
-                self.queued_bytes_max as u64,
-                "at least 16 more than message_bytes_max, or the largest message could never be sent",
-            ),
-            (
-                self.queued_bytes_max <= 2 << 30,
-                "queued_bytes_max",
-                self.queued_bytes_max as u64,
-                "at most 2147483648",
-            ),
-            (
-                self.receive_buffers.is_power_of_two() && self.receive_buffers <= 1 << 14,
-                "receive_buffers",
-                u64::from(self.receive_buffers),
-                "a power of two up to 16384",
-            ),
-            (
-                (128..=16 << 20).contains(&self.receive_buffer_bytes),
-                "receive_buffer_bytes",
-                self.receive_buffer_bytes as u64,
-                "128 to 16777216",
-            ),
-            (
-                self.events_per_turn > 0
-                    && self.mails_per_turn > 0
-                    && self.sends_per_turn > 0
-                    && self.accepts_in_flight > 0
-                    && self.mailbox_mails_max > 0
-                    && self.log_messages_max > 0,
-                "a budget per turn, accepts_in_flight, mailbox_mails_max or log_messages_max",
-                0,
-                "at least 1",
-            ),
-        ];
-        match rules.into_iter().find(|rule| !rule.0) {
-            None => Ok(()),
-            Some((_, name, value, expected)) => {
-                Err(LimitError(format!("{name} is {value}: expected {expected}")))
+        let between = |name, value, least, most| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => {
+                Err(LimitError { name, value, message: format!("expected {least} to {most}") })
             }
+        };
+        macro_rules! between {
+            ($name:ident, $range:expr) => {
+                between(stringify!($name), self.$name as u64, *$range.start(), *$range.end())?
+            };
         }
+        between!(connections_max, 1..=1 << 30);
+        between!(head_bytes_max, 64..=1 << 20);
+        between!(handshake_ms, 1..=3_600_000);
+        between!(message_bytes_max, 125..=1 << 30);
+        between!(message_fragments_max, 1..=1 << 30);
+        between!(queued_bytes_max, 1..=2 << 30);
+        between!(receive_bytes_per_turn, 1..=1 << 30);
+        between!(log_messages_max, 1..=1 << 30);
+        between!(mailbox_mails_max, 1..=1 << 24);
+        between!(events_per_turn, 1..=1 << 14);
+        between!(mails_per_turn, 1..=1 << 24);
+        between!(sends_per_turn, 1..=1 << 20);
+        between!(accepts_in_flight, 1..=1 << 12);
+        between!(listen_backlog, 1..=1 << 16);
+        between!(socket_send_bytes, 0..=1 << 30);
+        between!(spin_us, 0..=1_000_000);
+        between!(receive_buffers, 1..=1 << 14);
+        between!(receive_buffer_bytes, 128..=16 << 20);
+        let wrong = |name, value, message: &str| {
+            Err(LimitError { name, value, message: message.to_owned() })
+        };
+        if !self.receive_buffers.is_power_of_two() {
+            let value = self.receive_buffers.into();
+            return wrong("receive_buffers", value, "expected a power of two up to 16384");
+        }
+        if self.queued_bytes_max < self.message_bytes_max + 16 {
+            return wrong(
+                "queued_bytes_max",
+                self.queued_bytes_max as u64,
+                "expected at least 16 more than message_bytes_max, or the largest message could \
+                 never be sent",
+            );
+        }
+        if self.queued_bytes_pause >= self.queued_bytes_max {
+            let value = self.queued_bytes_pause as u64;
+            return wrong("queued_bytes_pause", value, "expected less than queued_bytes_max");
+        }
+        Ok(())
     }
 }
 
@@ -195,5 +215,11 @@ mod tests {
             "receive_buffers is 3: expected a power of two up to 16384"
         );
         assert_eq!(Limits::default().table()[0].0, "connections_max");
+        let mut set = Limits::default();
+        set.set("receive_buffers", 128).unwrap();
+        assert_eq!(set.receive_buffers, 128);
+        let error = set.set("receive_buffers", 1 << 20).unwrap_err().to_string();
+        assert_eq!(error, "receive_buffers is 1048576: expected at most 65535");
+        assert!(set.set("no_such_limit", 1).is_err());
     }
 }

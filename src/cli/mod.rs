@@ -1,11 +1,20 @@
 //! Layer 9: the command line.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `settings` | what can be set, and where each value came from |
+//! | `serve` | runs the server: sockets, logs, the supervisor |
+//! | `doctor` | looks at the machine |
+//! | `text` | words and numbers |
 
-use crate::base::Limits;
-use crate::control::{self, Order};
-use crate::routes;
-use crate::server::{Server, ServerError};
-use clap::{Args, Parser, Subcommand};
-use std::num::NonZeroU16;
+mod doctor;
+mod serve;
+mod settings;
+mod text;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use settings::{Problem, Settings, Sources};
 use std::process::ExitCode;
 
 /// `EX_CONFIG` of sysexits: there is no io_uring, or the configuration is wrong.
@@ -13,7 +22,7 @@ const EXIT_CONFIG: u8 = 78;
 
 /// A WebSocket server for Linux: thread per core, one io_uring per core.
 #[derive(Debug, Parser)]
-#[command(name = "tapecast", version, about)]
+#[command(name = "tapecast", version, long_version = long_version(), about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,101 +31,148 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the server: /echo and /ws echo, /broadcast sends to everyone.
-    Serve(Serve),
-    /// Prints every limit with its default and consequence.
+    Serve(Config),
+    /// Prints what `serve` would run with and where each value came from, or
+    /// everything that is wrong with it.
+    CheckConfig(Config),
+    /// Looks at kernel, io_uring, limits and memory: a line each, and the fix for
+    /// each that fails. Exits with 0 if all is well, 1 if something is lost, 78 if
+    /// the server can't run.
+    Doctor(Config),
+    /// Prints every key of the configuration with its default and consequence.
     Limits,
+    /// Prints a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Prints the manual page.
+    Man,
 }
 
+/// What can be configured. Everything else has a key in the configuration file
+/// (`tapecast limits` lists them), a variable (`TAPECAST_LIMITS_HEAD_BYTES_MAX`),
+/// and `--limit`. Flags win over variables, over the file, over the profile.
 #[derive(Args, Debug)]
-struct Serve {
-    /// Address to listen on, [ws://]IP:PORT; may be given several times. Port 0
-    /// takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
+struct Config {
+    /// Address to listen on, [ws://]IP:PORT or unix:PATH; may be given several
+    /// times. Port 0 takes a free one. [default: 127.0.0.1:9001]
+    #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// How many shards, each on a core of its own: a number, or per-core for one
-    /// on every core that this process may use.
-    #[arg(long, value_name = "N|per-core", default_value = "per-core", value_parser = shards)]
-    shards: Shards,
+    /// on every core that this process may use. [default: per-core]
+    #[arg(long, value_name = "N|per-core")]
+    shards: Option<String>,
+    /// A set of settings for a purpose: throughput, latency, memory, container,
+    /// or a file that ends in .toml.
+    #[arg(long, value_name = "NAME|FILE")]
+    profile: Option<String>,
+    /// A configuration file, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Address of the administration server. [default: none]
+    #[arg(long, value_name = "IP:PORT")]
+    admin: Option<String>,
+    /// File with the token that the administration server asks for.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<String>,
+    /// A limit, like head_bytes_max=8KiB; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    limit: Vec<(String, String)>,
+    /// What is logged: error, warn, info, debug, trace, or a filter by module.
+    /// [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// How log lines look. [default: text]
+    #[arg(long, value_name = "text|json")]
+    log_format: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Shards {
-    PerCore,
-    Count(NonZeroU16),
-}
-
-fn shards(text: &str) -> Result<Shards, String> {
-    match text {
-        "per-core" => Ok(Shards::PerCore),
-        text => text
-            .parse()
-            .map(Shards::Count)
-            .map_err(|_| "expected a number from 1 to 65535, or per-core".to_owned()),
+fn limit(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err("expected NAME=VALUE, like head_bytes_max=8KiB".into()),
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let address = text.strip_prefix("ws://").unwrap_or(text);
-    match address.parse::<std::net::SocketAddr>() {
-        Ok(_) => Ok(address.to_owned()),
-        Err(_) => Err("expected IP:PORT, like 127.0.0.1:9001 or [::1]:9001".to_owned()),
+impl Config {
+    fn resolve(self) -> Result<Settings, Vec<Problem>> {
+        let mut sources = Sources { config: self.config, ..Sources::default() };
+        sources.flag("--listen", "listen", self.listen);
+        for (flag, key, value) in [
+            ("--shards", "shards", self.shards),
+            ("--profile", "profile", self.profile),
+            ("--admin", "admin", self.admin),
+            ("--admin-token-file", "admin_token_file", self.admin_token_file),
+            ("--log", "log", self.log),
+            ("--log-format", "log_format", self.log_format),
+        ] {
+            sources.flag(flag, key, value.into_iter().collect());
+        }
+        for (name, value) in self.limit {
+            sources.flag("--limit", &format!("limits.{name}"), vec![value]);
+        }
+        sources.with_environment().resolve()
     }
+}
+
+/// The version, the commit it was built from, and what it is built on.
+fn long_version() -> &'static str {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (",
+        env!("TAPECAST_COMMIT"),
+        ")\nneeds Linux 6.1: deferred task work, direct descriptors, provided buffer rings"
+    )
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(arguments) => serve(&arguments),
+    match Cli::parse().command {
+        Command::Serve(config) => with_settings(config, serve::run),
+        Command::CheckConfig(config) => with_settings(config, |settings| {
+            print!("{}", settings.effective());
+            ExitCode::SUCCESS
+        }),
+        Command::Doctor(config) => with_settings(config, doctor::run),
         Command::Limits => {
-            print_limits();
-            Ok(())
+            print!("{}", settings::reference());
+            ExitCode::SUCCESS
         }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tapecast: {error}");
-            match error {
-                ServerError::Ring(_) | ServerError::Limits(_) | ServerError::Shards(..) => {
-                    ExitCode::from(EXIT_CONFIG)
-                }
-                _ => ExitCode::FAILURE,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tapecast", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Man => match print_manual() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("tapecast: {error}");
+                ExitCode::FAILURE
             }
-        }
+        },
     }
 }
 
-fn serve(arguments: &Serve) -> Result<(), ServerError> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPECAST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
-    let mut builder = Server::builder();
-    for address in &arguments.listen {
-        builder = builder.listen(address)?;
+fn print_manual() -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    clap_mangen::Man::new(Cli::command()).render(&mut out)?;
+    for command in Cli::command().get_subcommands_mut() {
+        let manual = clap_mangen::Man::new(command.clone());
+        manual.render_synopsis_section(&mut out)?;
+        manual.render_description_section(&mut out)?;
+        manual.render_options_section(&mut out)?;
     }
-    if let Shards::Count(count) = arguments.shards {
-        builder = builder.shards(count);
-    }
-    let server = builder.start(|_shard| routes::builtin())?;
-    let handle = server.handle();
-    control::start(move |order| match order {
-        Order::Drain => {
-            tracing::info!("draining");
-            handle.drain();
-        }
-        Order::Stop => handle.stop(),
-    })
-    .map_err(ServerError::Thread)?;
-    let addresses: Vec<String> =
-        server.addresses().iter().map(|address| format!("ws://{address}")).collect();
-    let shards = server.shards();
-    let noun = if shards == 1 { "shard" } else { "shards" };
-    println!("listening on {} ({shards} {noun})", addresses.join(", "));
-    server.join()
+    Ok(())
 }
 
-fn print_limits() {
-    for (name, value, text) in Limits::default().table() {
-        println!("{name} = {value}\n    {text}");
+fn with_settings(config: Config, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match config.resolve() {
+        Ok(settings) => run(settings),
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("tapecast: {problem}");
+            }
+            ExitCode::from(EXIT_CONFIG)
+        }
     }
 }

@@ -83,8 +83,8 @@ pub enum Event<B> {
         listener: u32,
         /// The new connection.
         socket: Socket,
-        /// Its other end.
-        peer: SocketAddr,
+        /// Its other end; none on a Unix socket.
+        peer: Option<SocketAddr>,
     },
     /// An accept ended without a connection.
     AcceptFailed {

@@ -461,6 +461,7 @@ impl State {
                 assert!(index < this.setup.sockets_max as usize, "the table of sockets is full");
                 this.sockets[index] = Some(open);
                 let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1024 + (pipe % 60_000) as u16));
+                let peer = Some(peer);
                 events.push(Event::Accepted { listener, socket: Socket(index as u32), peer });
             }
             this.accepts.pop_front();

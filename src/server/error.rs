@@ -1,14 +1,14 @@
 //! Why a server did not start, or ended.
 
+use super::Address;
 use crate::base::limits::LimitError;
 use crate::ring::SetupError;
 use std::fmt;
-use std::net::SocketAddr;
 
 /// What went wrong, and what to do about it.
 #[derive(Debug)]
 pub enum ServerError {
-    /// Not an address of the form `IP:PORT`.
+    /// Not an address: what was given, and what was expected.
     Address(String),
     /// No address to listen on was given.
     NoAddress,
@@ -17,7 +17,7 @@ pub enum ServerError {
     /// A limit that can't be.
     Limits(LimitError),
     /// An address can't be listened on.
-    Listen(SocketAddr, std::io::Error),
+    Listen(Address, std::io::Error),
     /// There is no ring.
     Ring(SetupError),
     /// A thread can't be started.
@@ -29,12 +29,7 @@ pub enum ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerError::Address(address) => {
-                write!(
-                    formatter,
-                    "{address:?} is no address: expected IP:PORT, like 127.0.0.1:9001"
-                )
-            }
+            ServerError::Address(expected) => formatter.write_str(expected),
             ServerError::NoAddress => formatter.write_str("no address to listen on was given"),
             ServerError::Shards(asked, cores) => write!(
                 formatter,

@@ -1,38 +1,100 @@
-//! Listening sockets: one per address and shard, all on the same port.
+//! Listening sockets.
+//!
+//! A TCP address has one per shard, all on the same port, and the kernel spreads
+//! connections over them. A Unix socket, and one that was inherited, is there
+//! once; every shard accepts from it.
 
-use super::ServerError;
-use socket2::{Domain, Protocol, Socket, Type};
+use super::{Address, ServerError};
+use crate::base::Limits;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
-/// Connections that the kernel holds for a listener until they are accepted.
-const BACKLOG: i32 = 4096;
+/// What to listen on.
+#[derive(Debug)]
+pub enum Source {
+    /// An address to bind.
+    Address(Address),
+    /// A socket that listens already.
+    Socket(Address, OwnedFd),
+}
 
-/// Binds every address once per shard with SO_REUSEPORT. Says the addresses as
-/// bound, and the listeners of each shard.
-pub fn bind(
-    addresses: &[SocketAddr],
-    shards: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), ServerError> {
-    let mut bound = Vec::new();
-    let mut listeners: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
-    for &asked in addresses {
-        let failed = |error| ServerError::Listen(asked, error);
-        // Without SO_REUSEPORT at first: another server there must be an error,
-        // not a share of its connections.
-        socket(asked, false).and_then(|socket| socket.bind(&asked.into())).map_err(failed)?;
-        let mut address = asked;
-        for shard in &mut listeners {
-            let listener = listen(address).map_err(failed)?;
-            // The first shard finds the port, where 0 was asked for.
-            address = listener.local_addr().map_err(failed)?;
-            shard.push(listener);
+/// What a server listens on. The files of Unix sockets that it made go with it.
+#[derive(Debug)]
+pub struct Bound {
+    /// In the order asked for, with the ports that were chosen.
+    pub addresses: Vec<Address>,
+    files: Vec<PathBuf>,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // Somebody may have tidied up already.
+            let _ = std::fs::remove_file(file);
         }
-        bound.push(address);
+    }
+}
+
+/// Binds everything. Says what was bound, and the listeners of each shard.
+pub fn bind(
+    sources: Vec<Source>,
+    limits: &Limits,
+    shards: usize,
+) -> Result<(Bound, Vec<Vec<OwnedFd>>), ServerError> {
+    let mut bound = Bound { addresses: Vec::new(), files: Vec::new() };
+    let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    for source in sources {
+        match source {
+            Source::Address(Address::Ip(asked)) => {
+                let address = bind_ip(asked, limits, &mut listeners)
+                    .map_err(|error| ServerError::Listen(Address::Ip(asked), error))?;
+                bound.addresses.push(Address::Ip(address));
+            }
+            Source::Address(Address::Unix(path)) => {
+                let failed = |error| ServerError::Listen(Address::Unix(path.clone()), error);
+                let socket = bind_unix(&path).map_err(failed)?;
+                bound.files.push(path.clone());
+                share(socket.into(), limits, &mut listeners).map_err(failed)?;
+                bound.addresses.push(Address::Unix(path));
+            }
+            Source::Socket(address, socket) => {
+                share(socket, limits, &mut listeners)
+                    .map_err(|error| ServerError::Listen(address.clone(), error))?;
+                bound.addresses.push(address);
+            }
+        }
     }
     Ok((bound, listeners))
 }
 
-fn socket(address: SocketAddr, reuse_port: bool) -> std::io::Result<Socket> {
+/// Binds one socket per shard; says the address with the port chosen.
+fn bind_ip(
+    asked: SocketAddr,
+    limits: &Limits,
+    listeners: &mut [Vec<OwnedFd>],
+) -> io::Result<SocketAddr> {
+    // Without SO_REUSEPORT at first: another server there must be an error, not a
+    // share of its connections.
+    tcp_socket(asked, false)?.bind(&asked.into())?;
+    let mut address = asked;
+    for shard in listeners {
+        let socket = tcp_socket(address, true)?;
+        prepare(&socket, limits)?;
+        socket.bind(&address.into())?;
+        socket.listen(limits.listen_backlog)?;
+        let listener = TcpListener::from(socket);
+        // The first shard finds the port, where 0 was asked for.
+        address = listener.local_addr()?;
+        shard.push(listener.into());
+    }
+    Ok(address)
+}
+
+fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last run to time out.
     socket.set_reuse_address(true)?;
@@ -44,11 +106,46 @@ fn socket(address: SocketAddr, reuse_port: bool) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket(address, true)?;
-    // Inherited by accepted sockets, where direct descriptors can't be set.
+/// Options that accepted sockets inherit: theirs can't be set, they are direct
+/// descriptors.
+fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    if limits.socket_send_bytes > 0 {
+        // The kernel doubles what it is given, for its own overhead.
+        socket.set_send_buffer_size(limits.socket_send_bytes / 2)?;
+    }
+    if limits.socket_unsent_bytes > 0 {
+        socket.set_tcp_notsent_lowat(limits.socket_unsent_bytes)?;
+    }
+    Ok(())
+}
+
+/// Binds a Unix socket, in place of one whose server is gone.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_abandoned = UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if !is_abandoned {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+/// Gives every shard the same socket.
+fn share(socket: OwnedFd, limits: &Limits, listeners: &mut [Vec<OwnedFd>]) -> io::Result<()> {
+    let reference = SockRef::from(&socket);
+    if reference.domain()? != Domain::UNIX {
+        prepare(&reference, limits)?;
+    }
+    // Also where it listens already: then this sets the backlog.
+    reference.listen(limits.listen_backlog)?;
+    for shard in listeners {
+        shard.push(socket.try_clone()?);
+    }
+    Ok(())
 }

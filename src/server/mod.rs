@@ -1,9 +1,11 @@
 //! Layer 8: builder, topology, listeners, and the threads.
 
+mod address;
 mod error;
 mod listener;
 mod topology;
 
+pub use address::Address;
 pub use error::ServerError;
 
 use crate::app::{Handler, Outlet, Publication, Publisher};
@@ -12,8 +14,11 @@ use crate::mailbox::{Doorbell, Inbox};
 use crate::ring::{Driver, Setup, SetupError, Uring};
 use crate::shard::links::{Bell, Links};
 use crate::shard::{Command, Parts, Shard};
-use std::net::{SocketAddr, TcpListener};
+use listener::{Bound, Source};
+use std::net::TcpListener;
 use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -23,22 +28,44 @@ use std::thread::JoinHandle;
 const INBOX_PUBLICATIONS: usize = 16 << 10;
 
 /// A server that is being put together.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Builder {
-    addresses: Vec<SocketAddr>,
+    sources: Vec<Source>,
     shards: Option<NonZeroU16>,
     limits: Limits,
 }
 
 impl Builder {
-    /// Listens on this address, `IP:PORT`; port 0 takes a free one. May be called
-    /// several times.
+    /// Listens on this address, `[ws://]IP:PORT` or `unix:PATH`; port 0 takes a
+    /// free one. May be called several times.
     ///
     /// # Errors
     /// [`ServerError::Address`] if it is not an address.
     pub fn listen(mut self, address: &str) -> Result<Builder, ServerError> {
-        let parsed = address.parse().map_err(|_| ServerError::Address(address.to_owned()))?;
-        self.addresses.push(parsed);
+        let address = address.parse().map_err(ServerError::Address)?;
+        self.sources.push(Source::Address(address));
+        Ok(self)
+    }
+
+    /// Accepts from a socket that listens already, as one that a supervisor has
+    /// passed on. All shards share it.
+    ///
+    /// # Errors
+    /// [`ServerError::Thread`] if it has no address.
+    pub fn listener(mut self, listener: TcpListener) -> Result<Builder, ServerError> {
+        let address = Address::Ip(listener.local_addr().map_err(ServerError::Thread)?);
+        self.sources.push(Source::Socket(address, listener.into()));
+        Ok(self)
+    }
+
+    /// As [`Builder::listener`], with a Unix socket.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unix_listener(mut self, listener: UnixListener) -> Result<Builder, ServerError> {
+        let name = listener.local_addr().map_err(ServerError::Thread)?;
+        let path = name.as_pathname().unwrap_or("unnamed".as_ref()).to_owned();
+        self.sources.push(Source::Socket(Address::Unix(path), listener.into()));
         Ok(self)
     }
 
@@ -68,13 +95,13 @@ impl Builder {
         F: Fn(ShardId) -> H + Send + Sync + 'static,
     {
         self.limits.check().map_err(ServerError::Limits)?;
-        if self.addresses.is_empty() {
+        if self.sources.is_empty() {
             return Err(ServerError::NoAddress);
         }
         let cores = topology::cores(self.shards)?;
         let shards = cores.len();
         let slots_max = topology::slots_max(&self.limits);
-        let (addresses, listeners) = listener::bind(&self.addresses, shards)?;
+        let (bound, listeners) = listener::bind(self.sources, &self.limits, shards)?;
 
         let make = Arc::new(make);
         let mut starting = Vec::new();
@@ -98,7 +125,7 @@ impl Builder {
             let parts = Parts {
                 id: starting.id,
                 limits: self.limits.clone(),
-                listeners: self.addresses.len() as u32,
+                listeners: bound.addresses.len() as u32,
                 slots_max,
                 links,
                 counters: Arc::clone(&counters),
@@ -118,7 +145,7 @@ impl Builder {
         let publisher =
             Publisher::new(outlets, home_seed, self.limits.message_bytes_max, stopped.clone());
         let handle = ServerHandle { command, bells, counters, publisher, stopped };
-        Ok(Server { handle, threads, addresses })
+        Ok(Server { handle, threads, bound })
     }
 }
 
@@ -156,7 +183,7 @@ impl Starting {
         id: ShardId,
         core: topology::Core,
         setup: Setup,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<OwnedFd>,
         make: Arc<F>,
     ) -> Result<Starting, ServerError>
     where
@@ -218,7 +245,7 @@ impl Starting {
 pub struct Server {
     handle: ServerHandle,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    addresses: Vec<SocketAddr>,
+    bound: Bound,
 }
 
 /// Steers a running server from any thread. Cheap to clone.
@@ -268,8 +295,8 @@ impl Server {
     }
 
     /// The addresses it listens on, in the order in which they were given.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> &[Address] {
+        &self.bound.addresses
     }
 
     /// How many shards it has.

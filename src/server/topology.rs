@@ -28,7 +28,10 @@ pub fn cores(shards: Option<NonZeroU16>) -> Result<Vec<Core>, ServerError> {
     let allowed = sched_getaffinity(None).unwrap_or_default();
     let cores: Vec<Core> =
         (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).map(Core).collect();
-    let count = shards.map_or(cores.len().max(1), |shards| usize::from(shards.get()));
+    // A quota of the control group may grant less time than there are cores.
+    let granted = std::thread::available_parallelism().map_or(1, usize::from);
+    let per_core = cores.len().min(granted).max(1);
+    let count = shards.map_or(per_core, |shards| usize::from(shards.get()));
     if count > cores.len() {
         return Err(ServerError::Shards(count as u16, cores.len()));
     }

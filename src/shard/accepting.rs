@@ -80,7 +80,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.counters.iter().map(|counters| counters.connections.get()).sum::<u64>() as usize
     }
 
-    pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: SocketAddr) {
+    pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: Option<SocketAddr>) {
         self.accepting.in_flight[listener as usize] -= 1;
         let mut slot = Slot::new(socket, peer, self.core.now);
         // Above the total, or draining: it is told so, 503.

@@ -40,6 +40,7 @@ use slot::{Core, Slot, token};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 use timing::Drain;
 
 /// What the server has told its shards to do; it only grows.
@@ -102,6 +103,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     hot: Vec<u8>,
     /// Counts turns, to tell what a connection received in this one.
     turn: u32,
+    /// It does not sleep before this time: more work is likely to follow.
+    awake_until: Time,
     stopped: bool,
     // Memory of the last turn, reused.
     events: Vec<Event<D::Buffer>>,
@@ -136,6 +139,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             congested: Vec::new(),
             hot: Vec::new(),
             turn: 0,
+            awake_until: Time::ZERO,
             stopped: false,
             events: Vec::new(),
             marks: Vec::new(),
@@ -201,6 +205,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if has_work {
             return Time::ZERO;
         }
+        if self.core.now < self.awake_until {
+            return Time::ZERO;
+        }
         self.links.doze();
         // What came before the flag was up: mail, a command, or room at another
         // shard. Whoever comes after it sees the flag.
@@ -236,6 +243,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.links.rouse();
         }
         self.core.now = self.driver.now();
+        if !events.is_empty() && self.core.limits.spin_us > 0 {
+            let spin_us = self.core.limits.spin_us.into();
+            self.awake_until = self.core.now + Duration::from_micros(spin_us);
+        }
         self.turn = self.turn.wrapping_add(1);
         self.counters().turns.add(1);
         result?;

@@ -64,7 +64,7 @@ pub(super) struct Own<S> {
     /// The timer that the application has set, or `NEVER`.
     pub timer: Time,
     pub session: Option<S>,
-    pub peer: SocketAddr,
+    pub peer: Option<SocketAddr>,
     /// The request's target.
     pub target: Box<str>,
 }
@@ -106,7 +106,7 @@ pub(super) struct Slot<S> {
 }
 
 impl<S> Slot<S> {
-    pub fn new(socket: Socket, peer: SocketAddr, now: Time) -> Slot<S> {
+    pub fn new(socket: Socket, peer: Option<SocketAddr>, now: Time) -> Slot<S> {
         Slot {
             inbound: Inbound::new(now),
             own: Own {

@@ -22,7 +22,7 @@ pub enum Kind {
     Tungstenite,
     /// fastwebsockets.
     Fastwebsockets,
-    /// npm `ws` on Node, if TAPECAST_NODE_MODULES says where it is.
+    /// npm `ws` on Node, if COMPARE_NODE_MODULES says where it is.
     Ws,
 }
 
@@ -50,7 +50,7 @@ impl Kind {
 /// The kinds to measure: all that are asked for and there.
 pub fn available(only: &[Kind]) -> Vec<Kind> {
     let wanted = |kind: &Kind| only.is_empty() || only.contains(kind);
-    let has_node = std::env::var_os("TAPECAST_NODE_MODULES").is_some();
+    let has_node = std::env::var_os("COMPARE_NODE_MODULES").is_some();
     Kind::value_variants()
         .iter()
         .copied()

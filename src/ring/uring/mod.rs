@@ -26,7 +26,7 @@ pub use buffers::ReceiveBuffer;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -176,10 +176,10 @@ impl Uring {
 
     /// Adds listening sockets, numbered from 0, with so many accepts in flight
     /// for each. Called once, before the first accept.
-    pub fn listen(&mut self, listeners: Vec<TcpListener>, accepts_in_flight: usize) {
+    pub fn listen(&mut self, listeners: Vec<OwnedFd>, accepts_in_flight: usize) {
         assert!(self.listeners.is_empty(), "listeners are added once");
         let slots = listeners.len() * accepts_in_flight;
-        self.listeners = listeners.into_iter().map(OwnedFd::from).collect();
+        self.listeners = listeners;
         self.accepts = (0..slots)
             .map(|_| AcceptSlot {
                 // SAFETY: all zero is a valid sockaddr_storage (family AF_UNSPEC).
@@ -656,23 +656,23 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-fn address_of(storage: &libc::sockaddr_storage) -> SocketAddr {
+fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(storage.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says that it is a sockaddr_in, which fits.
             let address = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
-            SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(address.sin_port)))
+            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(address.sin_port))))
         }
         libc::AF_INET6 => {
             // SAFETY: the family says that it is a sockaddr_in6, which fits.
             let address = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
             let port = u16::from_be(address.sin6_port);
-            SocketAddr::V6(SocketAddrV6::new(ip, port, 0, address.sin6_scope_id))
+            Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, address.sin6_scope_id)))
         }
-        // A Unix socket, or nothing known.
-        _ => SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
+        // A Unix socket.
+        _ => None,
     }
 }
 

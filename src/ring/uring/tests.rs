@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::Limits;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::net::TcpStream;
 
 const TOKEN: Token = Token { index: 3, generation: 9 };
@@ -27,13 +28,13 @@ fn until<T>(uring: &mut Uring, found: impl Fn(Event<ReceiveBuffer>) -> Option<T>
 fn connected(uring: &mut Uring) -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    uring.listen(vec![listener], 2);
+    uring.listen(vec![listener.into()], 2);
     uring.accept(0);
     let client = TcpStream::connect(address).unwrap();
     let local = client.local_addr().unwrap();
     let socket = until(uring, |event| match event {
         Event::Accepted { socket, peer, .. } => {
-            assert_eq!(peer, local);
+            assert_eq!(peer, Some(local));
             Some(socket)
         }
         _ => None,

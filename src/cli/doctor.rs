@@ -1,0 +1,337 @@
+//! `tapecast doctor`: what this machine allows, a line each, and the fix for each
+//! that fails.
+
+use super::EXIT_CONFIG;
+use super::settings::{Settings, Shards};
+use crate::base::Limits;
+use crate::ring::{Setup, Uring};
+use std::fmt;
+use std::fs;
+use std::process::ExitCode;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    /// As it should be.
+    Fine,
+    /// The server runs, and something is lost.
+    Lost,
+    /// The server can't run.
+    Fatal,
+}
+
+/// One line.
+#[derive(Debug)]
+struct Finding {
+    severity: Severity,
+    subject: &'static str,
+    found: String,
+    /// What to do; empty if all is well.
+    fix: String,
+}
+
+impl Finding {
+    fn fine(subject: &'static str, found: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Fine, subject, found: found.into(), fix: String::new() }
+    }
+
+    fn lost(subject: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Lost, subject, found: found.into(), fix: fix.into() }
+    }
+
+    fn fatal(subject: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Fatal, subject, found: found.into(), fix: fix.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { severity, subject, found, fix } = self;
+        let word = match severity {
+            Severity::Fine => "ok",
+            Severity::Lost => "warn",
+            Severity::Fatal => "FAIL",
+        };
+        write!(formatter, "{word:<5} {subject:<18} {found}")?;
+        match fix.is_empty() {
+            true => Ok(()),
+            false => write!(formatter, "; fix: {fix}"),
+        }
+    }
+}
+
+/// Looks at everything.
+pub fn run(settings: Settings) -> ExitCode {
+    let limits = &settings.limits;
+    let findings = [
+        kernel(&read("/proc/sys/kernel/osrelease")),
+        disabled(&read("/proc/sys/kernel/io_uring_disabled")),
+        seccomp(&read("/proc/self/status")),
+        ring(limits),
+        features(&read("/proc/sys/kernel/osrelease")),
+        descriptors(limits),
+        cores(settings.shards, &read("/sys/fs/cgroup/cpu.max")),
+        memory(limits, &read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max")),
+        socket_memory(&read("/proc/sys/net/ipv4/tcp_mem"), &read("/proc/sys/net/ipv4/tcp_wmem")),
+        backlog(limits, &read("/proc/sys/net/core/somaxconn")),
+        ports(&read("/proc/sys/net/ipv4/ip_local_port_range")),
+        huge_pages(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
+        governor(&read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+    ];
+    let mut worst = Severity::Fine;
+    for finding in findings {
+        println!("{finding}");
+        worst = worst.max(finding.severity);
+    }
+    match worst {
+        Severity::Fine => ExitCode::SUCCESS,
+        Severity::Lost => ExitCode::from(1),
+        Severity::Fatal => ExitCode::from(EXIT_CONFIG),
+    }
+}
+
+/// The text of a file of the kernel, trimmed; empty if it is not there.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// Major and minor.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn kernel(release: &str) -> Finding {
+    match version(release) {
+        Some(version) if version >= (6, 1) => Finding::fine("kernel", release),
+        _ => Finding::fatal(
+            "kernel",
+            format!("{release:?} is older than 6.1, which has deferred task work"),
+            "run Linux 6.1 or later",
+        ),
+    }
+}
+
+/// Features of later kernels, none of which the server uses today.
+fn features(release: &str) -> Finding {
+    let found = version(release).unwrap_or_default();
+    let words: Vec<String> = [
+        ((6, 7), "socket options through the ring"),
+        ((6, 10), "receive bundles"),
+        ((6, 12), "incremental buffers"),
+    ]
+    .iter()
+    .map(|(since, name)| format!("{name}: {}", if found >= *since { "there" } else { "not there" }))
+    .collect();
+    Finding::fine("newer features", format!("{}; nothing is lost without them", words.join(", ")))
+}
+
+fn disabled(value: &str) -> Finding {
+    const SUBJECT: &str = "io_uring_disabled";
+    match value {
+        "" | "0" => Finding::fine(SUBJECT, "0"),
+        value => Finding::fatal(
+            SUBJECT,
+            value,
+            "sysctl kernel.io_uring_disabled=0 (1: only for members \
+                of kernel.io_uring_group, 2: for nobody)",
+        ),
+    }
+}
+
+fn seccomp(status: &str) -> Finding {
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
+    Finding::fine(
+        "seccomp",
+        match mode {
+            Some("0") => "no filter",
+            Some("1") => "strict mode",
+            Some("2") => "a filter is installed; whether it lets io_uring pass stands below",
+            _ => "not visible",
+        },
+    )
+}
+
+/// Sets a ring up as a shard does, with its self-test.
+fn ring(limits: &Limits) -> Finding {
+    match Uring::new(&Setup::new(limits, 64)) {
+        Ok(_) => Finding::fine(
+            "ring",
+            "deferred task work, direct descriptors, provided buffers; sends behave as tested",
+        ),
+        Err(error) => Finding::fatal("ring", error.to_string(), "as said"),
+    }
+}
+
+fn descriptors(limits: &Limits) -> Finding {
+    use rustix::process::{Resource, getrlimit};
+    const SUBJECT: &str = "descriptors";
+    let wanted = limits.connections_max as u64 + 128;
+    match getrlimit(Resource::Nofile).maximum {
+        Some(maximum) if maximum < wanted => Finding::lost(
+            SUBJECT,
+            format!(
+                "room for some {maximum} connections a shard, {} configured",
+                limits.connections_max
+            ),
+            format!(
+                "raise the hard limit of open files to {wanted} (LimitNOFILE= of a unit, \
+                --ulimit nofile of a container), or lower limits.connections_max"
+            ),
+        ),
+        maximum => Finding::fine(
+            SUBJECT,
+            maximum.map_or("unlimited".to_owned(), |maximum| format!("at most {maximum}")),
+        ),
+    }
+}
+
+fn cores(shards: Shards, quota: &str) -> Finding {
+    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    let quota = match quota {
+        "" => String::new(),
+        quota => format!(", cpu.max {quota:?}"),
+    };
+    match shards {
+        Shards::Count(count) if usize::from(count.get()) > there => Finding::lost(
+            "cores",
+            format!("{count} shards, {there} cores for this process{quota}"),
+            format!("run at most {there} shards, or let the process have more cores"),
+        ),
+        _ => Finding::fine("cores", format!("{there} for this process{quota}")),
+    }
+}
+
+/// What the connections take at least, against what there is.
+fn memory(limits: &Limits, meminfo: &str, cgroup: &str) -> Finding {
+    let field = |name: &str| {
+        let line = meminfo.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    let available = field("MemAvailable:").unwrap_or(u64::MAX);
+    let available = cgroup.parse().unwrap_or(u64::MAX).min(available);
+    let needed = limits.connections_max as u64 * CONNECTION_BYTES;
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    match needed > available {
+        true => Finding::lost(
+            "memory",
+            format!(
+                "{} idle connections take some {}, kernel included, of {}",
+                limits.connections_max,
+                mib(needed),
+                mib(available)
+            ),
+            "lower limits.connections_max, or give it more memory",
+        ),
+        false => Finding::fine("memory", format!("{} available", mib(available))),
+    }
+}
+
+/// Bytes of an idle connection: a slot here, and socket, file and waiting receive
+/// in the kernel. Measured on 6.18 over 10,000 connections on loopback.
+const CONNECTION_BYTES: u64 = 6 << 10;
+
+fn socket_memory(tcp_mem: &str, tcp_wmem: &str) -> Finding {
+    let number = |text: &str| text.split_whitespace().nth(2)?.parse::<u64>().ok();
+    let (Some(pages), Some(send_bytes)) = (number(tcp_mem), number(tcp_wmem)) else {
+        return Finding::fine("socket memory", "not visible");
+    };
+    let bytes = pages * rustix::param::page_size() as u64;
+    let stalled = bytes / send_bytes.max(1);
+    let found = format!(
+        "{} MiB for all TCP sockets: {stalled} stalled readers at {} KiB each fill it",
+        bytes >> 20,
+        send_bytes >> 10
+    );
+    match stalled < 1_000 {
+        true => Finding::lost(
+            "socket memory",
+            found,
+            "set limits.socket_send_bytes, or raise net.ipv4.tcp_mem",
+        ),
+        false => Finding::fine("socket memory", found),
+    }
+}
+
+fn backlog(limits: &Limits, somaxconn: &str) -> Finding {
+    match somaxconn.parse::<i64>() {
+        Ok(most) if most < limits.listen_backlog.into() => Finding::lost(
+            "backlog",
+            format!("the kernel cuts {} to {most}", limits.listen_backlog),
+            format!("sysctl net.core.somaxconn={}", limits.listen_backlog),
+        ),
+        Ok(most) => Finding::fine("backlog", format!("up to {most}")),
+        Err(_) => Finding::fine("backlog", "not visible"),
+    }
+}
+
+fn ports(range: &str) -> Finding {
+    let mut ends = range.split_whitespace().map(str::parse::<u32>);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => Finding::fine(
+            "port range",
+            format!(
+                "{first} to {last}: {} connections from one address to one port, for load tests",
+                last.saturating_sub(first) + 1
+            ),
+        ),
+        _ => Finding::fine("port range", "not visible"),
+    }
+}
+
+fn huge_pages(enabled: &str) -> Finding {
+    match enabled.contains("[always]") {
+        true => Finding::lost(
+            "huge pages",
+            "always: memory of quiet connections may be resident in steps of 2 MiB",
+            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
+        ),
+        false => Finding::fine("huge pages", if enabled.is_empty() { "none" } else { enabled }),
+    }
+}
+
+fn governor(name: &str) -> Finding {
+    match name {
+        "" => Finding::fine("governor", "not visible"),
+        "performance" | "schedutil" => Finding::fine("governor", name),
+        name => Finding::lost(
+            "governor",
+            format!("{name}: cores may run slower than they could"),
+            "cpupower frequency-set -g performance",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_has_its_verdict() {
+        let check = |finding: Finding, severity, part: &str| {
+            assert_eq!(finding.severity, severity, "{finding}");
+            assert!(finding.to_string().contains(part), "{finding}");
+            assert_eq!(severity == Severity::Fine, finding.fix.is_empty(), "{finding}");
+        };
+        check(kernel("6.1.0-17-amd64"), Severity::Fine, "6.1.0");
+        check(kernel("5.15.0"), Severity::Fatal, "6.1 or later");
+        check(kernel(""), Severity::Fatal, "6.1");
+        check(features("6.8.0"), Severity::Fine, "socket options through the ring: there");
+        check(features("6.8.0"), Severity::Fine, "incremental buffers: not there");
+        check(disabled("2"), Severity::Fatal, "io_uring_disabled=0");
+        check(disabled(""), Severity::Fine, "0");
+        check(seccomp("Name:\tx\nSeccomp:\t2\n"), Severity::Fine, "a filter");
+        let many = Limits { connections_max: 1 << 30, ..Limits::default() };
+        check(descriptors(&many), Severity::Lost, "hard limit");
+        check(cores(Shards::PerCore, "max 100000"), Severity::Fine, "cpu.max");
+        check(memory(&many, "MemAvailable: 1000 kB", "max"), Severity::Lost, "connections_max");
+        check(memory(&Limits::tiny(), "MemAvailable: 100000 kB", ""), Severity::Fine, "97 MiB");
+        check(socket_memory("1 2 1000", "4096 16384 4194304"), Severity::Lost, "send_bytes");
+        check(socket_memory("1 2 10000000", "4096 16384 4194304"), Severity::Fine, "MiB");
+        check(backlog(&Limits::default(), "128"), Severity::Lost, "somaxconn=4096");
+        check(ports("32768\t60999"), Severity::Fine, "28232 connections");
+        check(huge_pages("[always] madvise never"), Severity::Lost, "madvise >");
+        check(huge_pages("always [madvise] never"), Severity::Fine, "madvise");
+        check(governor("powersave"), Severity::Lost, "performance");
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs the server: sockets, logs, the supervisor, signals.
+
+use super::EXIT_CONFIG;
+use super::settings::{LogFormat, Settings, Shards};
+use crate::control::{self, Order};
+use crate::routes;
+use crate::server::{Builder, Server, ServerError};
+use sd_notify::NotifyState;
+use std::process::ExitCode;
+
+/// Runs until the server has stopped.
+pub fn run(settings: Settings) -> ExitCode {
+    start_logs(&settings);
+    match serve(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tapecast: {error}");
+            match error {
+                ServerError::Ring(_) | ServerError::Limits(_) | ServerError::Shards(..) => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn start_logs(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::new(&settings.log);
+    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    match settings.log_format {
+        LogFormat::Text => {
+            use std::io::IsTerminal;
+            logs.with_ansi(std::io::stderr().is_terminal()).init();
+        }
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+fn serve(settings: &Settings) -> Result<(), ServerError> {
+    let builder = sockets(Server::builder().limits(settings.limits.clone()), settings)?;
+    let builder = match settings.shards {
+        Shards::PerCore => builder,
+        Shards::Count(count) => builder.shards(count),
+    };
+    let server = builder.start(|_shard| routes::builtin())?;
+    let handle = server.handle();
+    control::start(move |order| match order {
+        Order::Drain => {
+            tracing::info!("draining");
+            tell_supervisor(&[NotifyState::Stopping]);
+            handle.drain();
+        }
+        Order::Stop => handle.stop(),
+    })
+    .map_err(ServerError::Thread)?;
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    let shards = server.shards();
+    let noun = if shards == 1 { "shard" } else { "shards" };
+    let line = format!("listening on {} ({shards} {noun})", addresses.join(", "));
+    println!("{line}");
+    tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
+    server.join()
+}
+
+/// The sockets that a supervisor has passed on, or else the configured addresses.
+fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerError> {
+    let mut passed = listenfd::ListenFd::from_env();
+    for index in 0..passed.len() {
+        builder = match passed.take_tcp_listener(index) {
+            Ok(Some(listener)) => builder.listener(listener)?,
+            _ => match passed.take_unix_listener(index).map_err(ServerError::Thread)? {
+                Some(listener) => builder.unix_listener(listener)?,
+                None => builder,
+            },
+        };
+    }
+    if passed.len() > 0 {
+        return Ok(builder);
+    }
+    for address in &settings.listen {
+        builder = builder.listen(&address.to_string())?;
+    }
+    Ok(builder)
+}
+
+/// Tells systemd, if it is there.
+fn tell_supervisor(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the supervisor can't be told");
+    }
+}

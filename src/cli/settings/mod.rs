@@ -1,0 +1,309 @@
+//! Everything that can be set, and where each value came from.
+//!
+//! There is one table of keys. Flags, environment, configuration file and
+//! profile are all turned into assignments to its keys ([`sources`]), which are
+//! carried out in the order of their precedence: a profile first, flags last.
+
+mod file;
+mod sources;
+
+pub use sources::Sources;
+
+use super::text;
+use crate::base::Limits;
+use crate::server::Address;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+/// How many shards to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shards {
+    /// One on every core that the process may use.
+    PerCore,
+    /// So many.
+    Count(NonZeroU16),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the server runs with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: Vec<Address>,
+    pub shards: Shards,
+    pub admin: Option<SocketAddr>,
+    pub admin_token_file: Option<PathBuf>,
+    pub log: String,
+    pub log_format: LogFormat,
+    pub limits: Limits,
+    /// Where the keys that were set got their values.
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            listen: vec![Address::Ip(SocketAddr::from(([127, 0, 0, 1], 9001)))],
+            shards: Shards::PerCore,
+            admin: None,
+            admin_token_file: None,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere.
+    Default,
+    /// In a profile or configuration file, at this line.
+    File { name: String, line: usize },
+    /// In this variable.
+    Environment(String),
+    /// With this flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => formatter.write_str("default"),
+            Origin::File { name, line } => write!(formatter, "{name}:{line}"),
+            Origin::Environment(name) => formatter.write_str(name),
+            Origin::Flag(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// A key is given a value, or several.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    pub key: String,
+    pub values: Vec<String>,
+    pub origin: Origin,
+}
+
+/// What is wrong with a setting, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub origin: Origin,
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.origin, self.message)
+    }
+}
+
+/// A key that is not a limit.
+struct Key {
+    name: &'static str,
+    text: &'static str,
+    set: fn(&mut Settings, &[String]) -> Result<(), String>,
+    /// As a TOML value.
+    get: fn(&Settings) -> String,
+}
+
+/// The prefix of the keys that are limits.
+const LIMITS: &str = "limits.";
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        text: "Addresses to listen on: [ws://]IP:PORT or unix:PATH. Port 0 takes a free one.",
+        set: |settings, values| {
+            settings.listen = values.iter().map(|value| value.parse()).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+        get: |settings| {
+            let quoted: Vec<String> =
+                settings.listen.iter().map(|address| text::quoted(&address.to_string())).collect();
+            format!("[{}]", quoted.join(", "))
+        },
+    },
+    Key {
+        name: "shards",
+        text: "Shards, each on a core of its own: a number, or per-core for one on every core \
+               that the process may use.",
+        set: |settings, values| {
+            settings.shards = match one(values)? {
+                "per-core" => Shards::PerCore,
+                value => Shards::Count(value.parse().map_err(|_| {
+                    format!("{value:?}: expected a number from 1 to 65535, or per-core")
+                })?),
+            };
+            Ok(())
+        },
+        get: |settings| match settings.shards {
+            Shards::PerCore => text::quoted("per-core"),
+            Shards::Count(count) => count.to_string(),
+        },
+    },
+    Key {
+        name: "admin",
+        text: "Address of the administration server, IP:PORT; none unless it is given.",
+        set: |settings, values| {
+            let value = one(values)?;
+            let expected = || format!("{value:?}: expected IP:PORT, like 127.0.0.1:9090");
+            settings.admin = match value {
+                "" => None,
+                value => Some(value.parse().map_err(|_| expected())?),
+            };
+            Ok(())
+        },
+        get: |settings| text::quoted(&settings.admin.map_or(String::new(), |it| it.to_string())),
+    },
+    Key {
+        name: "admin_token_file",
+        text: "File whose first line is the token that the administration server asks for. \
+               Required when it does not listen on loopback.",
+        set: |settings, values| {
+            let value = one(values)?;
+            settings.admin_token_file = (!value.is_empty()).then(|| value.into());
+            Ok(())
+        },
+        get: |settings| {
+            let path = settings.admin_token_file.as_ref();
+            text::quoted(&path.map_or(String::new(), |path| path.display().to_string()))
+        },
+    },
+    Key {
+        name: "log",
+        text: "What is logged: error, warn, info, debug, trace, or a filter by module.",
+        set: |settings, values| {
+            let value = one(values)?;
+            tracing_subscriber::EnvFilter::try_new(value)
+                .map_err(|error| format!("{value:?}: {error}"))?;
+            settings.log = value.to_owned();
+            Ok(())
+        },
+        get: |settings| text::quoted(&settings.log),
+    },
+    Key {
+        name: "log_format",
+        text: "How log lines look: text or json.",
+        set: |settings, values| {
+            settings.log_format = match one(values)? {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                value => return Err(format!("{value:?}: expected text or json")),
+            };
+            Ok(())
+        },
+        get: |settings| match settings.log_format {
+            LogFormat::Text => text::quoted("text"),
+            LogFormat::Json => text::quoted("json"),
+        },
+    },
+];
+
+/// The one value of a key that takes no list.
+fn one(values: &[String]) -> Result<&str, String> {
+    match values {
+        [value] => Ok(value),
+        _ => Err("expected one value, not a list".into()),
+    }
+}
+
+/// The names of all keys.
+fn names() -> Vec<String> {
+    let limits = Limits::default().table().into_iter().map(|(name, ..)| format!("{LIMITS}{name}"));
+    KEYS.iter().map(|key| key.name.to_owned()).chain(limits).collect()
+}
+
+impl Settings {
+    /// Carries out an assignment.
+    fn assign(&mut self, assignment: Assignment) -> Result<(), Problem> {
+        let Assignment { key, values, origin } = assignment;
+        let result = if let Some(name) = key.strip_prefix(LIMITS)
+            && self.limits.table().iter().any(|limit| limit.0 == name)
+        {
+            one(&values).and_then(text::number).and_then(|value| {
+                self.limits.set(name, value).map_err(|error| error.message.clone())
+            })
+        } else if let Some(known) = KEYS.iter().find(|known| known.name == key) {
+            (known.set)(self, &values)
+        } else {
+            let near = text::nearest(&key, names().iter().map(String::as_str));
+            let message = format!("unknown key {key}{near}");
+            return Err(Problem { origin, message });
+        };
+        match result {
+            Ok(()) => {
+                self.origins.insert(key, origin);
+                Ok(())
+            }
+            Err(error) => Err(Problem { message: format!("{key}: {error}"), origin }),
+        }
+    }
+
+    /// What contradicts itself once everything is known.
+    fn check(&self) -> Result<(), Problem> {
+        if let Err(error) = self.limits.check() {
+            let origin = self.origin(&format!("{LIMITS}{}", error.name)).clone();
+            return Err(Problem { origin, message: format!("{LIMITS}{error}") });
+        }
+        if let Some(admin) = self.admin
+            && !admin.ip().is_loopback()
+            && self.admin_token_file.is_none()
+        {
+            let message = format!(
+                "admin: {admin} is not a loopback address: set admin_token_file, whose token \
+                 every request then has to carry"
+            );
+            return Err(Problem { origin: self.origin("admin").clone(), message });
+        }
+        Ok(())
+    }
+
+    /// Where a key got its value.
+    fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// Every key with its value and where that came from: a configuration file.
+    pub fn effective(&self) -> String {
+        let line = |key: &str, name: &str, value: &str| {
+            format!("{:<40} # {}\n", format!("{name} = {value}"), self.origin(key))
+        };
+        let mut out: String =
+            KEYS.iter().map(|key| line(key.name, key.name, &(key.get)(self))).collect();
+        out += "\n[limits]\n";
+        for (name, value, _) in self.limits.table() {
+            out += &line(&format!("{LIMITS}{name}"), name, &value.to_string());
+        }
+        out
+    }
+}
+
+/// Every key with its default and its text.
+pub fn reference() -> String {
+    let defaults = Settings::default();
+    let mut out: String = KEYS
+        .iter()
+        .map(|key| format!("{} = {}\n    {}\n", key.name, (key.get)(&defaults), key.text))
+        .collect();
+    out += "\n[limits]\n";
+    for (name, value, text) in defaults.limits.table() {
+        out += &format!("{name} = {value}\n    {text}\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Precedence, origins, and what is refused.
+
+use super::*;
+
+fn sources(config: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let mut sources = Sources::default();
+    if !config.is_empty() {
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("tapecast-settings-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, config).unwrap();
+        sources.config = Some(path.display().to_string());
+    }
+    sources.environment =
+        environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    for (key, value) in flags {
+        sources.flag(&format!("--{key}"), key, vec![value.to_string()]);
+    }
+    sources
+}
+
+/// The problems, with the temporary file's name taken off.
+fn problems(sources: Sources) -> Vec<String> {
+    let path = sources.config.clone().unwrap_or("no file".into());
+    let problems = sources.resolve().expect_err("a problem");
+    problems.iter().map(|problem| problem.to_string().replace(&path, "FILE")).collect()
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_profile() {
+    let all = || {
+        sources(
+            "profile = \"latency\"\nshards = 2\nlog = \"warn\"\nlimits.head_bytes_max = \"8 KiB\"",
+            &[("TAPECAST_SHARDS", "3"), ("TAPECAST_LIMITS_CONNECTIONS_MAX", "77")],
+            &[("shards", "4")],
+        )
+    };
+    let settings = all().resolve().unwrap();
+    assert_eq!(settings.shards, Shards::Count(NonZeroU16::new(4).unwrap()));
+    assert_eq!(settings.log, "warn");
+    assert_eq!(settings.limits.head_bytes_max, 8 << 10);
+    assert_eq!(settings.limits.connections_max, 77);
+    let effective = settings.effective();
+    let origin_of = |key: &str| {
+        let line = effective.lines().find(|line| line.starts_with(key)).expect(key);
+        line.split_once('#').unwrap().1.trim().to_owned()
+    };
+    assert_eq!(origin_of("shards"), "--shards");
+    assert_eq!(origin_of("connections_max"), "TAPECAST_LIMITS_CONNECTIONS_MAX");
+    assert!(origin_of("log ").ends_with(".toml:3"));
+    assert_eq!(origin_of("listen"), "default");
+    assert!(origin_of("spin_us").starts_with("profile latency:"), "{effective}");
+    // What is printed is a configuration file with the same meaning.
+    let again = sources(&effective, &[], &[]).resolve().unwrap();
+    assert_eq!((again.limits, again.shards), (settings.limits, settings.shards));
+}
+
+#[test]
+fn the_last_profile_named_is_the_one() {
+    let settings =
+        sources("profile = \"latency\"", &[], &[("profile", "memory")]).resolve().unwrap();
+    assert_eq!(settings.limits.spin_us, 0);
+}
+
+#[test]
+fn every_profile_can_be_used() {
+    for name in ["throughput", "latency", "memory", "container"] {
+        sources("", &[], &[("profile", name)]).resolve().unwrap();
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let check = |sources, expected: &[&str]| assert_eq!(problems(sources), expected);
+    check(
+        sources("\n[limits]\nconections_max = 5\n", &[], &[]),
+        &["FILE:3: unknown key limits.conections_max: did you mean limits.connections_max?"],
+    );
+    check(
+        sources("shards = 0\nlog_format = \"xml\"", &[], &[]),
+        &[
+            "FILE:1: shards: \"0\": expected a number from 1 to 65535, or per-core",
+            "FILE:2: log_format: \"xml\": expected text or json",
+        ],
+    );
+    check(
+        sources("", &[("TAPECAST_LISTEN", "localhost")], &[]),
+        &["TAPECAST_LISTEN: listen: \"localhost\": expected IP:PORT, like 127.0.0.1:9001 or \
+           [::1]:9001, or unix:PATH"],
+    );
+    check(
+        sources("[limits]\nreceive_buffers = 3", &[], &[]),
+        &["FILE:2: limits.receive_buffers is 3: expected a power of two up to 16384"],
+    );
+    check(
+        sources("[limits]\nhead_bytes_max = 1.5", &[], &[]),
+        &["FILE:2: limits.head_bytes_max: expected a string or a whole number"],
+    );
+    check(
+        sources("", &[], &[("profile", "lateny")]),
+        &["--profile: profile: \"lateny\": expected container, latency, memory, throughput, or a \
+           file that ends in .toml: did you mean latency?"],
+    );
+    check(
+        sources("", &[], &[("admin", "0.0.0.0:9090")]),
+        &["--admin: admin: 0.0.0.0:9090 is not a loopback address: set admin_token_file, whose \
+           token every request then has to carry"],
+    );
+    assert!(problems(sources("listen = [", &[], &[]))[0].starts_with("FILE:1: "));
+    let mut missing = sources("", &[], &[]);
+    missing.config = Some("/no/such/file.toml".into());
+    assert!(missing.resolve().unwrap_err()[0].to_string().starts_with("--config: "));
+}

@@ -112,9 +112,9 @@ limits! {
     accepts_in_flight: usize = 16, tiny 2;
     /// Connections that the kernel holds per listener until they are accepted. Above it: it drops their SYN.
     listen_backlog: i32 = 4_096, tiny 16;
-    /// Bytes of a socket's send buffer. 0: the kernel sizes it, up to `net.ipv4.tcp_wmem`.
-    socket_send_bytes: usize = 0, tiny 8 << 10;
-    /// Bytes in a send buffer that have not left for the network. Above it: the peer counts as slow. 0: the kernel's.
+    /// Bytes of a socket's send buffer, which a stalled reader can fill; the kernel cuts it to twice `net.core.wmem_max`. 0: the kernel sizes it, up to `net.ipv4.tcp_wmem`.
+    socket_send_bytes: usize = 1 << 20, tiny 8 << 10;
+    /// Bytes in a send buffer that have not left for the network (TCP_NOTSENT_LOWAT). Above it: the peer counts as slow. 0: the whole send buffer.
     socket_unsent_bytes: u32 = 0, tiny 8 << 10;
     /// Microseconds that a shard without work looks for more before it sleeps. Costs a core, saves a wake-up.
     spin_us: u32 = 0, tiny 0;

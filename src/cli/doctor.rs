@@ -72,7 +72,12 @@ pub fn run(settings: Settings) -> ExitCode {
         descriptors(limits),
         cores(settings.shards, &read("/sys/fs/cgroup/cpu.max")),
         memory(limits, &read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max")),
-        socket_memory(&read("/proc/sys/net/ipv4/tcp_mem"), &read("/proc/sys/net/ipv4/tcp_wmem")),
+        socket_memory(
+            limits,
+            &read("/proc/sys/net/ipv4/tcp_mem"),
+            &read("/proc/sys/net/ipv4/tcp_wmem"),
+            &read("/proc/sys/net/core/wmem_max"),
+        ),
         backlog(limits, &read("/proc/sys/net/core/somaxconn")),
         ports(&read("/proc/sys/net/ipv4/ip_local_port_range")),
         huge_pages(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
@@ -231,10 +236,14 @@ fn memory(limits: &Limits, meminfo: &str, cgroup: &str) -> Finding {
 /// in the kernel. Measured on 6.18 over 10,000 connections on loopback.
 const CONNECTION_BYTES: u64 = 6 << 10;
 
-fn socket_memory(tcp_mem: &str, tcp_wmem: &str) -> Finding {
-    let number = |text: &str| text.split_whitespace().nth(2)?.parse::<u64>().ok();
-    let (Some(pages), Some(send_bytes)) = (number(tcp_mem), number(tcp_wmem)) else {
+fn socket_memory(limits: &Limits, tcp_mem: &str, tcp_wmem: &str, wmem_max: &str) -> Finding {
+    let number = |text: &str| text.split_whitespace().last()?.parse::<u64>().ok();
+    let (Some(pages), Some(grown)) = (number(tcp_mem), number(tcp_wmem)) else {
         return Finding::fine("socket memory", "not visible");
+    };
+    let send_bytes = match limits.socket_send_bytes as u64 {
+        0 => grown,
+        set => number(wmem_max).map_or(set, |most| set.min(2 * most)),
     };
     let bytes = pages * rustix::param::page_size() as u64;
     let stalled = bytes / send_bytes.max(1);
@@ -247,7 +256,7 @@ fn socket_memory(tcp_mem: &str, tcp_wmem: &str) -> Finding {
         true => Finding::lost(
             "socket memory",
             found,
-            "set limits.socket_send_bytes, or raise net.ipv4.tcp_mem",
+            "lower limits.socket_send_bytes, or raise net.ipv4.tcp_mem",
         ),
         false => Finding::fine("socket memory", found),
     }
@@ -326,8 +335,13 @@ mod tests {
         check(cores(Shards::PerCore, "max 100000"), Severity::Fine, "cpu.max");
         check(memory(&many, "MemAvailable: 1000 kB", "max"), Severity::Lost, "connections_max");
         check(memory(&Limits::tiny(), "MemAvailable: 100000 kB", ""), Severity::Fine, "97 MiB");
-        check(socket_memory("1 2 1000", "4096 16384 4194304"), Severity::Lost, "send_bytes");
-        check(socket_memory("1 2 10000000", "4096 16384 4194304"), Severity::Fine, "MiB");
+        let sockets = |pages, send| {
+            let limits = Limits { socket_send_bytes: send, ..Limits::default() };
+            socket_memory(&limits, pages, "4096 16384 4194304", "212992")
+        };
+        check(sockets("1 2 1000", 1 << 20), Severity::Lost, "send_bytes");
+        check(sockets("1 2 300000", 1 << 20), Severity::Fine, "416 KiB");
+        check(sockets("1 2 300000", 0), Severity::Lost, "4096 KiB");
         check(backlog(&Limits::default(), "128"), Severity::Lost, "somaxconn=4096");
         check(ports("32768\t60999"), Severity::Fine, "28232 connections");
         check(huge_pages("[always] madvise never"), Severity::Lost, "madvise >");

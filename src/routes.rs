@@ -8,6 +8,17 @@ use crate::protocol::Message;
 pub const BROADCAST_TOPIC: &str = "broadcast";
 
 /// Answers every message with itself.
+///
+/// ```
+/// use tapecast::routes::Echo;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Echo);
+/// let mut client = shard.connect("/");
+/// client.send("hello");
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Text("hello".into())));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -26,6 +37,20 @@ impl Handler for Echo {
 }
 
 /// Sends every message to everyone who is connected, the sender included.
+///
+/// ```
+/// use tapecast::routes::Broadcast;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Broadcast);
+/// let mut clients = [shard.connect("/"), shard.connect("/")];
+/// shard.run();
+/// clients[0].send("hello");
+/// shard.run();
+/// for client in &mut clients {
+///     assert_eq!(client.receive(), Some(Received::Text("hello".into())));
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Broadcast;
 
@@ -49,6 +74,18 @@ impl Handler for Broadcast {
 }
 
 /// Answers a plain GET with a fixed text: for health checks.
+///
+/// ```
+/// use tapecast::routes::Document;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Document("ok\n"));
+/// let mut client = shard.connect("/healthz");
+/// shard.run();
+/// // It asked for a WebSocket and got a document.
+/// let answered = Received::Failed("handshake: the server answered 200".into());
+/// assert_eq!(client.receive(), Some(answered));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Document(pub &'static str);
 

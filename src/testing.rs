@@ -37,6 +37,21 @@ const SLOTS: usize = 1024;
 const SOCKET_BYTES: usize = 256 << 10;
 
 /// One shard with a handler, in virtual time.
+///
+/// ```
+/// use std::time::Duration;
+/// use tapecast::routes::Echo;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Echo);
+/// let mut client = shard.connect("/");
+/// shard.run();
+/// assert_eq!(shard.counters().handshakes.get(), 1);
+/// shard.drain();
+/// shard.advance(Duration::from_secs(3));
+/// let close = Received::Close(Some((1001, "server is going away".into())));
+/// assert_eq!(client.receive(), Some(close));
+/// ```
 pub struct TestShard<H: Handler> {
     world: World,
     shard: Shard<H, SimRing>,
@@ -45,6 +60,21 @@ pub struct TestShard<H: Handler> {
 }
 
 /// What a test client got.
+///
+/// ```
+/// use tapecast::routes::Echo;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Echo);
+/// let mut client = shard.connect("/");
+/// client.send(b"bytes");
+/// client.write(b"\xC1\x80\0\0\0\0");
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Binary(b"bytes".into())));
+/// let close = Received::Close(Some((1002, "a reserved bit is set".into())));
+/// assert_eq!(client.receive(), Some(close));
+/// assert_eq!(client.receive(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// A text message.
@@ -58,6 +88,19 @@ pub enum Received {
 }
 
 /// A client of a [`TestShard`]. It answers pings and close frames by itself.
+///
+/// ```
+/// use tapecast::CloseCode;
+/// use tapecast::routes::Echo;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Echo);
+/// let mut client = shard.connect("/");
+/// client.close(CloseCode::NORMAL);
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Close(Some((1000, "".into())))));
+/// assert!(client.is_ended());
+/// ```
 pub struct TestClient {
     wire: SimClient,
     client: Client,

@@ -92,12 +92,65 @@ impl Link<'_> {
 }
 
 /// A connection and its session, borrowed for one call of a handler.
+///
+/// ```
+/// use tapecast::testing::{Received, TestShard};
+/// # use tapecast::{Conn, Handler, Message, Request, Upgrade};
+///
+/// struct Counting;
+///
+/// impl Handler for Counting {
+///     type Session = u32;
+/// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<u32> {
+/// #         Upgrade::accept(0)
+/// #     }
+///     fn message(&mut self, conn: &mut Conn<'_, u32>, _message: Message<'_>) {
+///         *conn.session() += 1;
+///         let count = conn.session().to_string();
+///         let _ = conn.send(&count);
+///     }
+/// }
+///
+/// let mut shard = TestShard::new(Counting);
+/// let mut client = shard.connect("/");
+/// client.send("a message");
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Text("1".into())));
+/// ```
 pub struct Conn<'a, S> {
     session: &'a mut S,
     link: Link<'a>,
 }
 
 /// A message could not be sent to another connection: it is too long.
+///
+/// ```
+/// use tapecast::testing::{Received, TestShard};
+/// # use tapecast::{Conn, Handler, Limits, Message, Request, Upgrade};
+///
+/// struct Padding;
+///
+/// impl Handler for Padding {
+/// #     type Session = ();
+/// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+/// #         Upgrade::accept(())
+/// #     }
+///     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+///         let padded = [message.payload(), &[0; 4096]].concat();
+///         if let Err(error) = conn.send_to(conn.id(), &padded) {
+///             conn.close(4000, &error.to_string());
+///         }
+///     }
+/// }
+///
+/// let limits = Limits { message_bytes_max: 4096, ..Limits::default() };
+/// let mut shard = TestShard::with_limits(Padding, limits);
+/// let mut client = shard.connect("/");
+/// client.send("one byte is too many");
+/// shard.run();
+/// let close = Received::Close(Some((4000, "the message is too big".into())));
+/// assert_eq!(client.receive(), Some(close));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendToError;
 

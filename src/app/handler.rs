@@ -56,6 +56,35 @@ pub trait Handler {
 }
 
 /// What happens on a connection besides messages.
+///
+/// ```
+/// use std::time::Duration;
+/// use tapecast::testing::{Received, TestShard};
+/// # use tapecast::{Conn, Handler, Message, Notice, Request, Upgrade};
+///
+/// struct Alarm;
+///
+/// impl Handler for Alarm {
+/// #     type Session = ();
+/// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+/// #         Upgrade::accept(())
+/// #     }
+/// #     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+///     fn open(&mut self, conn: &mut Conn<'_, ()>) {
+///         conn.set_timer(Duration::from_secs(5));
+///     }
+///     fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: Notice<'_>) {
+///         if notice == Notice::Timer {
+///             let _ = conn.send("time is up");
+///         }
+///     }
+/// }
+///
+/// let mut shard = TestShard::new(Alarm);
+/// let mut client = shard.connect("/");
+/// shard.advance(Duration::from_secs(6));
+/// assert_eq!(client.receive(), Some(Received::Text("time is up".into())));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// A subscription is live: the connection gets every message of `topic` with

@@ -25,6 +25,20 @@ pub(crate) struct Outlet {
 /// Publishes to topics from any thread. Cheap to clone.
 ///
 /// What one thread publishes to one topic keeps its order.
+///
+/// ```
+/// use tapecast::routes::{BROADCAST_TOPIC, Broadcast};
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Broadcast);
+/// let mut client = shard.connect("/");
+/// shard.run();
+/// let publisher = shard.publisher();
+/// let thread = std::thread::spawn(move || publisher.publish(BROADCAST_TOPIC, "opening bell"));
+/// assert_eq!(thread.join().unwrap(), Ok(()));
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Text("opening bell".into())));
+/// ```
 #[derive(Clone)]
 pub struct Publisher {
     outlets: Arc<[Outlet]>,

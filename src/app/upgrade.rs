@@ -6,6 +6,31 @@ use std::ops::Deref;
 
 /// A request and where it came from. Path, query, headers and offered
 /// subprotocols are those of [`protocol::Request`].
+///
+/// ```
+/// use tapecast::testing::{Received, TestShard};
+/// # use tapecast::{Conn, Handler, Message, Request, Upgrade};
+///
+/// struct Chat;
+///
+/// impl Handler for Chat {
+/// #     type Session = ();
+/// #     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+///     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
+///         assert!(request.peer().ip().is_loopback());
+///         match request.protocols().position(|name| name == "chat.v2") {
+///             Some(offered) => Upgrade::accept(()).protocol(offered),
+///             None => Upgrade::reject(400),
+///         }
+///     }
+/// }
+///
+/// let mut shard = TestShard::new(Chat);
+/// let mut old_client = shard.connect_offering("/", Some("chat.v1"));
+/// shard.run();
+/// let refused = Received::Failed("handshake: the server answered 400".into());
+/// assert_eq!(old_client.receive(), Some(refused));
+/// ```
 #[derive(Debug)]
 pub struct Request<'a> {
     head: &'a protocol::Request<'a>,

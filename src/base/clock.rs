@@ -6,6 +6,17 @@ use std::time::Duration;
 
 /// A point of monotonic time in nanoseconds since an origin that is fixed for
 /// the process (or, in a simulation, for the run).
+///
+/// ```
+/// use std::time::Duration;
+/// use tapecast::base::Time;
+///
+/// let accepted = Time::from_nanos(2_500_000);
+/// let deadline = accepted.plus_millis(10);
+/// assert_eq!(deadline - accepted, Duration::from_millis(10));
+/// assert_eq!(accepted - deadline, Duration::ZERO);
+/// assert_eq!(Time::NEVER.plus_millis(10), Time::NEVER);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 

@@ -7,6 +7,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number with one writer.
+///
+/// ```
+/// use tapecast::base::counters::Counter;
+///
+/// let connections = Counter::default();
+/// connections.add(3);
+/// connections.subtract(1);
+/// assert_eq!(connections.get(), 2);
+/// ```
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -33,6 +42,15 @@ macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// What one shard counts. Gauges are named so in their text; everything
         /// else only grows.
+        ///
+        /// ```
+        /// use tapecast::Counters;
+        ///
+        /// let counters = Counters::default();
+        /// counters.accepted.add(2);
+        /// let counted = counters.all().into_iter().find(|(_, count)| *count > 0);
+        /// assert_eq!(counted, Some(("accepted", 2)));
+        /// ```
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+

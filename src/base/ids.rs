@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// A shard's number, from 0.
+///
+/// ```
+/// use tapecast::ShardId;
+///
+/// let connections = [140, 152];
+/// let shard = ShardId(1);
+/// assert_eq!(connections[shard.index()], 152);
+/// assert_eq!(format!("shard {shard}"), "shard 1");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
@@ -21,6 +30,16 @@ impl fmt::Display for ShardId {
 
 /// One connection of one shard, for as long as the process runs: the slot may
 /// be reused, the generation then differs.
+///
+/// ```
+/// use tapecast::{ConnectionId, ShardId};
+///
+/// let ended = ConnectionId { shard: ShardId(0), index: 7, generation: 0 };
+/// let present = ConnectionId { generation: 1, ..ended };
+/// // The same slot, another connection.
+/// assert_ne!(ended, present);
+/// assert_eq!(present.to_string(), "0.7.1");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     /// The shard that owns the connection.

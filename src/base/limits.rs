@@ -121,6 +121,14 @@ limits! {
 }
 
 /// A limit that can't be as it is.
+///
+/// ```
+/// use tapecast::Limits;
+///
+/// let limits = Limits { message_bytes_max: 100, ..Limits::default() };
+/// let error = limits.check().unwrap_err();
+/// assert_eq!(error.to_string(), "message_bytes_max is 100: expected 125 to 1073741824");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitError {
     /// The limit's name; empty if there is none of the name that was given.

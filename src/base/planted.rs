@@ -2,6 +2,13 @@
 //! [`planted`] is a constant `false` and the branch is not compiled.
 
 /// A bug that a test can plant.
+///
+/// ```
+/// use tapecast::base::planted::{Bug, planted};
+///
+/// // This is no test of the crate's own: nothing is planted.
+/// assert!(!planted(Bug::LostWakeup));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A multishot receive that ended is not armed again.

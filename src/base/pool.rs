@@ -13,6 +13,21 @@ const SMALL_BYTES: usize = 4 << 10;
 const LARGE_BYTES: usize = 64 << 10;
 
 /// A last-in-first-out pool of `Vec<u8>`.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+///
+/// let mut pool = BufferPool::new(1 << 20);
+/// let mut buffer = pool.take();
+/// buffer.extend_from_slice(b"half a message");
+/// assert_eq!(pool.lent(), 1);
+///
+/// let address = buffer.as_ptr();
+/// pool.put(buffer);
+/// let next = pool.take();
+/// assert!(next.is_empty());
+/// assert_eq!(next.as_ptr(), address);
+/// ```
 #[derive(Debug)]
 pub struct BufferPool {
     small: Vec<Vec<u8>>,

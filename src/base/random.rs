@@ -2,6 +2,16 @@
 //! of test clients.
 
 /// SplitMix64: every seed gives a full-period sequence.
+///
+/// ```
+/// use tapecast::base::Random;
+///
+/// // The same seed, the same simulation.
+/// let (mut first, mut second) = (Random::new(7), Random::new(7));
+/// assert_eq!(first.number(), second.number());
+/// assert!(first.below(6) < 6);
+/// assert!(!first.chance(0));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -16,6 +16,19 @@ struct Entry<T> {
 }
 
 /// A table of values named by index and generation.
+///
+/// ```
+/// use tapecast::base::Slab;
+///
+/// let mut slab = Slab::new();
+/// let (index, generation) = slab.insert("alice");
+/// assert_eq!(slab.remove(index), Some("alice"));
+/// let (reused, _) = slab.insert("bob");
+/// assert_eq!(reused, index);
+/// // Who still asks for alice does not get bob.
+/// assert_eq!(slab.get(index, generation), None);
+/// assert_eq!(slab.at(index), Some(&"bob"));
+/// ```
 #[derive(Debug)]
 pub struct Slab<T> {
     pages: Vec<Box<[Entry<T>]>>,

@@ -2,6 +2,24 @@
 
 /// Something that can be woken from any thread. Waking what is awake is
 /// harmless and does nothing but cost time.
+///
+/// ```
+/// use std::thread::{self, Thread};
+/// use tapecast::base::Wake;
+///
+/// struct Unpark(Thread);
+///
+/// impl Wake for Unpark {
+///     fn wake(&self) {
+///         self.0.unpark();
+///     }
+/// }
+///
+/// let sleeper = thread::spawn(thread::park);
+/// let waker: Box<dyn Wake> = Box::new(Unpark(sleeper.thread().clone()));
+/// waker.wake();
+/// assert!(sleeper.join().is_ok());
+/// ```
 pub trait Wake: Send + Sync {
     /// Makes the present or next wait of the target end.
     fn wake(&self);

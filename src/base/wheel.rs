@@ -29,6 +29,20 @@ struct Node {
 const UNSET: Node = Node { next: NONE, previous: HEAD, tick: NONE };
 
 /// A wheel of timers named by slot index.
+///
+/// ```
+/// use tapecast::base::wheel::TICK_MS;
+/// use tapecast::base::{Time, TimerWheel};
+///
+/// let mut wheel = TimerWheel::new(Time::ZERO);
+/// let mut due = Vec::new();
+/// wheel.set(7, Time::ZERO.plus_millis(100));
+/// wheel.expire(Time::ZERO.plus_millis(99), &mut due);
+/// assert!(due.is_empty());
+/// wheel.expire(Time::ZERO.plus_millis(100 + TICK_MS), &mut due);
+/// assert_eq!(due, [7]);
+/// assert!(wheel.is_empty());
+/// ```
 #[derive(Debug)]
 pub struct TimerWheel {
     nodes: Vec<Node>,

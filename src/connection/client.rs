@@ -37,6 +37,19 @@ struct Handshake {
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Why a client gives up.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+/// use tapecast::connection::client::{Client, ClientError};
+/// use tapecast::protocol::{Input, handshake::ResponseError};
+///
+/// let mut pool = BufferPool::new(1 << 20);
+/// let mut client = Client::start(&mut Vec::new(), "localhost", "/", None, [7; 16]);
+/// let mut response = *b"HTTP/1.1 403 Forbidden\r\n\r\n";
+/// let error = client.next(&mut pool, &mut Input::new(&mut response)).unwrap_err();
+/// assert_eq!(error, ClientError::Handshake(ResponseError::Status(403)));
+/// assert_eq!(error.to_string(), "handshake: the server answered 403");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientError {
     /// The server did not accept the handshake.

@@ -8,6 +8,24 @@ use crate::protocol::{
 };
 
 /// The receiving half of a connection.
+///
+/// ```
+/// use tapecast::Limits;
+/// use tapecast::base::{BufferPool, Time};
+/// use tapecast::connection::{Arrival, Inbound, Outbound};
+/// use tapecast::protocol::{Input, Message, Role, Rules};
+///
+/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8 };
+/// # let mut pool = BufferPool::new(1 << 20);
+/// let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
+/// let mut bytes = *b"GET / HTTP/1.1\r\nHost: here\r\n\r\n\x81\x82\0\0\0\0hi";
+/// let mut input = Input::new(&mut bytes);
+/// let head = inbound.head(&Limits::default(), &mut input).unwrap().expect("it is whole");
+/// assert!(head.ends_with(b"Host: here\r\n\r\n"));
+/// inbound.open();
+/// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
+/// assert_eq!(arrival, Ok(Some(Arrival::Message(Message::Text("hi")))));
+/// ```
 #[derive(Debug)]
 pub struct Inbound {
     stage: Stage,
@@ -33,6 +51,27 @@ struct PartialHead {
 }
 
 /// What [`Inbound::next`] found.
+///
+/// ```
+/// use tapecast::CloseCode;
+/// # use tapecast::base::{BufferPool, Time};
+/// use tapecast::connection::{Arrival, Close, Inbound, Outbound};
+/// # use tapecast::protocol::{Input, Role, Rules};
+///
+/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8 };
+/// # let mut pool = BufferPool::new(1 << 20);
+/// # let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
+/// # inbound.open();
+/// let mut ping_and_close = *b"\x89\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xE8";
+/// let mut input = Input::new(&mut ping_and_close);
+/// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
+/// assert_eq!(arrival, Ok(Some(Arrival::Control)));
+/// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
+/// let close = Close { code: CloseCode::NORMAL, reason: "".into(), by_peer: true };
+/// assert_eq!(arrival, Ok(Some(Arrival::Closed(close))));
+/// // Both are answered.
+/// assert_eq!(outbound.queued(), b"\x8A\0\x88\x02\x03\xE8");
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival<'a> {
     /// A whole message.

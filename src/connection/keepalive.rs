@@ -3,6 +3,22 @@
 use crate::base::{Limits, Time};
 
 /// The receiving clock of one connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use tapecast::Limits;
+/// use tapecast::base::Time;
+/// use tapecast::connection::{Action, KeepAlive};
+///
+/// let limits = Limits::default();
+/// let mut keep_alive = KeepAlive::new(Time::ZERO);
+/// let asked = keep_alive.next_check(&limits);
+/// let Action::Ping(payload) = keep_alive.check(asked, &limits) else { panic!("it is time") };
+/// let answered = asked + Duration::from_micros(250);
+/// keep_alive.hear(answered);
+/// keep_alive.pong(answered, &payload);
+/// assert_eq!(keep_alive.round_trip_us(), Some(250));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct KeepAlive {
     /// When a byte was last received.
@@ -14,6 +30,21 @@ pub struct KeepAlive {
 }
 
 /// What is due.
+///
+/// ```
+/// use tapecast::Limits;
+/// use tapecast::base::Time;
+/// use tapecast::connection::{Action, KeepAlive};
+///
+/// let limits = Limits::default();
+/// let mut keep_alive = KeepAlive::new(Time::ZERO);
+/// let idle = Time::ZERO.plus_millis(limits.idle_ping_ms);
+/// assert_eq!(keep_alive.check(Time::ZERO, &limits), Action::Wait(idle));
+/// assert!(matches!(keep_alive.check(idle, &limits), Action::Ping(_)));
+/// // Nothing answers.
+/// let late = idle.plus_millis(limits.pong_ms);
+/// assert_eq!(keep_alive.check(late, &limits), Action::GiveUp);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Nothing before this time.

@@ -18,6 +18,15 @@ pub use outbound::{Outbound, SendOutcome};
 use crate::protocol::CloseCode;
 
 /// How a connection ended, as the application is told.
+///
+/// ```
+/// use tapecast::{Close, CloseCode};
+///
+/// let is_clean = |close: &Close| close.code != CloseCode::ABNORMAL;
+/// let by_us = Close { code: CloseCode::NORMAL, reason: "bye".into(), by_peer: false };
+/// assert!(is_clean(&by_us));
+/// assert!(!is_clean(&Close::lost()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The code that the peer sent, or that this end sent, or 1006 when the

@@ -10,6 +10,20 @@ use crate::protocol::{CloseCause, CloseCode, Message, Opcode};
 
 /// What became of a message that was to be sent. Look at it: a connection whose
 /// peer reads too slowly is not a place to pour data into.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+/// use tapecast::connection::Outbound;
+/// use tapecast::{Limits, Message, SendOutcome};
+///
+/// let limits = Limits { queued_bytes_pause: 1024, ..Limits::default() };
+/// let (mut pool, mut outbound) = (BufferPool::new(1 << 20), Outbound::new());
+/// let message = Message::Binary(&[0; 2048]);
+/// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Queued);
+/// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Backpressure);
+/// outbound.end();
+/// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Dropped);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a slow peer answers with Backpressure, a dead one with Dropped"]
 pub enum SendOutcome {
@@ -25,6 +39,20 @@ pub enum SendOutcome {
 }
 
 /// The sending half of a connection.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+/// use tapecast::connection::{Outbound, SendOutcome};
+///
+/// # let limits = tapecast::Limits::default();
+/// let (mut pool, mut outbound) = (BufferPool::new(1 << 20), Outbound::new());
+/// let outcome = outbound.message(&mut pool, &limits, "hi".into());
+/// assert_eq!(outcome, SendOutcome::Queued);
+/// assert_eq!(outbound.queued(), b"\x81\x02hi");
+/// // The kernel takes all of it, and the buffer goes back.
+/// outbound.advance(&mut pool, 4);
+/// assert_eq!((outbound.queued_bytes(), pool.lent()), (0, 0));
+/// ```
 #[derive(Debug, Default)]
 pub struct Outbound {
     /// Empty with no capacity while nothing is queued.

@@ -10,6 +10,26 @@ use std::collections::VecDeque;
 pub const MAIL_OVERHEAD_BYTES: usize = 64;
 
 /// A topic on some shard, named by that shard's table.
+///
+/// ```
+/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
+/// # use tapecast::{Limits, ShardId};
+/// # struct Alone;
+/// # impl Post for Alone {
+/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+/// #         Err(mail)
+/// #     }
+/// # }
+/// # let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// # let (mut subscriptions, mut marks) = (Subscriptions::default(), Vec::new());
+/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
+/// hub.flush(&mut Alone, &mut marks);
+/// let [Mark::Subscribed { topic, .. }] = marks[..] else { panic!("one subscription") };
+/// assert_eq!(hub.name(topic), Some("news"));
+/// // Once nobody reads it, the topic is forgotten.
+/// hub.leave(&mut subscriptions);
+/// assert_eq!(hub.name(topic), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicRef {
     /// Index into the table.

@@ -41,6 +41,18 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 
 /// Why a subscription or publication is refused. The caller's fault in every
 /// case but `Full`.
+///
+/// ```
+/// use tapecast::hub::{Hub, HubError, Subscriptions};
+/// use tapecast::{Limits, ShardId};
+///
+/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// let mut subscriptions = Subscriptions::default();
+/// assert_eq!(hub.subscribe(7, &mut subscriptions, "news"), Ok(()));
+/// let again = hub.subscribe(7, &mut subscriptions, "news");
+/// assert_eq!(again, Err(HubError::AlreadySubscribed));
+/// assert_eq!(hub.publish("news..today", "hi".into()), Err(HubError::BadName));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HubError {
     /// A topic's name is 1 to 255 bytes without control characters, in segments
@@ -77,6 +89,25 @@ impl fmt::Display for HubError {
 impl std::error::Error for HubError {}
 
 /// What became of a publication that was accepted.
+///
+/// ```
+/// use tapecast::hub::{Hub, Mail, Post, Published};
+/// use tapecast::{Limits, ShardId};
+///
+/// struct Full;
+///
+/// impl Post for Full {
+///     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+///         Err(mail)
+///     }
+/// }
+///
+/// let ShardId(home) = Hub::home_of("news", 1, 2);
+/// let mut elsewhere = Hub::new(ShardId(1 - home), 2, Limits::default(), 1, 2);
+/// assert_eq!(elsewhere.publish("news", "first".into()), Ok(Published::Queued));
+/// elsewhere.flush(&mut Full, &mut Vec::new());
+/// assert_eq!(elsewhere.publish("news", "second".into()), Ok(Published::Backpressure));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// It is on its way.
@@ -116,6 +147,28 @@ enum Outgoing {
 }
 
 /// What a flush means for a subscriber.
+///
+/// ```
+/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
+/// # use tapecast::{Limits, ShardId};
+/// # struct Alone;
+/// # impl Post for Alone {
+/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+/// #         Err(mail)
+/// #     }
+/// # }
+/// # let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// # let mut subscriptions = Subscriptions::default();
+/// let mut marks = Vec::new();
+/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
+/// hub.flush(&mut Alone, &mut marks);
+/// assert!(matches!(marks[..], [Mark::Subscribed { subscriber: 7, seq: 0, .. }]));
+///
+/// marks.clear();
+/// hub.publish("news", "hi".into()).unwrap();
+/// hub.flush(&mut Alone, &mut marks);
+/// assert_eq!(marks, [Mark::Pending(7)]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// There is something to send to it.
@@ -136,6 +189,29 @@ pub enum Mark {
 }
 
 /// The topics of one shard.
+///
+/// ```
+/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
+/// # use tapecast::{Limits, ShardId};
+/// # struct Alone;
+/// # impl Post for Alone {
+/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+/// #         Err(mail)
+/// #     }
+/// # }
+/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// let mut subscriptions = Subscriptions::default();
+/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
+/// hub.publish("news", "hi".into()).unwrap();
+/// hub.flush(&mut Alone, &mut Vec::new());
+///
+/// let mut sent = Vec::new();
+/// hub.pending(subscriptions, 1024, 8, |slice| sent.extend_from_slice(slice));
+/// assert_eq!(sent, b"\x81\x02hi");
+/// let messages = hub.advance(&mut subscriptions, sent.len(), |_rest| {});
+/// assert_eq!(messages, 1);
+/// assert!(!hub.has_pending(subscriptions));
+/// ```
 #[derive(Debug)]
 pub struct Hub {
     shard: ShardId,

@@ -11,6 +11,20 @@ const NONE: u32 = u32::MAX;
 
 /// The subscriptions of one connection: a ring of them, entered where the next
 /// turn of sending starts.
+///
+/// ```
+/// use tapecast::hub::{Hub, Subscriptions};
+/// use tapecast::{Limits, ShardId};
+///
+/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// let mut subscriptions = Subscriptions::default();
+/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
+/// hub.subscribe(7, &mut subscriptions, "weather").unwrap();
+/// assert!(hub.unsubscribe(&mut subscriptions, "news"));
+/// assert!(!hub.unsubscribe(&mut subscriptions, "news"));
+/// hub.leave(&mut subscriptions);
+/// assert!(subscriptions.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriptions {
     first: u32,

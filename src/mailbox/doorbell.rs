@@ -15,6 +15,29 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::base::Wake;
 
 /// The sleeping flag of one consumer, and what wakes it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+/// use tapecast::base::Wake;
+/// use tapecast::mailbox::Doorbell;
+///
+/// struct Counting(Arc<AtomicU32>);
+/// # impl Wake for Counting {
+/// #     fn wake(&self) {
+/// #         self.0.fetch_add(1, Relaxed);
+/// #     }
+/// # }
+///
+/// let wakes = Arc::new(AtomicU32::new(0));
+/// let doorbell = Doorbell::new(Counting(Arc::clone(&wakes)));
+/// doorbell.ring();
+/// assert_eq!(wakes.load(Relaxed), 0);
+/// doorbell.doze();
+/// doorbell.ring();
+/// doorbell.ring();
+/// assert_eq!(wakes.load(Relaxed), 1);
+/// ```
 pub struct Doorbell<W> {
     sleeping: AtomicBool,
     waker: W,

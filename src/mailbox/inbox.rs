@@ -4,6 +4,17 @@ use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
 /// A bounded queue with many producers and one consumer.
+///
+/// ```
+/// use tapecast::mailbox::Inbox;
+///
+/// let inbox = Inbox::new(2);
+/// let pushed = std::thread::scope(|scope| scope.spawn(|| inbox.push("theirs")).join());
+/// assert_eq!(pushed.unwrap(), Ok(()));
+/// assert_eq!(inbox.push("ours"), Ok(()));
+/// assert_eq!(inbox.push("too many"), Err("too many"));
+/// assert_eq!(inbox.pop(), Some("theirs"));
+/// ```
 #[derive(Debug)]
 pub struct Inbox<T> {
     queue: Arc<ArrayQueue<T>>,

@@ -88,6 +88,17 @@ impl<T> Drop for Shared<T> {
 }
 
 /// The producer's end.
+///
+/// ```
+/// use tapecast::mailbox::channel;
+///
+/// let (mut sender, mut receiver) = channel(8, 100);
+/// assert_eq!(sender.push("letter", 60), Ok(()));
+/// // There is room for seven more, but not for their weight.
+/// assert_eq!(sender.push("parcel", 60), Err("parcel"));
+/// assert_eq!(receiver.pop(), Some("letter"));
+/// assert_eq!(sender.push("parcel", 60), Ok(()));
+/// ```
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
     tail: u64,
@@ -97,6 +108,19 @@ pub struct Sender<T> {
 }
 
 /// The consumer's end.
+///
+/// ```
+/// use tapecast::mailbox::channel;
+///
+/// let (mut sender, mut receiver) = channel(1, 100);
+/// assert_eq!(sender.push("first", 1), Ok(()));
+/// // The producer finds the queue full and goes to sleep.
+/// assert!(!sender.await_room(1));
+/// assert_eq!(receiver.pop(), Some("first"));
+/// // The consumer has made room, and is to wake it once.
+/// assert!(receiver.is_awaited());
+/// assert!(!receiver.is_awaited());
+/// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     head: u64,

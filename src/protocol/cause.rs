@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// A close code as it stands in a close frame (RFC 6455, 7.4).
+///
+/// ```
+/// use tapecast::CloseCode;
+///
+/// assert_eq!(CloseCode::new(4001).map(CloseCode::get), Some(4001));
+/// // It says that no close frame came, so it can't stand in one.
+/// assert_eq!(CloseCode::new(1006), None);
+/// assert_eq!(CloseCode::NORMAL.to_string(), "1000");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
 
@@ -43,6 +52,16 @@ impl fmt::Display for CloseCode {
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $name:ident => $code:literal, $reason:literal;)+) => {
         /// Everything for which this end closes a connection.
+        ///
+        /// ```
+        /// use tapecast::protocol::CloseCause;
+        ///
+        /// let cause = CloseCause::InvalidUtf8;
+        /// assert_eq!((cause.code().get(), cause.reason()), (1007, "invalid utf-8"));
+        /// assert!(cause.is_violation());
+        /// // Too slow, but by the rules.
+        /// assert!(!CloseCause::SlowReader.is_violation());
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum CloseCause {
             $($(#[doc = $doc])+ $name,)+

@@ -9,13 +9,39 @@
 use std::borrow::Cow;
 
 /// The header breaks the grammar.
+///
+/// ```
+/// use tapecast::protocol::extensions::{Malformed, parse};
+///
+/// assert!(parse("deflate; level=9").is_ok());
+/// assert_eq!(parse("deflate; =9"), Err(Malformed));
+/// assert_eq!(parse("deflate; level=\"not a token\""), Err(Malformed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// One parameter of an extension: its name and its value if it has one.
+///
+/// ```
+/// use tapecast::protocol::extensions::{Parameter, parse};
+///
+/// let mut extensions = parse("deflate; level=\"9\"").unwrap();
+/// let (name, value): Parameter<'_> = extensions.remove(0).parameters.remove(0);
+/// assert_eq!((name, value.as_deref()), ("level", Some("9")));
+/// ```
 pub type Parameter<'a> = (&'a str, Option<Cow<'a, str>>);
 
 /// One extension that is offered or accepted.
+///
+/// ```
+/// use tapecast::protocol::extensions::parse;
+///
+/// let offered = parse("deflate; fast; level=9, deflate").unwrap();
+/// assert_eq!(offered.len(), 2);
+/// assert_eq!(offered[0].name, "deflate");
+/// assert_eq!(offered[0].parameters, [("fast", None), ("level", Some("9".into()))]);
+/// assert!(offered[1].parameters.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension<'a> {
     /// Its registered name.

@@ -10,6 +10,15 @@ pub const SERVER_HEADER_BYTES_MAX: usize = 10;
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 /// Which end of the connection this is.
+///
+/// ```
+/// use tapecast::protocol::{CloseCause, Role, frame};
+///
+/// // An empty text and its masking key.
+/// let frame = [0x81, 0x80, 1, 2, 3, 4];
+/// assert!(frame::decode(&frame, Role::Server).is_ok());
+/// assert_eq!(frame::decode(&frame, Role::Client), Err(CloseCause::MaskForbidden));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Frames arrive masked and leave unmasked.
@@ -19,6 +28,15 @@ pub enum Role {
 }
 
 /// What a frame is.
+///
+/// ```
+/// use tapecast::protocol::Opcode;
+///
+/// assert_eq!(Opcode::from_bits(0x9), Some(Opcode::Ping));
+/// assert!(Opcode::Ping.is_control() && !Opcode::Text.is_control());
+/// // Reserved.
+/// assert_eq!(Opcode::from_bits(0x3), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -57,6 +75,17 @@ impl Opcode {
 }
 
 /// A decoded frame header that has passed every rule that needs no context.
+///
+/// ```
+/// use tapecast::protocol::{Opcode, Role, frame};
+///
+/// let bytes = [0x82, 0xFE, 0x01, 0x00, 9, 8, 7, 6];
+/// let header = frame::decode(&bytes, Role::Server).unwrap().expect("it is whole");
+/// assert_eq!((header.fin, header.opcode), (true, Opcode::Binary));
+/// assert_eq!((header.payload_bytes, header.mask), (256, [9, 8, 7, 6]));
+/// assert_eq!(header.header_bytes, 8);
+/// assert_eq!(frame::decode(&bytes[..5], Role::Server), Ok(None));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The last frame of its message.
@@ -161,6 +190,15 @@ fn check_first(first: u8) -> Result<Opcode, CloseCause> {
 }
 
 /// An encoded header: the bytes and how many of them count.
+///
+/// ```
+/// use tapecast::protocol::{Opcode, frame};
+///
+/// let header = frame::encode(Opcode::Text, true, 5, None);
+/// assert_eq!(header.as_bytes(), [0x81, 5]);
+/// let masked = frame::encode(Opcode::Text, true, 5, Some([1, 2, 3, 4]));
+/// assert_eq!(masked.as_bytes(), [0x81, 0x80 | 5, 1, 2, 3, 4]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
     bytes: [u8; HEADER_BYTES_MAX],

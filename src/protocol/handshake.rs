@@ -9,6 +9,16 @@ use std::fmt;
 
 /// Why a request is answered with something other than 101 or the application's
 /// own response. Each has one status.
+///
+/// ```
+/// use tapecast::protocol::Refusal;
+///
+/// let mut out = Vec::new();
+/// Refusal::UpgradeRequired.write(&mut out);
+/// let response = String::from_utf8(out).unwrap();
+/// assert!(response.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
+/// assert!(response.contains("Sec-WebSocket-Version: 13\r\n"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// 400: the head or a WebSocket header is malformed, and how.
@@ -201,6 +211,15 @@ pub fn write_request(
 }
 
 /// Why a server's response is not an accepted handshake.
+///
+/// ```
+/// use tapecast::protocol::handshake::{ResponseError, check_response};
+///
+/// let head = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
+/// let error = check_response(head, "the key that was sent").unwrap_err();
+/// assert_eq!(error, ResponseError::Status(503));
+/// assert_eq!(error.to_string(), "the server answered 503");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseError {
     /// Not an HTTP response.

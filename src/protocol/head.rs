@@ -7,6 +7,19 @@ use super::handshake::Refusal;
 pub const HEADERS_MAX: usize = 96;
 
 /// A request head, borrowed from the bytes it arrived in.
+///
+/// ```
+/// use tapecast::protocol::Request;
+/// use tapecast::protocol::head::HEADERS_MAX;
+///
+/// let head = b"GET /chat?room=1 HTTP/1.1\r\nHost: here\r\nSec-WebSocket-Protocol: b, a\r\n\r\n";
+/// let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+/// let request = Request::parse(head, &mut headers).unwrap();
+/// assert_eq!((request.path(), request.query()), ("/chat", Some("room=1")));
+/// assert_eq!(request.header("HOST"), Some("here"));
+/// assert!(request.protocols().eq(["b", "a"]));
+/// assert!(!request.is_upgrade());
+/// ```
 #[derive(Debug)]
 pub struct Request<'a> {
     method: &'a str,
@@ -17,6 +30,15 @@ pub struct Request<'a> {
 
 /// Finds the end of a head in a stream that arrives in pieces, looking at each
 /// byte once.
+///
+/// ```
+/// use tapecast::protocol::head::HeadEnd;
+///
+/// let mut end = HeadEnd::default();
+/// assert_eq!(end.find(b"GET / HTTP/1.1\r\n\r"), None);
+/// // One byte of the next piece still belongs to the head.
+/// assert_eq!(end.find(b"\nwhat follows"), Some(1));
+/// ```
 #[derive(Debug, Default, Clone, Copy)]
 pub struct HeadEnd {
     /// How many bytes of the terminator have been seen, `0..=4`.

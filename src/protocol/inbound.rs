@@ -13,6 +13,17 @@ use super::utf8::Utf8;
 use crate::base::BufferPool;
 
 /// What one side accepts.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+/// use tapecast::protocol::{CloseCause, Inbound, Input, Role, Rules};
+///
+/// let rules = Rules { role: Role::Client, message_bytes_max: 4, message_fragments_max: 1 };
+/// let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// let mut five_bytes = *b"\x81\x05hello";
+/// let mut input = Input::new(&mut five_bytes);
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Err(CloseCause::MessageTooBig));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The side that receives.
@@ -24,6 +35,17 @@ pub struct Rules {
 }
 
 /// A piece of the stream, as the kernel delivered it.
+///
+/// ```
+/// use tapecast::protocol::Input;
+/// use tapecast::protocol::head::HeadEnd;
+///
+/// let mut bytes = *b"GET / HTTP/1.1\r\n\r\nframes";
+/// let mut input = Input::new(&mut bytes);
+/// let head_bytes = HeadEnd::default().find(input.rest()).expect("it is whole");
+/// input.consume(head_bytes);
+/// assert_eq!(input.rest(), b"frames");
+/// ```
 #[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
@@ -52,6 +74,21 @@ impl<'b> Input<'b> {
 }
 
 /// What [`Inbound::next`] found.
+///
+/// ```
+/// use tapecast::CloseCode;
+/// # use tapecast::base::BufferPool;
+/// use tapecast::protocol::{Inbound, Incoming, Input, Role, Rules};
+///
+/// # let rules = Rules { role: Role::Client, message_bytes_max: 125, message_fragments_max: 1 };
+/// # let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// let mut ping_and_close = *b"\x89\x02hi\x88\x02\x03\xE8";
+/// let mut input = Input::new(&mut ping_and_close);
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(Some(Incoming::Ping(b"hi"))));
+/// let close = Incoming::Close(Some((CloseCode::NORMAL, "")));
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(Some(close)));
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(None));
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A whole message.
@@ -144,6 +181,19 @@ impl Assembly {
 }
 
 /// The receiving half of a connection.
+///
+/// ```
+/// use tapecast::base::BufferPool;
+/// use tapecast::protocol::{Inbound, Incoming, Input, Message, Role, Rules};
+///
+/// let rules = Rules { role: Role::Client, message_bytes_max: 1024, message_fragments_max: 8 };
+/// let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// let (mut first, mut second) = (*b"\x81\x05he", *b"llo");
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut Input::new(&mut first)), Ok(None));
+/// assert!(inbound.is_partial());
+/// let hello = Incoming::Message(Message::Text("hello"));
+/// assert_eq!(inbound.next(&rules, &mut pool, &mut Input::new(&mut second)), Ok(Some(hello)));
+/// ```
 #[derive(Debug, Default)]
 pub struct Inbound {
     partial: Option<Box<Partial>>,

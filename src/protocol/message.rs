@@ -3,6 +3,15 @@
 use super::frame::Opcode;
 
 /// One whole message, borrowed from where it was received.
+///
+/// ```
+/// use tapecast::Message;
+///
+/// let (text, binary) = (Message::from("hi"), Message::from(b"hi"));
+/// assert_eq!(text, Message::Text("hi"));
+/// assert_ne!(text, binary);
+/// assert_eq!(text.payload(), binary.payload());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// Valid UTF-8.
@@ -12,6 +21,14 @@ pub enum Message<'a> {
 }
 
 /// Whether a message is text or binary, apart from its payload.
+///
+/// ```
+/// use tapecast::protocol::{Kind, Message};
+///
+/// assert_eq!(Kind::Text.message(b"hi"), Some(Message::Text("hi")));
+/// assert_eq!(Kind::Text.message(b"\xFF"), None);
+/// assert_eq!(Kind::Binary.message(b"\xFF"), Some(Message::Binary(b"\xFF")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Valid UTF-8.

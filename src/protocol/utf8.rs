@@ -2,6 +2,18 @@
 
 /// The state between two pieces of one text: the bytes of a character that has
 /// begun. They are a valid start, `0..=3` of them.
+///
+/// ```
+/// use tapecast::protocol::utf8::Utf8;
+///
+/// let (first, second) = "ü".as_bytes().split_at(1);
+/// let mut utf8 = Utf8::default();
+/// assert!(utf8.push(first).is_ok());
+/// // Not in the middle of a character.
+/// assert!(utf8.finish().is_err());
+/// assert!(utf8.push(second).is_ok());
+/// assert!(utf8.finish().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8 {
     begun: [u8; 3],
@@ -9,6 +21,15 @@ pub struct Utf8 {
 }
 
 /// The text is not UTF-8, whatever may follow.
+///
+/// ```
+/// use tapecast::protocol::utf8::{Invalid, Utf8};
+///
+/// let mut utf8 = Utf8::default();
+/// assert_eq!(utf8.push(b"\xED"), Ok(()));
+/// // A surrogate: the third byte need not be awaited.
+/// assert_eq!(utf8.push(b"\xA0"), Err(Invalid));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
 

@@ -4,6 +4,30 @@ use super::{Errno, SLICES_PER_SEND, Socket};
 use std::io::IoSlice;
 
 /// Sends to hand over together, and what became of each.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Batch, Driver};
+/// # use tapecast::ring::{Event, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// let mut batch = Batch::new();
+/// batch.begin(socket);
+/// batch.slice(b"hello, ");
+/// batch.slice(b"world");
+/// ring.turn(&mut batch, Time::ZERO, &mut events)?;
+/// assert_eq!(batch.outcome(0), Ok(12));
+/// assert_eq!(client.read(100), b"hello, world");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     slices: Vec<IoSlice<'a>>,

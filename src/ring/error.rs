@@ -4,6 +4,13 @@ use rustix::io::Errno;
 use std::fmt;
 
 /// The ring could not be set up.
+///
+/// ```
+/// use tapecast::ring::SetupError;
+///
+/// let error = SetupError::Disabled(2);
+/// assert!(error.to_string().contains("`sysctl kernel.io_uring_disabled=0`"));
+/// ```
 #[derive(Debug)]
 pub enum SetupError {
     /// The kernel has no io_uring, or a sandbox answers as if it had none.

@@ -31,10 +31,51 @@ use std::net::SocketAddr;
 use std::ops::DerefMut;
 
 /// A connected socket in the ring's own table of descriptors.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// ring.accept(0);
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// assert_eq!(ring.send_now(socket, &[b"hello"]), Ok(5));
+/// assert_eq!(client.read(100), b"hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Socket(pub(crate) u32);
 
 /// Names the owner of an operation: a slot and its generation.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event, Token};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// let owner = Token { index: 3, generation: 9 };
+/// ring.receive(socket, owner);
+/// client.write(b"hello");
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// assert!(matches!(events[..], [Event::Received { token, .. }] if token == owner));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The slot, `< 2^32`.
@@ -51,6 +92,30 @@ pub const SLICES_PER_SEND: usize = 64;
 pub const GENERATION_MASK: u32 = (1 << 28) - 1;
 
 /// What a poll waits for.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Errno, Event, Interest, Token};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 4);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// let token = Token { index: 0, generation: 0 };
+/// assert_eq!(ring.send_now(socket, &[b"hello"]), Ok(4));
+/// assert_eq!(ring.send_now(socket, &[b"o"]), Err(Errno::AGAIN));
+/// ring.poll(socket, token, Interest::Writable);
+/// assert_eq!(client.read(100), b"hell");
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// assert!(matches!(events[..], [Event::Polled { interest: Interest::Writable, .. }]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Bytes, an end or an error can be read.
@@ -60,6 +125,28 @@ pub enum Interest {
 }
 
 /// Why an armed receive ended.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event, ReceiveEnd, Token};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// ring.receive(socket, Token { index: 0, generation: 0 });
+/// client.end();
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// let Some(Event::ReceiveEnded { end, .. }) = events.pop() else { panic!("it has ended") };
+/// assert_eq!(end, ReceiveEnd::EndOfStream);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveEnd {
     /// The peer sent its last byte.
@@ -75,6 +162,36 @@ pub enum ReceiveEnd {
 }
 
 /// What happened.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event, Token};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// ring.receive(socket, Token { index: 0, generation: 0 });
+/// client.write(b"hello");
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// for event in events.drain(..) {
+///     match event {
+///         Event::Received { buffer, .. } => {
+///             assert_eq!(&buffer[..], b"hello");
+///             ring.release(buffer);
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// assert_eq!(world.buffers_lent(0), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Event<B> {
     /// A connection came in.
@@ -129,6 +246,30 @@ pub enum Event<B> {
 }
 
 /// A ring as a shard sees it. See the module for the contract.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Errno, Socket};
+/// # use tapecast::ring::{Batch, Event, Setup};
+///
+/// fn greet<D: Driver>(driver: &mut D, socket: Socket) -> Result<usize, Errno> {
+///     driver.send_now(socket, &[b"hello, ".as_slice(), b"world"])
+/// }
+///
+/// // On a simulated ring here; on a `Uring` the same.
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// assert_eq!(greet(&mut ring, socket), Ok(12));
+/// assert_eq!(client.read(100), b"hello, world");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Driver {
     /// A filled receive buffer.
     type Buffer: DerefMut<Target = [u8]>;
@@ -198,6 +339,16 @@ pub trait Driver {
 }
 
 /// What a ring is built with, out of the [`Limits`].
+///
+/// ```
+/// use tapecast::Limits;
+/// use tapecast::ring::Setup;
+///
+/// let limits = Limits { receive_buffers: 4, ..Limits::default() };
+/// let setup = Setup::new(&limits, 64);
+/// assert_eq!((setup.sockets_max, setup.receive_buffers), (64, 4));
+/// assert_eq!(setup.receive_buffer_bytes, limits.receive_buffer_bytes);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Direct descriptors.

@@ -20,6 +20,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often things go wrong: once in so many times, 0 for never.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Errno, Event};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// let world = World::new(1, Faults { accept: 1, ..Faults::default() }, 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// ring.accept(0);
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// assert!(matches!(events[..], [Event::AcceptFailed { error: Errno::NFILE, .. }]));
+///
+/// world.calm();
+/// events.clear();
+/// ring.accept(0);
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// assert!(matches!(events[..], [Event::Accepted { .. }]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// A receive delivers less than there is; a send takes less than fits.
@@ -39,6 +62,24 @@ pub struct Faults {
 }
 
 /// All sockets of a simulation, and its time.
+///
+/// ```
+/// use tapecast::Limits;
+/// use tapecast::base::Time;
+/// use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Batch, Driver, Setup};
+///
+/// let world = World::new(1, Faults::default(), 64 << 10);
+/// let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// let deadline = Time::ZERO.plus_millis(50);
+/// ring.turn(&mut Batch::new(), deadline, &mut Vec::new())?;
+/// // Nothing happens before the deadline, so time may jump there.
+/// assert!(!world.is_runnable(0));
+/// world.advance_to(world.waits_until(0));
+/// assert_eq!(ring.now(), deadline);
+/// assert!(world.is_runnable(0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct World(Rc<RefCell<State>>);
 
@@ -102,6 +143,32 @@ impl Armed {
 }
 
 /// A filled receive buffer.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event, Token};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// ring.receive(socket, Token { index: 0, generation: 0 });
+/// client.write(b"hello");
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// let Some(Event::Received { mut buffer, .. }) = events.pop() else { panic!("bytes came") };
+/// buffer.make_ascii_uppercase();
+/// assert_eq!(&buffer[..], b"HELLO");
+/// assert_eq!(world.buffers_lent(0), 1);
+/// ring.release(buffer);
+/// assert_eq!(world.buffers_lent(0), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SimBuffer {
     bytes: Vec<u8>,
@@ -122,6 +189,26 @@ impl DerefMut for SimBuffer {
 }
 
 /// Wakes a [`SimRing`].
+///
+/// ```
+/// # use tapecast::Limits;
+/// use tapecast::base::{Time, Wake};
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Driver, Event};
+/// # use tapecast::ring::{Batch, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let mut events = Vec::new();
+/// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;
+/// assert!(!world.is_runnable(0));
+/// let waker = ring.waker();
+/// std::thread::spawn(move || waker.wake()).join().unwrap();
+/// assert!(world.is_runnable(0));
+/// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;
+/// assert!(matches!(events[..], [Event::Woken]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SimWaker(Arc<AtomicBool>);
 
@@ -132,6 +219,23 @@ impl Wake for SimWaker {
 }
 
 /// One ring of a [`World`].
+///
+/// ```
+/// use tapecast::Limits;
+/// use tapecast::base::Time;
+/// use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::{Batch, Driver, Event, Setup};
+///
+/// let world = World::new(1, Faults::default(), 64 << 10);
+/// let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// let _client = world.connect(0);
+/// let mut events = Vec::new();
+/// ring.accept(0);
+/// ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// assert!(matches!(events[..], [Event::Accepted { listener: 0, .. }]));
+/// assert_eq!(world.sockets_open(0), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SimRing {
     world: World,
@@ -139,6 +243,31 @@ pub struct SimRing {
 }
 
 /// A client's end of a connection.
+///
+/// ```
+/// # use tapecast::Limits;
+/// # use tapecast::base::Time;
+/// # use tapecast::ring::sim::{Faults, World};
+/// use tapecast::ring::Driver;
+/// # use tapecast::ring::{Batch, Event, Setup};
+///
+/// # let world = World::new(1, Faults::default(), 64 << 10);
+/// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
+/// # let client = world.connect(0);
+/// # let mut events = Vec::new();
+/// # ring.accept(0);
+/// # ring.turn(&mut Batch::new(), Time::ZERO, &mut events)?;
+/// # let Some(Event::Accepted { socket, .. }) = events.pop() else { panic!("a client is there") };
+/// client.write(b"ping");
+/// let mut bytes = [0; 8];
+/// assert_eq!(ring.receive_now(socket, &mut bytes), Ok(4));
+/// assert_eq!(ring.send_now(socket, &[b"pong"]), Ok(4));
+/// assert_eq!(client.read(100), b"pong");
+/// client.reset();
+/// assert!(ring.send_now(socket, &[b"too late"]).is_err());
+/// assert!(client.is_ended());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SimClient {
     world: World,

@@ -6,6 +6,15 @@ use crate::ring::SetupError;
 use std::fmt;
 
 /// What went wrong, and what to do about it.
+///
+/// ```
+/// use tapecast::{Server, ServerError};
+///
+/// let error = Server::builder().listen("localhost").unwrap_err();
+/// assert!(matches!(error, ServerError::Address(_)));
+/// let text = r#""localhost" is no address: expected IP:PORT, like 127.0.0.1:9001"#;
+/// assert_eq!(error.to_string(), text);
+/// ```
 #[derive(Debug)]
 pub enum ServerError {
     /// Not an address: what was given, and what was expected.

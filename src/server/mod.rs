@@ -28,6 +28,20 @@ use std::thread::JoinHandle;
 const INBOX_PUBLICATIONS: usize = 16 << 10;
 
 /// A server that is being put together.
+///
+/// ```
+/// use std::num::NonZeroU16;
+/// use tapecast::{Limits, Server, ServerError, routes};
+///
+/// let builder = Server::builder()
+///     .listen("127.0.0.1:9001")?
+///     .shards(NonZeroU16::MIN)
+///     .limits(Limits { connections_max: 0, ..Limits::default() });
+/// // Refused before anything is bound.
+/// let error = builder.start(|_shard| routes::Echo).unwrap_err();
+/// assert!(matches!(error, ServerError::Limits(_)));
+/// # Ok::<(), ServerError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Builder {
     sources: Vec<Source>,
@@ -249,6 +263,18 @@ pub struct Server {
 }
 
 /// Steers a running server from any thread. Cheap to clone.
+///
+/// ```no_run
+/// use tapecast::{Server, routes};
+///
+/// let server = Server::builder().listen("127.0.0.1:9001")?.start(|_shard| routes::Echo)?;
+/// let handle = server.handle();
+/// std::thread::spawn(move || handle.drain());
+/// let handle = server.handle();
+/// server.join()?;
+/// assert!(handle.counters().iter().all(|shard| shard.connections.get() == 0));
+/// # Ok::<(), tapecast::ServerError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerHandle {
     command: Arc<Command>,

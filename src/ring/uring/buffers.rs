@@ -45,6 +45,26 @@ impl Drop for Region {
 }
 
 /// One filled buffer, owned.
+///
+/// ```no_run
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+/// # use tapecast::base::Time;
+/// use tapecast::ring::{Batch, Driver, Event, Token, Uring, UringBuffer};
+/// # use tapecast::{Limits, ring::Setup};
+///
+/// # let mut ring = Uring::new(&Setup::new(&Limits::default(), 64))?;
+/// let (near, mut far) = UnixStream::pair()?;
+/// let socket = ring.adopt(near.into())?;
+/// ring.receive(socket, Token { index: 0, generation: 0 });
+/// far.write_all(b"hello")?;
+/// let mut events: Vec<Event<UringBuffer>> = Vec::new();
+/// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;
+/// let Some(Event::Received { buffer, .. }) = events.pop() else { panic!("bytes came") };
+/// assert_eq!(&buffer[..], b"hello");
+/// ring.release(buffer);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReceiveBuffer {
     memory: Rc<Region>,

@@ -85,6 +85,20 @@ struct AcceptSlot {
 }
 
 /// Wakes a [`Uring`] through an eventfd that the ring polls.
+///
+/// ```no_run
+/// use tapecast::Limits;
+/// use tapecast::base::{Time, Wake};
+/// use tapecast::ring::{Batch, Driver, Event, Setup, Uring};
+///
+/// let mut ring = Uring::new(&Setup::new(&Limits::default(), 64))?;
+/// let waker = ring.waker();
+/// std::thread::spawn(move || waker.wake());
+/// let mut events = Vec::new();
+/// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;
+/// assert!(matches!(events[..], [Event::Woken]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EventWaker(Arc<OwnedFd>);
 
@@ -96,6 +110,24 @@ impl Wake for EventWaker {
 }
 
 /// One io_uring with its listeners and receive buffers.
+///
+/// ```no_run
+/// use std::net::{TcpListener, TcpStream};
+/// # use tapecast::Limits;
+/// use tapecast::base::Time;
+/// use tapecast::ring::{Batch, Driver, Event, Setup, Uring};
+///
+/// let setup = Setup::new(&Limits::default(), 64);
+/// let mut ring = Uring::new(&setup)?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let _client = TcpStream::connect(listener.local_addr()?)?;
+/// ring.listen(vec![listener], setup.accepts_in_flight);
+/// ring.accept(0);
+/// let mut events = Vec::new();
+/// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;
+/// assert!(matches!(events[..], [Event::Accepted { listener: 0, .. }]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Uring {
     ring: IoUring,
     buffers: Buffers,

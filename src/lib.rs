@@ -4,7 +4,8 @@
 //! A [`Handler`] is one value per shard, and a shard is a thread pinned to a core
 //! with its own ring, listeners and connections: no locks, no `Send`.
 //!
-//! ```no_run
+#![cfg_attr(feature = "server", doc = "```no_run")]
+#![cfg_attr(not(feature = "server"), doc = "```ignore")]
 //! use tapecast::{Conn, Handler, Message, Request, Server, Upgrade};
 //!
 //! struct Chat;

@@ -101,7 +101,7 @@ limits! {
     /// Mails taken from each neighbour in one turn.
     mails_per_turn: usize = 512, tiny 4;
     /// Sends started in one turn; the other connections go first in the next.
-    sends_per_turn: usize = 1_024, tiny 4;
+    sends_per_turn: usize = 128, tiny 4;
     /// Receive buffers of a shard, a power of two. None left: receives wait for one.
     receive_buffers: u16 = 64, tiny 4;
     /// Bytes of a receive buffer.

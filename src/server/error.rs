@@ -12,8 +12,7 @@ use std::fmt;
 ///
 /// let error = Server::builder().listen("localhost").unwrap_err();
 /// assert!(matches!(error, ServerError::Address(_)));
-/// let text = r#""localhost" is no address: expected IP:PORT, like 127.0.0.1:9001"#;
-/// assert_eq!(error.to_string(), text);
+/// assert!(error.to_string().starts_with(r#""localhost": expected IP:PORT"#));
 /// ```
 #[derive(Debug)]
 pub enum ServerError {

@@ -121,7 +121,7 @@ impl Wake for EventWaker {
 /// let mut ring = Uring::new(&setup)?;
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let _client = TcpStream::connect(listener.local_addr()?)?;
-/// ring.listen(vec![listener], setup.accepts_in_flight);
+/// ring.listen(vec![listener.into()], setup.accepts_in_flight);
 /// ring.accept(0);
 /// let mut events = Vec::new();
 /// ring.turn(&mut Batch::new(), Time::NEVER, &mut events)?;

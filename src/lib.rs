@@ -47,6 +47,8 @@ pub mod protocol;
 pub mod ring;
 
 #[cfg(feature = "server")]
+mod admission;
+#[cfg(feature = "server")]
 mod app;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

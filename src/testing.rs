@@ -17,6 +17,7 @@
 //! assert_eq!(alice.receive(), Some(Received::Text("hello".into())));
 //! ```
 
+use crate::admission::Addresses;
 use crate::app::{Handler, Publication, Publisher};
 use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
 use crate::connection::client::{Client, ClientError};
@@ -132,6 +133,7 @@ impl<H: Handler> TestShard<H> {
         let outlets = Arc::new([crate::app::Outlet { inbox, doorbell: bell }]);
         let stopped = Arc::new(AtomicBool::new(false));
         let publisher = Publisher::new(outlets, 0, limits.message_bytes_max, stopped);
+        let addresses = Addresses::new(limits.connections_per_address_max, 3);
         let parts = Parts {
             id: ShardId(0),
             limits,
@@ -140,6 +142,7 @@ impl<H: Handler> TestShard<H> {
             links: links.into_iter().next().expect("one shard's links"),
             counters: Arc::new([Counters::default()]),
             command: Arc::new(Command::default()),
+            addresses: Arc::new(addresses),
             home_seed: 0,
             epoch_seed: 1,
         };

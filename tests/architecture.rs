@@ -23,13 +23,19 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (4, "app", &["base", "protocol", "mailbox", "connection", "hub"]),
     // The public API and the message type that is part of it.
     (5, "routes", &["app", "protocol"]),
+    // Limits and times.
+    (5, "admission", &["base"]),
     // Where ring, connections and hub meet.
-    (6, "shard", &["base", "protocol", "ring", "mailbox", "connection", "hub", "app"]),
+    (6, "shard", &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app"]),
     (7, "control", &[]),
     // Puts shards and their rings on threads.
-    (8, "server", &["base", "ring", "mailbox", "app", "shard"]),
+    (8, "server", &["admission", "base", "ring", "mailbox", "app", "shard"]),
     // A shard on the simulated ring, and a client to talk to it.
-    (8, "testing", &["base", "protocol", "ring", "mailbox", "connection", "app", "shard"]),
+    (
+        8,
+        "testing",
+        &["admission", "base", "protocol", "ring", "mailbox", "connection", "app", "shard"],
+    ),
     // `doctor` sets a ring up as a shard does.
     (9, "cli", &["base", "ring", "routes", "control", "server"]),
 ];

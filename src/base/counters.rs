@@ -4,6 +4,8 @@
 //! read-modify-write: there is one writer. Each shard's block is padded to its
 //! own cache lines.
 
+use super::limits::Limits;
+use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number with one writer.
@@ -32,9 +34,122 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
     }
 
+    /// Sets a gauge. Called by the owning shard only.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often each limit was hit.
+///
+/// ```
+/// use tapecast::base::counters::LimitHits;
+///
+/// let hits = LimitHits::default();
+/// hits.hit(const { tapecast::Limits::index_of("head_bytes_max") });
+/// assert_eq!(hits.all().find(|hit| hit.1 > 0), Some(("head_bytes_max", 1)));
+/// ```
+#[derive(Debug)]
+pub struct LimitHits([Counter; Limits::NAMES.len()]);
+
+impl Default for LimitHits {
+    fn default() -> Self {
+        LimitHits(array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl LimitHits {
+    /// The limit at this place of [`Limits::NAMES`] was hit.
+    #[inline]
+    pub fn hit(&self, limit: usize) {
+        self.0[limit].add(1);
+    }
+
+    /// Every limit with its hits.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Limits::NAMES.iter().zip(&self.0).map(|(name, counter)| (*name, counter.get()))
+    }
+}
+
+/// Ends of connections by close code: 1000 to 1015 each, those of libraries (3000
+/// to 3999) and applications (4000 to 4999) together, but for the two that this crate
+/// uses.
+///
+/// ```
+/// use tapecast::base::counters::CloseCodes;
+///
+/// let codes = CloseCodes::default();
+/// codes.add(1001);
+/// codes.add(4321);
+/// let counted: Vec<_> = codes.all().filter(|code| code.1 > 0).collect();
+/// assert_eq!(counted, [("1001".to_owned(), 1), ("4xxx".to_owned(), 1)]);
+/// ```
+#[derive(Debug, Default)]
+pub struct CloseCodes([Counter; 20]);
+
+impl CloseCodes {
+    /// A connection ended with this code.
+    pub fn add(&self, code: u16) {
+        let place = match code {
+            1000..=1015 => usize::from(code - 1000),
+            4008 => 16,
+            4009 => 17,
+            3000..=3999 => 18,
+            _ => 19,
+        };
+        self.0[place].add(1);
+    }
+
+    /// Every code, or group of codes, with its count.
+    pub fn all(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = (1000..=1015).map(|code: u16| code.to_string());
+        let names = names.chain(["4008", "4009", "3xxx", "4xxx"].map(str::to_owned));
+        names.zip(self.0.iter().map(Counter::get))
+    }
+}
+
+/// A histogram of powers of two: bucket `b` counts values below `2^b` that are in
+/// no smaller one.
+///
+/// ```
+/// use tapecast::base::counters::Powers;
+///
+/// let powers = Powers::default();
+/// powers.add(0);
+/// powers.add(5);
+/// assert_eq!(powers.sum(), 5);
+/// let buckets: Vec<_> = powers.all().filter(|bucket| bucket.1 > 0).collect();
+/// assert_eq!(buckets, [(1, 1), (8, 1)]);
+/// ```
+#[derive(Debug, Default)]
+pub struct Powers {
+    buckets: [Counter; 32],
+    sum: Counter,
+}
+
+impl Powers {
+    /// Counts a value.
+    #[inline]
+    pub fn add(&self, value: u64) {
+        let bucket = (u64::BITS - value.leading_zeros()) as usize;
+        self.buckets[bucket.min(31)].add(1);
+        self.sum.add(value);
+    }
+
+    /// Each bucket: what its values are below, and how many.
+    pub fn all(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.buckets.iter().enumerate().map(|(bucket, count)| (1 << bucket, count.get()))
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
     }
 }
 
@@ -54,6 +169,14 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
+            /// Limits that were hit, by name.
+            pub limits_hit: LimitHits,
+            /// Ends by close code.
+            pub close_codes: CloseCodes,
+            /// Nanoseconds from the end of one wait to the next.
+            pub turn_ns: Powers,
+            /// Events of a turn.
+            pub turn_events: Powers,
         }
 
         impl Counters {
@@ -112,6 +235,8 @@ counters! {
     handler_panics,
     /// Events whose connection had already ended.
     stale_events,
+    /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.
+    is_waiting,
     /// Turns of the event loop.
     turns,
 }

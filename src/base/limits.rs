@@ -21,6 +21,9 @@ macro_rules! limits {
         }
 
         impl Limits {
+            /// The names of all limits, in the order of definition.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)+];
+
             /// Limits so small that a test hits every one of them with ease.
             pub fn tiny() -> Limits {
                 Limits { $($name: $tiny,)+ }
@@ -58,14 +61,24 @@ limits! {
     connections_max: usize = 1_000_000, tiny 8;
     /// Connections kept above the total only to tell them 503. Above that: accepting pauses.
     connections_refusing_max: usize = 64, tiny 2;
+    /// Connections of one address (IPv6: one /64). Above it: 503. 0: no limit. Behind a proxy all are of one address.
+    connections_per_address_max: u32 = 0, tiny 0;
+    /// Handshakes a second, in total, each shard its share. Above it: accepting waits. 0: no limit.
+    handshakes_per_second_max: u32 = 0, tiny 0;
     /// Bytes of a request head. Above it: 431.
     head_bytes_max: usize = 16 << 10, tiny 512;
     /// Milliseconds from accept to the end of the request head. Above it: 408.
     handshake_ms: u64 = 10_000, tiny 500;
+    /// Milliseconds without a byte of an unfinished request head. Above it: 408.
+    handshake_stall_ms: u64 = 5_000, tiny 200;
     /// Bytes of one message after reassembly. Above it: close 1009.
     message_bytes_max: usize = 16 << 20, tiny 4 << 10;
     /// Frames of one message. Above it: close 1008. Costs no memory per fragment.
     message_fragments_max: u32 = 128 << 10, tiny 16;
+    /// Messages a second that a connection may send. Above it: it is not read from until it is within the rate. 0: no limit.
+    messages_per_second_max: u32 = 0, tiny 0;
+    /// Bytes a second that a connection may send. Same consequence. 0: no limit.
+    bytes_per_second_max: u32 = 0, tiny 0;
     /// Bytes queued to one connection that the kernel did not take. Above it: close 4008.
     queued_bytes_max: usize = 32 << 20, tiny 16 << 10;
     /// Queued bytes above which a connection is no longer read from until they are gone.
@@ -76,6 +89,8 @@ limits! {
     idle_ping_ms: u64 = 30_000, tiny 1_000;
     /// Milliseconds from that ping without a byte received. Above it: closed as lost, 1006.
     pong_ms: u64 = 20_000, tiny 500;
+    /// Milliseconds after which a connection is closed with 1001, give or take a tenth, so that clients spread over servers anew. 0: never.
+    age_max_ms: u64 = 0, tiny 0;
     /// Milliseconds to wait for the peer's close frame. Above it: the connection is cut.
     close_ms: u64 = 5_000, tiny 300;
     /// Milliseconds a refused peer's bytes are read and dropped, so that it sees why.
@@ -118,6 +133,34 @@ limits! {
     socket_unsent_bytes: u32 = 0, tiny 8 << 10;
     /// Microseconds that a shard without work looks for more before it sleeps. Costs a core, saves a wake-up.
     spin_us: u32 = 0, tiny 0;
+}
+
+impl Limits {
+    /// The place of a limit in [`Limits::NAMES`], for counting hits by name.
+    ///
+    /// # Panics
+    /// There is none of that name: call it in a constant.
+    pub const fn index_of(name: &str) -> usize {
+        let mut index = 0;
+        while index < Self::NAMES.len() {
+            if is_equal(Self::NAMES[index].as_bytes(), name.as_bytes()) {
+                return index;
+            }
+            index += 1;
+        }
+        panic!("no limit has this name")
+    }
+}
+
+const fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() {
+        if one[index] != other[index] {
+            return false;
+        }
+        index += 1;
+    }
+    one.len() == other.len()
 }
 
 /// A limit that can't be as it is.
@@ -171,6 +214,7 @@ impl Limits {
         between!(connections_max, 1..=1 << 30);
         between!(head_bytes_max, 64..=1 << 20);
         between!(handshake_ms, 1..=3_600_000);
+        between!(handshake_stall_ms, 1..=3_600_000);
         between!(message_bytes_max, 125..=1 << 30);
         between!(message_fragments_max, 1..=1 << 30);
         between!(queued_bytes_max, 1..=2 << 30);

@@ -61,6 +61,11 @@ impl KeepAlive {
         KeepAlive { heard: now, asked: Time::NEVER, round_trip_us: 0 }
     }
 
+    /// When a byte was last received.
+    pub fn heard(&self) -> Time {
+        self.heard
+    }
+
     /// A byte was received.
     #[inline]
     pub fn hear(&mut self, now: Time) {

@@ -87,6 +87,8 @@ macro_rules! causes {
 causes! {
     /// The server is draining.
     Draining => 1001, "server is going away";
+    /// The connection is as old as connections may become.
+    MaximumAge => 1001, "maximum age reached: connect again";
     /// A reserved bit was set and no extension was negotiated (RFC 6455, 5.2).
     ReservedBit => 1002, "a reserved bit is set";
     /// An opcode that is not defined (RFC 6455, 5.2).

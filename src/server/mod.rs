@@ -8,6 +8,7 @@ mod topology;
 pub use address::Address;
 pub use error::ServerError;
 
+use crate::admission::Addresses;
 use crate::app::{Handler, Outlet, Publication, Publisher};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::mailbox::{Doorbell, Inbox};
@@ -133,6 +134,8 @@ impl Builder {
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();
+        let per_address = self.limits.connections_per_address_max;
+        let addresses = Arc::new(Addresses::new(per_address, topology::random_seed()));
         let links = Links::connect(&self.limits, Arc::clone(&bells), &inboxes);
         let mut threads = Vec::new();
         for (starting, links) in starting.into_iter().zip(links) {
@@ -144,6 +147,7 @@ impl Builder {
                 links,
                 counters: Arc::clone(&counters),
                 command: Arc::clone(&command),
+                addresses: Arc::clone(&addresses),
                 home_seed,
                 epoch_seed: topology::random_seed(),
             };

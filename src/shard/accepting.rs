@@ -1,11 +1,14 @@
 //! Connections come in, up to the limits.
 
+use super::notes::Note;
 use super::slot::{Operations, Slot};
 use super::{Parts, Shard};
+use crate::admission::{Addresses, Pace};
 use crate::app::Handler;
-use crate::base::Time;
+use crate::base::{Limits, Time};
 use crate::ring::{Driver, Errno, Socket};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Milliseconds without an accept after descriptors or memory ran out, or while
 /// all shards together are full.
@@ -16,16 +19,21 @@ pub(super) struct Accepting {
     /// Per listener: accepts in flight.
     in_flight: Vec<usize>,
     slots_max: usize,
+    pace: Pace,
+    addresses: Arc<Addresses>,
     /// Nothing is accepted before this time; `ZERO` when nothing keeps us.
     retry_at: Time,
     stopped: bool,
 }
 
 impl Accepting {
-    pub fn new(parts: &Parts) -> Accepting {
+    pub fn new(parts: &Parts, now: Time) -> Accepting {
+        let per_second = parts.limits.handshakes_per_second_max;
         Accepting {
             in_flight: vec![0; parts.listeners as usize],
             slots_max: parts.slots_max,
+            pace: Pace::new(per_second, parts.counters.len(), now),
+            addresses: Arc::clone(&parts.addresses),
             retry_at: Time::ZERO,
             stopped: false,
         }
@@ -83,15 +91,53 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: Option<SocketAddr>) {
         self.accepting.in_flight[listener as usize] -= 1;
         let mut slot = Slot::new(socket, peer, self.core.now);
-        // Above the total, or draining: it is told so, 503.
-        slot.is_refused = self.total() >= self.core.limits.connections_max || self.drain.is_some();
+        slot.is_refused = !self.admit(peer);
         slot.operations.begin(Operations::RECEIVE);
         let (index, _) = self.slots.insert(slot);
+        self.rates.begin(index, self.core.now);
         self.counters().accepted.add(1);
         self.counters().connections.add(1);
         self.driver.receive(socket, self.token(index));
         self.set_deadline(index);
         self.accept_more();
+    }
+
+    /// Whether a connection may come in; one that may not is told so, with 503.
+    fn admit(&mut self, peer: Option<SocketAddr>) -> bool {
+        if self.drain.is_some() {
+            return false;
+        }
+        if let Some(until) = self.accepting.pace.accepted(self.core.now) {
+            self.hit(const { Limits::index_of("handshakes_per_second_max") });
+            self.accepting.retry_at = self.accepting.retry_at.max(until);
+        }
+        if self.total() >= self.core.limits.connections_max {
+            self.hit(const { Limits::index_of("connections_max") });
+            self.note(Note::Refused, "connections_max is reached: refusing with 503");
+            return false;
+        }
+        let addresses = &self.accepting.addresses;
+        if addresses.is_enabled()
+            && let Some(peer) = peer
+            && addresses.enter(peer.ip()).is_err()
+        {
+            self.hit(const { Limits::index_of("connections_per_address_max") });
+            let text =
+                format!("{} has connections_per_address_max: refusing it with 503", peer.ip());
+            self.note(Note::Refused, &text);
+            return false;
+        }
+        true
+    }
+
+    /// A connection that was admitted has ended.
+    pub(super) fn discharge(&mut self, peer: Option<SocketAddr>) {
+        let addresses = &self.accepting.addresses;
+        if addresses.is_enabled()
+            && let Some(peer) = peer
+        {
+            addresses.leave(addresses.place(peer.ip()));
+        }
     }
 
     pub(super) fn accept_failed(&mut self, listener: u32, error: Errno) {
@@ -103,7 +149,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // What is short may be so for long: descriptors (of the process, of the
         // system, of the ring) or memory. Anything else concerns one connection.
         if matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) {
-            tracing::warn!(%error, "accepting is put off for {RETRY_MS} ms");
+            let text = format!("accepting is put off for {RETRY_MS} ms: {error}");
+            self.note(Note::AcceptFailed, &text);
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
         }
         self.accept_more();

@@ -10,8 +10,10 @@
 //! 3. *close*: the descriptor is closed, and only its event frees the slot.
 
 use super::Shard;
+use super::notes::Note;
 use super::slot::{Operations, Phase};
 use crate::app::Handler;
+use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
 use crate::connection::Close;
 use crate::protocol::CloseCause;
@@ -30,9 +32,26 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return self.terminate(index);
         }
         slot.own.outbound.close(&mut self.core.pool, cause);
+        self.hit_by(cause);
+        if matches!(cause, CloseCause::SlowReader | CloseCause::FellBehind) {
+            let text = format!("a slow peer is closed: {}", cause.reason());
+            self.note(Note::Slow, &text);
+        }
+        let Some(slot) = self.slots.at_mut(index) else { return };
         let reason = cause.reason().into();
         slot.close = Some(Box::new(Close { code: cause.code(), reason, by_peer: false }));
         self.await_close(index);
+    }
+
+    /// Counts the limit whose hitting is the cause, if one is.
+    fn hit_by(&self, cause: CloseCause) {
+        self.hit(match cause {
+            CloseCause::MessageTooBig => const { Limits::index_of("message_bytes_max") },
+            CloseCause::TooManyFragments => const { Limits::index_of("message_fragments_max") },
+            CloseCause::SlowReader => const { Limits::index_of("queued_bytes_max") },
+            CloseCause::FellBehind => const { Limits::index_of("tape_bytes_max") },
+            _ => return,
+        });
     }
 
     /// This end's close frame is queued: waits for the peer's.
@@ -47,9 +66,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// The peer broke a rule, or a handler panicked: says so and ends, without
     /// waiting for an answer.
     pub(super) fn fail(&mut self, index: u32, cause: CloseCause) {
+        self.hit_by(cause);
         match cause {
-            CloseCause::HandlerPanicked => self.counters().handler_panics.add(1),
-            _ => self.counters().protocol_errors.add(1),
+            CloseCause::HandlerPanicked => {
+                self.counters().handler_panics.add(1);
+                self.note(Note::Panicked, "a handler panicked: its connection is closed with 1011");
+            }
+            cause => {
+                self.counters().protocol_errors.add(1);
+                let text = format!("a peer broke a rule: {}", cause.reason());
+                self.note(Note::Violation, &text);
+            }
         }
         // What earlier messages of the same read have ordered stands.
         self.core.deferred.straight = None;
@@ -161,10 +188,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         slot.own.outbound.release(&mut core.pool);
         slot.own.target = Box::default();
         let close = slot.close.take().map_or_else(Close::lost, |close| *close);
-        if let Some(session) = slot.own.session.take()
-            && catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err()
-        {
-            counters[core.id.index()].handler_panics.add(1);
+        if let Some(session) = slot.own.session.take() {
+            let counters = &counters[core.id.index()];
+            counters.close_codes.add(close.code.get());
+            if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
+                counters.handler_panics.add(1);
+            }
         }
         self.try_close(index);
     }
@@ -183,7 +212,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if self.slot(token).is_none() || planted(Bug::LeakedSlot) {
             return;
         }
-        self.slots.remove(token.index);
+        if let Some(slot) = self.slots.remove(token.index)
+            && !slot.is_refused
+        {
+            self.discharge(slot.own.peer);
+        }
         self.counters().closed.add(1);
         self.counters().connections.subtract(1);
         self.accept_more();

@@ -20,6 +20,7 @@
 mod accepting;
 mod ending;
 pub(crate) mod links;
+mod notes;
 mod receiving;
 mod sending;
 mod serving;
@@ -29,6 +30,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
+use crate::admission::{Addresses, Rates};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
@@ -36,6 +38,7 @@ use crate::hub::{Hub, Mark};
 use crate::ring::{Batch, Driver, Errno, Event, Token};
 use accepting::Accepting;
 use links::{Links, ShardMail};
+use notes::{Note, Notes};
 use slot::{Core, Slot, token};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -74,6 +77,8 @@ pub(crate) struct Parts {
     /// All shards' counters; the own ones are written.
     pub counters: Arc<[Counters]>,
     pub command: Arc<Command>,
+    /// Connections per address, of all shards.
+    pub addresses: Arc<Addresses>,
     /// The same for all shards of a server.
     pub home_seed: u64,
     pub epoch_seed: u64,
@@ -90,6 +95,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     counters: Arc<[Counters]>,
     command: Arc<Command>,
     accepting: Accepting,
+    rates: Rates,
+    notes: Notes,
     drain: Option<Drain>,
     /// Connections with something to send, the longest waiting first.
     dirty: VecDeque<u32>,
@@ -125,7 +132,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let mut shard = Shard {
             driver,
             handler,
-            accepting: Accepting::new(&parts),
+            accepting: Accepting::new(&parts, now),
+            rates: Rates::new(&parts.limits),
+            notes: Notes::default(),
             core: Core::new(parts.id, now, parts.limits, hub),
             slots: Slab::new(),
             wheel: TimerWheel::new(now),
@@ -236,7 +245,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// The one entry into the kernel: everything queued goes in, events come out.
     fn enter(&mut self, until: Time) -> std::io::Result<Vec<Event<D::Buffer>>> {
         let mut events = std::mem::take(&mut self.events);
+        let busy = self.driver.now() - self.core.now;
+        self.counters().turn_ns.add(busy.as_nanos() as u64);
+        self.counters().is_waiting.set(1);
         let result = self.exchange(until, &mut events);
+        self.counters().is_waiting.set(0);
+        self.counters().turn_events.add(events.len() as u64);
         // A wait that brought nothing leaves the shard dozing until it looks at
         // its mail again, at the start of the next turn.
         if !events.is_empty() {
@@ -307,6 +321,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if !self.core.hub.is_congested() {
             self.resume_congested();
         }
+    }
+
+    /// Logs a notable event, unless one of its kind was logged in this second.
+    fn note(&mut self, note: Note, text: &str) {
+        if let Some(left_out) = self.notes.allow(note, self.core.now) {
+            tracing::warn!(shard = self.core.id.0, left_out, "{text}");
+        }
+    }
+
+    /// A limit was hit.
+    fn hit(&self, limit: usize) {
+        self.counters().limits_hit.hit(limit);
     }
 
     /// The slot that a token names, unless its owner has ended.

@@ -8,7 +8,7 @@
 //! messages in the cache and nobody waits behind a flood.
 
 use super::Shard;
-use super::slot::{Operations, Phase};
+use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
 use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
@@ -237,7 +237,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn resume_congested(&mut self) {
         for token in std::mem::take(&mut self.congested) {
             if let Some(slot) = self.slot(token) {
-                slot.is_congested = false;
+                slot.holds.end(Holds::PUBLICATIONS);
                 self.read_on(token.index);
             }
         }

@@ -1,7 +1,7 @@
 //! What leaves: direct replies and tapes, in one send per connection and turn.
 
 use super::Shard;
-use super::slot::{Operations, Phase};
+use super::slot::{Holds, Operations, Phase};
 use crate::app::{Handler, Notice};
 use crate::base::Time;
 use crate::base::planted::{Bug, planted};
@@ -95,7 +95,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         counters.sends.add(1);
         counters.bytes_sent.add(sent as u64);
-        if slot.is_paused && sent > 0 {
+        if slot.holds.has(Holds::QUEUE) && sent > 0 {
             // It is not read from, so its reading is what shows that it lives.
             slot.inbound.keep_alive.hear(core.now);
         }
@@ -134,7 +134,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// If everything that was queued has left: whoever waited for that goes on.
     fn notice_drained(&mut self, index: u32) {
         let Some(slot) = self.slots.at_mut(index) else { return };
-        let is_awaited = slot.phase != Phase::Open || slot.is_paused || slot.wants_writable;
+        let is_awaited =
+            slot.phase != Phase::Open || slot.holds.has(Holds::QUEUE) || slot.wants_writable;
         if !is_awaited || slot.is_blocked() || slot.own.outbound.queued_bytes() > 0 {
             return;
         }
@@ -143,7 +144,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Phase::Open | Phase::Closing => {}
             Phase::Lingering | Phase::Ending => return,
         }
-        if std::mem::take(&mut slot.is_paused) {
+        if slot.holds.end(Holds::QUEUE) {
             self.read_on(index);
         }
         let Some(slot) = self.slots.at_mut(index) else { return };

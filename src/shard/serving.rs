@@ -4,9 +4,9 @@
 //! connection it was for with 1011, and the handler lives on.
 
 use super::Shard;
-use super::slot::{Phase, Slot};
+use super::slot::{Holds, Phase, Slot};
 use crate::app::{Conn, Decision, Handler, Notice, Publication, Request, Upgrade};
-use crate::base::{BufferPool, ConnectionId, Counters};
+use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::hub::TopicRef;
 use crate::protocol::head::HEADERS_MAX;
@@ -68,7 +68,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
             return;
         }
-        match self.serve(index, &mut input) {
+        let messages = self.counters().messages_received.get();
+        let bytes = input.rest().len() as u64;
+        let served = self.serve(index, &mut input);
+        if self.rates.is_enabled() {
+            let messages = self.counters().messages_received.get() - messages;
+            self.charge(index, messages, bytes);
+        }
+        match served {
             Ok(Served::All) => {}
             Ok(Served::Closed) => self.flush_and_end(index),
             Ok(Served::Panicked) => return self.fail(index, CloseCause::HandlerPanicked),
@@ -183,6 +190,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Refuses the request: response, linger, close.
     pub(super) fn refuse(&mut self, index: u32, refusal: Refusal) {
+        if refusal == Refusal::HeadTooLarge {
+            self.hit(const { Limits::index_of("head_bytes_max") });
+        }
         self.respond(index, |out| refusal.write(out));
     }
 
@@ -229,15 +239,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if slot.own.outbound.is_ended() && slot.phase == Phase::Open {
             return self.await_close(index);
         }
-        if slot.own.outbound.queued_bytes() > limits.queued_bytes_pause && !slot.is_paused {
-            slot.is_paused = true;
+        if slot.own.outbound.queued_bytes() > limits.queued_bytes_pause
+            && slot.holds.add(Holds::QUEUE)
+        {
+            self.counters().limits_hit.hit(const { Limits::index_of("queued_bytes_pause") });
             self.counters().receives_paused.add(1);
             self.read_on(index);
         }
         // A queue that a straight echo has emptied is accounted for by a send of
         // nothing.
         let needs_turn = |slot: &Slot<H::Session>| {
-            slot.own.outbound.queued_bytes() > 0 || slot.is_paused || slot.wants_writable
+            slot.own.outbound.queued_bytes() > 0
+                || slot.holds.has(Holds::QUEUE)
+                || slot.wants_writable
         };
         if self.slots.at(index).is_some_and(needs_turn) {
             self.mark_dirty(index);
@@ -266,8 +280,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if close.is_some() {
             slot.close = close;
         }
-        if congested && !slot.is_congested {
-            slot.is_congested = true;
+        if congested && slot.holds.add(Holds::PUBLICATIONS) {
             self.congested.push(token);
             self.counters().receives_paused.add(1);
             self.read_on(index);

@@ -57,6 +57,43 @@ impl Operations {
     }
 }
 
+/// Reasons for which a connection is not read from. It is again once none is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holds(u8);
+
+impl Holds {
+    /// Its queue is long: until the peer has taken all of it.
+    pub const QUEUE: Holds = Holds(1);
+    /// Its publications wait: until they have room.
+    pub const PUBLICATIONS: Holds = Holds(2);
+    /// It is over its rate: until it is within again.
+    pub const RATE: Holds = Holds(4);
+
+    #[inline]
+    pub fn has(self, hold: Holds) -> bool {
+        self.0 & hold.0 != 0
+    }
+
+    /// Adds a reason; says whether it is new.
+    pub fn add(&mut self, hold: Holds) -> bool {
+        let is_new = !self.has(hold);
+        self.0 |= hold.0;
+        is_new
+    }
+
+    /// Takes a reason away; says whether it was there.
+    pub fn end(&mut self, hold: Holds) -> bool {
+        let was_there = self.has(hold);
+        self.0 &= !hold.0;
+        was_there
+    }
+
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// What a handler may touch of a connection, beside what it has received.
 pub(super) struct Own<S> {
     pub outbound: Outbound,
@@ -81,10 +118,8 @@ pub(super) struct Slot<S> {
     pub close: Option<Box<Close>>,
     /// It is in the list of connections with something to send.
     pub is_dirty: bool,
-    /// It is not read from until its queue is empty.
-    pub is_paused: bool,
-    /// It is not read from until publications have room.
-    pub is_congested: bool,
+    /// Why it is not read from.
+    pub holds: Holds,
     /// It is read with polls and receives of our own, in measured portions,
     /// instead of by the kernel as bytes come.
     pub is_metered: bool,
@@ -123,8 +158,7 @@ impl<S> Slot<S> {
             since: now,
             close: None,
             is_dirty: false,
-            is_paused: false,
-            is_congested: false,
+            holds: Holds::default(),
             is_metered: false,
             waits_to_read: false,
             small_reads: 0,
@@ -146,7 +180,7 @@ impl<S> Slot<S> {
     pub fn wants_input(&self) -> bool {
         !self.peer_ended
             && match self.phase {
-                Phase::Open | Phase::Closing => !self.is_paused && !self.is_congested,
+                Phase::Open | Phase::Closing => self.holds.is_empty(),
                 Phase::Flushing | Phase::Lingering => true,
                 Phase::Ending => false,
             }

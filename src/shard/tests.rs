@@ -95,6 +95,7 @@ struct Talker {
 }
 
 struct Simulation {
+    addresses: Arc<Addresses>,
     world: World,
     shards: Vec<Shard<Words, SimRing>>,
     talkers: Vec<Talker>,
@@ -129,6 +130,14 @@ impl Simulation {
         limits.connections_max = 64;
         limits.tape_bytes_max = 512 << random.below(5);
         limits.idle_ping_ms = 100_000;
+        let is_limited = random.chance(5);
+        if is_limited {
+            limits.connections_per_address_max = 12;
+            limits.handshakes_per_second_max = 300;
+            limits.messages_per_second_max = 100;
+            limits.bytes_per_second_max = 20_000;
+        }
+        let addresses = Arc::new(Addresses::new(limits.connections_per_address_max, seed));
         let world = World::new(seed, faults(&mut random), 128 << random.below(5));
         let rings: Vec<SimRing> =
             (0..count).map(|_| world.ring(Setup::new(&limits, 128))).collect();
@@ -154,6 +163,7 @@ impl Simulation {
                 links,
                 counters: Arc::clone(&counters),
                 command: Arc::clone(&command),
+                addresses: Arc::clone(&addresses),
                 home_seed: seed,
                 epoch_seed: seed + id as u64,
             };
@@ -161,6 +171,7 @@ impl Simulation {
         });
         Simulation {
             shards: shards.collect(),
+            addresses,
             world,
             talkers: Vec::new(),
             pool: BufferPool::new(1 << 20),
@@ -380,8 +391,8 @@ impl Simulation {
             talker.stalled = false;
         }
         // Less than any deadline of a connection that is alive: progress must
-        // not come from a timer.
-        self.settle(60);
+        // not come from a timer, but for those that a rate holds up.
+        self.settle(if self.addresses.is_enabled() { 3_000 } else { 60 });
         let publisher_lives = self.talkers.first().is_some_and(Talker::lives);
         for talker in self.talkers.iter().filter(|talker| talker.lives()) {
             assert_eq!(talker.echoes_received, talker.echoes_sent, "an echo is missing");
@@ -408,6 +419,7 @@ impl Simulation {
             assert!(shard.wheel.is_empty(), "a timer leaked");
             assert_eq!(shard.counters().connections.get(), 0);
         }
+        assert!(self.addresses.is_empty(), "an address is counted that has left");
         assert_eq!(self.sessions.opened, self.sessions.closed, "close is called once a session");
     }
 

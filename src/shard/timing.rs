@@ -1,9 +1,9 @@
 //! Deadlines, keep-alive, and the drain.
 
-use super::slot::Phase;
+use super::slot::{Holds, Phase};
 use super::{Command, Shard};
 use crate::app::{Handler, Notice};
-use crate::base::Time;
+use crate::base::{Limits, Time};
 use crate::connection::Action;
 use crate::protocol::{CloseCause, Opcode, Refusal};
 use crate::ring::Driver;
@@ -21,6 +21,17 @@ pub(super) struct Drain {
     total: usize,
 }
 
+/// When a connection is too old: at its own point of the tenth around the limit, so
+/// that connections made together do not end together.
+fn too_old(since: Time, index: u32, limits: &Limits) -> Time {
+    if limits.age_max_ms == 0 {
+        return Time::NEVER;
+    }
+    // Spread by the fraction of the golden ratio: even for slots in a row.
+    let spread = u64::from(index.wrapping_mul(2_654_435_769) >> 16);
+    since.plus_millis(limits.age_max_ms * 9 / 10 + limits.age_max_ms * spread / (5 << 16))
+}
+
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Sets the slot's timer to whatever is due first.
     pub(super) fn set_deadline(&mut self, index: u32) {
@@ -28,13 +39,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = self.slots.at_mut(index) else { return };
         let deadline = match slot.phase {
             Phase::Open if slot.inbound.expects_head() => {
-                slot.since.plus_millis(limits.handshake_ms)
+                let stalled =
+                    slot.inbound.keep_alive.heard().plus_millis(limits.handshake_stall_ms);
+                slot.since.plus_millis(limits.handshake_ms).min(stalled)
             }
             Phase::Open => {
                 // Bytes that come move the true deadline; the timer finds out
                 // when it fires, so that receiving costs it nothing.
                 let idle = slot.inbound.keep_alive.next_check(limits);
-                idle.min(slot.own.timer)
+                let resume = match slot.holds.has(Holds::RATE) {
+                    true => self.rates.resume_at(index),
+                    false => Time::NEVER,
+                };
+                idle.min(slot.own.timer).min(resume).min(too_old(slot.since, index, limits))
             }
             Phase::Closing | Phase::Flushing => slot.since.plus_millis(limits.close_ms),
             Phase::Lingering => slot.since.plus_millis(limits.linger_ms),
@@ -59,25 +76,35 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let now = self.core.now;
         let Some(slot) = self.slots.at_mut(index) else { return };
         match slot.phase {
-            Phase::Open if slot.inbound.expects_head() => {
-                return self.refuse(index, Refusal::Timeout);
+            Phase::Open if slot.inbound.expects_head() => return self.expire_handshake(index),
+            Phase::Open if too_old(slot.since, index, &self.core.limits) <= now => {
+                self.hit(const { Limits::index_of("age_max_ms") });
+                return self.close(index, CloseCause::MaximumAge);
             }
             Phase::Open => {}
             // The peer does not answer, does not read, or does not stop.
             Phase::Closing | Phase::Flushing | Phase::Lingering => return self.terminate(index),
             Phase::Ending => return,
         }
-        if slot.is_congested {
+        if slot.holds.has(Holds::PUBLICATIONS) || slot.holds.has(Holds::RATE) {
             // It waits for us, not we for it.
             slot.inbound.keep_alive.hear(now);
         }
+        if slot.holds.has(Holds::RATE) && self.rates.resume_at(index) <= now {
+            slot.holds.end(Holds::RATE);
+            self.read_on(index);
+        }
+        let slot = self.slots.at_mut(index).expect("looked up above");
         match slot.inbound.keep_alive.check(now, &self.core.limits) {
             Action::Wait(_) => {}
             Action::Ping(payload) => {
                 slot.own.outbound.frame(&mut self.core.pool, Opcode::Ping, &payload, None);
                 self.mark_dirty(index);
             }
-            Action::GiveUp => return self.lost(index),
+            Action::GiveUp => {
+                self.hit(const { Limits::index_of("pong_ms") });
+                return self.lost(index);
+            }
         }
         let slot = self.slots.at_mut(index).expect("looked up above");
         if slot.own.timer <= now {
@@ -85,6 +112,36 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.call(index, |handler, conn| handler.notice(conn, Notice::Timer));
         }
         self.set_deadline(index);
+    }
+
+    /// The request head is not whole: it has had its time, or nothing has come of it
+    /// for too long; or neither, and bytes have come since the timer was set.
+    fn expire_handshake(&mut self, index: u32) {
+        let limits = &self.core.limits;
+        let Some(slot) = self.slots.at(index) else { return };
+        let heard = slot.inbound.keep_alive.heard();
+        let limit = if slot.since.plus_millis(limits.handshake_ms) <= self.core.now {
+            const { Limits::index_of("handshake_ms") }
+        } else if heard.plus_millis(limits.handshake_stall_ms) <= self.core.now {
+            const { Limits::index_of("handshake_stall_ms") }
+        } else {
+            return self.set_deadline(index);
+        };
+        self.hit(limit);
+        self.refuse(index, Refusal::Timeout);
+    }
+
+    /// The connection has brought something, and may be over its rate now.
+    pub(super) fn charge(&mut self, index: u32, messages: u64, bytes: u64) {
+        let now = self.core.now;
+        let Some(limit) = self.rates.charge(index, messages, bytes, now) else { return };
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        if slot.phase == Phase::Open && slot.holds.add(Holds::RATE) {
+            self.hit(limit);
+            self.counters().receives_paused.add(1);
+            self.read_on(index);
+            self.set_deadline(index);
+        }
     }
 
     pub(super) fn has_command(&self) -> bool {

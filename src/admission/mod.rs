@@ -1,0 +1,11 @@
+//! Layer 5: who may come in, and how much they may do.
+//!
+//! It decides and counts; what follows from its answers (a refusal, a pause) is
+//! the shard's business. It knows no sockets and no rings. All of it is off, and
+//! costs a branch, while its limits are 0.
+
+mod addresses;
+mod rates;
+
+pub use addresses::Addresses;
+pub use rates::{Pace, Rates};

@@ -1,0 +1,61 @@
+//! Log lines for notable events: at most one a second of each kind, with the
+//! number of those that were left out. Never a payload, never a header.
+
+use crate::base::Time;
+
+/// What is worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    /// Connections are answered with 503, or wait.
+    Refused,
+    /// Accepting failed for want of descriptors or memory.
+    AcceptFailed,
+    /// A peer broke the protocol.
+    Violation,
+    /// A peer was too slow, or fell behind a topic.
+    Slow,
+    /// A handler panicked.
+    Panicked,
+}
+
+const KINDS: usize = 5;
+const PERIOD_MS: u64 = 1_000;
+
+/// When which kind may be logged again.
+#[derive(Debug, Default)]
+pub(super) struct Notes([Kind; KINDS]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    next: Time,
+    left_out: u64,
+}
+
+impl Notes {
+    /// Whether a line may be logged now; if so, how many were left out before it.
+    pub fn allow(&mut self, note: Note, now: Time) -> Option<u64> {
+        let kind = &mut self.0[note as usize];
+        if now < kind.next {
+            kind.left_out += 1;
+            return None;
+        }
+        kind.next = now.plus_millis(PERIOD_MS);
+        Some(std::mem::take(&mut kind.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_second_of_each_kind() {
+        let mut notes = Notes::default();
+        let at = |ms| Time::ZERO.plus_millis(ms);
+        assert_eq!(notes.allow(Note::Refused, at(0)), Some(0));
+        assert_eq!(notes.allow(Note::Refused, at(1)), None);
+        assert_eq!(notes.allow(Note::Panicked, at(1)), Some(0));
+        assert_eq!(notes.allow(Note::Refused, at(999)), None);
+        assert_eq!(notes.allow(Note::Refused, at(1_000)), Some(2));
+    }
+}

@@ -53,7 +53,7 @@ mod app;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-#[cfg(feature = "server")]
+#[cfg(feature = "cli")]
 mod control;
 #[cfg(feature = "server")]
 pub mod hub;

@@ -99,14 +99,42 @@ impl Handler for Document {
     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
 }
 
+/// Answers a plain GET with 200, or with 503 while the server drains: for whoever
+/// balances load.
+///
+/// ```
+/// use tapecast::routes::Readiness;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Readiness);
+/// let mut client = shard.connect("/readyz");
+/// shard.run();
+/// let answered = Received::Failed("handshake: the server answered 200".into());
+/// assert_eq!(client.receive(), Some(answered));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readiness;
+
+impl Handler for Readiness {
+    type Session = ();
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
+        match request.is_draining() {
+            false => Upgrade::respond(200, "text/plain; charset=utf-8", "ready\n"),
+            true => Upgrade::respond(503, "text/plain; charset=utf-8", "draining\n"),
+        }
+    }
+
+    fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+}
+
 /// The routes of `tapecast serve`: `/echo` and `/ws` echo, `/broadcast` sends to
-/// everyone, `/healthz` says alive and `/readyz` says taking connections (a
-/// draining server no longer accepts any).
+/// everyone, `/healthz` says alive and `/readyz` says taking connections.
 pub fn builtin() -> Router {
     Router::new()
         .route("/echo", Echo)
         .route("/ws", Echo)
         .route("/broadcast", Broadcast)
         .route("/healthz", Document("ok\n"))
-        .route("/readyz", Document("ready\n"))
+        .route("/readyz", Readiness)
 }

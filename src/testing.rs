@@ -18,7 +18,7 @@
 //! ```
 
 use crate::admission::Addresses;
-use crate::app::{Handler, Publication, Publisher};
+use crate::app::{Errand, Handler, Publisher};
 use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
 use crate::connection::client::{Client, ClientError};
 use crate::mailbox::{Doorbell, Inbox};
@@ -127,7 +127,7 @@ impl<H: Handler> TestShard<H> {
         let ring = world.ring(Setup::new(&limits, SLOTS as u32));
         let waker: Box<dyn Wake> = Box::new(ring.waker());
         let bell: Bell = Arc::new(Doorbell::new(waker));
-        let inbox: Inbox<Publication> = Inbox::new(1024);
+        let inbox: Inbox<Errand> = Inbox::new(1024);
         let links =
             Links::connect(&limits, Arc::new([Arc::clone(&bell)]), std::slice::from_ref(&inbox));
         let outlets = Arc::new([crate::app::Outlet { inbox, doorbell: bell }]);

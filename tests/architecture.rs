@@ -27,7 +27,8 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (5, "admission", &["base"]),
     // Where ring, connections and hub meet.
     (6, "shard", &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app"]),
-    (7, "control", &[]),
+    // Errands for shards, what they count, and the words of their answers.
+    (7, "control", &["app", "base", "hub", "protocol"]),
     // Puts shards and their rings on threads.
     (8, "server", &["admission", "base", "ring", "mailbox", "app", "shard"]),
     // A shard on the simulated ring, and a client to talk to it.

@@ -5,6 +5,7 @@
 //! ring nor the shard.
 
 mod conn;
+mod errand;
 mod handler;
 mod publisher;
 mod router;
@@ -12,9 +13,9 @@ mod upgrade;
 
 pub use conn::{Conn, SendToError};
 pub(crate) use conn::{Deferred, Link};
+pub(crate) use errand::{ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
 pub use handler::{Handler, Notice};
 pub use publisher::Publisher;
-pub(crate) use publisher::{Outlet, Publication};
 pub use router::Router;
 pub(crate) use upgrade::Decision;
 pub use upgrade::{Request, Upgrade};

@@ -1,26 +1,12 @@
 //! Publishing from threads that are not shards.
 
-use crate::base::{ShardId, Wake};
+use super::errand::{Errand, Outlet, Publication};
+use crate::base::ShardId;
 use crate::hub::{self, Hub, HubError};
-use crate::mailbox::{Doorbell, Inbox};
-use crate::protocol::{Kind, Message};
+use crate::protocol::Message;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A publication on its way to its home shard.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    pub topic: Arc<str>,
-    pub kind: Kind,
-    pub payload: Bytes,
-}
-
-/// Where publications for one shard go.
-pub(crate) struct Outlet {
-    pub inbox: Inbox<Publication>,
-    pub doorbell: Arc<Doorbell<Box<dyn Wake>>>,
-}
 
 /// Publishes to topics from any thread. Cheap to clone.
 ///
@@ -90,9 +76,7 @@ impl Publisher {
         let outlet = &self.outlets[usize::from(home)];
         let payload = Bytes::copy_from_slice(message.payload());
         let publication = Publication { topic: topic.into(), kind: message.kind(), payload };
-        outlet.inbox.push(publication).map_err(|_| HubError::Full)?;
-        outlet.doorbell.ring();
-        Ok(())
+        outlet.post(Errand::Publish(publication)).map_err(|_| HubError::Full)
     }
 }
 

@@ -35,11 +35,22 @@ use std::ops::Deref;
 pub struct Request<'a> {
     head: &'a protocol::Request<'a>,
     peer: Option<SocketAddr>,
+    is_draining: bool,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(head: &'a protocol::Request<'a>, peer: Option<SocketAddr>) -> Request<'a> {
-        Request { head, peer }
+    pub(crate) fn new(
+        head: &'a protocol::Request<'a>,
+        peer: Option<SocketAddr>,
+        is_draining: bool,
+    ) -> Request<'a> {
+        Request { head, peer, is_draining }
+    }
+
+    /// Whether the server is draining: it still answers plain requests, and refuses
+    /// handshakes by itself.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
     }
 
     /// The other end of the connection; none on a Unix socket.

@@ -184,6 +184,11 @@ macro_rules! counters {
             pub fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)+]
             }
+
+            /// The name and the text of every counter, in the same order. A text that
+            /// begins with "Gauge: " is of one that goes down too.
+            pub const TEXTS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), concat!($($doc,)+)),)+];
         }
     };
 }
@@ -235,6 +240,22 @@ counters! {
     handler_panics,
     /// Events whose connection had already ended.
     stale_events,
+    /// Gauge: connections whose handshake was accepted and whose session lives.
+    sessions,
+    /// Data messages received that were text.
+    messages_received_text,
+    /// Mails taken from other shards.
+    mails_received,
+    /// Times that mail for another shard found its mailbox full.
+    mailbox_stalls,
+    /// Gauge: topics known to this shard.
+    topics,
+    /// Gauge: subscriptions on this shard.
+    subscriptions,
+    /// Gauge: bytes of encoded messages kept on tapes.
+    tape_bytes,
+    /// Gauge: bytes of free buffers that the pool keeps.
+    pool_kept_bytes,
     /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.
     is_waiting,
     /// Turns of the event loop.
@@ -251,5 +272,6 @@ mod tests {
         counters.turns.add(2);
         counters.turns.subtract(1);
         assert_eq!(counters.all().last(), Some(&("turns", 1)));
+        assert_eq!(Counters::TEXTS.len(), counters.all().len());
     }
 }

@@ -1,6 +1,7 @@
 //! Identifiers.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A shard's number, from 0.
 ///
@@ -48,6 +49,22 @@ pub struct ConnectionId {
     pub index: u32,
     /// How often the slot had been given out before.
     pub generation: u32,
+}
+
+impl FromStr for ConnectionId {
+    type Err = String;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<ConnectionId, String> {
+        let mut numbers = text.split('.').map(str::parse::<u32>);
+        let mut next = || numbers.next().and_then(Result::ok);
+        let read = (next(), next(), next(), next());
+        let (Some(shard), Some(index), Some(generation), None) = read else {
+            return Err(format!("{text:?}: expected a connection's name, like 0.17.3"));
+        };
+        let shard = u16::try_from(shard).map_err(|_| format!("{text:?}: no such shard"))?;
+        Ok(ConnectionId { shard: ShardId(shard), index, generation })
+    }
 }
 
 impl fmt::Display for ConnectionId {

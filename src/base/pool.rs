@@ -45,6 +45,11 @@ impl BufferPool {
         BufferPool { small: Vec::new(), large: Vec::new(), kept_bytes: 0, kept_bytes_max, lent: 0 }
     }
 
+    /// Bytes of free buffers that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     /// An empty buffer with room for some 4 KiB.
     #[inline]
     pub fn take(&mut self) -> Vec<u8> {

@@ -2,10 +2,11 @@
 
 use super::EXIT_CONFIG;
 use super::settings::{LogFormat, Settings, Shards};
-use crate::control::{self, Order};
+use crate::control::{self, Admin, Control, Order};
 use crate::routes;
 use crate::server::{Builder, Server, ServerError};
 use sd_notify::NotifyState;
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 /// Runs until the server has stopped.
@@ -43,17 +44,29 @@ fn serve(settings: &Settings) -> Result<(), ServerError> {
         Shards::PerCore => builder,
         Shards::Count(count) => builder.shards(count),
     };
+    let admin = admin(settings)?;
+    if let Some(admin) = &admin
+        && let Ok(address) = admin.listener.local_addr()
+    {
+        tracing::info!(%address, "administration server");
+    }
     let server = builder.start(|_shard| routes::builtin())?;
     let handle = server.handle();
-    control::start(move |order| match order {
-        Order::Drain => {
-            tracing::info!("draining");
-            tell_supervisor(&[NotifyState::Stopping]);
-            handle.drain();
-        }
-        Order::Stop => handle.stop(),
-    })
-    .map_err(ServerError::Thread)?;
+    let control = Control {
+        shards: handle.shards(),
+        admin,
+        alive_every: sd_notify::watchdog_enabled().map(|within| within / 2),
+        alive: Box::new(|| tell_supervisor(&[NotifyState::Watchdog])),
+        obey: Box::new(move |order| match order {
+            Order::Drain => {
+                tracing::info!("draining");
+                tell_supervisor(&[NotifyState::Stopping]);
+                handle.drain();
+            }
+            Order::Stop => handle.stop(),
+        }),
+    };
+    control::start(control).map_err(ServerError::Thread)?;
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     let shards = server.shards();
     let noun = if shards == 1 { "shard" } else { "shards" };
@@ -61,6 +74,27 @@ fn serve(settings: &Settings) -> Result<(), ServerError> {
     println!("{line}");
     tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
     server.join()
+}
+
+/// The administration server, bound, with its token.
+fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
+    let Some(address) = settings.admin else { return Ok(None) };
+    let failed = |why: String| ServerError::Admin(why);
+    let token = match &settings.admin_token_file {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| failed(format!("{}: {error}", path.display())))?;
+            let token = text.lines().next().unwrap_or_default().trim().to_owned();
+            if token.is_empty() {
+                return Err(failed(format!("{}: its first line is empty", path.display())));
+            }
+            Some(token)
+        }
+    };
+    let listener = TcpListener::bind(address)
+        .map_err(|error| failed(format!("can't listen on {address}: {error}")))?;
+    Ok(Some(Admin { listener, token }))
 }
 
 /// The sockets that a supervisor has passed on, or else the configured addresses.

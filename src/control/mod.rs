@@ -1,35 +1,59 @@
 //! Layer 7: the control thread, on tokio-uring, beside the shards.
 //!
 //! It owns what is slow, rare and asynchronous, so that no shard ever waits for
-//! it: for now the signals. It knows no connection.
+//! it. It knows no connection: what it wants to know or to have done is an errand
+//! for a shard.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `signals` | what ends the process |
+//! | `admin` | the administration server |
+//! | `metrics` | what it counts, for Prometheus |
+//! | `watch` | names a shard that is stuck; tells the supervisor that all live |
 
+mod admin;
+mod metrics;
+mod signals;
+mod watch;
+
+pub use admin::Admin;
+pub use signals::Order;
+
+use crate::app::Shards;
 use std::io;
+use std::rc::Rc;
 use std::sync::mpsc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::time::Duration;
 
-/// What the operator asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// The first SIGTERM or SIGINT: end gracefully.
-    Drain,
-    /// A further one: end now.
-    Stop,
+/// What the control thread works with.
+pub(crate) struct Control {
+    /// The server's shards.
+    pub shards: Shards,
+    /// Carries orders out; called on the control thread.
+    pub obey: Box<dyn Fn(Order) + Send>,
+    /// The administration server, if there is one.
+    pub admin: Option<Admin>,
+    /// How often to call `alive` while every shard is.
+    pub alive_every: Option<Duration>,
+    /// Tells the supervisor.
+    pub alive: Box<dyn Fn() + Send>,
 }
 
-/// Starts the control thread, which calls `obey` for every signal that ends the
-/// process, for as long as it lives. When this returns, no signal is missed.
+/// Starts the control thread, which lives as long as the process. When this
+/// returns, no signal is missed and the administration server listens.
 ///
 /// # Errors
-/// The thread could not be started, or signals can't be watched.
-pub fn start(obey: impl Fn(Order) + Send + 'static) -> io::Result<()> {
+/// The thread could not be started, signals can't be watched, or the
+/// administration server's socket can't be used.
+pub(crate) fn start(control: Control) -> io::Result<()> {
     let (ready, is_ready) = mpsc::channel();
     std::thread::Builder::new().name("tapecast-control".into()).spawn(move || {
         tokio_uring::start(async move {
-            match Signals::watch() {
-                Ok(signals) => {
-                    // The caller waits for it.
+            // The caller waits for it.
+            match set_up(control) {
+                Ok(running) => {
                     let _ = ready.send(Ok(()));
-                    signals.obey(obey).await;
+                    running.await;
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -38,33 +62,20 @@ pub fn start(obey: impl Fn(Order) + Send + 'static) -> io::Result<()> {
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended")))
 }
 
-/// The signals that end the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn watch() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+fn set_up(control: Control) -> io::Result<impl Future<Output = ()>> {
+    let signals = signals::Signals::watch()?;
+    let obey: Rc<dyn Fn(Order)> = Rc::from(control.obey as Box<dyn Fn(Order)>);
+    let (orders, mut ordered) = tokio::sync::mpsc::channel(4);
+    if let Some(admin) = control.admin {
+        tokio_uring::spawn(admin.serve(control.shards.clone(), orders)?);
     }
-
-    async fn obey(mut self, obey: impl Fn(Order)) {
-        self.next().await;
-        obey(Order::Drain);
-        loop {
-            self.next().await;
-            obey(Order::Stop);
+    let supervised = control.alive_every.map(|every| (every, control.alive));
+    tokio_uring::spawn(watch::watch(control.shards, supervised));
+    let obey_admin = Rc::clone(&obey);
+    tokio_uring::spawn(async move {
+        while let Some(order) = ordered.recv().await {
+            obey_admin(order);
         }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+    });
+    Ok(signals.obey(move |order| obey(order)))
 }

@@ -17,11 +17,13 @@
 mod log;
 mod mail;
 mod subscriptions;
+mod summary;
 mod tape;
 
 pub use log::TopicRef;
 pub use mail::{Mail, Post};
 pub use subscriptions::Subscriptions;
+pub use summary::TopicSummary;
 
 use crate::base::{Limits, Random, ShardId, Slab};
 use crate::protocol::{Kind, Message};
@@ -235,6 +237,8 @@ pub struct Hub {
     is_fresh: bool,
     /// Per shard: the weight of the mail that found no room at the last flush.
     stuck: Vec<Option<usize>>,
+    /// Bytes on all tapes.
+    tape_bytes: u64,
     marks: Vec<Mark>,
 }
 
@@ -270,6 +274,7 @@ impl Hub {
             outgoing_bytes: vec![0; usize::from(shards)],
             is_fresh: false,
             stuck: vec![None; usize::from(shards)],
+            tape_bytes: 0,
             marks: Vec::new(),
         }
     }
@@ -479,7 +484,9 @@ impl Hub {
             *last += 1;
         }
         let Some(tape) = &mut topic.tape else { return };
+        let held = tape.held_bytes();
         tape.append(kind, payload);
+        self.tape_bytes = self.tape_bytes + tape.held_bytes() - held;
         if !topic.has_grown {
             topic.has_grown = true;
             self.grown.push(index);
@@ -602,7 +609,9 @@ impl Hub {
                 marks.push(Mark::Pending(subscription.subscriber));
             }
         }
+        let held = tape.held_bytes();
         tape.passed(slowest);
+        self.tape_bytes = self.tape_bytes + tape.held_bytes() - held;
     }
 
     /// Whether publications wait for room at another shard.

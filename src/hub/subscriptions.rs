@@ -38,6 +38,11 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
+    /// How many there are.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
     /// Whether there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -156,7 +161,7 @@ impl Hub {
             self.subscriptions.at_mut(moved).expect("listed").place = removed.place;
         }
         if topic.subscribers.is_empty() {
-            topic.tape = None;
+            self.tape_bytes -= topic.tape.take().map_or(0, |tape| tape.held_bytes());
             self.want(removed.topic);
         }
     }

@@ -78,6 +78,11 @@ impl Tape {
         self.end
     }
 
+    /// Bytes from begin to end.
+    pub fn held_bytes(&self) -> u64 {
+        self.end() - self.begin()
+    }
+
     /// Appends a message, encoded as a server sends it. Chunks that no longer
     /// fit are dropped from the old end.
     pub fn append(&mut self, kind: Kind, payload: &[u8]) {

@@ -30,6 +30,8 @@ pub enum ServerError {
     Ring(SetupError),
     /// A thread can't be started.
     Thread(std::io::Error),
+    /// The administration server can't be set up: why.
+    Admin(String),
     /// A shard has failed.
     Shard(std::io::Error),
 }
@@ -50,6 +52,7 @@ impl fmt::Display for ServerError {
             }
             ServerError::Ring(error) => error.fmt(formatter),
             ServerError::Thread(error) => write!(formatter, "can't start a thread: {error}"),
+            ServerError::Admin(why) => write!(formatter, "administration server: {why}"),
             ServerError::Shard(error) => write!(formatter, "a shard has failed: {error}"),
         }
     }

@@ -9,7 +9,7 @@ pub use address::Address;
 pub use error::ServerError;
 
 use crate::admission::Addresses;
-use crate::app::{Handler, Outlet, Publication, Publisher};
+use crate::app::{Errand, Handler, Outlet, Publisher, Shards};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::ring::{Driver, Setup, SetupError, Uring};
@@ -129,7 +129,7 @@ impl Builder {
         let bells: Vec<Bell> =
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
-        let inboxes: Vec<Inbox<Publication>> =
+        let inboxes: Vec<Inbox<Errand>> =
             (0..shards).map(|_| Inbox::new(INBOX_PUBLICATIONS)).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
@@ -160,9 +160,14 @@ impl Builder {
             .map(|(inbox, bell)| Outlet { inbox, doorbell: Arc::clone(bell) })
             .collect();
         let stopped = Arc::new(AtomicBool::new(false));
-        let publisher =
-            Publisher::new(outlets, home_seed, self.limits.message_bytes_max, stopped.clone());
-        let handle = ServerHandle { command, bells, counters, publisher, stopped };
+        let publisher = Publisher::new(
+            Arc::clone(&outlets),
+            home_seed,
+            self.limits.message_bytes_max,
+            stopped.clone(),
+        );
+        let shards = Shards { outlets, publisher, counters };
+        let handle = ServerHandle { command, bells, shards, stopped };
         Ok(Server { handle, threads, bound })
     }
 }
@@ -279,13 +284,18 @@ pub struct Server {
 /// assert!(handle.counters().iter().all(|shard| shard.connections.get() == 0));
 /// # Ok::<(), tapecast::ServerError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerHandle {
     command: Arc<Command>,
     bells: Arc<[Bell]>,
-    counters: Arc<[Counters]>,
-    publisher: Publisher,
+    shards: Shards,
     stopped: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for ServerHandle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ServerHandle").field("shards", &self.bells.len()).finish()
+    }
 }
 
 impl ServerHandle {
@@ -309,12 +319,18 @@ impl ServerHandle {
 
     /// The counters of every shard, by its number.
     pub fn counters(&self) -> &[Counters] {
-        &self.counters
+        &self.shards.counters
     }
 
     /// Publishes from any thread.
     pub fn publisher(&self) -> Publisher {
-        self.publisher.clone()
+        self.shards.publisher.clone()
+    }
+
+    /// The shards, for the control thread.
+    #[cfg(feature = "cli")]
+    pub(crate) fn shards(&self) -> Shards {
+        self.shards.clone()
     }
 }
 

@@ -104,9 +104,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Whether a connection may come in; one that may not is told so, with 503.
     fn admit(&mut self, peer: Option<SocketAddr>) -> bool {
-        if self.drain.is_some() {
-            return false;
-        }
         if let Some(until) = self.accepting.pace.accepted(self.core.now) {
             self.hit(const { Limits::index_of("handshakes_per_second_max") });
             self.accepting.retry_at = self.accepting.retry_at.max(until);

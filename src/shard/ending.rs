@@ -191,6 +191,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if let Some(session) = slot.own.session.take() {
             let counters = &counters[core.id.index()];
             counters.close_codes.add(close.code.get());
+            counters.sessions.subtract(1);
             if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
                 counters.handler_panics.add(1);
             }

@@ -1,6 +1,6 @@
 //! The way from one shard to the others: a mailbox per direction, and doorbells.
 
-use crate::app::Publication;
+use crate::app::Errand;
 use crate::base::planted::{Bug, planted};
 use crate::base::{ConnectionId, Limits, ShardId, Wake};
 use crate::hub::{self, Post};
@@ -37,8 +37,8 @@ pub struct Links {
     bells: Arc<[Bell]>,
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
-    /// Publications from threads that are not shards.
-    pub(crate) inbox: Inbox<Publication>,
+    /// What threads that are not shards ask for.
+    pub(crate) inbox: Inbox<Errand>,
 }
 
 impl Links {
@@ -46,7 +46,7 @@ impl Links {
     pub(crate) fn connect(
         limits: &Limits,
         bells: Arc<[Bell]>,
-        inboxes: &[Inbox<Publication>],
+        inboxes: &[Inbox<Errand>],
     ) -> Vec<Links> {
         let count = bells.len();
         let bytes_max = limits.mailbox_bytes_max / (count * count);

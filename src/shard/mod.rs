@@ -11,6 +11,7 @@
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
 //! | `ending` | the three steps of an end: terminate, join, close |
+//! | `errands` | what threads that are not shards ask for |
 //! | `timing` | deadlines, keep-alive, the drain |
 //!
 //! What always holds: a slot is given back only after every operation on it has
@@ -19,6 +20,7 @@
 
 mod accepting;
 mod ending;
+mod errands;
 pub(crate) mod links;
 mod notes;
 mod receiving;
@@ -200,6 +202,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.expire_timers();
         self.rearm_starved();
         self.obey();
+        self.show_sizes();
         // Once, for all that the turn has posted.
         self.links.ring();
         Ok(())
@@ -239,6 +242,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             waits = true;
             has_room |= links.await_room(shard, weight);
         }
+        self.counters().mailbox_stalls.add(u64::from(waits && !has_room));
         waits && !has_room
     }
 
@@ -285,20 +289,25 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let budget = self.core.limits.mails_per_turn;
         for from in self.links.others() {
             let mut letters = Vec::new();
+            let mut mails = 0;
             let hub = &mut self.core.hub;
-            self.links.take(from, budget, |mail| match mail {
-                ShardMail::Hub(mail) => hub.receive(from, mail),
-                ShardMail::Letter { to, kind, payload } => letters.push((to, kind, payload)),
+            self.links.take(from, budget, |mail| {
+                mails += 1;
+                match mail {
+                    ShardMail::Hub(mail) => hub.receive(from, mail),
+                    ShardMail::Letter { to, kind, payload } => letters.push((to, kind, payload)),
+                }
             });
+            self.counters().mails_received.add(mails);
             for (to, kind, payload) in letters {
                 self.deliver_letter(to, kind, &payload);
             }
         }
         for _ in 0..budget {
-            let Some(publication) = self.links.inbox.pop() else {
+            let Some(errand) = self.links.inbox.pop() else {
                 break;
             };
-            self.publish_for_thread(&publication);
+            self.run_errand(errand);
         }
     }
 
@@ -321,6 +330,16 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if !self.core.hub.is_congested() {
             self.resume_congested();
         }
+    }
+
+    /// Sets the gauges of what is held.
+    fn show_sizes(&self) {
+        let (topics, subscriptions) = self.core.hub.sizes();
+        let counters = self.counters();
+        counters.topics.set(topics as u64);
+        counters.subscriptions.set(subscriptions as u64);
+        counters.tape_bytes.set(self.core.hub.tape_bytes());
+        counters.pool_kept_bytes.set(self.core.pool.kept_bytes() as u64);
     }
 
     /// Logs a notable event, unless one of its kind was logged in this second.

@@ -111,6 +111,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 continue;
             }
             counters.messages_received.add(1);
+            counters.messages_received_text.add(u64::from(message.kind() == Kind::Text));
             let link = core.link(&mut slot.own, token, round_trip_us, Some(message));
             let Some((session, link)) = link else { return Ok(Served::All) };
             let mut conn = Conn::new(session, link);
@@ -147,9 +148,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         };
         let peer = slot.own.peer;
+        let is_draining = self.drain.is_some();
+        // Health checks are still answered; nothing new begins.
+        if is_draining && handshake::check_upgrade(&request).is_ok() {
+            self.refuse(index, Refusal::Unavailable);
+            return false;
+        }
         let handler = &mut self.handler;
-        let answer =
-            catch_unwind(AssertUnwindSafe(|| handler.upgrade(&Request::new(&request, peer))));
+        let request_to = Request::new(&request, peer, is_draining);
+        let answer = catch_unwind(AssertUnwindSafe(|| handler.upgrade(&request_to)));
         let Ok(Upgrade { decision }) = answer else {
             self.counters().handler_panics.add(1);
             self.refuse(index, Refusal::Internal);
@@ -181,6 +188,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.own.target = request.target().into();
                 slot.inbound.open();
                 self.counters().handshakes.add(1);
+                self.counters().sessions.add(1);
                 self.call(index, |handler, conn| handler.open(conn));
                 self.set_deadline(index);
                 self.slots.at(index).is_some_and(|slot| slot.phase == Phase::Open)

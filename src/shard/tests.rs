@@ -3,7 +3,7 @@
 
 use super::links::Bell;
 use super::*;
-use crate::app::{Conn, Publication, Request, Upgrade};
+use crate::app::{Conn, Errand, Request, Upgrade};
 use crate::base::planted::{Bug, plant};
 use crate::base::{BufferPool, ConnectionId, Random, Wake};
 use crate::connection::Close;
@@ -148,7 +148,7 @@ impl Simulation {
                 Arc::new(Doorbell::new(waker))
             })
             .collect();
-        let inboxes: Vec<Inbox<Publication>> = (0..count).map(|_| Inbox::new(4)).collect();
+        let inboxes: Vec<Inbox<Errand>> = (0..count).map(|_| Inbox::new(4)).collect();
         let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let links = Links::connect(&limits, bells.into(), &inboxes);

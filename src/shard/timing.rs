@@ -14,7 +14,10 @@ const DRAIN_STEP_MS: u64 = 20;
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct Drain {
+    /// When closes begin.
     since: Time,
+    /// Nothing is accepted any more.
+    is_deaf: bool,
     next_step: Time,
     /// Connections that were open when it began, the last to be closed first.
     open: Vec<u32>,
@@ -184,6 +187,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let limits = &self.core.limits;
         let (window_ms, close_ms) = (limits.drain_ms, limits.close_ms);
         let Some(drain) = &mut self.drain else { return };
+        if now >= drain.since && !drain.is_deaf {
+            drain.is_deaf = true;
+            self.stop_accepting();
+        }
+        let Some(drain) = &mut self.drain else { return };
         if now >= drain.next_step {
             drain.next_step = now.plus_millis(DRAIN_STEP_MS);
             let elapsed_ms = (now - drain.since).as_millis() as u64;
@@ -201,17 +209,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 self.close_latecomers(force);
             }
         }
-        self.stopped = self.slots.is_empty() && self.accepts_nothing();
+        let is_deaf = self.drain.as_ref().is_some_and(|drain| drain.is_deaf);
+        self.stopped = is_deaf && self.slots.is_empty() && self.accepts_nothing();
     }
 
     fn begin_drain(&mut self) {
-        self.stop_accepting();
         let open: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
         for &index in &open {
             self.call(index, |handler, conn| handler.notice(conn, Notice::Draining));
         }
-        let now = self.core.now;
-        self.drain = Some(Drain { since: now, next_step: now, total: open.len(), open });
+        let since = self.core.now.plus_millis(self.core.limits.drain_notice_ms);
+        let total = open.len();
+        self.drain = Some(Drain { since, is_deaf: false, next_step: since, open, total });
     }
 
     /// After the window: whoever is still there is closed, or cut.

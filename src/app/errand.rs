@@ -1,0 +1,86 @@
+//! What threads that are not shards ask of a shard. It comes through the shard's
+//! inbox and is done between two turns, in bounded steps.
+
+use super::Publisher;
+use crate::base::{ConnectionId, Counters, Wake};
+use crate::hub::TopicSummary;
+use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::{CloseCode, Kind};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A publication on its way to its home shard.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub topic: Arc<str>,
+    pub kind: Kind,
+    pub payload: Bytes,
+}
+
+/// Called once, on the shard's thread: it must not block.
+pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What a shard is asked to do.
+pub(crate) enum Errand {
+    /// Publish; this shard is the topic's home.
+    Publish(Publication),
+    /// Tell a page of its connections, from this slot on.
+    Connections { from: u32, count: usize, answer: Answer<Page<ConnectionSummary>> },
+    /// Tell a page of its topics, from this place on.
+    Topics { from: u32, count: usize, answer: Answer<Page<TopicSummary>> },
+    /// Close a connection; the answer says whether it was there.
+    Disconnect { id: ConnectionId, code: CloseCode, reason: String, answer: Answer<bool> },
+}
+
+/// Some of many.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u32>,
+}
+
+/// A connection as its operator sees it.
+#[derive(Debug)]
+pub(crate) struct ConnectionSummary {
+    pub id: ConnectionId,
+    pub peer: Option<SocketAddr>,
+    /// The target of the request; empty before the handshake.
+    pub target: String,
+    pub state: &'static str,
+    /// Since it entered its state.
+    pub state_ms: u64,
+    /// Since a byte was last received.
+    pub idle_ms: u64,
+    pub queued_bytes: usize,
+    pub subscriptions: u32,
+    pub round_trip_us: Option<u32>,
+}
+
+/// Where errands for one shard go.
+pub(crate) struct Outlet {
+    pub inbox: Inbox<Errand>,
+    pub doorbell: Arc<Doorbell<Box<dyn Wake>>>,
+}
+
+impl Outlet {
+    /// Hands an errand over.
+    ///
+    /// # Errors
+    /// The errand, when the inbox is full.
+    pub fn post(&self, errand: Errand) -> Result<(), Errand> {
+        self.inbox.push(errand)?;
+        self.doorbell.ring();
+        Ok(())
+    }
+}
+
+/// All shards, as threads that are none reach them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shards {
+    pub outlets: Arc<[Outlet]>,
+    pub publisher: Publisher,
+    /// What each shard counts.
+    pub counters: Arc<[Counters]>,
+}

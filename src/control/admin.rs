@@ -1,0 +1,323 @@
+//! The administration server: HTTP and JSON, described by `openapi.json`.
+
+use super::metrics;
+use super::signals::Order;
+use crate::app::{ConnectionSummary, Errand, Page, Shards};
+use crate::base::ConnectionId;
+use crate::hub::{HubError, TopicSummary};
+use crate::protocol::{CloseCode, Message};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the server answers to, for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+/// How long a shard may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Items of a page, unless asked for fewer.
+const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// An administration server to be started.
+#[derive(Debug)]
+pub struct Admin {
+    /// Bound already.
+    pub listener: TcpListener,
+    /// What every request has to carry as `Authorization: Bearer TOKEN`.
+    pub token: Option<String>,
+}
+
+#[derive(Clone)]
+struct Access {
+    shards: Shards,
+    orders: mpsc::Sender<Order>,
+    token: Option<Arc<str>>,
+}
+
+impl Admin {
+    /// Serves for ever.
+    pub(super) fn serve(
+        self,
+        shards: Shards,
+        orders: mpsc::Sender<Order>,
+    ) -> io::Result<impl Future<Output = ()> + 'static> {
+        self.listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let access = Access { shards, orders, token: self.token.map(Arc::from) };
+        let router = Router::new()
+            .route("/metrics", get(show_metrics))
+            .route("/connections", get(show_connections))
+            .route("/topics", get(show_topics))
+            .route("/publish", post(publish))
+            .route("/disconnect", post(disconnect))
+            .route("/drain", post(drain))
+            .route("/openapi.json", get(show_openapi))
+            .fallback(async || Fault(StatusCode::NOT_FOUND, "there is no such path".into()))
+            .method_not_allowed_fallback(async || {
+                Fault(StatusCode::METHOD_NOT_ALLOWED, "not with this method".into())
+            })
+            .layer(middleware::from_fn_with_state(access.clone(), check_token))
+            .with_state(access);
+        Ok(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the administration server has ended");
+            }
+        })
+    }
+}
+
+/// A request that can't be done, and why.
+#[derive(Debug)]
+struct Fault(StatusCode, String);
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<JsonRejection> for Fault {
+    fn from(rejection: JsonRejection) -> Fault {
+        Fault(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Fault {
+    fn from(rejection: QueryRejection) -> Fault {
+        Fault(rejection.status(), rejection.body_text())
+    }
+}
+
+fn bad(message: impl Into<String>) -> Fault {
+    Fault(StatusCode::BAD_REQUEST, message.into())
+}
+
+async fn check_token(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match &access.token {
+        Some(token) if !given.is_some_and(|given| is_equal(given, token)) => {
+            Fault(StatusCode::UNAUTHORIZED, "the token is missing or wrong".into()).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Compares in a time that depends on the lengths alone.
+fn is_equal(one: &str, other: &str) -> bool {
+    let differences = one.bytes().zip(other.bytes()).map(|(one, other)| one ^ other);
+    one.len() == other.len() && differences.fold(0, |all, one| all | one) == 0
+}
+
+async fn show_metrics(State(access): State<Access>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], metrics::text(&access.shards))
+}
+
+async fn show_openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// Which page: where it begins, and how long it may be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// `next` of the page before.
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Asked {
+    /// Shard and place in it.
+    fn start(&self, shards: usize) -> Result<(usize, u32), Fault> {
+        let Some(cursor) = &self.cursor else { return Ok((0, 0)) };
+        let numbers = cursor.split_once('.');
+        let read =
+            numbers.and_then(|(shard, from)| Some((shard.parse().ok()?, from.parse().ok()?)));
+        read.filter(|(shard, _)| *shard < shards)
+            .ok_or_else(|| bad(format!("cursor is {cursor:?}: expected the next of a page")))
+    }
+}
+
+impl Access {
+    /// Hands an errand to a shard and waits for its answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        shard: usize,
+        errand: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Errand,
+    ) -> Result<T, Fault> {
+        let (sender, receiver) = oneshot::channel();
+        // The asker may have gone.
+        let answer = Box::new(move |value| drop(sender.send(value)));
+        let late = || Fault(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} is behind"));
+        self.shards.outlets[shard].post(errand(answer)).map_err(|_| late())?;
+        match tokio::time::timeout(PATIENCE, receiver).await {
+            Ok(Ok(value)) => Ok(value),
+            _ => Err(late()),
+        }
+    }
+
+    /// Goes through the shards from where `asked` says until a page is full.
+    async fn page<T: Send + 'static>(
+        &self,
+        asked: &Asked,
+        errand: impl Fn(u32, usize, Box<dyn FnOnce(Page<T>) + Send>) -> Errand,
+    ) -> Result<(Vec<T>, Option<String>), Fault> {
+        let shards = self.shards.outlets.len();
+        let (mut shard, mut from) = asked.start(shards)?;
+        let limit = asked.limit.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+        let mut items = Vec::new();
+        while shard < shards {
+            let left = limit - items.len();
+            let page = self.ask(shard, |answer| errand(from, left, answer)).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => from = next,
+                None => (shard, from) = (shard + 1, 0),
+            }
+            if items.len() == limit && shard < shards {
+                return Ok((items, Some(format!("{shard}.{from}"))));
+            }
+        }
+        Ok((items, None))
+    }
+}
+
+async fn show_connections(
+    State(access): State<Access>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Value>, Fault> {
+    let Query(asked) = asked?;
+    let errand = |from, count, answer| Errand::Connections { from, count, answer };
+    let (items, next) = access.page(&asked, errand).await?;
+    let items: Vec<Value> = items.iter().map(connection).collect();
+    Ok(Json(json!({ "connections": items, "next": next })))
+}
+
+fn connection(summary: &ConnectionSummary) -> Value {
+    json!({
+        "id": summary.id.to_string(),
+        "peer": summary.peer.map(|peer| peer.to_string()),
+        // Without its query, which may carry a token.
+        "path": summary.target.split('?').next(),
+        "state": summary.state,
+        "state_ms": summary.state_ms,
+        "idle_ms": summary.idle_ms,
+        "queued_bytes": summary.queued_bytes,
+        "subscriptions": summary.subscriptions,
+        "round_trip_us": summary.round_trip_us,
+    })
+}
+
+async fn show_topics(
+    State(access): State<Access>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Value>, Fault> {
+    let Query(asked) = asked?;
+    let errand = |from, count, answer| Errand::Topics { from, count, answer };
+    let (items, next) = access.page(&asked, errand).await?;
+    // A topic is known to its home and to each shard that reads it; on one page it
+    // is put together.
+    let mut topics: BTreeMap<String, (usize, Option<u64>, u64, u16)> = BTreeMap::new();
+    for TopicSummary { name, home, subscribers, seq, tape_bytes } in items {
+        let topic = topics.entry(name).or_default();
+        topic.0 += subscribers;
+        topic.1 = topic.1.or(seq);
+        topic.2 += tape_bytes;
+        topic.3 = home.0;
+    }
+    let topics: Vec<Value> = topics
+        .into_iter()
+        .map(|(name, (subscribers, seq, tape_bytes, home))| {
+            json!({
+                "topic": name,
+                "home": home,
+                "subscribers": subscribers,
+                "seq": seq,
+                "tape_bytes": tape_bytes,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "topics": topics, "next": next })))
+}
+
+/// A message for a topic: text, or bytes as base64.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publication {
+    topic: String,
+    text: Option<String>,
+    binary: Option<String>,
+}
+
+async fn publish(
+    State(access): State<Access>,
+    publication: Result<Json<Publication>, JsonRejection>,
+) -> Result<Json<Value>, Fault> {
+    let Json(publication) = publication?;
+    let publisher = &access.shards.publisher;
+    let published = match (&publication.text, &publication.binary) {
+        (Some(text), None) => publisher.publish(&publication.topic, text.as_str()),
+        (None, Some(binary)) => {
+            let bytes = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
+            publisher.publish(&publication.topic, Message::Binary(&bytes))
+        }
+        _ => return Err(bad("expected either text or binary")),
+    };
+    match published {
+        Ok(()) => Ok(Json(json!({ "published": true }))),
+        Err(error @ (HubError::Full | HubError::Stopped)) => {
+            Err(Fault(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+        }
+        Err(error) => Err(bad(error.to_string())),
+    }
+}
+
+/// Which connection to close, and how.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disconnection {
+    id: String,
+    code: Option<u16>,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn disconnect(
+    State(access): State<Access>,
+    asked: Result<Json<Disconnection>, JsonRejection>,
+) -> Result<Json<Value>, Fault> {
+    let Json(asked) = asked?;
+    let id: ConnectionId = asked.id.parse().map_err(bad)?;
+    let code = asked.code.unwrap_or(CloseCode::GOING_AWAY.get());
+    let code = CloseCode::new(code)
+        .ok_or_else(|| bad(format!("code is {code}: it must not stand in a close frame")))?;
+    let reason = asked.reason;
+    if id.shard.index() >= access.shards.outlets.len() {
+        return Err(bad(format!("there is no shard {}", id.shard)));
+    }
+    let errand = |answer| Errand::Disconnect { id, code, reason, answer };
+    match access.ask(id.shard.index(), errand).await? {
+        true => Ok(Json(json!({ "disconnected": true }))),
+        false => Err(Fault(StatusCode::NOT_FOUND, format!("{id} has ended or never was"))),
+    }
+}
+
+async fn drain(State(access): State<Access>) -> (StatusCode, Json<Value>) {
+    // A full queue holds an order to drain already.
+    let _ = access.orders.try_send(Order::Drain);
+    (StatusCode::ACCEPTED, Json(json!({ "draining": true })))
+}

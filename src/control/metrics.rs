@@ -1,0 +1,103 @@
+//! What the shards count, as Prometheus reads it. The numbers are read where the
+//! shards write them: a scrape costs the data path nothing.
+
+use crate::app::Shards;
+use crate::base::Counters;
+use crate::base::counters::Powers;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+
+/// The text of all metrics.
+pub fn text(shards: &Shards) -> String {
+    let mut registry = Registry::with_prefix("tapecast");
+    registry.register_collector(Box::new(Reading(Arc::clone(&shards.counters))));
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+    text
+}
+
+/// One look at all shards.
+struct Reading(Arc<[Counters]>);
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reading").finish_non_exhaustive()
+    }
+}
+
+const GAUGE: &str = "Gauge: ";
+
+impl Collector for Reading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let shards: Vec<String> = (0..self.0.len()).map(|shard| shard.to_string()).collect();
+        for (place, (name, text)) in Counters::TEXTS.iter().enumerate() {
+            let (kind, text) = match text.trim().strip_prefix(GAUGE) {
+                Some(text) => (MetricType::Gauge, text),
+                None => (MetricType::Counter, text.trim()),
+            };
+            let help = text.trim_end_matches('.');
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for (shard, counters) in shards.iter().zip(&*self.0) {
+                let value = counters.all()[place].1;
+                let labels = [("shard", shard.as_str())];
+                number(metric.encode_family(&labels)?, kind, value)?;
+            }
+        }
+        let help = "Limits that were hit, by name";
+        let mut metric =
+            encoder.encode_descriptor("limit_hits", help, None, MetricType::Counter)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            for (limit, hits) in counters.limits_hit.all() {
+                let labels = [("shard", shard.as_str()), ("limit", limit)];
+                number(metric.encode_family(&labels)?, MetricType::Counter, hits)?;
+            }
+        }
+        let help = "Connections that had a session and ended, by close code";
+        let mut metric = encoder.encode_descriptor("closes", help, None, MetricType::Counter)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            for (code, count) in counters.close_codes.all() {
+                let labels = [("shard", shard.as_str()), ("code", code.as_str())];
+                number(metric.encode_family(&labels)?, MetricType::Counter, count)?;
+            }
+        }
+        let help = "Seconds from the end of one wait in the kernel to the next";
+        let mut metric =
+            encoder.encode_descriptor("turn_seconds", help, None, MetricType::Histogram)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            let labels = [("shard", shard.as_str())];
+            histogram(metric.encode_family(&labels)?, &counters.turn_ns, 1e-9)?;
+        }
+        let help = "Events taken from the kernel in one turn";
+        let mut metric =
+            encoder.encode_descriptor("turn_events", help, None, MetricType::Histogram)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            let labels = [("shard", shard.as_str())];
+            histogram(metric.encode_family(&labels)?, &counters.turn_events, 1.0)?;
+        }
+        Ok(())
+    }
+}
+
+fn number(metric: MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Gauge => ConstGauge::new(value as i64).encode(metric),
+        _ => ConstCounter::new(value).encode(metric),
+    }
+}
+
+fn histogram(mut metric: MetricEncoder<'_>, powers: &Powers, unit: f64) -> fmt::Result {
+    let mut buckets: Vec<(f64, u64)> =
+        powers.all().map(|(below, count)| (below as f64 * unit, count)).collect();
+    if let Some(last) = buckets.last_mut() {
+        last.0 = f64::MAX;
+    }
+    let count = buckets.iter().map(|bucket| bucket.1).sum();
+    metric.encode_histogram::<[(&str, &str); 0]>(powers.sum() as f64 * unit, count, &buckets, None)
+}

@@ -2,7 +2,7 @@
 //! inbox and is done between two turns, in bounded steps.
 
 use super::Publisher;
-use crate::base::{ConnectionId, Counters, Wake};
+use crate::base::{ConnectionId, Counters, Limits, Wake};
 use crate::hub::TopicSummary;
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::{CloseCode, Kind};
@@ -29,6 +29,8 @@ pub(crate) enum Errand {
     Connections { from: u32, count: usize, answer: Answer<Page<ConnectionSummary>> },
     /// Tell a page of its topics, from this place on.
     Topics { from: u32, count: usize, answer: Answer<Page<TopicSummary>> },
+    /// Take the reloadable ones of these limits over.
+    Reload(Arc<Limits>),
     /// Close a connection; the answer says whether it was there.
     Disconnect { id: ConnectionId, code: CloseCode, reason: String, answer: Answer<bool> },
 }

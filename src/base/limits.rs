@@ -138,6 +138,37 @@ limits! {
 }
 
 impl Limits {
+    /// The limits that a running server can be given anew. The others size what has
+    /// been set up, or are relied on by what is under way.
+    pub const RELOADABLE: &'static [&'static str] = &[
+        "connections_max",
+        "head_bytes_max",
+        "handshake_ms",
+        "handshake_stall_ms",
+        "queued_bytes_max",
+        "queued_bytes_pause",
+        "receive_bytes_per_turn",
+        "idle_ping_ms",
+        "pong_ms",
+        "age_max_ms",
+        "close_ms",
+        "linger_ms",
+        "drain_notice_ms",
+        "drain_ms",
+        "mails_per_turn",
+        "sends_per_turn",
+        "spin_us",
+    ];
+
+    /// Takes the reloadable limits over from `other`.
+    pub fn reload(&mut self, other: &Limits) {
+        for (name, value, _) in other.table() {
+            if Self::RELOADABLE.contains(&name) {
+                self.set(name, value).expect("it comes from a limit of the same name");
+            }
+        }
+    }
+
     /// The place of a limit in [`Limits::NAMES`], for counting hits by name.
     ///
     /// # Panics
@@ -275,5 +306,10 @@ mod tests {
         let error = set.set("receive_buffers", 1 << 20).unwrap_err().to_string();
         assert_eq!(error, "receive_buffers is 1048576: expected at most 65535");
         assert!(set.set("no_such_limit", 1).is_err());
+        assert!(Limits::RELOADABLE.iter().all(|name| Limits::NAMES.contains(name)));
+        let mut running = Limits::default();
+        running.reload(&Limits::tiny());
+        assert_eq!(running.head_bytes_max, Limits::tiny().head_bytes_max);
+        assert_eq!(running.receive_buffers, Limits::default().receive_buffers);
     }
 }

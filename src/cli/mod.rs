@@ -53,7 +53,7 @@ enum Command {
 /// What can be configured. Everything else has a key in the configuration file
 /// (`tapecast limits` lists them), a variable (`TAPECAST_LIMITS_HEAD_BYTES_MAX`),
 /// and `--limit`. Flags win over variables, over the file, over the profile.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Config {
     /// Address to listen on, [ws://]IP:PORT or unix:PATH; may be given several
     /// times. Port 0 takes a free one. [default: 127.0.0.1:9001]
@@ -129,7 +129,10 @@ fn long_version() -> &'static str {
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(config) => with_settings(config, serve::run),
+        Command::Serve(config) => {
+            let again = config.clone();
+            with_settings(config, |settings| serve::run(settings, move || again.clone().resolve()))
+        }
         Command::CheckConfig(config) => with_settings(config, |settings| {
             print!("{}", settings.effective());
             ExitCode::SUCCESS

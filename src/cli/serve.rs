@@ -1,18 +1,29 @@
 //! Runs the server: sockets, logs, the supervisor, signals.
 
 use super::EXIT_CONFIG;
-use super::settings::{LogFormat, Settings, Shards};
+use super::settings::{LogFormat, Problem, Settings, Shards};
 use crate::control::{self, Admin, Control, Order};
 use crate::routes;
-use crate::server::{Builder, Server, ServerError};
+use crate::server::{Builder, Server, ServerError, ServerHandle};
 use sd_notify::NotifyState;
+use std::cell::RefCell;
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::process::ExitCode;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Runs until the server has stopped.
-pub fn run(settings: Settings) -> ExitCode {
-    start_logs(&settings);
-    match serve(&settings) {
+/// Changes what is logged.
+type LogFilter = reload::Handle<EnvFilter, Registry>;
+
+/// Runs until the server has stopped. `again` reads the configuration anew.
+pub fn run(
+    settings: Settings,
+    again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
+) -> ExitCode {
+    let filter = start_logs(&settings);
+    match serve(settings, filter, again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tapecast: {error}");
@@ -26,25 +37,28 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
-fn start_logs(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::new(&settings.log);
-    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+fn start_logs(settings: &Settings) -> LogFilter {
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&settings.log));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::registry().with(filter);
     match settings.log_format {
-        LogFormat::Text => {
-            use std::io::IsTerminal;
-            logs.with_ansi(std::io::stderr().is_terminal()).init();
-        }
-        LogFormat::Json => logs.json().init(),
+        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => logs.with(lines.json()).init(),
     }
+    handle
 }
 
-fn serve(settings: &Settings) -> Result<(), ServerError> {
-    let builder = sockets(Server::builder().limits(settings.limits.clone()), settings)?;
+fn serve(
+    settings: Settings,
+    filter: LogFilter,
+    again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
+) -> Result<(), ServerError> {
+    let builder = sockets(Server::builder().limits(settings.limits.clone()), &settings)?;
     let builder = match settings.shards {
         Shards::PerCore => builder,
         Shards::Count(count) => builder.shards(count),
     };
-    let admin = admin(settings)?;
+    let admin = admin(&settings)?;
     if let Some(admin) = &admin
         && let Ok(address) = admin.listener.local_addr()
     {
@@ -52,6 +66,7 @@ fn serve(settings: &Settings) -> Result<(), ServerError> {
     }
     let server = builder.start(|_shard| routes::builtin())?;
     let handle = server.handle();
+    let running = RefCell::new(settings);
     let control = Control {
         shards: handle.shards(),
         admin,
@@ -64,6 +79,14 @@ fn serve(settings: &Settings) -> Result<(), ServerError> {
                 handle.drain();
             }
             Order::Stop => handle.stop(),
+            Order::Reload => match again() {
+                Ok(settings) => reload_settings(&running, settings, &filter, &handle),
+                Err(problems) => {
+                    for problem in problems {
+                        tracing::error!("not reloaded: {problem}");
+                    }
+                }
+            },
         }),
     };
     control::start(control).map_err(ServerError::Thread)?;
@@ -74,6 +97,34 @@ fn serve(settings: &Settings) -> Result<(), ServerError> {
     println!("{line}");
     tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
     server.join()
+}
+
+/// Takes over what can change while the server runs, and says what can't.
+fn reload_settings(
+    running: &RefCell<Settings>,
+    settings: Settings,
+    filter: &LogFilter,
+    handle: &ServerHandle,
+) {
+    let differences = running.borrow().differences(&settings);
+    for (key, old, new) in &differences {
+        match Settings::is_reloadable(key) {
+            true => tracing::info!("reloaded: {key} = {new} (was {old})"),
+            false => tracing::warn!("{key} = {new} needs a restart: it stays {old}"),
+        }
+    }
+    if differences.is_empty() {
+        tracing::info!("reloaded: nothing has changed");
+    }
+    let mut running = running.borrow_mut();
+    running.limits.reload(&settings.limits);
+    running.log = settings.log;
+    if let Err(error) = handle.reload(&running.limits) {
+        tracing::error!("not reloaded: {error}");
+    }
+    if let Err(error) = filter.reload(EnvFilter::new(&running.log)) {
+        tracing::error!(%error, "not reloaded: the log filter");
+    }
 }
 
 /// The administration server, bound, with its token.

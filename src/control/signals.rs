@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! Signals: those that end the process, and the one that reloads.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,12 +10,15 @@ pub enum Order {
     Drain,
     /// A further one: end now.
     Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
 }
 
 /// Signals as they come.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -24,23 +27,19 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     /// Passes orders on, for ever.
     pub async fn obey(mut self, obey: impl Fn(Order)) {
-        self.next().await;
-        obey(Order::Drain);
+        let mut end = Order::Drain;
         loop {
-            self.next().await;
-            obey(Order::Stop);
-        }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            tokio::select! {
+                _ = self.hangup.recv() => obey(Order::Reload),
+                _ = self.terminate.recv() => obey(std::mem::replace(&mut end, Order::Stop)),
+                _ = self.interrupt.recv() => obey(std::mem::replace(&mut end, Order::Stop)),
+            }
         }
     }
 }

@@ -317,6 +317,25 @@ impl ServerHandle {
         }
     }
 
+    /// Gives the running shards the reloadable ones of these limits
+    /// ([`Limits::RELOADABLE`]); the others are left as they are.
+    ///
+    /// # Errors
+    /// Limits that contradict each other: nothing has changed then.
+    pub fn reload(&self, limits: &Limits) -> Result<(), ServerError> {
+        limits.check().map_err(ServerError::Limits)?;
+        let limits = Arc::new(limits.clone());
+        for outlet in &*self.shards.outlets {
+            // A full inbox is emptied within a turn or two.
+            let mut errand = Errand::Reload(Arc::clone(&limits));
+            while let Err(back) = outlet.post(errand) {
+                errand = back;
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
+    }
+
     /// The counters of every shard, by its number.
     pub fn counters(&self) -> &[Counters] {
         &self.shards.counters

@@ -20,6 +20,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 let (items, next) = self.core.hub.summaries(from, count, SLOTS_PER_ERRAND);
                 answer(Page { items, next });
             }
+            Errand::Reload(limits) => self.core.limits.reload(&limits),
             Errand::Disconnect { id, code, reason, answer } => {
                 answer(self.disconnect(id, code, &reason));
             }

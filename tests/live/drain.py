@@ -12,7 +12,8 @@ from .peer import Peer
 from .server import STOP_SECONDS_MAX, Server, expect
 
 CONNECTIONS = 200
-# `drain_ms` of the limits.
+# `drain_notice_ms` and `drain_ms` of the limits.
+NOTICE_SECONDS = 1.0
 SPREAD_SECONDS = 2.0
 
 
@@ -50,7 +51,8 @@ async def closed_by_server(server):
 
     outsiders = asyncio.create_task(nobody_is_let_in())
     ends = await asyncio.gather(*(wait_closed(client) for client in clients))
-    expect(max(ends) < SPREAD_SECONDS + 0.5, f"the last close came after {max(ends):.2f}s")
+    expect(min(ends) > NOTICE_SECONDS * 0.9, f"the first close came after {min(ends):.2f}s")
+    expect(max(ends) < NOTICE_SECONDS + SPREAD_SECONDS + 0.5, f"the last close came after {max(ends):.2f}s")
     expect(max(ends) - min(ends) > SPREAD_SECONDS / 4, "all were closed at once")
     code = await asyncio.to_thread(server.process.wait, STOP_SECONDS_MAX)
     expect(code == 0, f"exit code {code}")

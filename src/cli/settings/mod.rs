@@ -271,6 +271,22 @@ impl Settings {
         Ok(())
     }
 
+    /// The keys whose values differ in `other`, each with both values.
+    pub fn differences(&self, other: &Settings) -> Vec<(String, String, String)> {
+        let keys = KEYS.iter().map(|key| (key.name.to_owned(), (key.get)(self), (key.get)(other)));
+        let (limits, others) = (self.limits.table(), other.limits.table());
+        let limits = limits.into_iter().zip(others).map(|(limit, other)| {
+            (format!("{LIMITS}{}", limit.0), limit.1.to_string(), other.1.to_string())
+        });
+        keys.chain(limits).filter(|(_, one, other)| one != other).collect()
+    }
+
+    /// Whether a running server can be given a new value of this key.
+    pub fn is_reloadable(key: &str) -> bool {
+        key == "log"
+            || key.strip_prefix(LIMITS).is_some_and(|name| Limits::RELOADABLE.contains(&name))
+    }
+
     /// Where a key got its value.
     fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)

@@ -95,7 +95,7 @@ limits! {
     close_ms: u64 = 5_000, tiny 300;
     /// Milliseconds a refused peer's bytes are read and dropped, so that it sees why.
     linger_ms: u64 = 2_000, tiny 200;
-    /// Milliseconds from the order to drain, in which `/readyz` and new handshakes are answered 503, until nothing is accepted any more and closes begin.
+    /// Milliseconds from the order to drain, in which `/readyz` and new handshakes are answered 503, until nothing is accepted any more and closes begin. Left out if nobody is connected.
     drain_notice_ms: u64 = 1_000, tiny 40;
     /// Milliseconds over which a drain spreads its closes. After it: force.
     drain_ms: u64 = 2_000, tiny 100;

@@ -84,7 +84,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     /// Connections of all shards.
-    fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.counters.iter().map(|counters| counters.connections.get()).sum::<u64>() as usize
     }
 

@@ -218,7 +218,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         for &index in &open {
             self.call(index, |handler, conn| handler.notice(conn, Notice::Draining));
         }
-        let since = self.core.now.plus_millis(self.core.limits.drain_notice_ms);
+        // With nobody there, on any shard, nobody needs notice.
+        let notice_ms = match self.total() {
+            0 => 0,
+            _ => self.core.limits.drain_notice_ms,
+        };
+        let since = self.core.now.plus_millis(notice_ms);
         let total = open.len();
         self.drain = Some(Drain { since, is_deaf: false, next_step: since, open, total });
     }

@@ -34,6 +34,8 @@ pub(crate) struct Deferred {
     /// Publications accepted, and refused for want of room.
     pub publications: u64,
     pub publications_refused: u64,
+    /// Subscriptions above the limit.
+    pub subscriptions_refused: u64,
 }
 
 /// Everything of a connection that a handler may touch, apart from its session.
@@ -243,7 +245,11 @@ impl<'a, S> Conn<'a, S> {
     /// # Errors
     /// A bad name, a subscription that is there already, or too many of them.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
-        self.link.hub.subscribe(self.link.id.index, self.link.subscriptions, topic)
+        let Link { hub, subscriptions, deferred, id, .. } = &mut self.link;
+        let subscribed = hub.subscribe(id.index, subscriptions, topic);
+        let is_refused = subscribed == Err(HubError::TooManySubscriptions);
+        deferred.subscriptions_refused += u64::from(is_refused);
+        subscribed
     }
 
     /// Ends a subscription; `false` if there was none.

@@ -114,6 +114,37 @@ impl CloseCodes {
     }
 }
 
+/// Answers to requests, by HTTP status.
+///
+/// ```
+/// use tapecast::base::counters::Statuses;
+///
+/// let statuses = Statuses::default();
+/// statuses.add(101);
+/// statuses.add(418);
+/// let counted: Vec<_> = statuses.all().filter(|status| status.1 > 0).collect();
+/// assert_eq!(counted, [("101".to_owned(), 1), ("other".to_owned(), 1)]);
+/// ```
+#[derive(Debug, Default)]
+pub struct Statuses([Counter; 13]);
+
+impl Statuses {
+    /// The statuses that are counted alone.
+    const KNOWN: [u16; 12] = [101, 200, 400, 401, 403, 404, 405, 408, 426, 431, 500, 503];
+
+    /// A request was answered with this status.
+    pub fn add(&self, status: u16) {
+        let place = Self::KNOWN.iter().position(|known| *known == status);
+        self.0[place.unwrap_or(Self::KNOWN.len())].add(1);
+    }
+
+    /// Every status with its count.
+    pub fn all(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = Self::KNOWN.iter().map(u16::to_string).chain(["other".to_owned()]);
+        names.zip(self.0.iter().map(Counter::get))
+    }
+}
+
 /// A histogram of powers of two: bucket `b` counts values below `2^b` that are in
 /// no smaller one.
 ///
@@ -171,6 +202,8 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
             /// Limits that were hit, by name.
             pub limits_hit: LimitHits,
+            /// Answers to requests, by status: 101 is a handshake that succeeded.
+            pub statuses: Statuses,
             /// Ends by close code.
             pub close_codes: CloseCodes,
             /// Nanoseconds from the end of one wait to the next.
@@ -242,12 +275,16 @@ counters! {
     stale_events,
     /// Gauge: connections whose handshake was accepted and whose session lives.
     sessions,
+    /// Gauge: connections that are being closed.
+    closing,
     /// Data messages received that were text.
     messages_received_text,
     /// Mails taken from other shards.
     mails_received,
     /// Times that mail for another shard found its mailbox full.
     mailbox_stalls,
+    /// Gauge: bytes of mail that waits for room in other shards' mailboxes.
+    mail_waiting_bytes,
     /// Gauge: topics known to this shard.
     topics,
     /// Gauge: subscriptions on this shard.

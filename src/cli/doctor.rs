@@ -95,6 +95,14 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
+/// The kernel and its ring in two lines, for `--version`.
+pub fn summary() -> String {
+    let limits = Limits::default();
+    let release = read("/proc/sys/kernel/osrelease");
+    let ring = ring(&limits);
+    format!("kernel {release}: {}\n{}", ring.found, features(&release).found)
+}
+
 /// The text of a file of the kernel, trimmed; empty if it is not there.
 fn read(path: &str) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()

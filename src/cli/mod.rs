@@ -12,7 +12,7 @@ mod serve;
 mod settings;
 mod text;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use settings::{Problem, Settings, Sources};
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ const EXIT_CONFIG: u8 = 78;
 
 /// A WebSocket server for Linux: thread per core, one io_uring per core.
 #[derive(Debug, Parser)]
-#[command(name = "tapecast", version, long_version = long_version(), about)]
+#[command(name = "tapecast", version, about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -116,19 +116,22 @@ impl Config {
     }
 }
 
-/// The version, the commit it was built from, and what it is built on.
-fn long_version() -> &'static str {
-    concat!(
-        env!("CARGO_PKG_VERSION"),
-        " (",
-        env!("TAPECAST_COMMIT"),
-        ")\nneeds Linux 6.1: deferred task work, direct descriptors, provided buffer rings"
-    )
+/// The version, the commit it was built from, and what the kernel under it has.
+fn long_version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = env!("TAPECAST_COMMIT");
+    format!("{version} ({commit})\n{}", doctor::summary())
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let mut command = Cli::command();
+    if std::env::args().nth(1).is_some_and(|word| word == "--version") {
+        // Looks at the kernel, so not at every start.
+        command = command.long_version(long_version());
+    }
+    let matches = command.get_matches();
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Serve(config) => {
             let again = config.clone();
             with_settings(config, |settings| serve::run(settings, move || again.clone().resolve()))

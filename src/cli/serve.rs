@@ -45,6 +45,14 @@ fn start_logs(settings: &Settings) -> LogFilter {
         LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
         LogFormat::Json => logs.with(lines.json()).init(),
     }
+    // The place of a handler's panic, as a log line like any other. What it said may
+    // hold a payload and stays out.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or_default();
+        tracing::error!(place, thread, "a thread panicked");
+    }));
     handle
 }
 

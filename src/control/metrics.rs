@@ -59,6 +59,14 @@ impl Collector for Reading {
                 number(metric.encode_family(&labels)?, MetricType::Counter, hits)?;
             }
         }
+        let help = "Answers to requests, by status: 101 is a handshake that succeeded";
+        let mut metric = encoder.encode_descriptor("responses", help, None, MetricType::Counter)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            for (status, count) in counters.statuses.all() {
+                let labels = [("shard", shard.as_str()), ("status", status.as_str())];
+                number(metric.encode_family(&labels)?, MetricType::Counter, count)?;
+            }
+        }
         let help = "Connections that had a session and ended, by close code";
         let mut metric = encoder.encode_descriptor("closes", help, None, MetricType::Counter)?;
         for (shard, counters) in shards.iter().zip(&*self.0) {

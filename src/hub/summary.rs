@@ -54,6 +54,11 @@ impl Hub {
         (found, (index < end).then_some(index))
     }
 
+    /// Bytes of mail that waits for room.
+    pub fn waiting_bytes(&self) -> usize {
+        self.outgoing_bytes.iter().sum()
+    }
+
     /// Bytes on all tapes of this shard.
     pub fn tape_bytes(&self) -> u64 {
         self.tape_bytes

@@ -66,6 +66,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // another has room again.
         let is_short = self.accepting.in_flight.iter().any(|&in_flight| in_flight < wanted);
         if is_short && self.total() >= self.total_max() {
+            self.hit(const { Limits::index_of("connections_refusing_max") });
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
         }
     }

@@ -157,8 +157,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn enter_phase(&mut self, index: u32, phase: Phase) {
         let Some(slot) = self.slots.at_mut(index) else { return };
         debug_assert!(slot.phase <= phase, "phases only move on");
+        let closing = u64::from(slot.phase == Phase::Open);
         slot.phase = phase;
         slot.since = self.core.now;
+        self.counters().closing.add(closing);
         self.set_deadline(index);
     }
 
@@ -170,6 +172,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if slot.phase == Phase::Ending {
             return;
         }
+        let was_closing = u64::from(slot.phase != Phase::Open);
+        counters[core.id.index()].closing.subtract(was_closing);
         slot.phase = Phase::Ending;
         self.wheel.clear(index);
         if slot.operations.has(Operations::RECEIVE) {

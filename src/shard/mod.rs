@@ -242,7 +242,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             waits = true;
             has_room |= links.await_room(shard, weight);
         }
-        self.counters().mailbox_stalls.add(u64::from(waits && !has_room));
+        if waits && !has_room {
+            self.counters().mailbox_stalls.add(1);
+            self.hit(const { Limits::index_of("mailbox_mails_max") });
+        }
         waits && !has_room
     }
 
@@ -299,6 +302,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
             });
             self.counters().mails_received.add(mails);
+            if mails == budget as u64 {
+                self.hit(const { Limits::index_of("mails_per_turn") });
+            }
             for (to, kind, payload) in letters {
                 self.deliver_letter(to, kind, &payload);
             }
@@ -338,6 +344,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let counters = self.counters();
         counters.topics.set(topics as u64);
         counters.subscriptions.set(subscriptions as u64);
+        counters.mail_waiting_bytes.set(self.core.hub.waiting_bytes() as u64);
         counters.tape_bytes.set(self.core.hub.tape_bytes());
         counters.pool_kept_bytes.set(self.core.pool.kept_bytes() as u64);
     }

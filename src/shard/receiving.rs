@@ -10,6 +10,7 @@
 use super::Shard;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
+use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
 use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
 
@@ -47,6 +48,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         {
             slot.is_metered = true;
             slot.small_reads = 0;
+            if slot.turn_bytes as usize > share {
+                self.hit(const { Limits::index_of("receive_bytes_per_turn") });
+            }
             self.read_on(index);
         }
     }
@@ -103,6 +107,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             ReceiveEnd::NoBuffers => {
                 slot.waits_to_read = true;
                 self.counters().receive_buffers_exhausted.add(1);
+                self.hit(const { Limits::index_of("receive_buffers") });
                 self.starved.push(token);
             }
         }

@@ -3,8 +3,8 @@
 use super::Shard;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::{Handler, Notice};
-use crate::base::Time;
 use crate::base::planted::{Bug, planted};
+use crate::base::{Limits, Time};
 use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes of tapes that one send carries at most, give or take a chunk.
@@ -43,6 +43,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             {
                 sending.push(index);
             }
+        }
+        if !dirty.is_empty() {
+            let counters = &self.counters[core.id.index()];
+            counters.limits_hit.hit(const { Limits::index_of("sends_per_turn") });
         }
         let mut batch = std::mem::take(&mut self.batch).recycle();
         for &index in &*sending {

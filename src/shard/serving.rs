@@ -164,7 +164,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         match decision {
             Decision::Respond { status, content_type, body } => {
-                self.respond(index, |out| {
+                self.respond(index, status, |out| {
                     handshake::write_response(out, status, &content_type, "", &body);
                 });
                 false
@@ -188,6 +188,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.own.target = request.target().into();
                 slot.inbound.open();
                 self.counters().handshakes.add(1);
+                self.counters().statuses.add(101);
                 self.counters().sessions.add(1);
                 self.call(index, |handler, conn| handler.open(conn));
                 self.set_deadline(index);
@@ -201,11 +202,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if refusal == Refusal::HeadTooLarge {
             self.hit(const { Limits::index_of("head_bytes_max") });
         }
-        self.respond(index, |out| refusal.write(out));
+        self.respond(index, refusal.status(), |out| refusal.write(out));
     }
 
-    fn respond(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    fn respond(&mut self, index: u32, status: u16, write: impl FnOnce(&mut Vec<u8>)) {
         self.counters().refusals.add(1);
+        self.counters().statuses.add(status);
         let slot = self.slots.at_mut(index).expect("a connection that is answered");
         slot.own.outbound.write(&mut self.core.pool, write);
         slot.own.outbound.end();
@@ -272,7 +274,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let counters = &self.counters[self.core.id.index()];
         counters.messages_sent.add(std::mem::take(&mut deferred.messages));
         counters.publications.add(std::mem::take(&mut deferred.publications));
-        counters.publications_refused.add(std::mem::take(&mut deferred.publications_refused));
+        let refused = std::mem::take(&mut deferred.publications_refused);
+        counters.publications_refused.add(refused);
+        if refused > 0 {
+            counters.limits_hit.hit(const { Limits::index_of("publish_overflow_bytes_max") });
+        }
+        if std::mem::take(&mut deferred.subscriptions_refused) > 0 {
+            counters.limits_hit.hit(const { Limits::index_of("subscriptions_max") });
+        }
         let wants_writable = std::mem::take(&mut deferred.wants_writable);
         let congested = std::mem::take(&mut deferred.congested);
         let timer_set = std::mem::take(&mut deferred.timer_set);

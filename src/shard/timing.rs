@@ -86,7 +86,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             Phase::Open => {}
             // The peer does not answer, does not read, or does not stop.
-            Phase::Closing | Phase::Flushing | Phase::Lingering => return self.terminate(index),
+            Phase::Closing | Phase::Flushing => {
+                self.hit(const { Limits::index_of("close_ms") });
+                return self.terminate(index);
+            }
+            Phase::Lingering => {
+                self.hit(const { Limits::index_of("linger_ms") });
+                return self.terminate(index);
+            }
             Phase::Ending => return,
         }
         if slot.holds.has(Holds::PUBLICATIONS) || slot.holds.has(Holds::RATE) {

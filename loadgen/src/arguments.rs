@@ -1,10 +1,12 @@
 //! The command line.
 
+use crate::schedule::Arrivals;
+use crate::verdict::FailIf;
 use clap::{Parser, ValueEnum};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-/// Drives a WebSocket server in closed loop and checks every reply.
+/// Drives a WebSocket server in closed loop, or at a rate, and checks every reply.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tapecast-loadgen", version, about)]
 pub struct Arguments {
@@ -20,7 +22,14 @@ pub struct Arguments {
     /// Threads, each with a ring of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: u32,
-    /// Messages that a connection has under way (echo), or publications that the
+    /// Messages a second, in total: the open model, in which messages leave when they
+    /// are planned and latency runs from then. For broadcast: publications.
+    #[arg(long, value_name = "N", conflicts_with = "in_flight", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How messages are spread over time, with --rate.
+    #[arg(long, value_enum, default_value = "constant", requires = "rate")]
+    pub arrivals: Arrivals,
+    /// Closed loop: messages that a connection has under way (echo), or publications that the
     /// publisher has (broadcast).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub in_flight: u32,
@@ -43,6 +52,10 @@ pub struct Arguments {
     /// The core for the first thread; the others follow.
     #[arg(long)]
     pub core: Option<usize>,
+    /// Exit with 1 if a value of the report is above or below a bound, like p99>5ms
+    /// or throughput<1000; may be given several times.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub fail_if: Vec<FailIf>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -53,8 +66,8 @@ pub struct Arguments {
 pub enum Scenario {
     /// Every connection sends and awaits the echo.
     Echo,
-    /// One connection publishes, everyone receives; the next publication leaves
-    /// when all of this thread's subscribers have one of those under way.
+    /// One connection publishes, everyone receives. A publication is in flight until
+    /// its publisher has it back.
     Broadcast,
     /// Connections are held open: what do they cost?
     Idle,
@@ -84,6 +97,13 @@ fn url(text: &str) -> Result<Url, String> {
         .next()
         .ok_or_else(|| format!("{with_port} has no address"))?;
     Ok(Url { address, host: host.to_owned(), target: target.to_owned() })
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.replace('_', "").parse() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("expected messages a second, 0.001 to 1000000000".into()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

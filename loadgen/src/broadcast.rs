@@ -9,15 +9,22 @@ use crate::worker::{Counted, Traffic};
 use std::collections::VecDeque;
 use tapecast::base::Time;
 
+/// A publication that not everybody has yet.
+struct UnderWay {
+    planned: Time,
+    sent: Time,
+    /// How many of this thread's subscribers have yet to get it.
+    missing: usize,
+}
+
 /// What the connections of one thread do.
 pub struct Broadcast {
     payload: Payload,
     is_publisher: bool,
     window: u64,
     published: u64,
-    /// Publications that not everybody has yet, the oldest first: when it left, and how many of
-    /// this thread's subscribers have yet to get it.
-    under_way: VecDeque<(Time, usize)>,
+    /// Publications that not everybody has yet, the oldest first.
+    under_way: VecDeque<UnderWay>,
     /// The number of the oldest publication under way.
     oldest: u64,
     /// Per subscriber: the number it gets next; `None` before its first.
@@ -39,6 +46,13 @@ impl Broadcast {
         }
     }
 
+    fn publish(&mut self, planned: Time, sent: Time, send: &mut dyn FnMut(&[u8], bool)) {
+        self.under_way.push_back(UnderWay { planned, sent, missing: self.next.len() });
+        let is_text = self.payload.is_text();
+        send(self.payload.message(self.published), is_text);
+        self.published += 1;
+    }
+
     /// Publications that the publisher has not got back.
     fn in_flight(&self) -> u64 {
         self.published - self.next[0].unwrap_or(0)
@@ -51,10 +65,25 @@ impl Traffic for Broadcast {
             return;
         }
         while self.in_flight() < self.window {
-            self.under_way.push_back((now, self.next.len()));
-            let is_text = self.payload.is_text();
-            send(self.payload.message(self.published), is_text);
-            self.published += 1;
+            self.publish(now, now, send);
+        }
+    }
+
+    fn planned(
+        &mut self,
+        _connection: usize,
+        planned: Time,
+        now: Time,
+        send: &mut dyn FnMut(&[u8], bool),
+    ) {
+        self.publish(planned, now, send);
+    }
+
+    fn unanswered(&mut self, now: Time, counted: &mut Counted) {
+        for under_way in &self.under_way {
+            for _ in 0..under_way.missing {
+                counted.unanswered(now - under_way.planned);
+            }
         }
     }
 
@@ -85,13 +114,12 @@ impl Traffic for Broadcast {
             counted.delivery(bytes.len());
             return true;
         }
-        let Some((left_at, missing)) = self.under_way.get_mut((number - self.oldest) as usize)
-        else {
+        let Some(under_way) = self.under_way.get_mut((number - self.oldest) as usize) else {
             return false;
         };
-        *missing -= 1;
-        counted.message(now - *left_at, bytes.len());
-        while self.under_way.front().is_some_and(|(_, missing)| *missing == 0) {
+        under_way.missing -= 1;
+        counted.message(now - under_way.planned, now - under_way.sent, bytes.len());
+        while self.under_way.front().is_some_and(|oldest| oldest.missing == 0) {
             self.under_way.pop_front();
             self.oldest += 1;
         }

@@ -16,8 +16,9 @@ pub struct Echo {
 struct Connection {
     sent: u64,
     received: u64,
-    /// When each message under way was sent, the oldest first.
-    sent_at: VecDeque<Time>,
+    /// When each message under way was planned and when it was sent, the oldest
+    /// first.
+    sent_at: VecDeque<(Time, Time)>,
     /// Replies since measuring began.
     counted: u64,
 }
@@ -33,10 +34,32 @@ impl Traffic for Echo {
     fn due(&mut self, connection: usize, now: Time, send: &mut dyn FnMut(&[u8], bool)) {
         let state = &mut self.connections[connection];
         while state.sent - state.received < self.in_flight {
-            state.sent_at.push_back(now);
+            state.sent_at.push_back((now, now));
             let is_text = self.payload.is_text();
             send(self.payload.message(state.sent), is_text);
             state.sent += 1;
+        }
+    }
+
+    fn planned(
+        &mut self,
+        connection: usize,
+        planned: Time,
+        now: Time,
+        send: &mut dyn FnMut(&[u8], bool),
+    ) {
+        let state = &mut self.connections[connection];
+        state.sent_at.push_back((planned, now));
+        let is_text = self.payload.is_text();
+        send(self.payload.message(state.sent), is_text);
+        state.sent += 1;
+    }
+
+    fn unanswered(&mut self, now: Time, counted: &mut Counted) {
+        for connection in &self.connections {
+            for (planned, _) in &connection.sent_at {
+                counted.unanswered(now - *planned);
+            }
         }
     }
 
@@ -53,7 +76,8 @@ impl Traffic for Echo {
         }
         state.received += 1;
         let sent_at = state.sent_at.pop_front().expect("one per message under way");
-        counted.message(now - sent_at, bytes.len());
+        let (planned, sent) = sent_at;
+        counted.message(now - planned, now - sent, bytes.len());
         state.counted += u64::from(counted.is_measuring());
         true
     }

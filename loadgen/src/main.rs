@@ -1,4 +1,4 @@
-//! `tapecast-loadgen`: drives a WebSocket server in closed loop, checks every
+//! `tapecast-loadgen`: drives a WebSocket server in closed loop or at a rate, checks every
 //! byte that comes back, and says what the server spent.
 //!
 //! | file | what is there |
@@ -7,6 +7,8 @@
 //! | `worker` | one thread: a ring, its connections, the loop |
 //! | `payload` | messages that can be checked |
 //! | `echo`, `broadcast` | what a connection sends, and when |
+//! | `schedule` | when messages leave, in the open model |
+//! | `verdict` | what makes a run a failure |
 //! | `process` | what a local server process costs |
 //! | `report` | numbers for people and programs |
 
@@ -16,6 +18,8 @@ mod echo;
 mod payload;
 mod process;
 mod report;
+mod schedule;
+mod verdict;
 mod worker;
 
 use arguments::{Arguments, Scenario};
@@ -37,7 +41,14 @@ fn main() -> ExitCode {
                 true => println!("{}", report.json()),
                 false => print!("{}", report.text()),
             }
-            ExitCode::SUCCESS
+            let failures = report.failures(&arguments.fail_if);
+            for failure in &failures {
+                eprintln!("tapecast-loadgen: {failure}");
+            }
+            match failures.is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
         }
         Err(failure) => {
             eprintln!("tapecast-loadgen: {failure}");

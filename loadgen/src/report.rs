@@ -3,7 +3,9 @@
 
 use crate::arguments::Arguments;
 use crate::process::Sample;
+use crate::verdict::FailIf;
 use crate::worker::{Counted, Spent};
+use hdrhistogram::Histogram;
 use std::fmt::Write;
 
 /// What a run found: names, values and units in order.
@@ -40,6 +42,7 @@ impl Report {
             ("latency_p90", microseconds(90.0), "us"),
             ("latency_p99", microseconds(99.0), "us"),
             ("latency_p99_9", microseconds(99.9), "us"),
+            ("latency_p99_99", microseconds(99.99), "us"),
             ("latency_max", counted.latency.max() as f64 / 1e3, "us"),
             ("connection_min", per_connection.first().copied().unwrap_or(0) as f64, "messages"),
             (
@@ -53,6 +56,26 @@ impl Report {
                 "% of its cores",
             ),
         ]);
+        if let Some(rate) = arguments.rate {
+            let of = |histogram: &Histogram<u64>, percentile| {
+                histogram.value_at_percentile(percentile) as f64 / 1e3
+            };
+            let sent = counted.lateness.len() as f64 / seconds;
+            rows.extend([
+                ("rate_planned", rate, "/s"),
+                ("rate_sent", sent, "/s"),
+                ("lateness_p99", of(&counted.lateness, 99.0), "us"),
+                ("lateness_max", counted.lateness.max() as f64 / 1e3, "us"),
+                ("unanswered", counted.unanswered as f64, "messages"),
+                ("uncorrected_p50", of(&counted.uncorrected, 50.0), "us"),
+                ("uncorrected_p99", of(&counted.uncorrected, 99.0), "us"),
+                ("uncorrected_p99_9", of(&counted.uncorrected, 99.9), "us"),
+            ]);
+            let warning = (sent < 0.99 * rate).then_some(
+                "the planned rate was not kept: latency runs from the planned times all the same",
+            );
+            return Report { rows, warning };
+        }
         let warning = (spent.server.is_some() && server_busy < 0.9).then_some(
             "the server was not busy: throughput is the generator's limit; compare CPU per message",
         );
@@ -70,6 +93,20 @@ impl Report {
             ("server_descriptors", with.descriptors as f64, ""),
         ];
         Report { rows, warning: None }
+    }
+
+    /// What of `bounds` is met, in words.
+    pub fn failures(&self, bounds: &[FailIf]) -> Vec<String> {
+        let of = |bound: &FailIf| {
+            let row = self.rows.iter().find(|row| row.0 == bound.value);
+            match row {
+                None => Some(format!("{bound}: the report has no {}", bound.value)),
+                Some((name, value, unit)) => {
+                    bound.is_met(*value).then(|| format!("{bound}: {name} is {value:.3} {unit}"))
+                }
+            }
+        };
+        bounds.iter().filter_map(of).collect()
     }
 
     /// For people.

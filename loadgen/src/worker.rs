@@ -5,6 +5,7 @@ use crate::broadcast::Broadcast;
 use crate::echo::Echo;
 use crate::payload::Payload;
 use crate::process::{Process, Sample};
+use crate::schedule::Schedule;
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::net::TcpStream;
@@ -20,6 +21,11 @@ use tapecast::ring::{
 
 /// How long connecting and shaking hands may take, for all connections.
 const OPENING: Duration = Duration::from_secs(60);
+
+/// This close to a planned time a thread looks for completions instead of sleeping.
+const SPIN: Duration = Duration::from_micros(100);
+/// Bytes that wait in one connection for the server to take them, in the open model.
+const OUT_BYTES_MAX: usize = 1 << 20;
 
 /// Why a run has no result.
 #[derive(Debug)]
@@ -70,6 +76,18 @@ pub trait Traffic {
     /// Hands `send` what is to be sent on this connection now.
     fn due(&mut self, connection: usize, now: Time, send: &mut dyn FnMut(&[u8], bool));
 
+    /// Hands `send` the message that was planned for `planned` and leaves now.
+    fn planned(
+        &mut self,
+        connection: usize,
+        planned: Time,
+        now: Time,
+        send: &mut dyn FnMut(&[u8], bool),
+    );
+
+    /// The run is over: counts what was sent and has no answer yet.
+    fn unanswered(&mut self, now: Time, counted: &mut Counted);
+
     /// A message came: checks it, and counts it. `false` if it is wrong.
     fn received(
         &mut self,
@@ -91,8 +109,14 @@ pub trait Traffic {
 /// What was counted while measuring.
 #[derive(Debug)]
 pub struct Counted {
-    /// Latency in nanoseconds.
+    /// Latency from the planned time, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// Latency from the time of sending: what a closed loop would have seen.
+    pub uncorrected: Histogram<u64>,
+    /// How late messages left, in nanoseconds.
+    pub lateness: Histogram<u64>,
+    /// Sent, with no answer when the run was over. Their time so far is in `latency`.
+    pub unanswered: u64,
     /// Messages, or deliveries.
     pub messages: u64,
     /// Their payload.
@@ -105,9 +129,14 @@ pub struct Counted {
 impl Default for Counted {
     fn default() -> Self {
         // 1 µs to a minute at three digits: a fixed 150 KiB.
-        let latency = Histogram::new_with_bounds(1_000, 60_000_000_000, 3);
+        let histogram = || {
+            Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("the bounds are in order")
+        };
         Counted {
-            latency: latency.expect("the bounds are in order"),
+            latency: histogram(),
+            uncorrected: histogram(),
+            lateness: histogram(),
+            unanswered: 0,
             messages: 0,
             bytes: 0,
             per_connection: Vec::new(),
@@ -122,13 +151,29 @@ impl Counted {
         self.measuring
     }
 
-    /// A message with its latency.
+    /// A message with its latency from the planned time, and from that of sending.
     #[inline]
-    pub fn message(&mut self, latency: Duration, bytes: usize) {
+    pub fn message(&mut self, latency: Duration, uncorrected: Duration, bytes: usize) {
         if self.measuring {
             self.latency.saturating_record(latency.as_nanos() as u64);
+            if latency != uncorrected {
+                self.uncorrected.saturating_record(uncorrected.as_nanos() as u64);
+            }
         }
         self.delivery(bytes);
+    }
+
+    /// A message that has waited for its answer this long when the run was over.
+    pub fn unanswered(&mut self, waited: Duration) {
+        self.unanswered += 1;
+        self.latency.saturating_record(waited.as_nanos() as u64);
+    }
+
+    /// A message has left this much after its time.
+    fn left(&mut self, lateness: Duration) {
+        if self.measuring {
+            self.lateness.saturating_record(lateness.as_nanos() as u64);
+        }
     }
 
     /// A message whose latency is not known here.
@@ -140,7 +185,14 @@ impl Counted {
 
     /// Adds another thread's.
     pub fn merge(&mut self, other: Counted) {
-        self.latency.add(&other.latency).expect("the bounds are the same");
+        for (all, one) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.uncorrected, &other.uncorrected),
+            (&mut self.lateness, &other.lateness),
+        ] {
+            all.add(one).expect("the bounds are the same");
+        }
+        self.unanswered += other.unanswered;
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.per_connection.extend(other.per_connection);
@@ -246,10 +298,26 @@ fn run_thread(arguments: &Arguments, number: u32, phases: &Phases) -> Result<Cou
     let mut worker = Worker::open(arguments, connections, number)?;
     phases.opening.fetch_sub(1, Ordering::Relaxed);
     let payload = Payload::new(arguments.size, arguments.text);
+    // In the open model nothing is sent because something came back.
+    let in_flight = if arguments.rate.is_some() { 0 } else { arguments.in_flight };
+    let (threads, arrivals) = (arguments.threads, arguments.arrivals);
     match arguments.scenario {
-        Scenario::Broadcast => worker
-            .drive(Broadcast::new(payload, connections, arguments.in_flight, number == 0), phases),
-        _ => worker.drive(Echo::new(payload, connections, arguments.in_flight), phases),
+        Scenario::Broadcast => {
+            let traffic = Broadcast::new(payload, connections, in_flight, number == 0);
+            let rate = arguments.rate.filter(|_| number == 0);
+            worker.drive(traffic, phases, 1, |now| {
+                rate.map(|rate| Schedule::new(arrivals, rate, now, 0, 1))
+            })
+        }
+        _ => {
+            let traffic = Echo::new(payload, connections, in_flight);
+            let rate = arguments
+                .rate
+                .map(|rate| rate * connections as f64 / f64::from(arguments.connections));
+            worker.drive(traffic, phases, connections, |now| {
+                rate.map(|rate| Schedule::new(arrivals, rate, now, number, threads))
+            })
+        }
     }
 }
 
@@ -300,6 +368,13 @@ struct Worker {
 
 /// Takes a message: its connection, when it came, its payload.
 type Each<'a> = dyn FnMut(usize, Time, &[u8]) -> Result<(), Failure> + 'a;
+
+fn message(bytes: &[u8], is_text: bool) -> Message<'_> {
+    match is_text {
+        true => Message::Text(std::str::from_utf8(bytes).expect("made of ASCII")),
+        false => Message::Binary(bytes),
+    }
+}
 
 fn token(connection: usize) -> Token {
     Token { index: connection as u32, generation: 0 }
@@ -384,13 +459,23 @@ impl Worker {
         Ok(())
     }
 
-    fn drive(&mut self, mut traffic: impl Traffic, phases: &Phases) -> Result<Counted, Failure> {
+    /// Runs `traffic`. In the open model, planned messages go to the first `senders`
+    /// connections in turn.
+    fn drive(
+        &mut self,
+        mut traffic: impl Traffic,
+        phases: &Phases,
+        senders: usize,
+        schedule: impl FnOnce(Time) -> Option<Schedule>,
+    ) -> Result<Counted, Failure> {
         let mut counted = Counted::default();
         // The publisher must not start before everybody is there.
         while phases.get() == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut due: Vec<usize> = (0..self.peers.len()).collect();
+        let mut schedule = schedule(self.ring.now());
+        let mut sender = 0;
         loop {
             let phase = phases.get();
             counted.measuring = phase == MEASURING;
@@ -401,7 +486,20 @@ impl Worker {
             for connection in due.drain(..) {
                 self.send_due(connection, now, &mut traffic);
             }
-            let until = now + Duration::from_millis(10);
+            let mut until = now + Duration::from_millis(10);
+            if let Some(schedule) = &mut schedule {
+                while schedule.next() <= now && self.has_room(sender) {
+                    let planned = schedule.take();
+                    counted.left(now - planned);
+                    self.send_planned(sender, planned, now, &mut traffic);
+                    sender = (sender + 1) % senders;
+                }
+                // A sleep may last longer than it was meant to.
+                until = match schedule.next() - now {
+                    left if left < SPIN => Time::ZERO,
+                    left => until.min(now + (left - SPIN)),
+                };
+            }
             self.turn(until, &mut |connection, now, bytes| {
                 if due.last() != Some(&connection) {
                     due.push(connection);
@@ -416,20 +514,44 @@ impl Worker {
                 due.push(0);
             }
         }
+        traffic.unanswered(self.ring.now(), &mut counted);
         counted.per_connection = traffic.per_connection();
         Ok(counted)
     }
 
     fn send_due(&mut self, connection: usize, now: Time, traffic: &mut impl Traffic) {
-        let peer = &mut self.peers[connection];
-        let Peer { client, out, .. } = peer;
+        let Peer { client, out, .. } = &mut self.peers[connection];
         traffic.due(connection, now, &mut |bytes, is_text| {
-            let message = match is_text {
-                true => Message::Text(std::str::from_utf8(bytes).expect("made of ASCII")),
-                false => Message::Binary(bytes),
-            };
-            client.message(out, message);
+            client.message(out, message(bytes, is_text));
         });
+        self.queue(connection);
+    }
+
+    /// Whether a connection may be given another message: what a server does not take
+    /// must not fill this program's memory. The schedule then falls behind, and that
+    /// is reported.
+    fn has_room(&self, connection: usize) -> bool {
+        let peer = &self.peers[connection];
+        peer.out.len() - peer.sent < OUT_BYTES_MAX
+    }
+
+    fn send_planned(
+        &mut self,
+        connection: usize,
+        planned: Time,
+        now: Time,
+        traffic: &mut impl Traffic,
+    ) {
+        let Peer { client, out, .. } = &mut self.peers[connection];
+        traffic.planned(connection, planned, now, &mut |bytes, is_text| {
+            client.message(out, message(bytes, is_text));
+        });
+        self.queue(connection);
+    }
+
+    /// Has what a connection wants to send leave with the next turn.
+    fn queue(&mut self, connection: usize) {
+        let peer = &mut self.peers[connection];
         if peer.sent < peer.out.len() && !peer.is_queued && !peer.is_blocked {
             peer.is_queued = true;
             self.queued.push(connection);

@@ -17,7 +17,17 @@ from typing import Callable, NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from live import broadcast, crowd, drain, echoing, leak, outside, raw, refusals  # noqa: E402
+from live import (  # noqa: E402
+    broadcast,
+    crowd,
+    drain,
+    echoing,
+    leak,
+    outside,
+    packaging,
+    raw,
+    refusals,
+)
 from live.server import BINARY, Failure, Server  # noqa: E402
 
 
@@ -70,6 +80,10 @@ TESTS = (
     Test("npm ws", outside.node, 70),
     Test("behind nginx", outside.behind_nginx, 30, shards=(2,)),
     Test("in chromium", outside.in_chromium, 90, shards=(2,)),
+    Test("under the container's seccomp profile", packaging.under_seccomp, 30),
+    Test("without io_uring in the seccomp profile", packaging.without_the_ring, shards=(2,)),
+    Test("started by a supervisor", packaging.supervised, 30),
+    Test("systemd units", packaging.units, shards=(2,)),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),
 )

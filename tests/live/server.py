@@ -38,11 +38,14 @@ def expect(condition, text):
 
 
 class Server:
-    """`with Server(shards=2) as server:` runs the binary for that long."""
+    """`with Server(shards=2) as server:` runs the binary for that long; `before` is
+    a command that becomes the binary, and `options` are further flags."""
 
-    def __init__(self, shards, binary=BINARY):
+    def __init__(self, shards, binary=BINARY, before=(), options=()):
         self.shards = shards
         self.binary = binary
+        self.command = [*before, binary, "serve", "--listen", "127.0.0.1:0"]
+        self.command += ["--shards", str(shards), *options]
         self.process = None
         self.port = None
         self.exit_code = None
@@ -56,7 +59,7 @@ class Server:
             )
 
         self.process = subprocess.Popen(
-            [self.binary, "serve", "--listen", "127.0.0.1:0", "--shards", str(self.shards)],
+            self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,

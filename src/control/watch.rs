@@ -5,7 +5,7 @@
 use crate::app::Shards;
 use std::time::{Duration, Instant};
 
-/// How often to look.
+/// How often to look, unless the supervisor wants to hear more often.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A turn this long is worth a line.
 const STUCK: Duration = Duration::from_secs(1);
@@ -30,8 +30,9 @@ pub async fn watch(shards: Shards, supervised: Option<(Duration, Box<dyn Fn() + 
         .map(|counters| Seen { turns: counters.turns.get(), since: now, next_line: STUCK })
         .collect();
     let mut told = now;
+    let period = supervised.as_ref().map_or(PERIOD, |(every, _)| PERIOD.min(*every / 2));
     loop {
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(period).await;
         let now = Instant::now();
         let mut longest = Duration::ZERO;
         for (shard, (seen, counters)) in seen.iter_mut().zip(&*shards.counters).enumerate() {
@@ -53,7 +54,7 @@ pub async fn watch(shards: Shards, supervised: Option<(Duration, Box<dyn Fn() + 
         }
         if let Some((every, tell)) = &supervised
             && longest < DEAD
-            && now - told >= *every
+            && now - told + period > *every
         {
             told = now;
             tell();

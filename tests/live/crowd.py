@@ -22,7 +22,7 @@ def raise_descriptor_limit():
     return hard
 
 
-def connect_batch(port, count):
+def connect_batch(port, count, path="/echo"):
     """`count` non-blocking sockets, all through the handshake."""
     selector = selectors.DefaultSelector()
     sockets = []
@@ -32,7 +32,7 @@ def connect_batch(port, count):
         client.connect_ex(("127.0.0.1", port))
         selector.register(client, selectors.EVENT_WRITE)
         sockets.append(client)
-    waiting, request = count, wire.head()
+    waiting, request = count, wire.head(path)
     end = time.monotonic() + 15
     while waiting:
         expect(time.monotonic() < end, f"{waiting} of {count} handshakes are not answered")

@@ -21,6 +21,7 @@ from live import (  # noqa: E402
     broadcast,
     crowd,
     drain,
+    drain_crowd,
     echoing,
     leak,
     outside,
@@ -85,6 +86,7 @@ TESTS = (
     Test("started by a supervisor", packaging.supervised, 30),
     Test("systemd units", packaging.units, shards=(2,)),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
+    Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),
 )
 

@@ -3,6 +3,7 @@
 //! shard is stuck.
 
 use crate::app::Shards;
+use crate::base::Counters;
 use std::time::{Duration, Instant};
 
 /// How often to look, unless the supervisor wants to hear more often.
@@ -12,46 +13,21 @@ const STUCK: Duration = Duration::from_secs(1);
 /// A shard stuck this long is as good as dead: the supervisor is told no more.
 const DEAD: Duration = Duration::from_secs(10);
 
-/// A shard as it was seen last.
-struct Seen {
-    turns: u64,
-    /// When the turn was first seen.
-    since: Instant,
-    /// When a line about it is due again.
-    next_line: Duration,
-}
-
 /// Looks at the shards for ever.
 pub async fn watch(shards: Shards, supervised: Option<(Duration, Box<dyn Fn() + Send>)>) {
-    let now = Instant::now();
-    let mut seen: Vec<Seen> = shards
-        .counters
-        .iter()
-        .map(|counters| Seen { turns: counters.turns.get(), since: now, next_line: STUCK })
-        .collect();
-    let mut told = now;
     let period = supervised.as_ref().map_or(PERIOD, |(every, _)| PERIOD.min(*every / 2));
+    let mut told = Instant::now();
+    let mut watch = Watch::new(&shards.counters, told);
     loop {
         tokio::time::sleep(period).await;
         let now = Instant::now();
-        let mut longest = Duration::ZERO;
-        for (shard, (seen, counters)) in seen.iter_mut().zip(&*shards.counters).enumerate() {
-            let turns = counters.turns.get();
-            if turns != seen.turns || counters.is_waiting.get() == 1 {
-                if seen.next_line > STUCK {
-                    tracing::warn!(shard, "the shard goes on");
-                }
-                *seen = Seen { turns, since: now, next_line: STUCK };
-                continue;
-            }
-            let stuck = now - seen.since;
-            longest = longest.max(stuck);
-            if stuck >= seen.next_line {
+        let longest = watch.look(&shards.counters, now, |shard, state| match state {
+            State::Stuck(stuck) => {
                 let ms = stuck.as_millis() as u64;
                 tracing::warn!(shard, ms, "a shard is stuck in one turn: does a handler block?");
-                seen.next_line *= 4;
             }
-        }
+            State::GoesOn => tracing::warn!(shard, "the shard goes on"),
+        });
         if let Some((every, tell)) = &supervised
             && longest < DEAD
             && now - told + period > *every
@@ -59,5 +35,92 @@ pub async fn watch(shards: Shards, supervised: Option<(Duration, Box<dyn Fn() + 
             told = now;
             tell();
         }
+    }
+}
+
+/// What is worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// For so long.
+    Stuck(Duration),
+    /// After having been stuck.
+    GoesOn,
+}
+
+/// A shard as it was seen last.
+struct Seen {
+    turns: u64,
+    /// When this turn was first seen.
+    since: Instant,
+    /// How long it has to be stuck for the next line.
+    next_line: Duration,
+}
+
+struct Watch(Vec<Seen>);
+
+impl Watch {
+    fn new(counters: &[Counters], now: Instant) -> Watch {
+        let seen = |counters: &Counters| Seen {
+            turns: counters.turns.get(),
+            since: now,
+            next_line: STUCK,
+        };
+        Watch(counters.iter().map(seen).collect())
+    }
+
+    /// Tells `tell` what is worth a line; says how long the shard that is stuck
+    /// longest has been.
+    fn look(
+        &mut self,
+        counters: &[Counters],
+        now: Instant,
+        mut tell: impl FnMut(usize, State),
+    ) -> Duration {
+        let mut longest = Duration::ZERO;
+        for (shard, (seen, counters)) in self.0.iter_mut().zip(counters).enumerate() {
+            let turns = counters.turns.get();
+            if turns != seen.turns || counters.is_waiting.get() == 1 {
+                if seen.next_line > STUCK {
+                    tell(shard, State::GoesOn);
+                }
+                *seen = Seen { turns, since: now, next_line: STUCK };
+                continue;
+            }
+            let stuck = now - seen.since;
+            longest = longest.max(stuck);
+            if stuck >= seen.next_line {
+                tell(shard, State::Stuck(stuck));
+                // Less and less often.
+                seen.next_line *= 4;
+            }
+        }
+        longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_shard_is_named_and_a_sleeping_one_is_not() {
+        let counters = [Counters::default(), Counters::default()];
+        counters[1].is_waiting.set(1);
+        let start = Instant::now();
+        let mut watch = Watch::new(&counters, start);
+        let mut look = |ms: u64| {
+            let mut told = Vec::new();
+            let now = start + Duration::from_millis(ms);
+            let longest = watch.look(&counters, now, |shard, state| told.push((shard, state)));
+            (longest.as_millis() as u64, told)
+        };
+        let stuck = |ms| vec![(0, State::Stuck(Duration::from_millis(ms)))];
+        assert_eq!(look(500), (500, vec![]));
+        assert_eq!(look(1_000), (1_000, stuck(1_000)));
+        assert_eq!(look(2_000), (2_000, vec![]));
+        assert_eq!(look(4_500), (4_500, stuck(4_500)));
+        counters[0].turns.add(1);
+        assert_eq!(look(5_000), (0, vec![(0, State::GoesOn)]));
+        assert_eq!(look(5_500), (500, vec![]));
     }
 }

@@ -71,16 +71,28 @@ def close_frame(code, reason=b""):
 
 
 class Peer:
-    """A connected socket and what has been received but not looked at."""
+    """A connected socket and what has been received but not looked at.
 
-    def __init__(self, port, receive_buffer_bytes=None):
-        self.socket = socket.socket()
+    `port` is one of 127.0.0.1, or an (address, port), or the path of a Unix socket;
+    `source` is the address to connect from.
+    """
+
+    def __init__(self, port, receive_buffer_bytes=None, source=None):
+        family, address = socket.AF_INET, ("127.0.0.1", port)
+        if isinstance(port, str):
+            family, address = socket.AF_UNIX, port
+        elif isinstance(port, tuple):
+            family, address = socket.AF_INET6 if ":" in port[0] else socket.AF_INET, port
+        self.socket = socket.socket(family)
         self.socket.settimeout(TIMEOUT_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.socket.bind((source, 0))
         if receive_buffer_bytes:
             # Before connecting, for the window is agreed on there.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect(address)
         self.rest = b""
 
     @classmethod

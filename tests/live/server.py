@@ -5,6 +5,7 @@ server believes. Sockets that only exist inside an io_uring have no entry in
 /proc/PID/fd: they are counted in /proc/net/tcp as well.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -37,44 +38,84 @@ def expect(condition, text):
         raise Failure(text)
 
 
-class Server:
-    """`with Server(shards=2) as server:` runs the binary for that long; `before` is
-    a command that becomes the binary, and `options` are further flags."""
+def environment_of(variables):
+    """The environment of this process with `variables`, and no others of Tapecast."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("TAPECAST_")
+    }
+    return inherited | (variables or {})
 
-    def __init__(self, shards, binary=BINARY, before=(), options=()):
+
+class Server:
+    """`with Server(shards=2) as server:` runs the binary for that long.
+
+    `before` is a command that becomes the binary, and `flags` are further words of
+    the command line; `listen` is a list of addresses, None for no flag at all;
+    `limits` is {name: value}; `environment` is added to this process's;
+    `descriptors_hard` is the hard limit of open files; `prepare` is called in the new
+    process before it becomes the server.
+    """
+
+    def __init__(
+        self,
+        shards,
+        binary=BINARY,
+        before=(),
+        flags=(),
+        listen=("127.0.0.1:0",),
+        limits=None,
+        environment=None,
+        descriptors_hard=None,
+        prepare=None,
+        **popen,
+    ):
         self.shards = shards
         self.binary = binary
-        self.command = [*before, binary, "serve", "--listen", "127.0.0.1:0"]
-        self.command += ["--shards", str(shards), *options]
         self.process = None
+        # Of the first TCP address.
         self.port = None
+        # What it listens on, as it says.
+        self.addresses = []
         self.exit_code = None
         self._errors = tempfile.TemporaryFile()
+        self.command = [*before, binary, "serve", "--shards", str(shards)]
+        for address in listen or ():
+            self.command += ["--listen", address]
+        for name, value in (limits or {}).items():
+            self.command += ["--limit", f"{name}={value}"]
+        self.command += flags
+        self._environment = environment
+        self._descriptors_hard = descriptors_hard
+        self._prepare = prepare
+        self._popen = popen
 
     def __enter__(self):
-        def lower_soft_limit():
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        def prepare():
+            hard = self._descriptors_hard or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(
                 resource.RLIMIT_NOFILE, (min(SERVER_DESCRIPTORS_SOFT, hard), hard)
             )
+            if self._prepare:
+                self._prepare()
 
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
-            preexec_fn=lower_soft_limit,
+            env=environment_of(self._environment),
+            preexec_fn=prepare,
+            **({"stderr": self._errors} | self._popen),
         )
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS_MAX)
         line = self.process.stdout.readline().decode() if ready else ""
         noun = "shard" if self.shards == 1 else "shards"
-        match = re.fullmatch(
-            rf"listening on ws://127\.0\.0\.1:(\d+) \({self.shards} {noun}\)\n", line
-        )
+        match = re.fullmatch(rf"listening on (.+) \({self.shards} {noun}\)\n", line)
         if not match:
             self.stop(signal.SIGKILL)
             raise Failure(f"the server printed {line!r}; stderr: {self.errors()[-500:]}")
-        self.port = int(match[1])
+        self.addresses = match[1].split(", ")
+        ports = [re.fullmatch(r"ws://.*:(\d+)", address) for address in self.addresses]
+        self.port = next((int(port[1]) for port in ports if port), None)
         return self
 
     def __exit__(self, *_):
@@ -149,3 +190,31 @@ class Server:
             expect(time.monotonic() < end, text() if callable(text) else text)
             expect(self.is_alive(), f"the server died: {self.process.returncode}")
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def serving(like, **options):
+    """A server for a part of a test, with the binary and the number of shards of
+    `like`: it has to live through that part and to end in order."""
+    # Nobody waits for a load balancer to notice; a flag can say otherwise.
+    environment = {"TAPECAST_LIMITS_DRAIN_NOTICE_MS": "0"} | options.pop("environment", {})
+    shards = options.pop("shards", like.shards)
+    server = Server(shards, like.binary, environment=environment, **options)
+    with server:
+        yield server
+        code = server.stop()
+        expect(code == 0, f"the server ended with {code}: {server.errors()[-500:]}")
+    expect("panicked" not in server.errors(), f"it panicked: {server.errors()[-500:]}")
+
+
+def command(like, *words, environment=None, prepare=None, seconds_max=10, **popen):
+    """Runs a command of the binary of `like` to its end."""
+    return subprocess.run(
+        [like.binary, *words],
+        stdin=subprocess.DEVNULL,
+        env=environment_of(environment),
+        preexec_fn=prepare,
+        timeout=seconds_max,
+        text=True,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen),
+    )

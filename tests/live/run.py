@@ -32,6 +32,7 @@ from live import (  # noqa: E402
     packaging,
     raw,
     refusals,
+    reloading,
     starting,
 )
 from live.server import BINARY, Failure, Server  # noqa: E402
@@ -99,6 +100,10 @@ TESTS = (
     Test("words that are none", configuring.usage, shards=(1,)),
     Test("profiles", configuring.profiles, 30),
     Test("limits at their least and most", configuring.least_and_most, 90, long=True),
+    Test("reload", reloading.settings),
+    Test("reload for more connections", reloading.connections),
+    Test("reload for who is silent", reloading.silence, shards=(1,)),
+    Test("reload against what stays", reloading.contradiction, shards=(1,)),
     Test("help and version", configuring.help_and_version, shards=(1,)),
     Test("completions", configuring.completions, shards=(1,)),
     Test("manual", configuring.manual, shards=(1,)),

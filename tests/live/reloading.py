@@ -1,0 +1,132 @@
+"""SIGHUP: a running server reads its configuration again."""
+
+import contextlib
+import pathlib
+import re
+import signal
+import time
+
+from . import peer as wire
+from .configuring import files
+from .peer import Peer
+from .server import expect, serving
+
+
+class Reloading:
+    """A running server whose file changes."""
+
+    def __init__(self, running, path):
+        self.running = running
+        self.path = pathlib.Path(path)
+
+    def reload(self, text, expected):
+        """Gives it this file; returns the lines that it then logs, in which there has
+        to be what is expected."""
+        told = len(self.running.errors())
+        self.path.write_text(text)
+        self.running.process.send_signal(signal.SIGHUP)
+        self.running.wait_for(
+            lambda: re.search(expected, self.running.errors()[told:]),
+            3,
+            lambda: f"{expected!r} is not in {self.running.errors()[told:]!r}",
+        )
+        # Every shard has heard of it.
+        time.sleep(0.1)
+        return self.running.errors()[told:]
+
+    def status_of(self, head_bytes):
+        """What a request head of this length is answered with."""
+        with Peer(self.running.port) as peer:
+            peer.send(wire.head(X_Fill="f" * (head_bytes - len(wire.head(X_Fill="")))))
+            return peer.receive_head()[0]
+
+
+@contextlib.contextmanager
+def reloading(server, text, *flags):
+    with files(served=text) as paths:
+        flags = ["--config", paths["served"], *flags]
+        with serving(server, flags=flags) as running:
+            yield Reloading(running, paths["served"])
+
+
+def settings(server):
+    """SIGHUP: what can change does, what can't is named, a file with a mistake changes
+    nothing, and whoever is connected stays."""
+    small = "[limits]\nhead_bytes_max = 300\n"
+    with reloading(server, small, "--limit", "close_ms=700") as it:
+        with Peer.open(it.running.port) as staying:
+            expect(it.status_of(400) == 431, "a head above the limit was taken")
+            lines = it.reload(
+                '[limits]\nhead_bytes_max = "1 KiB"\nreceive_buffers = 128\nclose_ms = 900\n',
+                r"receive_buffers = 128 needs a restart",
+            )
+            expect("reloaded: limits.head_bytes_max = 1024 (was 300)" in lines, lines)
+            expect("close_ms" not in lines, f"the file won over a flag: {lines}")
+            expect(it.status_of(1_024) == 101, "the new limit is not obeyed")
+            expect(it.status_of(1_025) == 431, "the new limit is not obeyed")
+            it.reload("[limits]\nhead_bytes_max = 9_000\nx = 1\n", r"not reloaded: .*:3: ")
+            expect(it.status_of(1_025) == 431, "a part of a file with a mistake was taken")
+            it.reload("log = 'error'\n", r"reloaded: log ")
+            told = len(it.running.errors())
+            with Peer.open(it.running.port) as peer:
+                peer.send_frame(wire.TEXT, b"naked", masked=False)
+                peer.receive_to_end()
+            logged = it.running.errors()[told:]
+            expect(logged == "", f"at the level error it logs {logged!r}")
+            staying.send_frame(wire.TEXT, b"stayed")
+            received = staying.receive_frame()
+            expect(received and received.payload == b"stayed", f"received {received}")
+
+
+def connections(server):
+    """More connections than before come in, if that is said to have been taken."""
+    with reloading(server, "[limits]\nconnections_max = 10\n") as it:
+        lines = it.reload("[limits]\nconnections_max = 1000\n", r"connections_max = 1000.*\n")
+        if "needs a restart" in lines:
+            return "needs a restart"
+        peers = []
+        try:
+            for number in range(300):
+                peer = Peer(it.running.port)
+                peers.append(peer)
+                peer.socket.settimeout(2)
+                peer.send(wire.head())
+                try:
+                    status, _ = peer.receive_head()
+                except TimeoutError:
+                    status = "nothing"
+                expect(status == 101, f"connection {number} of 1000 was answered with {status}")
+        finally:
+            for peer in peers:
+                peer.socket.close()
+
+
+def silence(server):
+    """A new limit of silence holds for those, too, who were silent before."""
+    with reloading(server, "") as it, Peer.open(it.running.port) as silent:
+        it.reload("[limits]\nidle_ping_ms = 300\n", r"reloaded: limits\.idle_ping_ms = 300")
+        silent.socket.settimeout(3)
+        try:
+            received = silent.receive_frame()
+        except TimeoutError:
+            received = None
+        expect(received and received.opcode == wire.PING, f"received {received} within 3 s")
+
+
+def contradiction(server):
+    """Limits that are good for each other, but not with one that needs a restart: it
+    is not said of the same reload that it was carried out and that it was not."""
+    text = (
+        "[limits]\nmessage_bytes_max = 1000\nqueued_bytes_max = 2000\n"
+        "queued_bytes_pause = 500\n"
+    )
+    with reloading(server, "") as it:
+        lines = it.reload(text, r"message_bytes_max = 1000 needs a restart")
+        is_refused = "not reloaded" in lines
+        is_taken = " reloaded: limits.queued_bytes_max = 2000" in lines
+        expect(is_refused != is_taken, f"refused {is_refused}, taken {is_taken}: {lines}")
+        message = b"m" * 100_000
+        with Peer.open(it.running.port) as peer:
+            peer.send_frame(wire.BINARY, message)
+            received = peer.receive_frame()
+            expect(received.payload == message, f"received {received[:2]}")

@@ -141,7 +141,6 @@ impl Limits {
     /// The limits that a running server can be given anew. The others size what has
     /// been set up, or are relied on by what is under way.
     pub const RELOADABLE: &'static [&'static str] = &[
-        "connections_max",
         "head_bytes_max",
         "handshake_ms",
         "handshake_stall_ms",
@@ -252,6 +251,14 @@ impl Limits {
         between!(message_fragments_max, 1..=1 << 30);
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
+        between!(subscriptions_max, 1..=1 << 24);
+        between!(idle_ping_ms, 0..=1 << 40);
+        between!(pong_ms, 1..=1 << 40);
+        between!(age_max_ms, 0..=1 << 40);
+        between!(close_ms, 0..=3_600_000);
+        between!(linger_ms, 0..=3_600_000);
+        between!(drain_notice_ms, 0..=3_600_000);
+        between!(drain_ms, 0..=24 * 3_600_000);
         between!(log_messages_max, 1..=1 << 30);
         between!(mailbox_mails_max, 1..=1 << 24);
         between!(events_per_turn, 1..=1 << 14);

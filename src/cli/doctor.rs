@@ -1,8 +1,8 @@
 //! `tapecast doctor`: what this machine allows, a line each, and the fix for each
 //! that fails.
 
-use super::EXIT_CONFIG;
 use super::settings::{Settings, Shards};
+use super::{EXIT_CONFIG, text};
 use crate::base::Limits;
 use crate::ring::{Setup, Uring};
 use std::fmt;
@@ -84,10 +84,13 @@ pub fn run(settings: Settings) -> ExitCode {
         governor(&read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
     ];
     let mut worst = Severity::Fine;
+    let mut lines = String::new();
     for finding in findings {
-        println!("{finding}");
+        lines += &format!("{finding}\n");
         worst = worst.max(finding.severity);
     }
+    // The exit code says it too.
+    let _ = text::print(&lines);
     match worst {
         Severity::Fine => ExitCode::SUCCESS,
         Severity::Lost => ExitCode::from(1),

@@ -5,16 +5,19 @@
 //! | `settings` | what can be set, and where each value came from |
 //! | `serve` | runs the server: sockets, logs, the supervisor |
 //! | `doctor` | looks at the machine |
+//! | `supervisor` | what systemd is told |
 //! | `text` | words and numbers |
 
 mod doctor;
 mod serve;
 mod settings;
+mod supervisor;
 mod text;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use settings::{Problem, Settings, Sources};
+use std::io;
 use std::process::ExitCode;
 
 /// `EX_CONFIG` of sysexits: there is no io_uring, or the configuration is wrong.
@@ -136,31 +139,25 @@ pub fn main() -> ExitCode {
             let again = config.clone();
             with_settings(config, |settings| serve::run(settings, move || again.clone().resolve()))
         }
-        Command::CheckConfig(config) => with_settings(config, |settings| {
-            print!("{}", settings.effective());
-            ExitCode::SUCCESS
-        }),
+        Command::CheckConfig(config) => {
+            with_settings(config, |settings| print(&settings.effective()))
+        }
         Command::Doctor(config) => with_settings(config, doctor::run),
-        Command::Limits => {
-            print!("{}", settings::reference());
-            ExitCode::SUCCESS
-        }
+        Command::Limits => print(&settings::reference()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tapecast", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tapecast", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
-        Command::Man => match print_manual() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("tapecast: {error}");
-                ExitCode::FAILURE
-            }
+        Command::Man => match manual() {
+            Ok(manual) => print(&String::from_utf8_lossy(&manual)),
+            Err(error) => fail(&error),
         },
     }
 }
 
-fn print_manual() -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn manual() -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut out)?;
     for command in Cli::command().get_subcommands_mut() {
         let manual = clap_mangen::Man::new(command.clone());
@@ -168,7 +165,20 @@ fn print_manual() -> std::io::Result<()> {
         manual.render_description_section(&mut out)?;
         manual.render_options_section(&mut out)?;
     }
-    Ok(())
+    Ok(out)
+}
+
+/// Prints what the command is for. A reader that has seen enough is no failure.
+fn print(text: &str) -> ExitCode {
+    match text::print(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn fail(error: &io::Error) -> ExitCode {
+    eprintln!("tapecast: {error}");
+    ExitCode::FAILURE
 }
 
 fn with_settings(config: Config, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {

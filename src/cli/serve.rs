@@ -1,11 +1,11 @@
 //! Runs the server: sockets, logs, the supervisor, signals.
 
-use super::EXIT_CONFIG;
 use super::settings::{LogFormat, Problem, Settings, Shards};
+use super::supervisor::{self, tell};
+use super::{EXIT_CONFIG, text};
 use crate::control::{self, Admin, Control, Order};
 use crate::routes;
 use crate::server::{Builder, Server, ServerError, ServerHandle};
-use sd_notify::NotifyState;
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::net::TcpListener;
@@ -78,12 +78,12 @@ fn serve(
     let control = Control {
         shards: handle.shards(),
         admin,
-        alive_every: sd_notify::watchdog_enabled().map(|within| within / 2),
-        alive: Box::new(|| tell_supervisor(&[NotifyState::Watchdog])),
+        alive_every: supervisor::watchdog().map(|within| within / 2),
+        alive: Box::new(|| tell("WATCHDOG=1")),
         obey: Box::new(move |order| match order {
             Order::Drain => {
                 tracing::info!("draining");
-                tell_supervisor(&[NotifyState::Stopping]);
+                tell("STOPPING=1");
                 handle.drain();
             }
             Order::Stop => handle.stop(),
@@ -102,8 +102,10 @@ fn serve(
     let shards = server.shards();
     let noun = if shards == 1 { "shard" } else { "shards" };
     let line = format!("listening on {} ({shards} {noun})", addresses.join(", "));
-    println!("{line}");
-    tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&line)]);
+    if text::print(&format!("{line}\n")).is_err() {
+        tracing::warn!("nobody reads the standard output: {line}");
+    }
+    tell(&format!("READY=1\nSTATUS={line}"));
     server.join()
 }
 
@@ -115,21 +117,27 @@ fn reload_settings(
     handle: &ServerHandle,
 ) {
     let differences = running.borrow().differences(&settings);
-    for (key, old, new) in &differences {
-        match Settings::is_reloadable(key) {
-            true => tracing::info!("reloaded: {key} = {new} (was {old})"),
-            false => tracing::warn!("{key} = {new} needs a restart: it stays {old}"),
-        }
+    let (taken, left): (Vec<_>, Vec<_>) =
+        differences.iter().partition(|(key, ..)| Settings::is_reloadable(key));
+    for (key, old, new) in left {
+        tracing::warn!("{key} = {new} needs a restart: it stays {old}");
+    }
+    // What stays and what changes have to fit together.
+    let mut limits = running.borrow().limits.clone();
+    limits.reload(&settings.limits);
+    if let Err(error) = handle.reload(&limits) {
+        tracing::error!("not reloaded: {error}");
+        return;
+    }
+    for (key, old, new) in taken {
+        tracing::info!("reloaded: {key} = {new} (was {old})");
     }
     if differences.is_empty() {
         tracing::info!("reloaded: nothing has changed");
     }
     let mut running = running.borrow_mut();
-    running.limits.reload(&settings.limits);
+    running.limits = limits;
     running.log = settings.log;
-    if let Err(error) = handle.reload(&running.limits) {
-        tracing::error!("not reloaded: {error}");
-    }
     if let Err(error) = filter.reload(EnvFilter::new(&running.log)) {
         tracing::error!(%error, "not reloaded: the log filter");
     }
@@ -175,11 +183,4 @@ fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerE
         builder = builder.listen(&address.to_string())?;
     }
     Ok(builder)
-}
-
-/// Tells systemd, if it is there.
-fn tell_supervisor(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the supervisor can't be told");
-    }
 }

@@ -1,8 +1,30 @@
 //! Words and numbers of the command line and of configuration files.
 
+use std::io::{self, Write};
+
 /// A TOML string.
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            character if character.is_control() => {
+                quoted += &format!("\\u{:04X}", u32::from(character));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted + "\""
+}
+
+/// Prints to the standard output.
+///
+/// # Errors
+/// Nobody reads it, or there is no room for it.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// A number: digits, `_` between them, and a unit if it is bytes (`64 KiB`).

@@ -104,7 +104,7 @@ fn histogram(mut metric: MetricEncoder<'_>, powers: &Powers, unit: f64) -> fmt::
     let mut buckets: Vec<(f64, u64)> =
         powers.all().map(|(below, count)| (below as f64 * unit, count)).collect();
     if let Some(last) = buckets.last_mut() {
-        last.0 = f64::MAX;
+        last.0 = f64::INFINITY;
     }
     let count = buckets.iter().map(|bucket| bucket.1).sum();
     metric.encode_histogram::<[(&str, &str); 0]>(powers.sum() as f64 * unit, count, &buckets, None)

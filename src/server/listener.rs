@@ -10,8 +10,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What to listen on.
 #[derive(Debug)]
@@ -78,8 +80,16 @@ fn bind_ip(
     listeners: &mut [Vec<OwnedFd>],
 ) -> io::Result<SocketAddr> {
     // Without SO_REUSEPORT at first: another server there must be an error, not a
-    // share of its connections.
-    tcp_socket(asked, false)?.bind(&asked.into())?;
+    // share of its connections. A server that was killed may hold its sockets for
+    // some 20 ms, until the kernel has torn its ring down.
+    let mut tries = 0;
+    while let Err(error) = tcp_socket(asked, false)?.bind(&asked.into()) {
+        tries += 1;
+        if error.kind() != io::ErrorKind::AddrInUse || tries > 10 {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let mut address = asked;
     for shard in listeners {
         let socket = tcp_socket(address, true)?;
@@ -124,9 +134,11 @@ fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // Connecting to a file that is no socket is refused as well.
+            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
             let is_abandoned = UnixStream::connect(path)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-            if !is_abandoned {
+            if !is_socket || !is_abandoned {
                 return Err(error);
             }
             std::fs::remove_file(path)?;

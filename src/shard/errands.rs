@@ -20,7 +20,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 let (items, next) = self.core.hub.summaries(from, count, SLOTS_PER_ERRAND);
                 answer(Page { items, next });
             }
-            Errand::Reload(limits) => self.core.limits.reload(&limits),
+            Errand::Reload(limits) => {
+                self.core.limits.reload(&limits);
+                // Deadlines that are set may now be earlier.
+                for index in 0..self.slots.index_end() {
+                    self.set_deadline(index);
+                }
+            }
             Errand::Disconnect { id, code, reason, answer } => {
                 answer(self.disconnect(id, code, &reason));
             }

@@ -18,6 +18,7 @@ from typing import Callable, NamedTuple
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from live import (  # noqa: E402
+    administration,
     broadcast,
     configuring,
     crowd,
@@ -141,6 +142,9 @@ TESTS = (
     Test("limit of lingering", limits.linger_time),
     Test("limit of a drain", limits.drain_time),
     Test("20,000 and few descriptors", descriptors.more_than_descriptors, 60, long=True),
+    Test("metrics", administration.metrics),
+    Test("administration", administration.steering, 40),
+    Test("administration token", administration.token),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),

@@ -255,8 +255,17 @@ impl Settings {
     /// What contradicts itself once everything is known.
     fn check(&self) -> Result<(), Problem> {
         if let Err(error) = self.limits.check() {
-            let origin = self.origin(&format!("{LIMITS}{}", error.name)).clone();
+            // Of two limits that contradict each other, the one that was set.
+            let others = Limits::NAMES.iter().filter(|name| error.message.contains(**name));
+            let set = [error.name].into_iter().chain(others.copied());
+            let set = set.map(|name| self.origin(&format!("{LIMITS}{name}")));
+            let origin = set.clone().find(|origin| **origin != Origin::Default);
+            let origin = origin.unwrap_or(&Origin::Default).clone();
             return Err(Problem { origin, message: format!("{LIMITS}{error}") });
+        }
+        if self.listen.is_empty() {
+            let message = "listen: expected at least one address".to_owned();
+            return Err(Problem { origin: self.origin("listen").clone(), message });
         }
         if let Some(admin) = self.admin
             && !admin.ip().is_loopback()

@@ -36,7 +36,7 @@ impl Sources {
             .filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
             })
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name))
             .collect();
         self.environment.sort();
         self
@@ -89,6 +89,12 @@ impl Sources {
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
+}
+
+/// Kubernetes puts variables like `TAPECAST_PORT` and `TAPECAST_SERVICE_HOST` into
+/// every container beside a service that is called tapecast.
+fn is_service_link(name: &str) -> bool {
+    ["PORT", "SERVICE_"].iter().any(|word| name[PREFIX.len()..].starts_with(word))
 }
 
 /// The assignments of the environment, and the configuration file that it names.

@@ -1,0 +1,35 @@
+//! What a supervisor that speaks systemd's protocol is told, and asks for.
+//!
+//! By hand, since the crate that does it can't send to abstract sockets, which
+//! sd_notify(3) has as well.
+
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// Tells the supervisor, if there is one. A failure is logged.
+pub fn tell(message: &str) {
+    let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
+    let sent = address(name.as_encoded_bytes())
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "the supervisor can't be told");
+    }
+}
+
+/// A path, or `@` and an abstract name.
+fn address(name: &[u8]) -> io::Result<SocketAddr> {
+    match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(String::from_utf8_lossy(name).as_ref()),
+    }
+}
+
+/// Within which time the supervisor wants to hear `WATCHDOG=1`, if it does.
+pub fn watchdog() -> Option<Duration> {
+    let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    number("WATCHDOG_USEC").filter(|usec| is_ours && *usec > 0).map(Duration::from_micros)
+}

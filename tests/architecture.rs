@@ -172,9 +172,10 @@ fn the_architecture_page_is_complete() {
     for (_, module, _) in EDGES {
         assert!(page.contains(&format!("`{module}`")), "the code map lacks `{module}`");
     }
-    for (name, value, _) in tapecast::Limits::default().table() {
-        let row = format!("| `{name}` | {value} |");
-        assert!(page.contains(&row), "the table of limits lacks {row}");
+    for (name, value, text) in tapecast::Limits::default().table() {
+        let unit = tapecast::Limits::unit(name);
+        let row = format!("| `{name}` | {value} | {unit} | {text} |\n");
+        assert!(page.contains(&row), "the table of limits lacks {row}: tapecast limits --markdown");
     }
     for cause in tapecast::protocol::CloseCause::ALL {
         let row = format!("| `{cause:?}` | {} | {} |", cause.code(), cause.reason());

@@ -29,8 +29,9 @@ pub(crate) struct Deferred {
     pub close: Option<Box<Close>>,
     /// The application has set the connection's timer.
     pub timer_set: bool,
-    /// Data messages queued.
+    /// Data messages queued, and how many of them are text.
     pub messages: u64,
+    pub texts: u64,
     /// Publications accepted, and refused for want of room.
     pub publications: u64,
     pub publications_refused: u64,
@@ -216,7 +217,9 @@ impl<'a, S> Conn<'a, S> {
             link.outbound.message(link.pool, link.limits, message)
         };
         link.deferred.wants_writable |= outcome != SendOutcome::Queued;
-        link.deferred.messages += u64::from(outcome != SendOutcome::Dropped);
+        let is_queued = outcome != SendOutcome::Dropped;
+        link.deferred.messages += u64::from(is_queued);
+        link.deferred.texts += u64::from(is_queued && message.kind() == Kind::Text);
         outcome
     }
 

@@ -48,6 +48,18 @@ pub trait Handler {
         let _ = (conn, notice);
     }
 
+    /// The names of what its connections are counted by, in metrics: none, unless the
+    /// handler is made of several.
+    fn routes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Which of [`Handler::routes`] a session belongs to.
+    fn route_of(&self, session: &Self::Session) -> usize {
+        let _ = session;
+        0
+    }
+
     /// The connection has ended. Called exactly once for every session that
     /// `upgrade` gave, and last.
     fn close(&mut self, session: Self::Session, close: Close) {

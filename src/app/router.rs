@@ -100,6 +100,14 @@ impl Handler for Router {
         }
     }
 
+    fn routes(&self) -> Vec<String> {
+        self.routes.iter().map(|route| route.0.clone()).collect()
+    }
+
+    fn route_of(&self, session: &RouterSession) -> usize {
+        session.route
+    }
+
     fn open(&mut self, conn: &mut Conn<'_, RouterSession>) {
         let route = conn.session().route;
         self.routes[route].1.open(conn);

@@ -6,6 +6,7 @@
 
 use super::limits::Limits;
 use std::array;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number with one writer.
@@ -114,6 +115,49 @@ impl CloseCodes {
     }
 }
 
+/// Sessions by route. The names are told once; at most 32 are counted apart.
+///
+/// ```
+/// use tapecast::base::counters::Routes;
+///
+/// let routes = Routes::default();
+/// routes.name(vec!["/echo".into(), "/feed".into()]);
+/// routes.begin(1);
+/// assert_eq!(routes.all().collect::<Vec<_>>(), [("/echo", 0), ("/feed", 1)]);
+/// ```
+#[derive(Debug, Default)]
+pub struct Routes {
+    names: OnceLock<Vec<String>>,
+    sessions: [Counter; 32],
+}
+
+impl Routes {
+    /// Says what the routes are called, in their order. Only the first call counts.
+    pub fn name(&self, names: Vec<String>) {
+        let _ = self.names.set(names);
+    }
+
+    /// A session of this route began.
+    pub fn begin(&self, route: usize) {
+        if let Some(sessions) = self.sessions.get(route) {
+            sessions.add(1);
+        }
+    }
+
+    /// A session of this route ended.
+    pub fn end(&self, route: usize) {
+        if let Some(sessions) = self.sessions.get(route) {
+            sessions.subtract(1);
+        }
+    }
+
+    /// Every route that has a name, with its sessions.
+    pub fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        let names = self.names.get().map(Vec::as_slice).unwrap_or_default();
+        names.iter().map(String::as_str).zip(self.sessions.iter().map(Counter::get))
+    }
+}
+
 /// Answers to requests, by HTTP status.
 ///
 /// ```
@@ -202,6 +246,8 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
             /// Limits that were hit, by name.
             pub limits_hit: LimitHits,
+            /// Gauge: sessions by route.
+            pub routes: Routes,
             /// Answers to requests, by status: 101 is a handshake that succeeded.
             pub statuses: Statuses,
             /// Ends by close code.
@@ -279,10 +325,14 @@ counters! {
     closing,
     /// Data messages received that were text.
     messages_received_text,
+    /// Data messages queued that were text.
+    messages_sent_text,
     /// Mails taken from other shards.
     mails_received,
     /// Times that mail for another shard found its mailbox full.
     mailbox_stalls,
+    /// Gauge: mails under way in the mailboxes of other shards, looked at now and then.
+    mailbox_mails,
     /// Gauge: bytes of mail that waits for room in other shards' mailboxes.
     mail_waiting_bytes,
     /// Gauge: topics known to this shard.

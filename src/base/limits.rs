@@ -89,6 +89,8 @@ limits! {
     idle_ping_ms: u64 = 30_000, tiny 1_000;
     /// Milliseconds from that ping without a byte received. Above it: closed as lost, 1006.
     pong_ms: u64 = 20_000, tiny 500;
+    /// Milliseconds, to the second, without a message from a connection, pongs not counted. Above it: close 1001. 0: never.
+    idle_max_ms: u64 = 0, tiny 0;
     /// Milliseconds after which a connection is closed with 1001, give or take a tenth, so that clients spread over servers anew. 0: never.
     age_max_ms: u64 = 0, tiny 0;
     /// Milliseconds to wait for the peer's close frame. Above it: the connection is cut.
@@ -138,6 +140,18 @@ limits! {
 }
 
 impl Limits {
+    /// The unit of the limit with this name, as its name says it.
+    pub fn unit(name: &str) -> &'static str {
+        match name {
+            name if name.starts_with("bytes_per_second") => "bytes per second",
+            name if name.contains("_per_second") => "per second",
+            name if name.ends_with("_ms") => "ms",
+            name if name.ends_with("_us") => "µs",
+            name if name.contains("bytes") => "bytes",
+            _ => "count",
+        }
+    }
+
     /// The limits that a running server can be given anew. The others size what has
     /// been set up, or are relied on by what is under way.
     pub const RELOADABLE: &'static [&'static str] = &[
@@ -149,6 +163,7 @@ impl Limits {
         "receive_bytes_per_turn",
         "idle_ping_ms",
         "pong_ms",
+        "idle_max_ms",
         "age_max_ms",
         "close_ms",
         "linger_ms",
@@ -254,6 +269,7 @@ impl Limits {
         between!(subscriptions_max, 1..=1 << 24);
         between!(idle_ping_ms, 0..=1 << 40);
         between!(pong_ms, 1..=1 << 40);
+        between!(idle_max_ms, 0..=1 << 40);
         between!(age_max_ms, 0..=1 << 40);
         between!(close_ms, 0..=3_600_000);
         between!(linger_ms, 0..=3_600_000);

@@ -43,7 +43,11 @@ enum Command {
     /// the server can't run.
     Doctor(Config),
     /// Prints every key of the configuration with its default and consequence.
-    Limits,
+    Limits {
+        /// The limits alone, as the table of ARCHITECTURE.md.
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Prints a completion script for a shell.
     Completions {
         /// Which shell.
@@ -143,7 +147,8 @@ pub fn main() -> ExitCode {
             with_settings(config, |settings| print(&settings.effective()))
         }
         Command::Doctor(config) => with_settings(config, doctor::run),
-        Command::Limits => print(&settings::reference()),
+        Command::Limits { markdown: false } => print(&settings::reference()),
+        Command::Limits { markdown: true } => print(&settings::limits_table()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tapecast", &mut script);

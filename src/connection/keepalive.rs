@@ -27,6 +27,9 @@ pub struct KeepAlive {
     asked: Time,
     /// The last round trip measured, in microseconds; 0 when none was.
     round_trip_us: u32,
+    /// When a message was last received, in whole seconds: it fits in what would be
+    /// padding.
+    message_seconds: u32,
 }
 
 /// What is due.
@@ -58,12 +61,30 @@ pub enum Action {
 impl KeepAlive {
     /// The peer was heard at `now`.
     pub fn new(now: Time) -> KeepAlive {
-        KeepAlive { heard: now, asked: Time::NEVER, round_trip_us: 0 }
+        KeepAlive {
+            heard: now,
+            asked: Time::NEVER,
+            round_trip_us: 0,
+            message_seconds: (now.as_millis() / 1_000) as u32,
+        }
     }
 
     /// When a byte was last received.
     pub fn heard(&self) -> Time {
         self.heard
+    }
+
+    /// A message was received: unlike a pong, a sign of use.
+    pub fn use_at(&mut self, now: Time) {
+        self.message_seconds = (now.as_millis() / 1_000) as u32;
+    }
+
+    /// When it has not been used for too long, late by at most a second.
+    pub fn unused_at(&self, limits: &Limits) -> Time {
+        match limits.idle_max_ms {
+            0 => Time::NEVER,
+            limit => Time::ZERO.plus_millis((u64::from(self.message_seconds) + 1) * 1_000 + limit),
+        }
     }
 
     /// A byte was received.

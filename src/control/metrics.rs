@@ -59,6 +59,15 @@ impl Collector for Reading {
                 number(metric.encode_family(&labels)?, MetricType::Counter, hits)?;
             }
         }
+        let help = "Connections that have a session, by route";
+        let mut metric =
+            encoder.encode_descriptor("route_sessions", help, None, MetricType::Gauge)?;
+        for (shard, counters) in shards.iter().zip(&*self.0) {
+            for (route, count) in counters.routes.all() {
+                let labels = [("shard", shard.as_str()), ("route", route)];
+                number(metric.encode_family(&labels)?, MetricType::Gauge, count)?;
+            }
+        }
         let help = "Answers to requests, by status: 101 is a handshake that succeeded";
         let mut metric = encoder.encode_descriptor("responses", help, None, MetricType::Counter)?;
         for (shard, counters) in shards.iter().zip(&*self.0) {

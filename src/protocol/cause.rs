@@ -89,6 +89,8 @@ causes! {
     Draining => 1001, "server is going away";
     /// The connection is as old as connections may become.
     MaximumAge => 1001, "maximum age reached: connect again";
+    /// No message came for as long as a connection may be idle.
+    Idle => 1001, "idle for too long";
     /// A reserved bit was set and no extension was negotiated (RFC 6455, 5.2).
     ReservedBit => 1002, "a reserved bit is set";
     /// An opcode that is not defined (RFC 6455, 5.2).

@@ -196,6 +196,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let counters = &counters[core.id.index()];
             counters.close_codes.add(close.code.get());
             counters.sessions.subtract(1);
+            counters.routes.end(handler.route_of(&session));
             if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
                 counters.handler_panics.add(1);
             }

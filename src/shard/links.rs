@@ -94,6 +94,11 @@ impl Links {
         (0..self.bells.len() as u16).map(ShardId).filter(move |id| *id != own)
     }
 
+    /// Mails sent that nobody has taken yet.
+    pub fn mails_under_way(&self) -> usize {
+        self.senders.iter().map(Sender::len).sum()
+    }
+
     /// Whether mail is waiting.
     pub fn has_mail(&mut self) -> bool {
         self.receivers.iter_mut().any(|receiver| !receiver.is_empty()) || !self.inbox.is_empty()

@@ -159,6 +159,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             sending: Vec::new(),
             outcomes: Vec::new(),
         };
+        shard.counters().routes.name(shard.handler.routes());
         shard.accept_more();
         shard
     }
@@ -340,6 +341,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Sets the gauges of what is held.
     fn show_sizes(&self) {
+        // Their ends are written by other cores: not to be looked at every turn.
+        if self.turn.is_multiple_of(256) {
+            self.counters().mailbox_mails.set(self.links.mails_under_way() as u64);
+        }
         let (topics, subscriptions) = self.core.hub.sizes();
         let counters = self.counters();
         counters.topics.set(topics as u64);

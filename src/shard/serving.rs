@@ -71,8 +71,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let messages = self.counters().messages_received.get();
         let bytes = input.rest().len() as u64;
         let served = self.serve(index, &mut input);
+        let messages = self.counters().messages_received.get() - messages;
+        if messages > 0
+            && let Some(slot) = self.slots.at_mut(index)
+        {
+            slot.inbound.keep_alive.use_at(self.core.now);
+        }
         if self.rates.is_enabled() {
-            let messages = self.counters().messages_received.get() - messages;
             self.charge(index, messages, bytes);
         }
         match served {
@@ -184,6 +189,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.own.outbound.write(&mut self.core.pool, |out| {
                     handshake::write_accept(out, &request, protocol, &headers);
                 });
+                self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
                 slot.own.session = Some(session);
                 slot.own.target = request.target().into();
                 slot.inbound.open();
@@ -273,6 +279,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let deferred = &mut self.core.deferred;
         let counters = &self.counters[self.core.id.index()];
         counters.messages_sent.add(std::mem::take(&mut deferred.messages));
+        counters.messages_sent_text.add(std::mem::take(&mut deferred.texts));
         counters.publications.add(std::mem::take(&mut deferred.publications));
         let refused = std::mem::take(&mut deferred.publications_refused);
         counters.publications_refused.add(refused);
@@ -330,7 +337,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(message) = kind.message(payload) else { return };
         match slot.own.outbound.message(&mut core.pool, &core.limits, message) {
             SendOutcome::Dropped => counters.letters_dropped.add(1),
-            SendOutcome::Queued | SendOutcome::Backpressure => counters.messages_sent.add(1),
+            SendOutcome::Queued | SendOutcome::Backpressure => {
+                counters.messages_sent.add(1);
+                counters.messages_sent_text.add(u64::from(kind == Kind::Text));
+            }
         }
         self.after_call(to.index);
     }

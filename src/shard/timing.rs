@@ -54,7 +54,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     true => self.rates.resume_at(index),
                     false => Time::NEVER,
                 };
-                idle.min(slot.own.timer).min(resume).min(too_old(slot.since, index, limits))
+                let unused = slot.inbound.keep_alive.unused_at(limits);
+                let end = too_old(slot.since, index, limits).min(unused);
+                idle.min(slot.own.timer).min(resume).min(end)
             }
             Phase::Closing | Phase::Flushing => slot.since.plus_millis(limits.close_ms),
             Phase::Lingering => slot.since.plus_millis(limits.linger_ms),
@@ -83,6 +85,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Phase::Open if too_old(slot.since, index, &self.core.limits) <= now => {
                 self.hit(const { Limits::index_of("age_max_ms") });
                 return self.close(index, CloseCause::MaximumAge);
+            }
+            Phase::Open if slot.inbound.keep_alive.unused_at(&self.core.limits) <= now => {
+                self.hit(const { Limits::index_of("idle_max_ms") });
+                return self.close(index, CloseCause::Idle);
             }
             Phase::Open => {}
             // The peer does not answer, does not read, or does not stop.

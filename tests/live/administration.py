@@ -93,6 +93,8 @@ async def metrics(server):
             "tapecast_messages_sent_total": 10,
         }.items():
             expect(now[name, ()] == value, f"{name} is {now[name, ()]}, expected {value}")
+        expect(now["tapecast_route_sessions", (("route", "/echo"),)] == 5, "routes")
+        expect(now["tapecast_responses_total", (("status", "101"),)] == 5, "responses")
         expect(now["tapecast_turn_seconds_count", ()] > 10, "turns are not counted")
         expect(0 < now["tapecast_turn_seconds_sum", ()] < 10, "turns have no length")
         await clients[0].send("x" * 1001)
@@ -110,6 +112,7 @@ async def metrics(server):
             closes = now["tapecast_closes_total", (("code", code),)]
             expect(closes == 1, f"{closes} closes with {code}")
         expect(now["tapecast_sessions", ()] == 3, "a session that ended is counted")
+        expect(now["tapecast_route_sessions", (("route", "/echo"),)] == 3, "routes")
         for client in clients[2:]:
             await client.close()
 

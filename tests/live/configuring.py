@@ -37,6 +37,7 @@ LIMITS = {
     "messages_per_second_max": 10_000,
     "bytes_per_second_max": 1 << 30,
     "age_max_ms": 60_000,
+    "idle_max_ms": 70_000,
     "receive_buffers": 128,
     "socket_unsent_bytes": 128 << 10,
 }

@@ -480,6 +480,29 @@ def age_max(server):
     return f"from {min(ends):.2f}s to {max(ends):.2f}s"
 
 
+def idle_max(server):
+    """Who answers every ping but sends no message is told 1001; who sends one now and
+    then stays."""
+    idle = 1.0
+    limits = {"idle_max_ms": int(idle * 1000), "idle_ping_ms": 200, "pong_ms": 2000}
+    with limited(server, **limits) as small, Bystander(small.port):
+        with Peer.open(small.port) as silent:
+            echo(silent)
+            started, pings = time.monotonic(), 0
+            while (received := silent.receive_frame()) and received.opcode == wire.PING:
+                silent.send_frame(wire.PONG, received.payload)
+                pings += 1
+            seconds = time.monotonic() - started
+            expect(received and received.close_code == 1001, f"received {received}")
+            expect(b"idle" in received.payload, f"the reason is {received.payload[2:]}")
+            # In whole seconds, and one more.
+            expect(
+                0.9 * idle < seconds < idle + 1 + LATE_SECONDS, f"closed after {seconds:.2f}s"
+            )
+            expect(pings > 0, "it was not pinged")
+    return f"after {seconds:.2f}s and {pings} pings"
+
+
 def age_max_beyond_time(server):
     """An age that is longer than time: refused, or never reached."""
     for age in ((1 << 64) // 9 + 1, (1 << 64) // 3, (1 << 63) - 1):

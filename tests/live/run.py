@@ -134,6 +134,7 @@ TESTS = (
     Test("limit of bytes a second", limits.bytes_per_second_max),
     Test("limit of a rate and pings", limits.rate_and_keep_alive),
     Test("limit of age", limits.age_max),
+    Test("limit of idle time", limits.idle_max),
     Test("limit of age beyond time", limits.age_max_beyond_time),
     Test("limit of silence", limits.keep_alive),
     Test("limit of a queue", limits.queued_bytes_max),

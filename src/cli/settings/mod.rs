@@ -330,5 +330,17 @@ pub fn reference() -> String {
     out
 }
 
+/// The limits as a table in Markdown.
+pub fn limits_table() -> String {
+    let mut out = String::from(
+        "| limit | default | unit | what it is, and what happens above it |\n|---|---|---|---|\n",
+    );
+    for (name, value, text) in Limits::default().table() {
+        let unit = Limits::unit(name);
+        out += &format!("| `{name}` | {value} | {unit} | {text} |\n");
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@
 
 use super::Shard;
 use super::notes::Note;
-use super::slot::{Operations, Phase};
+use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
@@ -58,6 +58,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn await_close(&mut self, index: u32) {
         let Some(slot) = self.slots.at_mut(index) else { return };
         self.core.hub.leave(&mut slot.own.subscriptions);
+        // What comes before the peer's close frame is dropped: no rate holds it up.
+        slot.holds.end(Holds::RATE);
         self.enter_phase(index, Phase::Closing);
         self.mark_dirty(index);
         self.read_on(index);

@@ -8,7 +8,8 @@ use crate::hub::{HubError, TopicSummary};
 use crate::protocol::{CloseCode, Message};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -112,8 +113,25 @@ async fn check_token(State(access): State<Access>, request: Request, next: Next)
         Some(token) if !given.is_some_and(|given| is_equal(given, token)) => {
             Fault(StatusCode::UNAUTHORIZED, "the token is missing or wrong".into()).into_response()
         }
+        None if !is_from_here(request.headers()) => {
+            let why = "pages of the web may not ask: set a token, or ask by address";
+            Fault(StatusCode::FORBIDDEN, why.into()).into_response()
+        }
         _ => next.run(request).await,
     }
+}
+
+/// Without a token, loopback is all that protects it, and a page in a browser on this
+/// machine reaches loopback too: by a request across origins, which carries its
+/// origin, or under a name of its own that resolves to it.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    let is_address = host.is_some_and(|host| {
+        let name = host.host().trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<IpAddr>().is_ok()
+    });
+    is_address && !headers.contains_key(header::ORIGIN)
 }
 
 /// Compares in a time that depends on the lengths alone.

@@ -179,6 +179,27 @@ async def steering(server):
         expect(own.process.wait(10) == 0, "the drain did not end with 0")
 
 
+def web_pages(server):
+    """A page in a browser on the same machine reaches loopback as well."""
+    port = free_port()
+    with serving(server, flags=["--admin", f"127.0.0.1:{port}"]) as own:
+        admin = Admin(port)
+        for headers in (
+            {"Origin": "https://example.com"},
+            {"Origin": "null"},
+            {"Host": f"rebound.example.com:{port}"},
+        ):
+            admin.headers = headers
+            for method, path in [("POST", "/drain"), ("GET", "/connections")]:
+                status = admin.ask(method, path)[0]
+                expect(status == 403, f"{method} {path} with {headers}: {status}")
+        for host in ("localhost", "127.0.0.1", "[::1]"):
+            admin.headers = {"Host": f"{host}:{port}"}
+            expect(admin.ask("GET", "/topics")[0] == 200, f"{host} is refused")
+        time.sleep(0.2)
+        expect(own.is_alive(), "a page has drained the server")
+
+
 def token(server):
     port = free_port()
     with tempfile.NamedTemporaryFile("w") as file:

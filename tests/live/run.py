@@ -146,6 +146,7 @@ TESTS = (
     Test("metrics", administration.metrics),
     Test("administration", administration.steering, 40),
     Test("administration token", administration.token),
+    Test("administration and web pages", administration.web_pages),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),

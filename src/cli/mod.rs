@@ -34,6 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the server: /echo and /ws echo, /broadcast sends to everyone.
+    #[command(after_help = SERVE_HELP)]
     Serve(Config),
     /// Prints what `serve` would run with and where each value came from, or
     /// everything that is wrong with it.
@@ -94,6 +95,26 @@ struct Config {
     #[arg(long, value_name = "text|json")]
     log_format: Option<String>,
 }
+
+/// What else a person wants to know who runs the server.
+const SERVE_HELP: &str = "\
+Once it listens it prints one line, `listening on ws://127.0.0.1:9001 (2 shards)`; logs go to
+standard error. GET /healthz says alive, GET /readyz says taking connections.
+
+Settings: flags win over variables (TAPECAST_SHARDS, TAPECAST_LIMITS_HEAD_BYTES_MAX, ...) over the
+file of --config over --profile over defaults. `tapecast limits` lists every key, `tapecast
+check-config` prints what would run and where each value comes from. A file looks like this:
+
+    listen = [\"0.0.0.0:9001\", \"unix:/run/tapecast/socket\"]
+    admin = \"127.0.0.1:9090\"
+    [limits]
+    message_bytes_max = \"64 KiB\"
+
+Signals: SIGTERM or SIGINT drains (/readyz 503, then closes with 1001 over drain_ms), a second one
+cuts; SIGHUP reads the configuration again.
+
+Exit codes: 0 drained, 1 it could not start or a shard failed, 2 the command line is wrong, 78 the
+configuration is wrong or there is no io_uring (`tapecast doctor` says more).";
 
 fn limit(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

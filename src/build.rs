@@ -4,8 +4,9 @@ use std::process::Command;
 
 fn main() {
     // Given where there is no repository, as in the build of an image.
-    println!("cargo::rerun-if-env-changed=TAPECAST_COMMIT");
-    if std::env::var_os("TAPECAST_COMMIT").is_some_and(|commit| !commit.is_empty()) {
+    // Its name must not begin like a setting: cargo run hands it on to the program.
+    println!("cargo::rerun-if-env-changed=COMMIT_OF_TAPECAST");
+    if std::env::var_os("COMMIT_OF_TAPECAST").is_some_and(|commit| !commit.is_empty()) {
         return;
     }
     let commit = Command::new("git")
@@ -15,7 +16,7 @@ fn main() {
         .filter(|output| output.status.success())
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let commit = commit.unwrap_or_else(|| "no commit known".to_owned());
-    println!("cargo::rustc-env=TAPECAST_COMMIT={commit}");
+    println!("cargo::rustc-env=COMMIT_OF_TAPECAST={commit}");
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/logs/HEAD");
 }

@@ -147,7 +147,7 @@ impl Config {
 /// The version, the commit it was built from, and what the kernel under it has.
 fn long_version() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let commit = env!("TAPECAST_COMMIT");
+    let commit = env!("COMMIT_OF_TAPECAST");
     format!("{version} ({commit})\n{}", doctor::summary())
 }
 

@@ -37,6 +37,7 @@ const GAUGE: &str = "Gauge: ";
 impl Collector for Reading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards: Vec<String> = (0..self.0.len()).map(|shard| shard.to_string()).collect();
+        let values: Vec<_> = self.0.iter().map(Counters::all).collect();
         for (place, (name, text)) in Counters::TEXTS.iter().enumerate() {
             let (kind, text) = match text.trim().strip_prefix(GAUGE) {
                 Some(text) => (MetricType::Gauge, text),
@@ -44,46 +45,38 @@ impl Collector for Reading {
             };
             let help = text.trim_end_matches('.');
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for (shard, counters) in shards.iter().zip(&*self.0) {
-                let value = counters.all()[place].1;
+            for (shard, values) in shards.iter().zip(&values) {
                 let labels = [("shard", shard.as_str())];
-                number(metric.encode_family(&labels)?, kind, value)?;
+                number(metric.encode_family(&labels)?, kind, values[place].1)?;
             }
         }
+        let mut by = |name, help, kind, label, values: &dyn Fn(&Counters) -> Vec<(String, u64)>| {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for (shard, counters) in shards.iter().zip(&*self.0) {
+                for (value, count) in values(counters) {
+                    let labels = [("shard", shard.as_str()), (label, value.as_str())];
+                    number(metric.encode_family(&labels)?, kind, count)?;
+                }
+            }
+            fmt::Result::Ok(())
+        };
+        let owned = |(name, count): (&str, u64)| (name.to_owned(), count);
         let help = "Limits that were hit, by name";
-        let mut metric =
-            encoder.encode_descriptor("limit_hits", help, None, MetricType::Counter)?;
-        for (shard, counters) in shards.iter().zip(&*self.0) {
-            for (limit, hits) in counters.limits_hit.all() {
-                let labels = [("shard", shard.as_str()), ("limit", limit)];
-                number(metric.encode_family(&labels)?, MetricType::Counter, hits)?;
-            }
-        }
+        by("limit_hits", help, MetricType::Counter, "limit", &|counters| {
+            counters.limits_hit.all().map(owned).collect()
+        })?;
         let help = "Connections that have a session, by route";
-        let mut metric =
-            encoder.encode_descriptor("route_sessions", help, None, MetricType::Gauge)?;
-        for (shard, counters) in shards.iter().zip(&*self.0) {
-            for (route, count) in counters.routes.all() {
-                let labels = [("shard", shard.as_str()), ("route", route)];
-                number(metric.encode_family(&labels)?, MetricType::Gauge, count)?;
-            }
-        }
+        by("route_sessions", help, MetricType::Gauge, "route", &|counters| {
+            counters.routes.all().map(owned).collect()
+        })?;
         let help = "Answers to requests, by status: 101 is a handshake that succeeded";
-        let mut metric = encoder.encode_descriptor("responses", help, None, MetricType::Counter)?;
-        for (shard, counters) in shards.iter().zip(&*self.0) {
-            for (status, count) in counters.statuses.all() {
-                let labels = [("shard", shard.as_str()), ("status", status.as_str())];
-                number(metric.encode_family(&labels)?, MetricType::Counter, count)?;
-            }
-        }
+        by("responses", help, MetricType::Counter, "status", &|counters| {
+            counters.statuses.all().collect()
+        })?;
         let help = "Connections that had a session and ended, by close code";
-        let mut metric = encoder.encode_descriptor("closes", help, None, MetricType::Counter)?;
-        for (shard, counters) in shards.iter().zip(&*self.0) {
-            for (code, count) in counters.close_codes.all() {
-                let labels = [("shard", shard.as_str()), ("code", code.as_str())];
-                number(metric.encode_family(&labels)?, MetricType::Counter, count)?;
-            }
-        }
+        by("closes", help, MetricType::Counter, "code", &|counters| {
+            counters.close_codes.all().collect()
+        })?;
         let help = "Seconds from the end of one wait in the kernel to the next";
         let mut metric =
             encoder.encode_descriptor("turn_seconds", help, None, MetricType::Histogram)?;

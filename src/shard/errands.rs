@@ -1,5 +1,6 @@
 //! What threads that are not shards ask for, in bounded steps: a question about a
-//! million connections takes a thousand turns, not one long one.
+//! million connections takes many turns, not one long one. New limits alone look at
+//! every connection, since they move deadlines.
 
 use super::Shard;
 use super::slot::Phase;

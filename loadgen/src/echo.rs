@@ -32,12 +32,10 @@ impl Echo {
 
 impl Traffic for Echo {
     fn due(&mut self, connection: usize, now: Time, send: &mut dyn FnMut(&[u8], bool)) {
-        let state = &mut self.connections[connection];
-        while state.sent - state.received < self.in_flight {
-            state.sent_at.push_back((now, now));
-            let is_text = self.payload.is_text();
-            send(self.payload.message(state.sent), is_text);
-            state.sent += 1;
+        let in_flight = self.in_flight;
+        let has_room = |state: &Connection| state.sent - state.received < in_flight;
+        while has_room(&self.connections[connection]) {
+            self.planned(connection, now, now, send);
         }
     }
 

@@ -156,9 +156,7 @@ impl Counted {
     pub fn message(&mut self, latency: Duration, uncorrected: Duration, bytes: usize) {
         if self.measuring {
             self.latency.saturating_record(latency.as_nanos() as u64);
-            if latency != uncorrected {
-                self.uncorrected.saturating_record(uncorrected.as_nanos() as u64);
-            }
+            self.uncorrected.saturating_record(uncorrected.as_nanos() as u64);
         }
         self.delivery(bytes);
     }

@@ -79,6 +79,8 @@ def more_than_descriptors(server):
     limits = {"drain_ms": 0, "drain_notice_ms": 0, "close_ms": 500, "idle_ping_ms": 0}
     limits["handshake_stall_ms"] = 60_000
     with serving(server, limits=limits, descriptors_hard=DESCRIPTORS) as small:
+        # Let in before the crowd comes, which leaves no room.
+        healthy = Bystander(small.port, late_seconds=3)
         crowds = []
         for index in range(CLIENT_PROCESSES):
             channel, theirs = context.Pipe()
@@ -88,19 +90,19 @@ def more_than_descriptors(server):
         try:
             for process, _ in crowds:
                 process.start()
-            return check_crowded(small, [channel for _, channel in crowds])
+            return check_crowded(small, healthy, [channel for _, channel in crowds])
         finally:
             for process, _ in crowds:
                 process.kill()
                 process.join()
 
 
-def check_crowded(small, channels):
+def check_crowded(small, healthy, channels):
     def hear(channel):
         expect(channel.poll(20), "a crowd does not come to its end")
         return channel.recv()
 
-    with Bystander(small.port, late_seconds=3) as healthy:
+    with healthy:
         tried = [hear(channel) for channel in channels]
         let_in, refused = (sum(counts) for counts in zip(*tried))
         echoed_while_crowded = healthy.echoes

@@ -184,3 +184,86 @@ fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerE
     }
     Ok(builder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Conn, Handler, Request, Upgrade};
+    use crate::protocol::Message;
+    use crate::server::Address;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::num::NonZeroU16;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
+
+    /// Sleeps over its messages, which no handler may.
+    struct Sleeper;
+
+    impl Handler for Sleeper {
+        type Session = ();
+
+        fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+            Upgrade::accept(())
+        }
+
+        fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {
+            std::thread::sleep(Duration::from_millis(2_500));
+        }
+    }
+
+    /// Log lines, for a test to look at.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn wait_for(&self, words: &str) {
+            let start = Instant::now();
+            loop {
+                let text = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+                if text.lines().any(|line| line.contains(words)) {
+                    return;
+                }
+                assert!(start.elapsed() < Duration::from_secs(15), "no {words:?} in {text}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_handler_that_blocks_is_named_while_it_does() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        // Of the process, for the line comes from the control thread.
+        tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
+        let builder = Server::builder().listen("127.0.0.1:0").unwrap().shards(NonZeroU16::MIN);
+        let server = builder.start(|_shard| Sleeper).unwrap();
+        let control = Control {
+            shards: server.handle().shards(),
+            admin: None,
+            alive_every: None,
+            alive: Box::new(|| {}),
+            obey: Box::new(|_| {}),
+        };
+        control::start(control).unwrap();
+        let Address::Ip(address) = server.addresses()[0] else { unreachable!("no Unix socket") };
+        let mut client = TcpStream::connect(address).unwrap();
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        client.write_all(head.as_bytes()).unwrap();
+        assert_ne!(client.read(&mut [0; 512]).unwrap(), 0);
+        client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'o', b'h']).unwrap();
+        lines.wait_for("a shard is stuck in one turn: does a handler block? shard=0");
+        lines.wait_for("the shard goes on shard=0");
+    }
+}

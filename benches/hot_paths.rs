@@ -74,7 +74,8 @@ fn frames(criterion: &mut Criterion) {
 
 fn shaking_hands(criterion: &mut Criterion) {
     let mut head = Vec::new();
-    handshake::write_request(&mut head, "localhost:9001", "/echo", None, [7; 16]);
+    let offer = handshake::Offer::new("localhost:9001", "/echo");
+    handshake::write_request(&mut head, &offer, [7; 16]);
     criterion.bench_function("handshake", |bench| {
         let mut out = Vec::new();
         bench.iter(|| {

@@ -22,6 +22,7 @@ use crate::app::{Errand, Handler, Publisher};
 use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
 use crate::connection::client::{Client, ClientError};
 use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::handshake::Offer;
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
 use crate::ring::sim::{Faults, SimClient, SimRing, World};
 use crate::ring::{Driver, Setup};
@@ -156,14 +157,16 @@ impl<H: Handler> TestShard<H> {
 
     /// Connects a client and sends its handshake for `target`.
     pub fn connect(&mut self, target: &str) -> TestClient {
-        self.connect_offering(target, None)
+        self.connect_offering(target, &[])
     }
 
-    /// Connects a client that offers a subprotocol.
-    pub fn connect_offering(&mut self, target: &str, protocol: Option<&str>) -> TestClient {
+    /// Connects a client that offers subprotocols, its favourite first.
+    pub fn connect_offering(&mut self, target: &str, protocols: &[&str]) -> TestClient {
         let wire = self.world.connect(0);
         let mut out = Vec::new();
-        let client = Client::start(&mut out, "test", target, protocol, self.random.bytes16());
+        let protocols: Vec<String> = protocols.iter().map(|name| name.to_string()).collect();
+        let offer = Offer { protocols: &protocols, ..Offer::new("test", target) };
+        let client = Client::start(&mut out, &offer, self.random.bytes16());
         wire.write(&out);
         TestClient {
             wire,

@@ -399,7 +399,8 @@ impl Worker {
             let socket =
                 worker.ring.adopt(stream.into()).map_err(|error| Failure::Connect(error.into()))?;
             let mut out = Vec::new();
-            let client = Client::start(&mut out, &url.host, &url.target, None, random.bytes16());
+            let offer = tapecast::protocol::handshake::Offer::new(&url.host, &url.target);
+            let client = Client::start(&mut out, &offer, random.bytes16());
             worker.ring.receive(socket, token(connection));
             worker.peers.push(Peer {
                 socket,

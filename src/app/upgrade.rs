@@ -26,7 +26,7 @@ use std::ops::Deref;
 /// }
 ///
 /// let mut shard = TestShard::new(Chat);
-/// let mut old_client = shard.connect_offering("/", Some("chat.v1"));
+/// let mut old_client = shard.connect_offering("/", &["chat.v1"]);
 /// shard.run();
 /// let refused = Received::Failed("handshake: the server answered 400".into());
 /// assert_eq!(old_client.receive(), Some(refused));

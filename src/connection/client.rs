@@ -3,7 +3,7 @@
 
 use crate::base::BufferPool;
 use crate::protocol::frame;
-use crate::protocol::handshake::{self, ResponseError};
+use crate::protocol::handshake::{self, Offer, ResponseError};
 use crate::protocol::head::HeadEnd;
 use crate::protocol::{self, CloseCause, Incoming, Input, Message, Opcode, Role, Rules};
 use std::fmt;
@@ -12,9 +12,10 @@ use std::fmt;
 ///
 /// ```
 /// use tapecast::connection::client::Client;
+/// use tapecast::protocol::handshake::Offer;
 ///
 /// let mut out = Vec::new();
-/// let client = Client::start(&mut out, "localhost", "/echo", None, [7; 16]);
+/// let client = Client::start(&mut out, &Offer::new("localhost", "/echo"), [7; 16]);
 /// assert!(out.starts_with(b"GET /echo HTTP/1.1\r\n"));
 /// assert!(!client.is_open());
 /// ```
@@ -29,22 +30,26 @@ pub struct Client {
 #[derive(Debug)]
 struct Handshake {
     key: String,
+    protocols: Vec<String>,
     head: Vec<u8>,
     end: HeadEnd,
 }
 
 /// Bytes of a response head that are read before it is given up.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a message, unless it is said otherwise.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Why a client gives up.
 ///
 /// ```
 /// use tapecast::base::BufferPool;
 /// use tapecast::connection::client::{Client, ClientError};
-/// use tapecast::protocol::{Input, handshake::ResponseError};
+/// use tapecast::protocol::Input;
+/// use tapecast::protocol::handshake::{Offer, ResponseError};
 ///
 /// let mut pool = BufferPool::new(1 << 20);
-/// let mut client = Client::start(&mut Vec::new(), "localhost", "/", None, [7; 16]);
+/// let mut client = Client::start(&mut Vec::new(), &Offer::new("localhost", "/"), [7; 16]);
 /// let mut response = *b"HTTP/1.1 403 Forbidden\r\n\r\n";
 /// let error = client.next(&mut pool, &mut Input::new(&mut response)).unwrap_err();
 /// assert_eq!(error, ClientError::Handshake(ResponseError::Status(403)));
@@ -71,25 +76,31 @@ impl std::error::Error for ClientError {}
 
 impl Client {
     /// Starts a handshake: appends the request to `out`. `nonce` is random.
-    pub fn start(
-        out: &mut Vec<u8>,
-        host: &str,
-        target: &str,
-        protocol: Option<&str>,
-        nonce: [u8; 16],
-    ) -> Client {
-        let key = handshake::write_request(out, host, target, protocol, nonce);
+    pub fn start(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> Client {
+        let key = handshake::write_request(out, offer, nonce);
         let mask = u32::from_ne_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
         Client {
-            handshake: Some(Box::new(Handshake { key, head: Vec::new(), end: HeadEnd::default() })),
+            handshake: Some(Box::new(Handshake {
+                key,
+                protocols: offer.protocols.to_vec(),
+                head: Vec::new(),
+                end: HeadEnd::default(),
+            })),
             messages: protocol::Inbound::new(),
             rules: Rules {
                 role: Role::Client,
-                message_bytes_max: 64 << 20,
+                message_bytes_max: MESSAGE_BYTES_MAX,
                 message_fragments_max: u32::MAX,
             },
             mask: mask | 1,
         }
+    }
+
+    /// Refuses messages of more bytes than this, 64 MiB unless it is called.
+    #[must_use]
+    pub fn message_bytes_max(mut self, bytes: usize) -> Client {
+        self.rules.message_bytes_max = bytes;
+        self
     }
 
     /// Whether the handshake was accepted.
@@ -118,7 +129,7 @@ impl Client {
                     false => Ok(None),
                 };
             }
-            handshake::check_response(&handshake.head, &handshake.key)
+            handshake::check_response(&handshake.head, &handshake.key, &handshake.protocols)
                 .map_err(ClientError::Handshake)?;
             self.handshake = None;
         }

@@ -187,26 +187,55 @@ pub fn write_accept(
     out.extend_from_slice(b"\r\n");
 }
 
+/// What a client asks a server for.
+///
+/// ```
+/// use tapecast::protocol::handshake::{Offer, write_request};
+///
+/// let headers = [("Origin".to_owned(), "https://example.com".to_owned())];
+/// let offer = Offer { headers: &headers, ..Offer::new("example.com", "/chat") };
+/// let mut head = Vec::new();
+/// write_request(&mut head, &offer, [7; 16]);
+/// assert!(head.starts_with(b"GET /chat HTTP/1.1\r\nHost: example.com\r\n"));
+/// assert!(head.ends_with(b"Origin: https://example.com\r\n\r\n"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The `Host` header.
+    pub host: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// Subprotocols, the favourite first.
+    pub protocols: &'a [String],
+    /// Further headers. Names and values go out as they are.
+    pub headers: &'a [(String, String)],
+}
+
+impl<'a> Offer<'a> {
+    /// Neither subprotocols nor further headers.
+    pub fn new(host: &'a str, target: &'a str) -> Offer<'a> {
+        Offer { host, target, protocols: &[], headers: &[] }
+    }
+}
+
 /// Appends a client's handshake request (RFC 6455, 4.1). `nonce` is 16 random
 /// bytes; the key made of them is returned, for [`check_response`].
-pub fn write_request(
-    out: &mut Vec<u8>,
-    host: &str,
-    target: &str,
-    protocol: Option<&str>,
-    nonce: [u8; 16],
-) -> String {
+pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> String {
+    let Offer { host, target, protocols, headers } = offer;
     let key = BASE64.encode(nonce);
-    let protocol =
-        protocol.map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
-    out.extend_from_slice(
-        format!(
-            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
-             Sec-WebSocket-Version: 13\r\n{protocol}\r\n"
-        )
-        .as_bytes(),
+    let mut head = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
+         Sec-WebSocket-Version: 13\r\n"
     );
+    if !protocols.is_empty() {
+        head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));
+    }
+    for (name, value) in *headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += "\r\n";
+    out.extend_from_slice(head.as_bytes());
     key
 }
 
@@ -216,7 +245,7 @@ pub fn write_request(
 /// use tapecast::protocol::handshake::{ResponseError, check_response};
 ///
 /// let head = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
-/// let error = check_response(head, "the key that was sent").unwrap_err();
+/// let error = check_response(head, "the key that was sent", &[]).unwrap_err();
 /// assert_eq!(error, ResponseError::Status(503));
 /// assert_eq!(error.to_string(), "the server answered 503");
 /// ```
@@ -242,12 +271,12 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
-/// Checks a server's whole response head against the key that was sent
-/// (RFC 6455, 4.1).
+/// Checks a server's whole response head against the key that was sent and the
+/// subprotocols that were offered (RFC 6455, 4.1).
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_response(head: &[u8], key: &str) -> Result<(), ResponseError> {
+pub fn check_response(head: &[u8], key: &str, protocols: &[String]) -> Result<(), ResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; super::head::HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     if !matches!(response.parse(head), Ok(httparse::Status::Complete(_))) {
@@ -257,10 +286,11 @@ pub fn check_response(head: &[u8], key: &str) -> Result<(), ResponseError> {
     if status != 101 {
         return Err(ResponseError::Status(status));
     }
-    let value = |name: &str| {
+    let header = |name: &str| {
         let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        header.and_then(|header| std::str::from_utf8(header.value).ok()).unwrap_or_default()
+        header.map(|header| std::str::from_utf8(header.value).unwrap_or_default())
     };
+    let value = |name: &str| header(name).unwrap_or_default();
     if !value("upgrade").eq_ignore_ascii_case("websocket") {
         return Err(ResponseError::Header("Upgrade"));
     }
@@ -269,6 +299,15 @@ pub fn check_response(head: &[u8], key: &str) -> Result<(), ResponseError> {
     }
     if value("sec-websocket-accept") != accept_value(key) {
         return Err(ResponseError::Header("Sec-WebSocket-Accept"));
+    }
+    // What was not asked for may not be answered with.
+    if header("sec-websocket-extensions").is_some_and(|extensions| !extensions.trim().is_empty()) {
+        return Err(ResponseError::Header("Sec-WebSocket-Extensions"));
+    }
+    if header("sec-websocket-protocol")
+        .is_some_and(|chosen| !protocols.iter().any(|it| it == chosen))
+    {
+        return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
     }
     Ok(())
 }
@@ -316,21 +355,28 @@ mod tests {
     #[test]
     fn both_sides_agree() {
         let mut head = Vec::new();
-        let key = write_request(&mut head, "h:1", "/echo?a=b", Some("p"), [7; 16]);
+        let protocols = ["p".to_owned(), "q".to_owned()];
+        let offer = Offer { protocols: &protocols, ..Offer::new("h:1", "/echo?a=b") };
+        let key = write_request(&mut head, &offer, [7; 16]);
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let request = Request::parse(&head, &mut headers).unwrap();
         assert_eq!(check_upgrade(&request), Ok(()));
         assert_eq!((request.query(), request.protocols().next()), (Some("a=b"), Some("p")));
         let mut response = Vec::new();
         write_accept(&mut response, &request, Some("p"), "X-A: b\r\n");
-        assert_eq!(check_response(&response, &key), Ok(()));
-        assert_eq!(
-            check_response(&response, "other"),
-            Err(ResponseError::Header("Sec-WebSocket-Accept"))
-        );
+        let check = |response: &[u8], key: &str| check_response(response, key, &protocols);
+        assert_eq!(check(&response, &key), Ok(()));
+        let wrong = |header| Err(ResponseError::Header(header));
+        assert_eq!(check(&response, "other"), wrong("Sec-WebSocket-Accept"));
+        response.clear();
+        write_accept(&mut response, &request, Some("r"), "");
+        assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Protocol"));
+        response.clear();
+        write_accept(&mut response, &request, None, "Sec-WebSocket-Extensions: x\r\n");
+        assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Extensions"));
         response.clear();
         Refusal::Unavailable.write(&mut response);
-        assert_eq!(check_response(&response, &key), Err(ResponseError::Status(503)));
+        assert_eq!(check(&response, &key), Err(ResponseError::Status(503)));
         let text = String::from_utf8(response).unwrap();
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
     }

@@ -9,6 +9,7 @@ use crate::base::{BufferPool, ConnectionId, Random, Wake};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode};
 use crate::ring::Setup;
 use crate::ring::sim::{Faults, SimClient, SimRing, World};
@@ -187,7 +188,7 @@ impl Simulation {
         let mut out = Vec::new();
         let target = if self.random.chance(10) { "/none" } else { "/" };
         let nonce = self.random.bytes16();
-        let client = Client::start(&mut out, "sim", target, None, nonce);
+        let client = Client::start(&mut out, &Offer::new("sim", target), nonce);
         if self.random.chance(10) {
             out.truncate(self.random.below(out.len() as u64) as usize);
         }

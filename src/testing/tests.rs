@@ -156,7 +156,7 @@ fn refusals_and_documents() {
 #[test]
 fn a_subprotocol_is_chosen_out_of_the_offer() {
     let mut shard = TestShard::new(Diary::default());
-    let client = shard.connect_offering("/", Some("news, chat"));
+    let client = shard.connect_offering("/", &["news", "chat"]);
     shard.run();
     let response = String::from_utf8(client.wire.read(usize::MAX)).unwrap();
     assert!(response.contains("\r\nSec-WebSocket-Protocol: chat\r\nX-A: b\r\n\r\n"), "{response}");

@@ -1,110 +1,233 @@
-//! `tapecast-loadgen`: drives a WebSocket server in closed loop or at a rate, checks every
-//! byte that comes back, and says what the server spent.
+//! `tapecast-loadgen`: loads any WebSocket server in the open model or a closed
+//! loop, checks every byte that comes back, and says what the server spent.
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `arguments` | the command line, resolved |
+//! | `command` | the command line |
+//! | `profile` | what a run does: keys, values, files, the built-in profiles |
+//! | `ports` | whether there are local ports and descriptors for it |
+//! | `run` | a run from outside: phases, threads, seconds |
 //! | `worker` | one thread: a ring, its connections, the loop |
+//! | `traffic` | what connections send, and what they make of what comes |
 //! | `payload` | messages that can be checked |
-//! | `echo`, `broadcast` | what a connection sends, and when |
 //! | `schedule` | when messages leave, in the open model |
-//! | `verdict` | what makes a run a failure |
-//! | `process` | what a local server process costs |
-//! | `report` | numbers for people and programs |
+//! | `measure` | what is counted |
+//! | `process` | what a local process costs |
+//! | `report` | what a run found, as data and in every form |
+//! | `live` | what is seen meanwhile |
+//! | `verdict`, `find_max` | bounds on values, and the highest rate that keeps one |
 
-mod arguments;
-mod broadcast;
-mod echo;
+mod command;
+mod find_max;
+mod live;
+mod measure;
 mod payload;
+mod ports;
 mod process;
+mod profile;
 mod report;
+mod run;
 mod schedule;
+mod traffic;
 mod verdict;
 mod worker;
 
-use arguments::{Arguments, Scenario};
-use clap::Parser;
-use process::Process;
+use command::{Order, Outputs, Run};
+use live::Live;
+use profile::{Profile, Scenario};
 use report::Report;
+use run::RunError;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use worker::{Counted, Failure};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The command line or a profile is wrong.
+const EXIT_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) => {
-            match arguments.json {
-                true => println!("{}", report.json()),
-                false => print!("{}", report.text()),
-            }
-            let failures = report.failures(&arguments.fail_if);
-            for failure in &failures {
-                eprintln!("tapecast-loadgen: {failure}");
-            }
-            match failures.is_empty() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            }
-        }
-        Err(failure) => {
-            eprintln!("tapecast-loadgen: {failure}");
-            ExitCode::FAILURE
-        }
+    match command::parse() {
+        Order::Run(order) => run(&order),
+        Order::Merge { files, outputs } => merge(&files, &outputs),
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Report, Failure> {
-    let server = arguments.server_pid.map(Process::new);
-    if arguments.scenario == Scenario::Idle {
-        return idle(arguments, server.as_ref());
+fn run(order: &Run) -> ExitCode {
+    let profile = match Profile::load(&order.profile, order.flags.clone()) {
+        Ok(profile) => profile,
+        Err(problems) => return usage(&problems),
+    };
+    if order.print_profile {
+        print!("{}", profile.text());
+        return ExitCode::SUCCESS;
     }
-    let clock = worker::Phases::new(arguments.warmup, arguments.duration, arguments.threads);
-    let counted = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..arguments.threads)
-            .map(|number| {
-                let clock = clock.clone();
-                scope.spawn(move || worker::run(arguments, number, &clock))
-            })
-            .collect();
-        let result = clock.measure(server.as_ref());
-        let mut counted = Counted::default();
-        for thread in threads {
-            counted.merge(thread.join().expect("a worker does not panic")?);
+    let missing = ports::missing(&profile);
+    if !missing.is_empty() {
+        return usage(&missing);
+    }
+    let baseline = match order.outputs.baseline.as_deref().map(Report::read).transpose() {
+        Ok(baseline) => baseline,
+        Err(problem) => return usage(&[problem]),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The first ends the run, the second the program.
+        let result = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        if let Err(error) = result {
+            eprintln!("tapecast-loadgen: can't watch for signals: {error}");
         }
-        Ok((counted, result?))
-    });
-    let (counted, spent) = counted?;
-    Ok(Report::new(arguments, &counted, spent))
+    }
+    let name = std::path::Path::new(&order.profile);
+    let name =
+        name.file_stem().map_or(order.profile.as_str().into(), |stem| stem.to_string_lossy());
+    let measure = |profile: &Profile| -> Result<Report, RunError> {
+        if profile.server_pid.is_some() && measures_memory(profile) {
+            rehearse(profile, &stop)?;
+        }
+        let mut live = Live::new(order.is_plain);
+        let found = run::run(profile, &stop, &mut |news| live.tell(news))?;
+        Ok(Report::new(&name, profile, &found))
+    };
+    let result = match &order.find_max {
+        None => measure(&profile),
+        Some(objective) => match find_max::search(&profile, objective, measure) {
+            Err(error) => Err(error),
+            Ok(curve) => {
+                say(&order.outputs, &curve.text(objective));
+                match curve.best() {
+                    Some(best) => Ok(best.report.clone()),
+                    None => return ExitCode::FAILURE,
+                }
+            }
+        },
+    };
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("tapecast-loadgen: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let failures: Vec<String> =
+        profile.fail_if.iter().filter_map(|bound| bound.failure(&report)).collect();
+    let code = finish(&report, baseline.as_ref(), &order.outputs);
+    for failure in &failures {
+        eprintln!("tapecast-loadgen: failed: {failure}");
+    }
+    match failures.is_empty() && has_result(&report) {
+        true => code,
+        false => ExitCode::FAILURE,
+    }
 }
 
-/// Compares the server's resident memory without and with the connections, after a
-/// warm-up of a fortieth of them: what a server sets up with its first connections
-/// is there before and after, and what it keeps of closed ones can't pass for
-/// frugality.
-fn idle(arguments: &Arguments, server: Option<&Process>) -> Result<Report, Failure> {
-    let server = server.ok_or(Failure::NoServerPid)?;
-    let at_start = server.sample()?.descriptors;
-    worker::open_idle(arguments, arguments.connections.div_ceil(40))?.close()?;
-    // A server that has not let go of them would be measured with both.
+/// A run in which nothing was answered, or opened, has no result.
+fn has_result(report: &Report) -> bool {
+    let total = report.total();
+    let has = match report.groups.iter().all(|group| group.scenario == "idle") {
+        true => total.opened > 0,
+        false => total.messages > 0,
+    };
+    if !has {
+        eprintln!("tapecast-loadgen: failed: nothing was answered");
+    }
+    has
+}
+
+/// Whether what a connection costs in memory is what it is about.
+fn measures_memory(profile: &Profile) -> bool {
+    profile.groups.iter().all(|group| group.scenario == Scenario::Idle)
+}
+
+/// Opens and closes a fortieth of the connections, and waits until the server has
+/// let go of them: what a server sets up with its first connections is there before
+/// and after, and what it keeps of closed ones can't pass for frugality.
+fn rehearse(profile: &Profile, stop: &AtomicBool) -> Result<(), RunError> {
+    let mut small = profile.clone();
+    for group in &mut small.groups {
+        group.connections = group.connections.div_ceil(40).max(profile.threads);
+    }
+    (small.warmup, small.duration) = (Duration::ZERO, Duration::ZERO);
+    let Some(server) = profile.server_pid.map(process::Process::new) else { return Ok(()) };
+    let failed = |error| RunError::Process(server.pid(), error);
+    let at_start = server.sample().map_err(failed)?.descriptors;
+    run::run(&small, stop, &mut |_| {})?;
     for _ in 0..100 {
-        settle();
-        if server.sample()?.descriptors <= at_start + 16 {
+        std::thread::sleep(Duration::from_millis(500));
+        let left = server.sample().map_err(failed)?.descriptors;
+        if left <= at_start + 16 || stop.load(Ordering::Relaxed) {
             break;
         }
     }
-    let without = server.sample()?;
-    let held = worker::open_idle(arguments, arguments.connections)?;
-    settle();
-    let with = server.sample()?;
-    let connections = held.len();
-    held.close()?;
-    Ok(Report::idle(connections, &without, &with))
+    Ok(())
 }
 
-fn settle() {
-    std::thread::sleep(Duration::from_millis(500));
+fn merge(files: &[String], outputs: &Outputs) -> ExitCode {
+    let reports: Result<Vec<Report>, String> =
+        files.iter().map(|file| Report::read(file)).collect();
+    let merged = reports.and_then(|reports| {
+        let (mut merged, others) = match reports.split_first() {
+            Some((first, others)) => (first.clone(), others),
+            None => return Err("no reports".into()),
+        };
+        for (other, file) in others.iter().zip(&files[1..]) {
+            merged.merge(other).map_err(|problem| format!("{file}: {problem}"))?;
+        }
+        let baseline = outputs.baseline.as_deref().map(Report::read).transpose()?;
+        Ok((merged, baseline))
+    });
+    match merged {
+        Ok((merged, baseline)) => finish(&merged, baseline.as_ref(), outputs),
+        Err(problem) => usage(&[problem]),
+    }
+}
+
+/// Shows the report and writes it where it is wanted.
+fn finish(report: &Report, baseline: Option<&Report>, outputs: &Outputs) -> ExitCode {
+    say(outputs, &report::summary(report));
+    if let Some(baseline) = baseline {
+        say(outputs, &report::compare(baseline, report));
+    }
+    let total = report.total();
+    let written: [(&Option<String>, &dyn Fn() -> String); 5] = [
+        (&outputs.json, &|| report.json()),
+        (&outputs.csv, &|| report::csv(report)),
+        (&outputs.hgrm, &|| report::hgrm(&total.latency)),
+        (&outputs.prometheus, &|| report::prometheus(report)),
+        (&outputs.html, &|| report::html(report)),
+    ];
+    let mut code = ExitCode::SUCCESS;
+    for (path, text) in written {
+        let Some(path) = path else { continue };
+        let result = match path.as_str() {
+            "-" => std::io::stdout().write_all(text().as_bytes()),
+            path => std::fs::write(path, text()),
+        };
+        if let Err(error) = result {
+            eprintln!("tapecast-loadgen: {path}: {error}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// What is for people makes way for what is for programs.
+fn say(outputs: &Outputs, text: &str) {
+    let result = match outputs.takes_stdout() {
+        true => std::io::stderr().write_all(text.as_bytes()),
+        false => std::io::stdout().write_all(text.as_bytes()),
+    };
+    // Nobody is there to be told.
+    let _ = result;
+}
+
+fn usage(problems: &[String]) -> ExitCode {
+    for problem in problems {
+        eprintln!("tapecast-loadgen: {problem}");
+    }
+    ExitCode::from(EXIT_USAGE)
 }

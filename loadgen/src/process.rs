@@ -1,14 +1,14 @@
 //! What a local process costs, out of /proc.
 
-use crate::worker::Failure;
-use std::fs;
+use serde::{Deserialize, Serialize};
+use std::{fs, io};
 
 /// A process on this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(u32);
 
 /// A look at a process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// CPU time of all threads so far, in nanoseconds.
     pub cpu_ns: u64,
@@ -26,26 +26,34 @@ impl Process {
         Process(pid)
     }
 
+    /// This process.
+    pub fn own() -> Process {
+        Process(std::process::id())
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0
+    }
+
     /// Looks at it.
     ///
     /// # Errors
     /// It has ended, or may not be looked at.
-    pub fn sample(&self) -> Result<Sample, Failure> {
-        let failed = |error| Failure::Process(self.0, error);
+    pub fn sample(&self) -> io::Result<Sample> {
         let mut sample = Sample::default();
-        for task in fs::read_dir(format!("/proc/{}/task", self.0)).map_err(failed)? {
-            let task = task.map_err(failed)?;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            let task = task?;
             sample.threads += 1;
             // A thread may end between the listing and the look.
             let statistics = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             let run_ns = statistics.split_whitespace().next().and_then(|word| word.parse().ok());
             sample.cpu_ns += run_ns.unwrap_or(0);
         }
-        let pages = fs::read_to_string(format!("/proc/{}/statm", self.0)).map_err(failed)?;
+        let pages = fs::read_to_string(format!("/proc/{}/statm", self.0))?;
         let resident = pages.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
         sample.resident_bytes = resident.unwrap_or(0) * rustix::param::page_size() as u64;
-        sample.descriptors =
-            fs::read_dir(format!("/proc/{}/fd", self.0)).map_err(failed)?.count() as u64;
+        sample.descriptors = fs::read_dir(format!("/proc/{}/fd", self.0))?.count() as u64;
         Ok(sample)
     }
 }

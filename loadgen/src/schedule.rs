@@ -5,42 +5,63 @@
 //! server, or this program, was held up has waited since then, as a user would
 //! have; a closed loop would have sent it later and called it fast.
 
+use crate::profile::Arrivals;
+use crate::profile::values::Step;
 use tapecast::base::{Random, Time};
-
-/// How messages are spread over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Arrivals {
-    /// At equal distances.
-    Constant,
-    /// At random distances, as independent users would.
-    Poisson,
-}
 
 /// The planned times of one thread.
 #[derive(Debug)]
 pub struct Schedule {
     arrivals: Arrivals,
-    /// Mean nanoseconds between two messages.
+    /// The rates to come, the last first.
+    steps: Vec<Step>,
+    /// Mean nanoseconds between two messages, and how long that holds.
     interval_ns: f64,
+    until_ns: f64,
     /// When the next is planned, in nanoseconds.
     next_ns: f64,
     random: Random,
 }
 
 impl Schedule {
-    /// `per_second` messages a second from `start` on. Threads begin apart by their
-    /// share of an interval, so that together they are as even as one.
+    /// Messages from `start` on at the rates of `steps`, which are not empty. Threads
+    /// begin apart by their share of an interval, so that together they are as even
+    /// as one.
     pub fn new(
         arrivals: Arrivals,
-        per_second: f64,
+        mut steps: Vec<Step>,
         start: Time,
         thread: u32,
         threads: u32,
     ) -> Self {
-        let interval_ns = 1e9 / per_second;
-        let offset = interval_ns * f64::from(thread) / f64::from(threads);
-        let next_ns = start.as_nanos() as f64 + offset;
-        Schedule { arrivals, interval_ns, next_ns, random: Random::new(u64::from(thread) + 77) }
+        steps.reverse();
+        let start_ns = start.as_nanos() as f64;
+        let mut schedule = Schedule {
+            arrivals,
+            steps,
+            interval_ns: 0.0,
+            until_ns: start_ns,
+            next_ns: start_ns,
+            random: Random::new(u64::from(thread) + 77),
+        };
+        schedule.step();
+        schedule.next_ns += schedule.interval_ns * f64::from(thread) / f64::from(threads);
+        schedule
+    }
+
+    /// The next step begins where the last one ends.
+    fn step(&mut self) {
+        while self.next_ns >= self.until_ns
+            && let Some(step) = self.steps.pop()
+        {
+            self.interval_ns = 1e9 / step.per_second;
+            self.next_ns = self.until_ns;
+            let lasting_ns = step.duration.map(|lasting| lasting.as_nanos() as f64);
+            self.until_ns += match self.steps.is_empty() {
+                true => f64::INFINITY,
+                false => lasting_ns.unwrap_or(f64::INFINITY),
+            };
+        }
     }
 
     /// When the next message is to leave.
@@ -59,6 +80,7 @@ impl Schedule {
                 -uniform.ln() * self.interval_ns
             }
         };
+        self.step();
         planned
     }
 }
@@ -66,11 +88,16 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::values::Rate;
+
+    fn steps(text: &str) -> Vec<Step> {
+        text.parse::<Rate>().unwrap().total(1)
+    }
 
     #[test]
     fn rates_are_kept() {
         for (arrivals, spread) in [(Arrivals::Constant, 0.0), (Arrivals::Poisson, 1.0)] {
-            let mut schedule = Schedule::new(arrivals, 2_000.0, Time::ZERO, 1, 4);
+            let mut schedule = Schedule::new(arrivals, steps("2000"), Time::ZERO, 1, 4);
             let times: Vec<u64> = (0..100_000).map(|_| schedule.take().as_nanos()).collect();
             assert_eq!(times[0], 125_000);
             let seconds = times[99_999] as f64 / 1e9;
@@ -83,5 +110,18 @@ mod tests {
             let deviation = (variance / gaps.len() as f64).sqrt();
             assert!((deviation - spread).abs() < 0.02, "{arrivals:?}: {deviation}");
         }
+    }
+
+    #[test]
+    fn steps_follow_one_another() {
+        let steps = steps("100@1s,0.5@2s,1000");
+        let mut schedule = Schedule::new(Arrivals::Constant, steps, Time::ZERO, 0, 1);
+        let times: Vec<f64> = std::iter::repeat_with(|| schedule.take().as_nanos() as f64 / 1e9)
+            .take_while(|time| *time < 3.9995)
+            .collect();
+        let within =
+            |from: f64, to: f64| times.iter().filter(|time| (from..to).contains(*time)).count();
+        assert_eq!((within(0.0, 0.9999), within(0.9999, 2.9999)), (100, 1));
+        assert_eq!(within(2.9999, 3.9999), 1_000);
     }
 }

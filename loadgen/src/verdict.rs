@@ -1,28 +1,65 @@
-//! `--fail-if 'p99>5ms'`: what makes a run a failure.
+//! `--fail-if 'p99>5ms'` and `--find-max 'p99<5ms'`: a named value and a bound.
 
+use crate::profile::nearest;
+use crate::report::{NAMES, Report};
 use std::fmt;
 use std::str::FromStr;
 
-/// A value of the report and the bound that it must not pass.
+/// A value of the report on one side of a bound.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FailIf {
+pub struct Bound {
     text: String,
     /// The report's name for it.
-    pub value: String,
+    value: String,
     above: bool,
     bound: f64,
 }
 
+/// What makes a run a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailIf(Bound);
+
+/// What the highest rate still has to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective(Bound);
+
+impl Bound {
+    /// The value in the report, if it has it, and whether it is on that side.
+    fn look(&self, report: &Report) -> Option<(f64, bool)> {
+        let value = *report.values.get(&self.value)?;
+        let holds = if self.above { value > self.bound } else { value < self.bound };
+        Some((value, holds))
+    }
+}
+
 impl FailIf {
-    /// Whether a run with this value has failed.
-    pub fn is_met(&self, value: f64) -> bool {
-        if self.above { value > self.bound } else { value < self.bound }
+    /// Why this run has failed, if it has. A value that was not measured can't have
+    /// been good.
+    pub fn failure(&self, report: &Report) -> Option<String> {
+        match self.0.look(report) {
+            None => Some(format!("{}: no {} was measured", self.0.text, self.0.value)),
+            Some((value, true)) => Some(format!("{}: {} is {value:.3}", self.0.text, self.0.value)),
+            Some((_, false)) => None,
+        }
+    }
+}
+
+impl Objective {
+    /// Whether the run kept it.
+    pub fn is_kept(&self, report: &Report) -> bool {
+        self.0.look(report).is_some_and(|(_, holds)| holds)
     }
 }
 
 impl fmt::Display for FailIf {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        formatter.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.text)
     }
 }
 
@@ -30,10 +67,25 @@ impl FromStr for FailIf {
     type Err = String;
 
     fn from_str(text: &str) -> Result<FailIf, String> {
+        text.parse().map(FailIf)
+    }
+}
+
+impl FromStr for Objective {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Objective, String> {
+        text.parse().map(Objective)
+    }
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bound, String> {
         let expected = || {
             format!(
-                "{text:?}: expected NAME>NUMBER or NAME<NUMBER, like p99>5ms or throughput<1000; \
-                 NAME is a line of the report, or p50, p90, p99, p99.9, p99.99, max"
+                "{text:?}: expected NAME>NUMBER or NAME<NUMBER, like p99>5ms or throughput<1000"
             )
         };
         let at = text.find(['<', '>']).ok_or_else(expected)?;
@@ -47,16 +99,28 @@ impl FromStr for FailIf {
             "s" => 1e6,
             _ => return Err(expected()),
         };
-        let value = match name {
-            "" => return Err(expected()),
-            "p99.9" => "latency_p99_9".to_owned(),
-            "p99.99" => "latency_p99_99".to_owned(),
-            "p50" | "p90" | "p99" | "max" => format!("latency_{name}"),
-            name => name.to_owned(),
+        // A group's values stand after its name and a dot.
+        let of_group = || {
+            let mut dots = name.match_indices('.').map(|(dot, _)| name.split_at(dot + 1));
+            dots.find_map(|(group, name)| Some(group.to_owned() + &full_name(name)?))
         };
+        let value = full_name(name).or_else(of_group).ok_or_else(|| {
+            let hint = match nearest(name, NAMES.iter().map(|(known, _)| *known)) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => "--help lists the values".to_owned(),
+            };
+            format!("{text:?}: the report has no {name}; {hint}")
+        })?;
         let above = text.as_bytes()[at] == b'>';
-        Ok(FailIf { text: text.to_owned(), value, above, bound: number * factor })
+        Ok(Bound { text: text.to_owned(), value, above, bound: number * factor })
     }
+}
+
+/// The report's name for this one, of which percentiles of latency have short forms.
+fn full_name(name: &str) -> Option<String> {
+    let latency = format!("latency_{}", name.replace('.', "_"));
+    let is_known = |name: &str| NAMES.iter().any(|(known, _)| *known == name);
+    [name.to_owned(), latency].into_iter().find(|name| is_known(name))
 }
 
 #[cfg(test)]
@@ -65,16 +129,19 @@ mod tests {
 
     #[test]
     fn bounds_with_units() {
-        let check = |text: &str, value: &str, passes: f64, fails: f64| {
-            let bound: FailIf = text.parse().unwrap();
-            assert_eq!(bound.value, value);
-            assert!(!bound.is_met(passes) && bound.is_met(fails), "{text}");
+        let check = |text: &str, value: &str, above: bool, number: f64| {
+            let bound: Bound = text.parse().unwrap();
+            assert_eq!((bound.value.as_str(), bound.above, bound.bound), (value, above, number));
         };
-        check("p99>5ms", "latency_p99", 5000.0, 5001.0);
-        check("p99.9 > 1 s", "latency_p99_9", 1e6, 1e6 + 1.0);
-        check("throughput<1000", "throughput", 1000.0, 999.0);
-        for wrong in ["p99", "p99=5", "p99>", ">5", "p99>5km"] {
-            assert!(wrong.parse::<FailIf>().is_err(), "{wrong}");
+        check("p99>5ms", "latency_p99", true, 5000.0);
+        check("p99.9 > 1 s", "latency_p99_9", true, 1e6);
+        check("throughput<1000", "throughput", false, 1000.0);
+        check("readers.p99.99<2ms", "readers.latency_p99_99", false, 2000.0);
+        check("echo.errors>0", "echo.errors", true, 0.0);
+        for wrong in ["p99", "p99=5", "p99>", ">5", "p99>5km", "p98>5ms", "throughputt<5"] {
+            assert!(wrong.parse::<Bound>().is_err(), "{wrong}");
         }
+        let error = "thruput<5".parse::<Bound>().unwrap_err();
+        assert!(error.ends_with("did you mean throughput?"), "{error}");
     }
 }

@@ -73,23 +73,32 @@ pub fn all() -> Vec<Cell> {
 /// What it said when it failed.
 pub fn measure(cell: &Cell, port: u16, pid: u32, arguments: &Arguments) -> Result<Run, String> {
     let path = if cell.scenario == "broadcast" { "broadcast" } else { "echo" };
-    let output = Command::new("taskset")
+    let mut command = Command::new("taskset");
+    command
         .args(["-c", &arguments.load_core.to_string()])
         .arg(servers::program("tapecast-loadgen")?)
         .arg(cell.scenario)
         .args(["--url", &format!("ws://127.0.0.1:{port}/{path}")])
         .args(["--connections", &cell.connections.to_string()])
-        .args(["--size", &cell.size.to_string()])
-        .args(["--in-flight", &cell.in_flight.to_string()])
         .args(["--duration", &arguments.seconds.to_string()])
-        .args(["--warmup", if arguments.quick { "0.2" } else { "1" }])
-        .args(["--server-pid", &pid.to_string(), "--json"])
-        .output()
-        .map_err(|error| format!("taskset: {error}"))?;
+        .args(["--warmup", if arguments.quick { "200ms" } else { "1s" }])
+        .args(["--server-pid", &pid.to_string(), "--no-tui", "--json", "-"])
+        // What is lost, or wrong, must not count as fast.
+        .args(["--fail-if", "errors>0"]);
+    if cell.scenario != "idle" {
+        command
+            .args(["--size", &cell.size.to_string()])
+            .args(["--in-flight", &cell.in_flight.to_string()]);
+    }
+    if cell.scenario == "broadcast" {
+        command.args(["--fail-if", "gaps>0"]);
+    }
+    let output = command.output().map_err(|error| format!("taskset: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    let value: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let fields = value.as_object().ok_or("the load generator did not print an object")?;
-    Ok(fields.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect())
+    let report: Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let values = report["values"].as_object().ok_or("the load generator's report has no values")?;
+    Ok(values.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect())
 }

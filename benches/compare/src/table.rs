@@ -30,7 +30,7 @@ impl<'a> Table<'a> {
     /// A table for people.
     pub fn markdown(&self) -> String {
         let columns: &[(&str, &str)] = match self.cell.scenario {
-            "idle" => &[("resident_per_connection", "bytes per connection")],
+            "idle" => &[("server_resident_per_connection", "bytes per connection")],
             _ => &[
                 ("server_cpu_per_message", "server CPU, µs per message"),
                 ("throughput", "messages/s"),

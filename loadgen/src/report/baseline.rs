@@ -1,0 +1,133 @@
+//! What changed against an earlier run, beyond noise.
+//!
+//! Noise is taken from the seconds of both runs: a difference of means is one when
+//! it is more than three of its standard errors, and at least a hundredth.
+
+use super::{Report, Second};
+use std::fmt::Write;
+
+/// A measure that every second has.
+type OfSecond = fn(&Second) -> Option<f64>;
+
+const MEASURES: &[(&str, &str, OfSecond)] = &[
+    ("server_cpu_per_message", "us", |second| {
+        let busy = second.server_busy.filter(|_| second.messages > 0)?;
+        Some(busy * second.lasting * 1e6 / second.messages as f64)
+    }),
+    ("throughput", "/s", |second| Some(second.messages as f64 / second.lasting)),
+    ("latency_p50", "us", |second| second.latency.us(50.0)),
+    ("latency_p99", "us", |second| second.latency.us(99.0)),
+    ("latency_p99_9", "us", |second| second.latency.us(99.9)),
+    ("server_resident", "MB", |second| Some(second.server?.resident_bytes as f64 / 1e6)),
+    ("generator_cpu", "%", |second| {
+        second.busy.iter().copied().reduce(f64::max).map(|it| it * 100.0)
+    }),
+    ("errors", "/s", |second| Some(second.faults as f64 / second.lasting)),
+];
+
+/// A mean and its spread.
+#[derive(Clone, Copy, Debug)]
+struct Mean {
+    mean: f64,
+    /// The square of the mean's standard error.
+    error2: f64,
+}
+
+fn mean(rows: &[Second], of: OfSecond) -> Option<Mean> {
+    // The last one may be short.
+    let values: Vec<f64> = rows.iter().filter(|row| row.lasting > 0.5).filter_map(of).collect();
+    if values.len() < 3 {
+        return None;
+    }
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Some(Mean { mean, error2: variance / count })
+}
+
+/// A table of what was and what is.
+pub fn compare(baseline: &Report, report: &Report) -> String {
+    let mut text = format!(
+        "{:<24} {:>12} {:>12} {:>9} {:>9}\n",
+        "against the baseline", "was", "is", "change", "noise"
+    );
+    let mut missing = 0;
+    for (name, unit, of) in MEASURES {
+        let (Some(was), Some(is)) = (mean(&baseline.rows, *of), mean(&report.rows, *of)) else {
+            missing += 1;
+            continue;
+        };
+        let noise = 3.0 * (was.error2 + is.error2).sqrt();
+        let difference = is.mean - was.mean;
+        let percent = |part: f64| match was.mean == 0.0 {
+            true => "-".to_owned(),
+            false => format!("{:.1} %", part / was.mean * 100.0),
+        };
+        let has_changed = difference.abs() > noise && difference.abs() > 0.01 * was.mean.abs();
+        let verdict = match has_changed {
+            false => "within noise",
+            true if difference > 0.0 => "HIGHER",
+            true => "LOWER",
+        };
+        let _ = writeln!(
+            text,
+            "{:<24} {:>12.3} {:>12.3} {:>9} {:>9} {verdict}",
+            format!("{name}, {unit}"),
+            was.mean,
+            is.mean,
+            percent(difference),
+            percent(noise),
+        );
+    }
+    if missing == MEASURES.len() {
+        text += "nothing to compare: both runs need at least three seconds\n";
+    }
+    if baseline.name != report.name {
+        let _ = writeln!(text, "warning      the baseline is of profile {}", baseline.name);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Recorded;
+
+    fn report(throughput: &[u64]) -> Report {
+        let row = |messages: &u64| Second {
+            at: 0.0,
+            lasting: 1.0,
+            sent: 0,
+            messages: *messages,
+            bytes: 0,
+            opened: 0,
+            faults: 0,
+            open: 0,
+            latency: Recorded::default(),
+            server: None,
+            server_busy: None,
+            busy: vec![0.5],
+        };
+        let text = r#"{"format":1,"name":"echo","profile":"","started":0,"seconds":10,
+            "is_interrupted":false,"groups":[],"rows":[],"server":null,"threads":[0.5],
+            "own_bytes_per_connection":0}"#;
+        let report: Report = serde_json::from_str(text).unwrap();
+        Report { rows: throughput.iter().map(row).collect(), ..report }
+    }
+
+    #[test]
+    fn only_what_is_beyond_noise_has_changed() {
+        let steady = report(&[1000, 1010, 990, 1005, 995, 1000]);
+        let noisy = report(&[1000, 1300, 800, 1100, 700, 1400]);
+        let faster = report(&[1200, 1210, 1190, 1205, 1195, 1200]);
+        let line = |one: &Report, other: &Report| {
+            let text = compare(one, other);
+            text.lines().find(|line| line.starts_with("throughput")).unwrap().to_owned()
+        };
+        assert!(line(&steady, &faster).ends_with("HIGHER"), "{}", line(&steady, &faster));
+        assert!(line(&faster, &steady).ends_with("LOWER"));
+        assert!(line(&steady, &noisy).ends_with("within noise"));
+        assert!(line(&steady, &steady).ends_with("within noise"));
+        assert!(compare(&report(&[1]), &report(&[2])).contains("at least three seconds"));
+    }
+}

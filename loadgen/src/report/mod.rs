@@ -1,0 +1,425 @@
+//! What a run found, as data: it is written as JSON, read again, merged, compared,
+//! and shown.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | here | the data, and how runs of several machines become one |
+//! | `values` | named values with units: what verdicts and programs look at |
+//! | `recorded` | a histogram as JSON |
+//! | `summary` | for people |
+//! | `tables` | CSV, HdrHistogram's percentile table, Prometheus' text |
+//! | `html` | one page with charts |
+//! | `baseline` | what changed beyond noise |
+
+mod baseline;
+mod html;
+mod recorded;
+mod summary;
+mod tables;
+mod values;
+
+pub use baseline::compare;
+pub use html::html;
+pub use recorded::Recorded;
+pub use summary::{amount, summary, time};
+pub use tables::{csv, hgrm, prometheus};
+pub use values::NAMES;
+
+use crate::measure::{Counted, Fault, Faults};
+use crate::process::Sample;
+use crate::profile::{Profile, Scenario};
+use crate::run::{Found, GroupFound, Row};
+use serde::{Deserialize, Serialize};
+use std::time::UNIX_EPOCH;
+
+/// The layout of the JSON; raised when a field changes its meaning.
+const FORMAT: u32 = 1;
+
+/// What a run found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub format: u32,
+    /// The name of the profile, and the effective one.
+    pub name: String,
+    pub profile: String,
+    /// When measuring started, in seconds since 1970, and how long it took.
+    pub started: f64,
+    pub seconds: f64,
+    pub is_interrupted: bool,
+    pub groups: Vec<Group>,
+    pub rows: Vec<Second>,
+    /// Before connecting, and at the start and the end of measuring.
+    pub server: Option<[Sample; 3]>,
+    /// How busy each thread of the generator was, from 0 to 1.
+    pub threads: Vec<f64>,
+    /// Bytes of its own memory per connection.
+    pub own_bytes_per_connection: f64,
+    /// Named values, for programs: [`Report::values`] as it was written.
+    #[serde(default)]
+    pub values: std::collections::BTreeMap<String, f64>,
+}
+
+/// What a group of connections found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Group {
+    pub name: String,
+    pub scenario: String,
+    pub connections: u32,
+    /// Messages a second that were planned, if it is always the same.
+    pub rate: Option<f64>,
+    /// Closed loop: messages under way per connection.
+    pub in_flight: Option<u32>,
+    pub figures: Figures,
+    /// Of readers that stopped reading.
+    pub stalled: Option<Figures>,
+    /// Messages of the connection with the fewest, and of the one in the middle.
+    pub connection_min: u64,
+    pub connection_median: u64,
+}
+
+/// What connections counted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Figures {
+    pub sent: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    pub unanswered: u64,
+    pub other: u64,
+    pub gaps: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub opened: u64,
+    pub latency: Recorded,
+    pub uncorrected: Recorded,
+    pub lateness: Recorded,
+    pub handshake: Recorded,
+    pub faults: Vec<FaultFound>,
+}
+
+/// A kind of fault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultFound {
+    pub kind: String,
+    pub count: u64,
+    pub example: String,
+}
+
+/// One second.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Second {
+    /// From the start of measuring to its end, in seconds.
+    pub at: f64,
+    pub lasting: f64,
+    pub sent: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    pub opened: u64,
+    pub faults: u64,
+    pub open: u64,
+    pub latency: Recorded,
+    pub server: Option<Sample>,
+    /// Share of a core that the server used, and that each thread of the generator did.
+    pub server_busy: Option<f64>,
+    pub busy: Vec<f64>,
+}
+
+impl Report {
+    pub fn new(name: &str, profile: &Profile, found: &Found) -> Report {
+        let started = found.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let [before, with] = found.own;
+        let grown = with.resident_bytes.saturating_sub(before.resident_bytes) as f64;
+        let mut at = 0.0;
+        let rows = found.rows.iter().map(|row| second(row, &mut at)).collect();
+        let mut report = Report {
+            format: FORMAT,
+            name: name.to_owned(),
+            profile: profile.text(),
+            started,
+            seconds: found.elapsed.as_secs_f64(),
+            is_interrupted: found.is_interrupted,
+            groups: profile
+                .groups
+                .iter()
+                .zip(&found.groups)
+                .map(|(group, found)| Group::new(group, found))
+                .collect(),
+            rows,
+            server: found.server,
+            threads: found.threads.clone(),
+            own_bytes_per_connection: grown / found.open.max(1) as f64,
+            values: Default::default(),
+        };
+        report.name_values();
+        report
+    }
+
+    fn name_values(&mut self) {
+        self.values = self.values().into_iter().map(|value| (value.name, value.number)).collect();
+    }
+
+    /// Reads a report that was written as JSON.
+    ///
+    /// # Errors
+    /// It is not one, in words.
+    pub fn read(path: &str) -> Result<Report, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        let report: Report = serde_json::from_str(&text)
+            .map_err(|error| format!("{path}: this is not a report of --json: {error}"))?;
+        match report.format {
+            FORMAT => Ok(report),
+            other => Err(format!("{path}: written in format {other}, and this reads {FORMAT}")),
+        }
+    }
+
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and text") + "\n"
+    }
+
+    /// Adds what another machine found at the same time.
+    ///
+    /// # Errors
+    /// It ran something else.
+    pub fn merge(&mut self, other: &Report) -> Result<(), String> {
+        let names = |report: &Report| -> Vec<(String, String)> {
+            let name = |group: &Group| (group.name.clone(), group.scenario.clone());
+            report.groups.iter().map(name).collect()
+        };
+        if names(self) != names(other) {
+            return Err("the reports are of different groups of connections".into());
+        }
+        let overlap = (self.started + self.seconds).min(other.started + other.seconds)
+            - self.started.max(other.started);
+        if overlap < 0.5 * self.seconds.min(other.seconds) {
+            return Err(format!(
+                "the runs were not at the same time: they share {:.1} of {:.1} seconds \
+                 (--start-at lines them up)",
+                overlap.max(0.0),
+                self.seconds.min(other.seconds)
+            ));
+        }
+        for (group, other) in self.groups.iter_mut().zip(&other.groups) {
+            group.merge(other);
+        }
+        for (index, row) in other.rows.iter().enumerate() {
+            match self.rows.get_mut(index) {
+                Some(mine) => mine.merge(row),
+                None => self.rows.push(row.clone()),
+            }
+        }
+        self.threads.extend(&other.threads);
+        self.started = self.started.min(other.started);
+        self.seconds = self.seconds.max(other.seconds);
+        self.is_interrupted |= other.is_interrupted;
+        // Only one of them can be on the server's machine.
+        self.server = self.server.or(other.server);
+        self.own_bytes_per_connection =
+            self.own_bytes_per_connection.max(other.own_bytes_per_connection);
+        self.name_values();
+        Ok(())
+    }
+
+    /// The figures of all groups together, without those of stalled readers.
+    pub fn total(&self) -> Figures {
+        let mut total = Figures::default();
+        for group in &self.groups {
+            total.merge(&group.figures);
+        }
+        total
+    }
+
+    /// All faults, also those of stalled readers.
+    pub fn faults(&self) -> Vec<FaultFound> {
+        let mut all = Figures::default();
+        for group in &self.groups {
+            all.merge_faults(&group.figures);
+            if let Some(stalled) = &group.stalled {
+                all.merge_faults(stalled);
+            }
+        }
+        all.faults
+    }
+
+    /// What a reader has to know before believing the numbers.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.is_interrupted {
+            warnings.push(format!("ended early, after {:.1} s of measuring", self.seconds));
+        }
+        let sending = || self.groups.iter().filter(|group| group.scenario != "idle");
+        let planned: Option<f64> = sending().map(|group| group.rate).sum();
+        let planned = planned.filter(|planned| *planned > 0.0);
+        let is_closed = sending().any(|group| group.in_flight.is_some());
+        let sent: u64 = self.groups.iter().map(|group| group.figures.sent).sum();
+        let busiest = self.threads.iter().copied().fold(0.0, f64::max);
+        let server = self.server_busy();
+        if busiest > 0.95 && server.is_none_or(|server| server < 0.9) {
+            warnings.push(format!(
+                "a thread of the generator was busy {:.0} % of the time: this is its limit, \
+                 not the server's; give it more --threads or another machine",
+                busiest * 100.0
+            ));
+        } else if is_closed && server.is_some_and(|server| server < 0.9) {
+            warnings.push(
+                "the server was not busy: throughput is not its limit; compare CPU per message"
+                    .into(),
+            );
+        }
+        if let Some(planned) = planned
+            && (sent as f64 / self.seconds) < 0.99 * planned
+        {
+            warnings.push(format!(
+                "the planned rate was not kept: {:.1} of {planned:.1} messages a second left; \
+                 latency runs from the planned times all the same",
+                sent as f64 / self.seconds
+            ));
+        }
+        warnings
+    }
+
+    /// Cores that the server used while measuring.
+    pub fn server_busy(&self) -> Option<f64> {
+        let [_, start, end] = self.server?;
+        Some(end.cpu_ns.saturating_sub(start.cpu_ns) as f64 / 1e9 / self.seconds)
+    }
+}
+
+fn second(row: &Row, at: &mut f64) -> Second {
+    let lasting = row.lasting.as_secs_f64();
+    *at += lasting;
+    let share = |spent: std::time::Duration| spent.as_secs_f64() / lasting.max(1e-9);
+    Second {
+        at: *at,
+        lasting,
+        sent: row.sent,
+        messages: row.messages,
+        bytes: row.bytes,
+        opened: row.opened,
+        faults: row.faults,
+        open: row.open,
+        latency: Recorded::coarse(&row.latency),
+        server: row.server,
+        server_busy: row.server.map(|_| share(row.server_cpu)),
+        busy: row.busy.iter().map(|busy| share(*busy)).collect(),
+    }
+}
+
+impl Second {
+    fn merge(&mut self, other: &Second) {
+        self.sent += other.sent;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.opened += other.opened;
+        self.faults += other.faults;
+        self.open += other.open;
+        self.latency.merge(&other.latency);
+        self.server = self.server.or(other.server);
+        self.server_busy = self.server_busy.or(other.server_busy);
+        self.busy.extend(&other.busy);
+    }
+}
+
+impl Group {
+    fn new(group: &crate::profile::Group, found: &GroupFound) -> Group {
+        let mut per_connection = found.per_connection.clone();
+        per_connection.sort_unstable();
+        let at = |index: usize| per_connection.get(index).copied().unwrap_or(0);
+        let planned = |steps: Vec<crate::profile::values::Step>| steps[0].per_second;
+        let senders = match (group.scenario, group.publishers) {
+            (Scenario::Broadcast, publishers) if publishers > 0 => publishers,
+            _ => group.connections,
+        };
+        let rate = group.rate.as_ref().filter(|rate| rate.steps.len() == 1);
+        Group {
+            name: group.name.clone(),
+            scenario: format!("{:?}", group.scenario).to_lowercase(),
+            connections: group.connections,
+            rate: rate
+                .filter(|_| group.scenario != Scenario::Idle)
+                .map(|rate| planned(rate.total(senders))),
+            in_flight: group.rate.is_none().then_some(group.in_flight),
+            figures: Figures::new(&found.counted),
+            stalled: found.stalled.as_ref().map(Figures::new),
+            connection_min: at(0),
+            connection_median: at(per_connection.len() / 2),
+        }
+    }
+
+    fn merge(&mut self, other: &Group) {
+        self.connections += other.connections;
+        self.rate = self.rate.zip(other.rate).map(|(rate, other)| rate + other);
+        self.figures.merge(&other.figures);
+        self.stalled = match (self.stalled.take(), &other.stalled) {
+            (Some(mut stalled), Some(other)) => {
+                stalled.merge(other);
+                Some(stalled)
+            }
+            (mine, other) => mine.or_else(|| other.clone()),
+        };
+        self.connection_min = self.connection_min.min(other.connection_min);
+        self.connection_median = self.connection_median.min(other.connection_median);
+    }
+}
+
+impl Figures {
+    fn new(counted: &Counted) -> Figures {
+        let fault = |(kind, fault): (&str, &Fault)| FaultFound {
+            kind: kind.to_owned(),
+            count: fault.count,
+            example: fault.example.clone(),
+        };
+        Figures {
+            sent: counted.sent,
+            messages: counted.messages,
+            bytes: counted.bytes,
+            unanswered: counted.unanswered,
+            other: counted.other,
+            gaps: counted.gaps.max(0) as u64,
+            duplicates: counted.duplicates,
+            reordered: counted.reordered,
+            opened: counted.opened,
+            latency: Recorded(counted.latency.clone()),
+            uncorrected: Recorded(counted.uncorrected.clone()),
+            lateness: Recorded(counted.lateness.clone()),
+            handshake: Recorded(counted.handshake.clone()),
+            faults: counted.faults.iter().map(fault).collect(),
+        }
+    }
+
+    fn merge(&mut self, other: &Figures) {
+        self.sent += other.sent;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.unanswered += other.unanswered;
+        self.other += other.other;
+        self.gaps += other.gaps;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.opened += other.opened;
+        self.latency.merge(&other.latency);
+        self.uncorrected.merge(&other.uncorrected);
+        self.lateness.merge(&other.lateness);
+        self.handshake.merge(&other.handshake);
+        self.merge_faults(other);
+    }
+
+    fn merge_faults(&mut self, other: &Figures) {
+        let mut faults = Faults::default();
+        for found in self.faults.iter().chain(&other.faults) {
+            let fault = Fault { count: found.count, example: found.example.clone() };
+            faults.insert(&found.kind, fault);
+        }
+        self.faults = faults
+            .iter()
+            .map(|(kind, fault)| FaultFound {
+                kind: kind.to_owned(),
+                count: fault.count,
+                example: fault.example.clone(),
+            })
+            .collect();
+    }
+
+    /// How many faults there were.
+    pub fn errors(&self) -> u64 {
+        self.faults.iter().map(|fault| fault.count).sum()
+    }
+}

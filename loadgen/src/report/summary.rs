@@ -1,0 +1,217 @@
+//! A summary for people.
+
+use super::{Figures, Group, Recorded, Report};
+use std::fmt::Write;
+
+/// Fewer connections say nothing of what one of them costs.
+const CONNECTIONS_MIN: u32 = 1_000;
+
+/// Everything that matters, on a screen.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    let several = report.groups.len() > 1;
+    for group in &report.groups {
+        let _ = writeln!(text, "{}", heading(report, group, several));
+        table(&mut text, group);
+        let _ = writeln!(text, "{}", counts(report, group));
+        if let Some(stalled) = &group.stalled {
+            let _ = writeln!(text, "{}", stalled_readers(stalled));
+        }
+        text.push('\n');
+    }
+    if let Some(line) = server(report) {
+        let _ = writeln!(text, "server       {line}");
+    }
+    let busiest = report.threads.iter().copied().fold(0.0, f64::max) * 100.0;
+    let threads = match report.threads.len() {
+        1 => "its thread".to_owned(),
+        count => format!("the busiest of its {count} threads"),
+    };
+    let connections: u32 = report.groups.iter().map(|group| group.connections).sum();
+    // Of few connections, what a thread needs once is all that is seen.
+    let memory = match connections >= CONNECTIONS_MIN {
+        true => format!("; {:.0} B of memory per connection", report.own_bytes_per_connection),
+        false => String::new(),
+    };
+    let _ = writeln!(text, "generator    {threads} was busy {busiest:.0} % of the time{memory}");
+    let faults = report.faults();
+    if faults.is_empty() {
+        let _ = writeln!(text, "errors       none");
+    }
+    for fault in &faults {
+        let _ = writeln!(text, "errors       {} x {}", amount(fault.count as f64), fault.kind);
+        let _ = writeln!(text, "             first: {}", fault.example);
+    }
+    for warning in report.warnings() {
+        let _ = writeln!(text, "warning      {warning}");
+    }
+    text
+}
+
+fn heading(report: &Report, group: &Group, several: bool) -> String {
+    let name =
+        if several { format!("{} ({})", group.name, group.scenario) } else { report.name.clone() };
+    let model = match (group.rate, group.scenario.as_str()) {
+        (_, "idle") => "held open".to_owned(),
+        (Some(rate), _) => format!("open model, {} a second planned", amount(rate)),
+        (None, _) => match group.in_flight {
+            Some(count) => format!("closed loop, {count} in flight"),
+            None => "open model, in steps".to_owned(),
+        },
+    };
+    format!(
+        "{name}: {} connections, {model}, {:.1} s measured",
+        amount(f64::from(group.connections)),
+        report.seconds
+    )
+}
+
+fn table(text: &mut String, group: &Group) {
+    let figures = &group.figures;
+    let is_open = group.rate.is_some() && group.scenario != "idle";
+    let rows: [(&str, &Recorded, bool); 4] = [
+        ("latency", &figures.latency, true),
+        ("uncorrected", &figures.uncorrected, is_open && group.scenario != "connect"),
+        ("lateness", &figures.lateness, is_open),
+        ("handshake", &figures.handshake, true),
+    ];
+    if rows.iter().all(|(_, recorded, shown)| !shown || recorded.count() == 0) {
+        return;
+    }
+    const PERCENTILES: [(&str, f64); 5] =
+        [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
+    let _ = write!(text, "{:<12}", "");
+    for (name, _) in PERCENTILES {
+        let _ = write!(text, " {name:>9}");
+    }
+    let _ = writeln!(text, " {:>9}", "max");
+    for (name, recorded, shown) in rows {
+        if !shown || recorded.count() == 0 {
+            continue;
+        }
+        let _ = write!(text, "{name:<12}");
+        for (_, percentile) in PERCENTILES {
+            let _ = write!(text, " {:>9}", time(recorded.us(percentile).unwrap_or_default()));
+        }
+        let _ = writeln!(text, " {:>9}", time(recorded.max_us().unwrap_or_default()));
+    }
+}
+
+fn counts(report: &Report, group: &Group) -> String {
+    let figures = &group.figures;
+    let a_second = |count: u64| amount(count as f64 / report.seconds);
+    let line = match group.scenario.as_str() {
+        "idle" => {
+            return format!("opened       {} connections", amount(figures.opened as f64));
+        }
+        "connect" => format!(
+            "handshakes   {}, {} a second; {} connections did what they came for, {} a second",
+            amount(figures.opened as f64),
+            a_second(figures.opened),
+            amount(figures.messages as f64),
+            a_second(figures.messages)
+        ),
+        "broadcast" => format!(
+            "deliveries   {}, {} a second, {:.2} MB/s; {} published\n\
+             order        {} gaps, {} duplicates, {} reordered",
+            amount(figures.messages as f64),
+            a_second(figures.messages),
+            figures.bytes as f64 / 1e6 / report.seconds,
+            amount(figures.sent as f64),
+            figures.gaps,
+            figures.duplicates,
+            figures.reordered
+        ),
+        _ => format!(
+            "replies      {}, {} a second, {:.2} MB/s",
+            amount(figures.messages as f64),
+            a_second(figures.messages),
+            figures.bytes as f64 / 1e6 / report.seconds
+        ),
+    };
+    let unanswered = match figures.unanswered {
+        0 => String::new(),
+        count => format!(
+            "\nunanswered   {} at the end; counted with their time so far",
+            amount(count as f64)
+        ),
+    };
+    format!("{line}{unanswered}")
+}
+
+fn stalled_readers(stalled: &Figures) -> String {
+    let p99 = stalled.latency.us(99.0).map_or("-".into(), time);
+    format!(
+        "stalled      {} deliveries, p99 {p99}, {} gaps, {} of their connections went wrong",
+        amount(stalled.messages as f64),
+        stalled.gaps,
+        stalled.errors()
+    )
+}
+
+fn server(report: &Report) -> Option<String> {
+    let [_, _, end] = report.server?;
+    let value = |name: &str| report.values.get(name).copied();
+    let mut parts = Vec::new();
+    if let Some(each) = value("server_cpu_per_message") {
+        parts.push(format!("{} CPU per message", time(each)));
+    }
+    if let Some(busy) = value("server_cpu") {
+        parts.push(format!("{busy:.1} % of a core"));
+    }
+    let mut memory = format!("{:.1} MB", end.resident_bytes as f64 / 1e6);
+    if let Some(each) = value("server_resident_per_connection") {
+        memory += &format!(" ({each:.0} B per connection)");
+    }
+    parts.push(memory);
+    parts.push(format!("{} descriptors, {} threads", end.descriptors, end.threads));
+    Some(parts.join(", "))
+}
+
+/// A time in microseconds with a unit that suits it.
+pub fn time(us: f64) -> String {
+    let digits = |value: f64| match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    let (value, unit) = match us {
+        us if us < 1e3 => (us, "us"),
+        us if us < 1e6 => (us / 1e3, "ms"),
+        us => (us / 1e6, "s"),
+    };
+    format!("{value:.*} {unit}", digits(value))
+}
+
+/// A number with separated thousands, or with digits if it is small.
+pub fn amount(number: f64) -> String {
+    if number < 100.0 && number.fract() != 0.0 {
+        return format!("{number:.2}");
+    }
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [1.234, 42.42, 999.4, 1_500.0, 2e6].map(time),
+            ["1.23 us", "42.4 us", "999 us", "1.50 ms", "2.00 s"]
+        );
+        assert_eq!(
+            [0.0, 0.5, 999.0, 1_000.0, 1_234_567.0].map(amount),
+            ["0", "0.50", "999", "1,000", "1,234,567"]
+        );
+    }
+}

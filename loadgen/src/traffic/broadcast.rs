@@ -1,0 +1,251 @@
+//! Broadcast: some publish, everyone in their room receives.
+//!
+//! A publication carries its publisher, its number and its time, so that every
+//! reader, on whichever thread, knows how old it is and whether one is missing.
+//!
+//! In a closed loop a publication is in flight until its publisher has it back, as a
+//! publisher in the field sees it: the others' copies may still be under way when
+//! the next one leaves. Each of them is checked and counted all the same.
+
+use super::{Received, Send};
+use crate::measure::{Counted, Order, Track};
+use crate::payload::{Payload, Stamp};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tapecast::base::Time;
+
+/// Planned times that are kept per publisher, for those who never get it.
+const PLANNED_MAX: usize = 4_096;
+
+/// Who is in which room, and who publishes. Connections are counted over all
+/// threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Rooms {
+    pub connections: u32,
+    pub rooms: u32,
+    pub publishers: u32,
+}
+
+impl Rooms {
+    /// The room of a connection.
+    pub fn of(&self, connection: u32) -> u32 {
+        (u64::from(connection) * u64::from(self.rooms) / u64::from(self.connections)) as u32
+    }
+
+    /// The first connection of a room.
+    fn first(&self, room: u32) -> u32 {
+        let first = u64::from(room) * u64::from(self.connections);
+        first.div_ceil(self.rooms.into()) as u32
+    }
+
+    /// The publishers of a room.
+    fn publishers(&self, room: u32) -> Range<u32> {
+        if self.publishers == self.connections {
+            return self.first(room)..self.first(room + 1);
+        }
+        let first = |room: u32| {
+            (u64::from(room) * u64::from(self.publishers)).div_ceil(self.rooms.into()) as u32
+        };
+        first(room)..first(room + 1)
+    }
+
+    /// The number of a connection among the publishers, if it is one: the first
+    /// ones of each room are.
+    pub fn publisher(&self, connection: u32) -> Option<u32> {
+        let room = self.of(connection);
+        let publishers = self.publishers(room);
+        let number = publishers.start + (connection - self.first(room));
+        publishers.contains(&number).then_some(number)
+    }
+}
+
+/// What all threads know of one publisher.
+#[derive(Debug, Default)]
+pub struct Stream {
+    published: AtomicU64,
+    /// When the last ones were planned.
+    planned: Mutex<VecDeque<Time>>,
+}
+
+/// What the connections of one thread do.
+#[derive(Debug)]
+pub struct Broadcast {
+    payload: Payload,
+    window: u64,
+    streams: Arc<[Stream]>,
+    readers: Vec<Reader>,
+    /// Those of a reader stand together.
+    tracks: Vec<Track>,
+    has_started: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    /// Its number among the publishers.
+    publisher: Option<u32>,
+    /// The publishers of its room.
+    streams: Range<u32>,
+    first_track: usize,
+    /// Stops reading.
+    is_stalled: bool,
+    /// Deliveries since measuring began.
+    counted: u64,
+}
+
+impl Broadcast {
+    /// For the connections with these numbers.
+    pub fn new(
+        payload: Payload,
+        window: u32,
+        rooms: Rooms,
+        streams: Arc<[Stream]>,
+        connections: impl Iterator<Item = (u32, bool)>,
+    ) -> Broadcast {
+        let mut tracks = 0;
+        let readers = connections
+            .map(|(connection, is_stalled)| {
+                let streams = rooms.publishers(rooms.of(connection));
+                let first_track = tracks;
+                tracks += streams.len();
+                let publisher = rooms.publisher(connection);
+                Reader { publisher, streams, first_track, is_stalled, counted: 0 }
+            })
+            .collect();
+        let tracks = vec![Track::ANYWHERE; tracks];
+        Broadcast { payload, window: window.into(), streams, readers, tracks, has_started: false }
+    }
+
+    /// A connection is open. Before the load starts it is sure which number comes
+    /// first; later it is so only of a publisher's own.
+    pub fn opened(&mut self, connection: usize) {
+        let start = if self.has_started { Track::ANYWHERE } else { Track::START };
+        self.tracks_of(connection).fill(start);
+        let Reader { publisher, streams, .. } = &self.readers[connection];
+        if let Some(publisher) = *publisher {
+            let published = self.streams[publisher as usize].published.load(Ordering::Relaxed);
+            let own = (publisher - streams.start) as usize;
+            self.tracks_of(connection)[own] = Track::from(published);
+        }
+    }
+
+    fn tracks_of(&mut self, connection: usize) -> &mut [Track] {
+        let Reader { first_track, streams, .. } = &self.readers[connection];
+        &mut self.tracks[*first_track..*first_track + streams.len()]
+    }
+
+    /// The load starts: who connects later has missed something.
+    pub fn start(&mut self) {
+        self.has_started = true;
+    }
+
+    /// Publications that this publisher has not got back.
+    fn in_flight(&self, connection: usize, publisher: u32) -> u64 {
+        let Reader { first_track, streams, .. } = &self.readers[connection];
+        let track = &self.tracks[first_track + (publisher - streams.start) as usize];
+        let published = self.streams[publisher as usize].published.load(Ordering::Relaxed);
+        published - track.next().unwrap_or(published).min(published)
+    }
+
+    pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
+        let Some(publisher) = self.readers[connection].publisher else { return 0 };
+        let mut sent = 0;
+        while self.in_flight(connection, publisher) < self.window {
+            self.send(connection, now, now, send);
+            sent += 1;
+        }
+        sent
+    }
+
+    pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
+        let Some(publisher) = self.readers[connection].publisher else { return };
+        let stream = &self.streams[publisher as usize];
+        let number = stream.published.load(Ordering::Relaxed);
+        let late_ns = (now - planned).as_nanos().try_into().unwrap_or(u32::MAX);
+        let stamp = Stamp { publisher: publisher as u16, number, planned, late_ns };
+        send(self.payload.publication(&stamp));
+        let mut kept = stream.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == PLANNED_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(planned);
+        stream.published.store(number + 1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn received(
+        &mut self,
+        connection: usize,
+        now: Time,
+        bytes: &[u8],
+        counted: &mut Counted,
+    ) -> Received {
+        let Some(stamp) = self.payload.stamp(bytes) else {
+            if self.payload.is_wrapped() {
+                counted.other += 1;
+                return Received::Fine;
+            }
+            return Received::Wrong;
+        };
+        let reader = &mut self.readers[connection];
+        let publisher = u32::from(stamp.publisher);
+        if !reader.streams.contains(&publisher) {
+            return Received::Wrong;
+        }
+        let track =
+            &mut self.tracks[reader.first_track + (publisher - reader.streams.start) as usize];
+        match track.take(stamp.number) {
+            Order::Next => {}
+            Order::After(missed) => counted.gaps += missed as i64,
+            Order::Late => {
+                counted.gaps -= 1;
+                counted.reordered += 1;
+            }
+            Order::Again => {
+                counted.duplicates += 1;
+                return Received::Fine;
+            }
+        }
+        let age = now - stamp.planned;
+        let late = std::time::Duration::from_nanos(stamp.late_ns.into());
+        counted.message(age, age.saturating_sub(late), bytes.len());
+        reader.counted += 1;
+        Received::Fine
+    }
+
+    /// What is published before it is back is not missing.
+    pub fn lost(&mut self, connection: usize) {
+        self.tracks_of(connection).fill(Track::ANYWHERE);
+    }
+
+    pub fn finish(&mut self, now: Time, stalled: bool, counted: &mut Counted) {
+        for reader in self.readers.iter().filter(|reader| reader.is_stalled == stalled) {
+            for (index, publisher) in reader.streams.clone().enumerate() {
+                let Some(next) = self.tracks[reader.first_track + index].next() else { continue };
+                let stream = &self.streams[publisher as usize];
+                let planned = stream.planned.lock().unwrap_or_else(PoisonError::into_inner);
+                let published = stream.published.load(Ordering::Relaxed);
+                // Of those that came before what is kept, the oldest time that is.
+                let kept_from = published - planned.len() as u64;
+                let Some(oldest) = planned.front() else { continue };
+                counted.unanswered(now - *oldest, kept_from.saturating_sub(next));
+                for number in next.max(kept_from)..published {
+                    counted.unanswered(now - planned[(number - kept_from) as usize], 1);
+                }
+            }
+        }
+    }
+
+    pub fn start_measuring(&mut self) {
+        for reader in &mut self.readers {
+            reader.counted = 0;
+        }
+    }
+
+    /// Of those who read.
+    pub fn per_connection(&self) -> Vec<u64> {
+        let reading = self.readers.iter().filter(|reader| !reader.is_stalled);
+        reading.map(|reader| reader.counted).collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! What the kernel says, and what follows from it.
+
+use super::*;
+use crate::traffic::Received;
+use tapecast::connection::client::ClientError;
+use tapecast::protocol::{Incoming, Input};
+use tapecast::ring::{Errno, ReceiveEnd};
+
+/// What a received buffer led to, for which the connection is no more needed.
+enum Next {
+    /// All of it is consumed.
+    Nothing,
+    /// The server wants to go: its close frame.
+    Goodbye(Option<u16>, String),
+    /// The connection has done what it came for.
+    Done,
+    Broken(ClientError),
+}
+
+impl Worker<'_> {
+    pub(super) fn event(&mut self, event: Event<UringBuffer>, now: Time) {
+        match event {
+            Event::Received { token, mut buffer } => {
+                self.received(token.index, &mut buffer, now);
+                self.ring.release(buffer);
+            }
+            Event::ReceiveEnded { token, end } => self.receive_ended(token.index, end),
+            Event::Polled { token, .. } => {
+                let connection = token.index;
+                let peer = &mut self.peers[connection as usize];
+                peer.is_polling = false;
+                match peer.state {
+                    State::Connecting => self.connected(connection),
+                    State::Ending => self.close_when_quiet(connection),
+                    _ => self.queue(connection),
+                }
+            }
+            Event::Closed { token } => self.is_absent(token.index),
+            _ => {}
+        }
+    }
+
+    /// What became of a send.
+    pub(super) fn sent(&mut self, connection: u32, outcome: Result<usize, Errno>) {
+        let peer = &mut self.peers[connection as usize];
+        peer.is_queued = false;
+        if peer.state == State::Ending {
+            return;
+        }
+        match outcome {
+            Ok(bytes) => peer.took(bytes),
+            Err(Errno::AGAIN) => {}
+            Err(error) => {
+                let error = std::io::Error::from(error);
+                let place = match peer.state {
+                    State::ShakingHands => "connect",
+                    State::Leaving => return self.give_up(connection),
+                    _ => "send",
+                };
+                let kind = format!("{place}: {}", error.kind());
+                return self.fail(connection, &kind, error.to_string());
+            }
+        }
+        // The first bytes went out: so it is connected, and something may come.
+        if peer.state == State::ShakingHands && !peer.is_receiving {
+            peer.is_receiving = true;
+            self.ring.receive(peer.socket.expect("it is connected"), token(connection));
+        }
+        if !peer.unsent().is_empty() {
+            poll(&mut self.ring, connection, peer);
+        }
+    }
+
+    /// Takes the messages out of a buffer.
+    fn received(&mut self, connection: u32, buffer: &mut [u8], now: Time) {
+        let mut input = Input::new(buffer);
+        match self.messages(connection, &mut input, now) {
+            Next::Nothing => {
+                let peer = &self.peers[connection as usize];
+                let is_open = peer.client.as_ref().is_some_and(|client| client.is_open());
+                if peer.state == State::ShakingHands && is_open {
+                    self.opened(connection, now);
+                }
+            }
+            Next::Goodbye(code, reason) => self.server_leaves(connection, code, reason),
+            Next::Done => {
+                self.peers[connection as usize].is_done = true;
+                self.say_goodbye(connection);
+            }
+            Next::Broken(error) => self.fail(connection, &error.to_string(), String::new()),
+        }
+    }
+
+    /// The hot path: frames become messages, and those are checked and counted.
+    fn messages(&mut self, connection: u32, input: &mut Input<'_>, now: Time) -> Next {
+        loop {
+            let peer = &mut self.peers[connection as usize];
+            let (group, index, stalls) =
+                (usize::from(peer.group), peer.index as usize, peer.stalls);
+            let was_open = peer.state != State::ShakingHands;
+            let Some(client) = &mut peer.client else { return Next::Nothing };
+            let message = match client.next(&mut self.pool, input) {
+                Ok(Some(Incoming::Message(message))) => message,
+                Ok(None) => return Next::Nothing,
+                Ok(Some(Incoming::Pong(_))) => continue,
+                Ok(Some(Incoming::Ping(payload))) => {
+                    let payload = payload.to_vec();
+                    self.answer(connection, &payload);
+                    continue;
+                }
+                Ok(Some(Incoming::Close(close))) => {
+                    let code = close.map(|(code, _)| code.get());
+                    let reason = close.map_or("", |(_, reason)| reason).to_owned();
+                    return Next::Goodbye(code, reason);
+                }
+                Err(error) => return Next::Broken(error),
+            };
+            let first;
+            let bytes = match was_open {
+                true => message.payload(),
+                // It came in the same piece as the response.
+                false => {
+                    first = message.payload().to_vec();
+                    self.opened(connection, now);
+                    &first
+                }
+            };
+            if self.is_over && !stalls {
+                continue;
+            }
+            let share = &mut self.shares[group];
+            let counted = match &mut share.stalled {
+                Some(stalled) if stalls => stalled,
+                _ => &mut share.counted,
+            };
+            let kind = match share.traffic.received(index, now, bytes, counted) {
+                Received::Fine => {
+                    if self.due.last() != Some(&connection) {
+                        self.due.push(connection);
+                    }
+                    continue;
+                }
+                Received::Done => return Next::Done,
+                Received::Wrong => "wrong: a message that is not the one awaited",
+                Received::Unawaited => "wrong: a message that nothing awaited",
+            };
+            let start = &bytes[..bytes.len().min(60)];
+            let detail = format!("{} bytes, {}", bytes.len(), start.escape_ascii());
+            self.fault(connection, kind, detail);
+            self.due.push(connection);
+        }
+    }
+
+    /// Answers a ping, unless too much waits to be taken already.
+    fn answer(&mut self, connection: u32, payload: &[u8]) {
+        let peer = &mut self.peers[connection as usize];
+        if let Some(client) = &mut peer.client
+            && peer.out.len() - peer.sent < OUT_BYTES_MAX
+        {
+            client.frame(&mut peer.out, Opcode::Pong, true, payload);
+            self.queue(connection);
+        }
+    }
+
+    /// The server's close frame came: it is answered, unless it is the answer.
+    fn server_leaves(&mut self, connection: u32, code: Option<u16>, reason: String) {
+        let now = self.now();
+        let peer = &mut self.peers[connection as usize];
+        match peer.state {
+            State::Open | State::ShakingHands => {}
+            _ => return,
+        }
+        if let Some(client) = &mut peer.client {
+            let code = code.map(u16::to_be_bytes);
+            client.frame(
+                &mut peer.out,
+                Opcode::Close,
+                true,
+                code.as_ref().map_or(&[], |code| code),
+            );
+        }
+        let code = code.map_or("without a code".into(), |code| code.to_string());
+        self.fault(connection, &format!("closed by the server: {code}"), reason);
+        self.leaves(connection, now);
+    }
+
+    fn receive_ended(&mut self, connection: u32, end: ReceiveEnd) {
+        let peer = &mut self.peers[connection as usize];
+        peer.is_receiving = false;
+        if peer.state == State::Ending {
+            return self.close_when_quiet(connection);
+        }
+        match end {
+            ReceiveEnd::Stopped if peer.is_stalled => {}
+            ReceiveEnd::NoBuffers | ReceiveEnd::Expired | ReceiveEnd::Stopped => {
+                peer.is_receiving = true;
+                self.ring.receive(peer.socket.expect("it is open"), token(connection));
+            }
+            ReceiveEnd::EndOfStream => match peer.state {
+                State::Leaving => self.give_up(connection),
+                State::ShakingHands => {
+                    self.fail(connection, "handshake: the connection was closed", String::new());
+                }
+                _ => self.fail(connection, "ended without a close frame", String::new()),
+            },
+            ReceiveEnd::Broken(error) => {
+                let error = std::io::Error::from(error);
+                let place = match peer.state {
+                    State::Leaving => return self.give_up(connection),
+                    State::ShakingHands => "handshake",
+                    _ => "receive",
+                };
+                let kind = format!("{place}: {}", error.kind());
+                self.fail(connection, &kind, error.to_string());
+            }
+        }
+    }
+}

@@ -21,7 +21,8 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Counted {
     /// From the planned time to the reply or delivery, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// From the time of sending instead: what a closed loop would have seen.
+    /// From the time at which a closed loop would have sent it: after it was
+    /// planned, and after the reply before it. What such a loop would have seen.
     pub uncorrected: Histogram<u64>,
     /// How late messages left.
     pub lateness: Histogram<u64>,

@@ -29,7 +29,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("latency_p99_9", ""),
     ("latency_p99_99", ""),
     ("latency_max", ""),
-    ("uncorrected_p50", "from the time of sending, µs; also p99, p99_9, max"),
+    ("uncorrected_p50", "what a closed loop would have seen, µs; also p99, p99_9, max"),
     ("uncorrected_p99", ""),
     ("uncorrected_p99_9", ""),
     ("uncorrected_max", ""),

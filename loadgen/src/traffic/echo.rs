@@ -21,6 +21,8 @@ struct Connection {
     /// When each message under way was planned and when it was sent, the oldest
     /// first.
     under_way: VecDeque<(Time, Time)>,
+    /// When the last reply came.
+    replied: Time,
     /// Replies since measuring began.
     counted: u64,
 }
@@ -86,8 +88,13 @@ impl Echo {
     ) -> Received {
         match self.reply(connection, bytes, counted) {
             Ok((planned, sent)) => {
+                let state = &mut self.connections[connection];
+                // A closed loop would have sent it after the reply before it, and would
+                // have called it fast.
+                let sent = sent.max(state.replied);
                 counted.message(now - planned, now - sent, bytes.len());
-                self.connections[connection].counted += 1;
+                state.replied = now;
+                state.counted += 1;
                 Received::Fine
             }
             Err(received) => received,

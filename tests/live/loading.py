@@ -1,0 +1,316 @@
+"""The load generator against servers of known behaviour: what they do wrong is
+counted, exactly, and what they do slowly shows.
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+from .faulty import FaultyServer, Misbehaving, RefusingHalf, Relaying, Serving, Stalling
+from .server import ROOT, expect
+
+PROGRAM = ROOT / "target" / "release" / "tapecast-loadgen"
+MEBIBYTE = 1 << 20
+
+
+class Loaded:
+    """What a run of the generator came to."""
+
+    def __init__(self, code, report, errors, resident_bytes_peak):
+        self.code, self.report, self.errors = code, report, errors
+        self.resident_bytes_peak = resident_bytes_peak
+        self.values = report and report["values"]
+
+    def faults(self):
+        """How often each kind was, over all groups."""
+        found = {}
+        for group in self.report["groups"]:
+            for figures in (group["figures"], group["stalled"] or {"faults": []}):
+                for fault in figures["faults"]:
+                    found[fault["kind"]] = found.get(fault["kind"], 0) + fault["count"]
+                    expect(fault["example"], f"{fault['kind']} has no example")
+        return found
+
+
+def load(profile, url, *flags, seconds=30):
+    """Runs the generator to its end, which has to come within `seconds`."""
+    command = [PROGRAM, profile, "--url", url, "--no-tui", "--json", "-", *map(str, flags)]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors
+        )
+        peak, end = 0, time.monotonic() + seconds
+        while process.poll() is None:
+            if time.monotonic() > end:
+                process.kill()
+                process.wait()
+                expect(False, f"not finished after {seconds}s: {' '.join(map(str, command))}")
+            # Not what wait4 tells, which counts this process's memory at the fork too.
+            with contextlib.suppress(OSError, TypeError):
+                status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+                peak = int(re.search(r"^VmHWM:\s+(\d+)", status, re.M)[1]) * 1024
+            time.sleep(0.005)
+        out.seek(0), errors.seek(0)
+        text, told = out.read(), errors.read().decode()
+    report = json.loads(text) if text else None
+    return Loaded(process.returncode, report, told, peak)
+
+
+def near(value, expected, within, what):
+    expect(
+        abs(value - expected) <= within * abs(expected),
+        f"{what} is {value:.1f}, and computed is {expected:.1f}",
+    )
+
+
+def percentile(recorded, share):
+    """Of a histogram's pairs, in seconds."""
+    total, below = sum(count for _, count in recorded), 0
+    for value, count in recorded:
+        below += count
+        if below >= share * total:
+            return value / 1e9
+
+
+def stalls_show(_server):
+    """Of a constant rate, the share stall/every is planned in a stall, and waits for
+    what is left of it: evenly spread from 0 to its length."""
+    # Few enough that the backlog of a stall is done in a moment.
+    stall, every, rate = 0.1, 1.0, 200
+    with Stalling(stall, every) as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 10, "--rate", rate,
+            "--warmup", "1s", "--duration", "8s",
+        )
+    expect(loaded.code == 0, loaded.errors)
+    figures = loaded.report["groups"][0]["figures"]
+    for share in (0.95, 0.97, 0.99):
+        computed = stall - (1 - share) * every
+        measured = percentile(figures["latency"], share)
+        near(measured * 1e3, computed * 1e3, 0.05, f"the latency of {share:.0%} in ms")
+    near(percentile(figures["latency"], 1.0) * 1e3, stall * 1e3, 0.05, "the longest in ms")
+    # A closed loop sees one wait per connection and stall: 10 in 200.
+    seen = percentile(figures["uncorrected"], 0.94) * 1e3
+    expect(seen < 20, f"the uncorrected latency of 94% is {seen:.1f} ms")
+    return f"p99 {loaded.values['latency_p99'] / 1e3:.1f} ms"
+
+
+def one_stall_of_one_connection(_server):
+    """With one connection, a closed loop sees one wait in a thousand."""
+    with Stalling(0.1, 1.0) as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 1, "--rate", 1_000,
+            "--warmup", "1s", "--duration", "5s",
+        )
+    values = loaded.values
+    near(values["latency_p99"] / 1e6, 0.09, 0.05, "latency_p99")
+    expect(values["uncorrected_p99"] < 20_000, f"uncorrected: {values['uncorrected_p99']} us")
+    return f"p99 {values['latency_p99'] / 1e3:.1f} ms, uncorrected {values['uncorrected_p99'] / 1e3:.2f} ms"
+
+
+def planted_order(_server):
+    """Gaps, duplicates and reorderings are counted as often as they were planted."""
+    readers, rate, seconds = 20, 300, 3
+    plan = {}
+    for number in range(60, 700):
+        what = {3: "drop", 5: "twice", 8: "late"}.get(number % 10)
+        if what and number % 7:
+            plan[number] = what
+    planted = {what: list(plan.values()).count(what) for what in ("drop", "twice", "late")}
+    with Relaying(plan) as server:
+        loaded = load(
+            "broadcast", server.url(), "--connections", readers, "--rate", rate,
+            "--warmup", "0s", "--duration", f"{seconds}s", "--fail-if", "gaps>0",
+        )
+    expect(loaded.code == 1, f"{planted} and exit code {loaded.code}")
+    found = {
+        "drop": loaded.values["gaps"],
+        "twice": loaded.values["duplicates"],
+        "late": loaded.values["reordered"],
+    }
+    expected = {what: count * readers for what, count in planted.items()}
+    expect(found == expected, f"planted {expected}, found {found}")
+    expect(loaded.values["errors"] == 0, loaded.faults())
+    return f"{sum(expected.values())} of them"
+
+
+def rates_are_kept(server):
+    """A second look at what left: the server's own counters."""
+    for flags, planned in (
+        (("--rate", 5_000), 5_000 * 4),
+        (("--rate", "50/connection", "--connections", 100), 5_000 * 4),
+        (("--rate", 5_000, "--arrivals", "poisson"), 5_000 * 4),
+        (("--rate", "1000@1s,4000@1s,500@1s,2000"), 7_500),
+    ):
+        loaded = load("echo", server.url(), "--warmup", "0s", "--duration", "4s", *flags)
+        expect(loaded.code == 0, loaded.errors)
+        sent = loaded.report["groups"][0]["figures"]["sent"]
+        tolerance = 0.03 if "poisson" in flags else 0.01
+        near(sent, planned, tolerance, f"what was sent with {flags}")
+        near(loaded.values["messages"], planned, tolerance, f"what came back with {flags}")
+        rows = loaded.report["rows"]
+        expect(len(rows) == 4, f"{len(rows)} rows")
+        expect(sum(row["sent"] for row in rows) == sent, "the rows do not add up")
+
+
+def a_rate_that_is_not_kept(_server):
+    """A server that does not read what is sent: it is reported, not stretched."""
+    with FaultyServer() as server:
+        # It never gets to see a message.
+        server.message = lambda *_: server.done.wait(30)
+        loaded = load(
+            "echo", server.url(), "--connections", 1, "--rate", 2_000, "--size", "16KiB",
+            "--warmup", "0s", "--duration", "2s", "--fail-if", "rate_sent<1900",
+        )
+        server.done.set()
+    expect(loaded.code == 1, f"exit code {loaded.code}")
+    expect("the planned rate was not kept" in loaded.errors, loaded.errors[-500:])
+    values = loaded.values
+    expect(values["unanswered"] > 0, "nothing is unanswered")
+    # What waits for an answer has waited since it was planned.
+    expect(values["latency_max"] > 1_800_000, f"latency_max {values['latency_max']}")
+    expect(loaded.resident_bytes_peak < 100 * MEBIBYTE, f"{loaded.resident_bytes_peak} bytes")
+
+
+def highest_rate(_server):
+    """A server that takes 2 ms for a message can do 500 a second."""
+    with Serving(0.002) as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 10, "--rate", 100, "--warmup", "200ms",
+            "--duration", "1s", "--find-max", "p99<80ms", seconds=60,
+        )
+    expect(loaded.code == 0, loaded.errors)
+    told = re.search(r"highest rate that keeps p99<80ms: ([\d,]+) a second", loaded.errors)
+    expect(told, loaded.errors[-500:])
+    highest = int(told[1].replace(",", ""))
+    expect(350 <= highest <= 530, f"{highest} a second")
+    lost = [line for line in loaded.errors.splitlines() if line.endswith(" lost")]
+    kept = [line for line in loaded.errors.splitlines() if line.endswith(" kept")]
+    expect(lost and kept, f"{len(lost)} lost, {len(kept)} kept")
+    return f"{highest} a second after {len(lost) + len(kept)} steps"
+
+
+def half_refused(_server):
+    with RefusingHalf() as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 40, "--rate", 400, "--reconnect", "none",
+            "--warmup", "0s", "--duration", "1s",
+        )
+        refused = server.counts["refused"]
+    expect(loaded.code == 0, loaded.errors)
+    faults = loaded.faults()
+    expect(refused == 20, f"{refused} were refused")
+    expect(faults == {"handshake: the server answered 503": refused}, faults)
+    expect(loaded.values["opened"] == 20, f"{loaded.values['opened']} opened")
+    # The others carry the whole rate.
+    near(loaded.values["messages"], 400, 0.02, "messages")
+
+
+def half_refused_and_again(_server):
+    """Who is refused comes again, and is in at last."""
+    with RefusingHalf() as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 40, "--rate", 400, "--reconnect", "100ms",
+            "--warmup", "0s", "--duration", "2s",
+        )
+        refused = server.counts["refused"]
+    faults = loaded.faults()
+    expect(faults == {"handshake: the server answered 503": refused}, faults)
+    expect(refused >= 20 and loaded.values["opened"] == 40, f"{refused} refused")
+
+
+# What a server does, and the kind of fault that it is counted as; whether every one
+# of them is.
+MISBEHAVIOURS = {
+    "closes": "closed by the server: 1001",
+    "ends": "ended without a close frame",
+    "resets": "receive: connection reset",
+    "sends_garbage": "protocol: ",
+    "masks": "protocol: ",
+    "inflates": "protocol: ",
+    "answers_wrongly": "wrong: a message that is not the one awaited",
+    "answers_twice": "wrong: ",
+    "answers_16_mib": "wrong: a message that is not the one awaited",
+    "promises_4_gib": "protocol: ",
+    "stays_silent": None,
+    "answers_in_fragments": None,
+    "floods_with_pings": None,
+}
+
+
+def misbehaving(_server):
+    """Whatever a server does: it is counted by kind, and the run goes on to its end
+    in bounded memory."""
+    for what, kind in MISBEHAVIOURS.items():
+        heavy = what == "answers_16_mib"
+        with Misbehaving(what) as server:
+            loaded = load(
+                "echo", server.url(), "--connections", 4, "--rate", 40 if heavy else 200,
+                "--reconnect", "20ms", "--warmup", "0s", "--duration", "1s",
+            )
+            planted = server.counts.get(what, 0)
+        expect(loaded.code == 0, f"{what}: exit code {loaded.code}: {loaded.errors[-500:]}")
+        expect(planted >= 3, f"{what}: only {planted} times")
+        faults = loaded.faults()
+        if kind is None:
+            expect(what == "stays_silent" or not faults, f"{what}: {faults}")
+        else:
+            count = sum(number for name, number in faults.items() if name.startswith(kind))
+            # The last may have been under way when the run ended.
+            expect(
+                planted - 4 <= count <= planted, f"{what}: {planted} times, counted are {faults}"
+            )
+        peak = loaded.resident_bytes_peak
+        expect(peak < (256 if heavy else 100) * MEBIBYTE, f"{what}: {peak / MEBIBYTE:.0f} MiB")
+    return f"{len(MISBEHAVIOURS)} ways"
+
+
+def nobody_there(_server):
+    with FaultyServer() as server:
+        port = server.port
+    loaded = load(
+        "echo", f"ws://127.0.0.1:{port}/", "--connections", 5, "--reconnect", "100ms",
+        "--warmup", "0s", "--duration", "1s",
+    )
+    expect(loaded.code == 1, f"exit code {loaded.code}")
+    faults = loaded.faults()
+    expect(set(faults) == {"connect: connection refused"}, faults)
+    expect(30 <= faults["connect: connection refused"] <= 60, faults)
+
+
+def stalled_readers(server):
+    """A tenth does not read: the others do not notice, and it is told apart."""
+    loaded = load(
+        "slow-reader", server.url("/broadcast"), "--connections", 100, "--rate", 200,
+        "--duration", "3s", "--server-pid", server.pid, "--fail-if", "gaps>0",
+    )
+    expect(loaded.code == 0, loaded.errors)
+    values = loaded.values
+    near(values["messages"], 200 * 3 * 90, 0.05, "deliveries to those who read")
+    expect(values["latency_p99"] < 100_000, f"their p99 is {values['latency_p99']} us")
+    expect(values["stalled_messages"] > 0, "those who stalled caught up with nothing")
+    stalled = loaded.report["groups"][0]["stalled"]
+    # What they got was as old as the stall.
+    oldest = max(value for value, _ in stalled["latency"])
+    expect(oldest > 1.5e9, f"the oldest is {oldest} ns")
+
+
+def crowd(server):
+    """19,000 connections: what each costs the generator."""
+    connections = 19_000
+    loaded = load(
+        "idle", server.url(), "--connections", connections, "--duration", "1s",
+        "--server-pid", server.pid, seconds=60,
+    )
+    expect(loaded.code == 0, loaded.errors)
+    values = loaded.values
+    expect(values["opened"] == connections, f"{values['opened']} opened; {loaded.faults()}")
+    own, servers = values["generator_bytes_per_connection"], values["server_resident_per_connection"]
+    expect(0 < own <= 1024, f"{own:.0f} bytes of the generator per connection")
+    expect(servers <= 1024, f"{servers:.0f} bytes of the server per connection")
+    million = own * 1e6 / 1e9
+    return f"{own:.0f} B each, a million would take {million:.2f} GB; the server's {servers:.0f} B"

@@ -90,8 +90,8 @@ fn run(order: &Run) -> ExitCode {
             rehearse(profile, &stop)?;
         }
         let mut live = Live::new(order.is_plain);
-        let found = run::run(profile, &stop, &mut |news| live.tell(news))?;
-        Ok(Report::new(&name, profile, &found))
+        let mut found = run::run(profile, &stop, &mut |news| live.tell(news))?;
+        Ok(Report::new(&name, profile, &mut found))
     };
     let result = match &order.find_max {
         None => measure(&profile),

@@ -15,15 +15,63 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, LONGEST_NS, 3).expect("the bounds are in order")
 }
 
+/// A histogram that takes a value which comes many times in a row as one: what is
+/// sent in one turn and received in one turn is of one age.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    histogram: Histogram<u64>,
+    value: u64,
+    times: u64,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Recorder { histogram: histogram(), value: 0, times: 0 }
+    }
+}
+
+impl Recorder {
+    /// Records a value.
+    #[inline]
+    pub fn record(&mut self, value: Duration) {
+        self.record_n(value, 1);
+    }
+
+    /// Records a value so many times.
+    #[inline]
+    pub fn record_n(&mut self, value: Duration, times: u64) {
+        let value = value.as_nanos() as u64;
+        if value != self.value {
+            self.flush();
+            self.value = value;
+        }
+        self.times += times;
+    }
+
+    fn flush(&mut self) {
+        // None at all would still count as a largest value.
+        if self.times > 0 {
+            self.histogram.saturating_record_n(self.value, self.times);
+            self.times = 0;
+        }
+    }
+
+    /// Everything that was recorded.
+    pub fn histogram(&mut self) -> &Histogram<u64> {
+        self.flush();
+        &self.histogram
+    }
+}
+
 /// What the connections of one group on one thread did. Everything but the faults
 /// starts anew when measuring does.
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// From the planned time to the reply or delivery, in nanoseconds.
-    pub latency: Histogram<u64>,
+    pub latency: Recorder,
     /// From the time at which a closed loop would have sent it: after it was
     /// planned, and after the reply before it. What such a loop would have seen.
-    pub uncorrected: Histogram<u64>,
+    pub uncorrected: Recorder,
     /// How late messages left.
     pub lateness: Histogram<u64>,
     /// From the first packet to the accepted handshake.
@@ -53,8 +101,8 @@ pub struct Counted {
 impl Default for Counted {
     fn default() -> Self {
         Counted {
-            latency: histogram(),
-            uncorrected: histogram(),
+            latency: Recorder::default(),
+            uncorrected: Recorder::default(),
             lateness: histogram(),
             handshake: histogram(),
             sent: 0,
@@ -77,8 +125,8 @@ impl Counted {
     pub fn message(&mut self, latency: Duration, uncorrected: Duration, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes as u64;
-        self.latency.saturating_record(latency.as_nanos() as u64);
-        self.uncorrected.saturating_record(uncorrected.as_nanos() as u64);
+        self.latency.record(latency);
+        self.uncorrected.record(uncorrected);
     }
 
     /// A message left, so much later than planned.
@@ -90,12 +138,8 @@ impl Counted {
 
     /// So many messages have waited for their answers so long, and will get none.
     pub fn unanswered(&mut self, waited: Duration, count: u64) {
-        if count == 0 {
-            // Nothing recorded no times would still count as the largest.
-            return;
-        }
         self.unanswered += count;
-        self.latency.saturating_record_n(waited.as_nanos() as u64, count);
+        self.latency.record_n(waited, count);
     }
 
     /// Measuring starts. Handshakes and faults count from the very beginning.
@@ -110,10 +154,10 @@ impl Counted {
     }
 
     /// Adds what another thread counted.
-    pub fn merge(&mut self, other: &Counted) {
+    pub fn merge(&mut self, other: &mut Counted) {
         let add = |one: &mut Histogram<u64>, other| one.add(other).expect("the same bounds");
-        add(&mut self.latency, &other.latency);
-        add(&mut self.uncorrected, &other.uncorrected);
+        add(&mut self.latency.histogram, other.latency.histogram());
+        add(&mut self.uncorrected.histogram, other.uncorrected.histogram());
         add(&mut self.lateness, &other.lateness);
         add(&mut self.handshake, &other.handshake);
         self.sent += other.sent;
@@ -286,6 +330,9 @@ mod tests {
     fn the_longest_time_saturates() {
         let mut counted = Counted::default();
         counted.message(Duration::from_secs(3_600), Duration::ZERO, 1);
-        assert!(counted.latency.max() >= LONGEST_NS && counted.latency.len() == 1);
+        let latency = counted.latency.histogram();
+        assert!(latency.max() >= LONGEST_NS && latency.len() == 1);
+        counted.unanswered(Duration::from_secs(5), 0);
+        assert_eq!(counted.uncorrected.histogram().max(), 0);
     }
 }

@@ -264,14 +264,14 @@ pub fn run(
         let outcomes = outcomes.map_err(RunError::Worker)?;
         Ok((watched?, outcomes))
     });
-    let (mut found, outcomes): (Found, _) = result?;
+    let (mut found, outcomes): (Found, Vec<_>) = result?;
     found.groups = profile.groups.iter().map(|_| GroupFound::default()).collect();
     for outcome in outcomes {
-        for (group, outcome) in found.groups.iter_mut().zip(outcome) {
-            group.counted.merge(&outcome.counted);
+        for (group, mut outcome) in found.groups.iter_mut().zip(outcome) {
+            group.counted.merge(&mut outcome.counted);
             group.per_connection.extend(outcome.per_connection);
-            if let Some(stalled) = outcome.stalled {
-                group.stalled.get_or_insert_default().merge(&stalled);
+            if let Some(mut stalled) = outcome.stalled {
+                group.stalled.get_or_insert_default().merge(&mut stalled);
             }
         }
     }

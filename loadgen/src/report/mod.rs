@@ -124,7 +124,7 @@ pub struct Second {
 }
 
 impl Report {
-    pub fn new(name: &str, profile: &Profile, found: &Found) -> Report {
+    pub fn new(name: &str, profile: &Profile, found: &mut Found) -> Report {
         let started = found.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let [before, with] = found.own;
         let grown = with.resident_bytes.saturating_sub(before.resident_bytes) as f64;
@@ -140,7 +140,7 @@ impl Report {
             groups: profile
                 .groups
                 .iter()
-                .zip(&found.groups)
+                .zip(&mut found.groups)
                 .map(|(group, found)| Group::new(group, found))
                 .collect(),
             rows,
@@ -319,7 +319,7 @@ impl Second {
 }
 
 impl Group {
-    fn new(group: &crate::profile::Group, found: &GroupFound) -> Group {
+    fn new(group: &crate::profile::Group, found: &mut GroupFound) -> Group {
         let mut per_connection = found.per_connection.clone();
         per_connection.sort_unstable();
         let at = |index: usize| per_connection.get(index).copied().unwrap_or(0);
@@ -337,8 +337,8 @@ impl Group {
                 .filter(|_| group.scenario != Scenario::Idle)
                 .map(|rate| planned(rate.total(senders))),
             in_flight: group.rate.is_none().then_some(group.in_flight),
-            figures: Figures::new(&found.counted),
-            stalled: found.stalled.as_ref().map(Figures::new),
+            figures: Figures::new(&mut found.counted),
+            stalled: found.stalled.as_mut().map(Figures::new),
             connection_min: at(0),
             connection_median: at(per_connection.len() / 2),
         }
@@ -361,7 +361,7 @@ impl Group {
 }
 
 impl Figures {
-    fn new(counted: &Counted) -> Figures {
+    fn new(counted: &mut Counted) -> Figures {
         let fault = |(kind, fault): (&str, &Fault)| FaultFound {
             kind: kind.to_owned(),
             count: fault.count,
@@ -377,8 +377,8 @@ impl Figures {
             duplicates: counted.duplicates,
             reordered: counted.reordered,
             opened: counted.opened,
-            latency: Recorded(counted.latency.clone()),
-            uncorrected: Recorded(counted.uncorrected.clone()),
+            latency: Recorded(counted.latency.histogram().clone()),
+            uncorrected: Recorded(counted.uncorrected.histogram().clone()),
             lateness: Recorded(counted.lateness.clone()),
             handshake: Recorded(counted.handshake.clone()),
             faults: counted.faults.iter().map(fault).collect(),

@@ -82,9 +82,9 @@ impl Worker<'_> {
     pub(super) fn cut_second(&mut self, now: Time) {
         let mut latency = histogram();
         let (mut sent, mut messages, mut bytes, mut opened, mut faults) = (0, 0, 0, 0, 0);
-        for share in &self.shares {
-            let counted = &share.counted;
-            latency.add(&counted.latency).expect("the same bounds");
+        for share in &mut self.shares {
+            let counted = &mut share.counted;
+            latency.add(counted.latency.histogram()).expect("the same bounds");
             sent += counted.sent;
             messages += counted.messages;
             bytes += counted.bytes;

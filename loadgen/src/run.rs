@@ -36,6 +36,9 @@ pub struct Shared {
     /// Threads whose connections have all opened, or failed to.
     settled: AtomicU32,
     open: AtomicI64,
+    /// Threads that have nothing left to do, and when the last of them said so.
+    done: AtomicU32,
+    done_at: AtomicU64,
     /// A thread can't go on.
     failed: AtomicBool,
     rooms: Vec<Rooms>,
@@ -70,6 +73,8 @@ impl Shared {
             measuring_from: AtomicU64::new(0),
             settled: AtomicU32::new(0),
             open: AtomicI64::new(0),
+            done: AtomicU32::new(0),
+            done_at: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             rooms,
             streams,
@@ -104,6 +109,12 @@ impl Shared {
     /// A thread's connections have all opened, or failed to.
     pub fn thread_is_settled(&self) {
         self.settled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A thread has nothing left to do.
+    pub fn thread_is_done(&self) {
+        self.done_at.fetch_max(self.now().as_nanos(), Ordering::Relaxed);
+        self.done.fetch_add(1, Ordering::Release);
     }
 
     /// So many more connections are open.
@@ -318,8 +329,15 @@ impl Coordinator<'_> {
         self.rows.clear();
         let mut rows = Vec::new();
         let lasting = self.profile.duration;
-        self.until(Phase::Measuring, Some(lasting), &mut rows, server, |_, _| false)?;
-        let elapsed = self.shared.now() - from;
+        let is_done = |shared: &Shared, profile: &Profile| {
+            shared.done.load(Ordering::Acquire) == profile.threads
+        };
+        self.until(Phase::Measuring, Some(lasting), &mut rows, server, is_done)?;
+        let end = match is_done(self.shared, self.profile) {
+            true => Time::from_nanos(self.shared.done_at.load(Ordering::Relaxed)),
+            false => self.shared.now(),
+        };
+        let elapsed = end - from;
         let server_end = look(server).ok().flatten().or(self.looked);
         self.shared.enter(Phase::Over);
         // The last second of every thread comes with its end.

@@ -18,6 +18,7 @@ pub struct Schedule {
     /// Mean nanoseconds between two messages, and how long that holds.
     interval_ns: f64,
     until_ns: f64,
+    start_ns: f64,
     /// When the next is planned, in nanoseconds.
     next_ns: f64,
     random: Random,
@@ -41,12 +42,22 @@ impl Schedule {
             steps,
             interval_ns: 0.0,
             until_ns: start_ns,
+            start_ns,
             next_ns: start_ns,
             random: Random::new(u64::from(thread) + 77),
         };
         schedule.step();
         schedule.next_ns += schedule.interval_ns * f64::from(thread) / f64::from(threads);
         schedule
+    }
+
+    /// The same, but from `start` on; nothing has been taken yet.
+    pub fn from(mut self, start: Time) -> Schedule {
+        let moved_ns = start.as_nanos() as f64 - self.start_ns;
+        self.next_ns += moved_ns;
+        self.until_ns += moved_ns;
+        self.start_ns += moved_ns;
+        self
     }
 
     /// The next step begins where the last one ends.

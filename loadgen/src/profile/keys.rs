@@ -425,8 +425,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "messages",
         value: "N",
-        text: "connect: messages that a connection sends before it leaves and comes again; 0 \
-               connects, sends nothing and stays.",
+        text: "connect: messages that a connection sends, one after another, before it leaves and \
+               comes again; with reconnect = none it stays instead. 0 connects, sends nothing \
+               and stays.",
         is_list: false,
         access: Access::Group {
             set: |group, values| put(&mut group.messages, small(values, 0, u32::MAX)),

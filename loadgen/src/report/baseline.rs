@@ -110,7 +110,7 @@ mod tests {
         };
         let text = r#"{"format":1,"name":"echo","profile":"","started":0,"seconds":10,
             "is_interrupted":false,"groups":[],"rows":[],"server":null,"threads":[0.5],
-            "own_bytes_per_connection":0}"#;
+            "own_bytes_per_connection":null}"#;
         let report: Report = serde_json::from_str(text).unwrap();
         Report { rows: throughput.iter().map(row).collect(), ..report }
     }

@@ -52,8 +52,8 @@ pub struct Report {
     pub server: Option<[Sample; 3]>,
     /// How busy each thread of the generator was, from 0 to 1.
     pub threads: Vec<f64>,
-    /// Bytes of its own memory per connection.
-    pub own_bytes_per_connection: f64,
+    /// Bytes of its own memory per connection, if they were opened before the load.
+    pub own_bytes_per_connection: Option<f64>,
     /// Named values, for programs: [`Report::values`] as it was written.
     #[serde(default)]
     pub values: std::collections::BTreeMap<String, f64>,
@@ -146,7 +146,7 @@ impl Report {
             rows,
             server: found.server,
             threads: found.threads.clone(),
-            own_bytes_per_connection: grown / found.open.max(1) as f64,
+            own_bytes_per_connection: (found.open > 0).then_some(grown / found.open as f64),
             values: Default::default(),
         };
         report.name_values();
@@ -213,7 +213,7 @@ impl Report {
         // Only one of them can be on the server's machine.
         self.server = self.server.or(other.server);
         self.own_bytes_per_connection =
-            self.own_bytes_per_connection.max(other.own_bytes_per_connection);
+            self.own_bytes_per_connection.or(other.own_bytes_per_connection);
         self.name_values();
         Ok(())
     }

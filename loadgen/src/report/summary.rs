@@ -22,18 +22,17 @@ pub fn summary(report: &Report) -> String {
     if let Some(line) = server(report) {
         let _ = writeln!(text, "server       {line}");
     }
-    let busiest = report.threads.iter().copied().fold(0.0, f64::max) * 100.0;
-    let threads = match report.threads.len() {
-        1 => "its thread".to_owned(),
-        count => format!("the busiest of its {count} threads"),
-    };
+    let threads: Vec<String> =
+        report.threads.iter().map(|busy| format!("{:.0} %", busy * 100.0)).collect();
     let connections: u32 = report.groups.iter().map(|group| group.connections).sum();
     // Of few connections, what a thread needs once is all that is seen.
-    let memory = match connections >= CONNECTIONS_MIN {
-        true => format!("; {:.0} B of memory per connection", report.own_bytes_per_connection),
-        false => String::new(),
+    let memory = match report.own_bytes_per_connection {
+        Some(each) if connections >= CONNECTIONS_MIN => {
+            format!("; {each:.0} B of memory per connection")
+        }
+        _ => String::new(),
     };
-    let _ = writeln!(text, "generator    {threads} was busy {busiest:.0} % of the time{memory}");
+    let _ = writeln!(text, "generator    threads busy {} of the time{memory}", threads.join(", "));
     let faults = report.faults();
     if faults.is_empty() {
         let _ = writeln!(text, "errors       none");

@@ -92,14 +92,14 @@ impl Worker<'_> {
                 if !self.is_over {
                     share.traffic.lost(peer.index as usize, now, &mut share.counted);
                 }
-                if share.connects() && share.group.messages > 0 {
+                if share.connects() && share.group.messages > 0 && !peer.is_done {
                     share.under_way -= 1;
                 }
             }
             State::Connecting | State::ShakingHands => {
                 self.opening -= 1;
-                if !self.is_loaded {
-                    self.unsettled = self.unsettled.saturating_sub(1);
+                if !self.is_loaded && peer.generation == 1 {
+                    self.unsettled -= 1;
                 }
                 if share.connects() {
                     share.under_way -= 1;
@@ -130,10 +130,10 @@ impl Worker<'_> {
             return;
         }
         let share = &mut self.shares[usize::from(peer.group)];
-        if share.connects() && peer.is_done {
-            share.absent.push(connection);
-        } else if let Some(after) = share.group.reconnect {
-            self.openings.push(Reverse((now + after, connection)));
+        match share.group.reconnect {
+            Some(_) if share.connects() && peer.is_done => share.absent.push(connection),
+            Some(after) => self.openings.push(Reverse((now + after, connection))),
+            None => {}
         }
     }
 }

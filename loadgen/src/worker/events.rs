@@ -50,21 +50,19 @@ impl Worker<'_> {
         match outcome {
             Ok(bytes) => peer.took(bytes),
             Err(Errno::AGAIN) => {}
-            Err(error) => {
-                let error = std::io::Error::from(error);
-                let place = match peer.state {
-                    State::ShakingHands => "connect",
-                    State::Leaving => return self.give_up(connection),
-                    _ => "send",
-                };
-                let kind = format!("{place}: {}", error.kind());
-                return self.fail(connection, &kind, error.to_string());
-            }
-        }
-        // The first bytes went out: so it is connected, and something may come.
-        if peer.state == State::ShakingHands && !peer.is_receiving {
-            peer.is_receiving = true;
-            self.ring.receive(peer.socket.expect("it is connected"), token(connection));
+            Err(error) => match peer.state {
+                State::Leaving => return self.give_up(connection),
+                // The receive ends too, and it was told why.
+                State::ShakingHands => {
+                    peer.took(peer.unsent().len());
+                    return;
+                }
+                _ => {
+                    let error = std::io::Error::from(error);
+                    let kind = format!("send: {}", error.kind());
+                    return self.fail(connection, &kind, error.to_string());
+                }
+            },
         }
         if !peer.unsent().is_empty() {
             poll(&mut self.ring, connection, peer);
@@ -84,8 +82,13 @@ impl Worker<'_> {
             }
             Next::Goodbye(code, reason) => self.server_leaves(connection, code, reason),
             Next::Done => {
-                self.peers[connection as usize].is_done = true;
-                self.say_goodbye(connection);
+                let peer = &mut self.peers[connection as usize];
+                let share = &mut self.shares[usize::from(peer.group)];
+                peer.is_done = true;
+                share.under_way -= 1;
+                if share.group.reconnect.is_some() {
+                    self.say_goodbye(connection);
+                }
             }
             Next::Broken(error) => self.fail(connection, &error.to_string(), String::new()),
         }
@@ -204,12 +207,13 @@ impl Worker<'_> {
                 _ => self.fail(connection, "ended without a close frame", String::new()),
             },
             ReceiveEnd::Broken(error) => {
-                let error = std::io::Error::from(error);
-                let place = match peer.state {
-                    State::Leaving => return self.give_up(connection),
-                    State::ShakingHands => "handshake",
+                let place = match (peer.state, error) {
+                    (State::Leaving, _) => return self.give_up(connection),
+                    (State::ShakingHands, Errno::CONNRESET) => "handshake",
+                    (State::ShakingHands, _) => "connect",
                     _ => "receive",
                 };
+                let error = std::io::Error::from(error);
                 let kind = format!("{place}: {}", error.kind());
                 self.fail(connection, &kind, error.to_string());
             }

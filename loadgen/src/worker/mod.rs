@@ -120,6 +120,9 @@ pub struct Worker<'a> {
     unsettled: usize,
     open: u32,
     is_loaded: bool,
+    is_measuring: bool,
+    /// Every group has come to its end by itself.
+    is_done: bool,
     /// Only what stalled readers missed is awaited.
     is_over: bool,
     stall_ends: Option<Time>,
@@ -154,6 +157,16 @@ impl Share<'_> {
     /// Whether connecting is what it is about.
     fn connects(&self) -> bool {
         self.group.scenario == Scenario::Connect
+    }
+
+    /// Whether its connections come once, and stay: while they are measured.
+    fn stays(&self) -> bool {
+        self.connects() && (self.group.messages == 0 || self.group.reconnect.is_none())
+    }
+
+    /// Whether there is nothing left to do.
+    fn is_done(&self) -> bool {
+        self.stays() && self.absent.is_empty() && self.under_way == 0
     }
 }
 
@@ -236,6 +249,8 @@ impl<'a> Worker<'a> {
             opening: 0,
             open: 0,
             is_loaded: false,
+            is_measuring: false,
+            is_done: false,
             is_over: false,
             stall_ends: None,
             seconds: Seconds::default(),
@@ -305,15 +320,14 @@ impl<'a> Worker<'a> {
             }
         }
         self.due.extend(0..self.peers.len() as u32);
-        let mut is_measuring = false;
         loop {
             let phase = self.shared.phase();
             let now = self.now();
             if phase == Phase::Over {
                 break;
             }
-            if phase == Phase::Measuring && !is_measuring {
-                is_measuring = true;
+            if phase == Phase::Measuring && !self.is_measuring {
+                self.is_measuring = true;
                 self.start_measuring();
             }
             if self.seconds.is_due(now) {
@@ -324,6 +338,10 @@ impl<'a> Worker<'a> {
             self.tend(now);
             let until = self.until(now);
             self.turn(until)?;
+            if !self.is_done && self.openings.is_empty() && self.shares.iter().all(Share::is_done) {
+                self.is_done = true;
+                self.shared.thread_is_done();
+            }
         }
         let now = self.now();
         self.cut_second(now);
@@ -341,6 +359,10 @@ impl<'a> Worker<'a> {
             if let Some(stalled) = &mut share.stalled {
                 stalled.start_measuring(true);
             }
+        }
+        for share in self.shares.iter_mut().filter(|share| share.stays()) {
+            // It had to wait.
+            share.schedule = share.schedule.take().map(|schedule| schedule.from(from));
         }
         self.seconds.start(from);
         self.stall(from);
@@ -425,7 +447,8 @@ impl<'a> Worker<'a> {
         self.due = due;
         for number in 0..self.shares.len() {
             let share = &self.shares[number];
-            if share.connects() && share.group.rate.is_none() {
+            let may = share.connects() && (self.is_measuring || !share.stays());
+            if may && share.group.rate.is_none() {
                 self.connect_more(number, now);
             }
         }
@@ -447,6 +470,9 @@ impl<'a> Worker<'a> {
     /// Open model: what was planned for a time that has come.
     fn send_planned(&mut self, now: Time) {
         for number in 0..self.shares.len() {
+            if self.shares[number].stays() && !self.is_measuring {
+                continue;
+            }
             while let Some(planned) = self.shares[number].schedule.as_ref().map(Schedule::next)
                 && planned <= now
             {
@@ -498,13 +524,14 @@ impl<'a> Worker<'a> {
         let Some(client) = client else { return };
         let opcode = if share.group.text { Opcode::Text } else { Opcode::Binary };
         let template = (!share.group.template.is_empty()).then_some(&share.group.template);
-        let room = share.rooms.of(number);
+        let rooms = share.rooms;
         let (count, late) =
             say(&mut share.traffic, *index as usize, &mut |payload| match template {
                 None => client.frame(out, opcode, true, payload),
                 Some(template) => {
                     let payload = std::str::from_utf8(payload).unwrap_or_default();
-                    let text = fill_in(template, room, number).replace("{payload}", payload);
+                    let text =
+                        fill_in(template, rooms.of(number), number).replace("{payload}", payload);
                     client.frame(out, opcode, true, text.as_bytes());
                 }
             });

@@ -75,7 +75,8 @@ impl Worker<'_> {
         }
     }
 
-    /// The kernel has connected, or has not: the first send will tell.
+    /// The kernel has connected, or has not: the first receive will tell. It is armed
+    /// with the request, so that no turn waits between them.
     pub(super) fn connected(&mut self, connection: u32) {
         let number = self.number(&self.peers[connection as usize]);
         let nonce = self.random.bytes16();
@@ -94,6 +95,8 @@ impl Worker<'_> {
         let client = Client::start(&mut peer.out, &offer, nonce);
         peer.client = Some(client.message_bytes_max(group.message_bytes_max));
         peer.state = State::ShakingHands;
+        peer.is_receiving = true;
+        self.ring.receive(peer.socket.expect("it is connected"), token(connection));
         self.queue(connection);
     }
 
@@ -106,8 +109,8 @@ impl Worker<'_> {
         self.opening -= 1;
         self.open += 1;
         self.shared.opened(1);
-        if !self.is_loaded {
-            self.unsettled = self.unsettled.saturating_sub(1);
+        if !self.is_loaded && peer.generation == 1 {
+            self.unsettled -= 1;
         }
         let counted = &mut share.counted;
         counted.opened += 1;

@@ -41,7 +41,7 @@ pub struct Peer {
     pub stalls: bool,
     /// It does so now.
     pub is_stalled: bool,
-    /// It comes again at once, for it has done what it came for.
+    /// It has done what it came for, and if it comes again it does so at once.
     pub is_done: bool,
     /// When it was to be made, and when it was.
     pub planned: Time,

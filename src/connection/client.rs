@@ -117,23 +117,46 @@ impl Client {
         pool: &mut BufferPool,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, ClientError> {
-        if let Some(handshake) = &mut self.handshake {
-            let rest = input.rest();
-            let found = handshake.end.find(rest);
-            let taken = found.unwrap_or(rest.len());
-            handshake.head.extend_from_slice(&rest[..taken]);
-            input.consume(taken);
-            if found.is_none() {
-                return match handshake.head.len() > HEAD_BYTES_MAX {
-                    true => Err(ClientError::Handshake(ResponseError::Malformed)),
-                    false => Ok(None),
-                };
-            }
-            handshake::check_response(&handshake.head, &handshake.key, &handshake.protocols)
-                .map_err(ClientError::Handshake)?;
-            self.handshake = None;
+        if !self.shake_hands(input).map_err(ClientError::Handshake)? {
+            return Ok(None);
         }
-        self.messages.next(&self.rules, pool, input).map_err(ClientError::Protocol)
+        self.next_open(pool, input).map_err(ClientError::Protocol)
+    }
+
+    /// Reads the response to the handshake; `false` while more of it is to come. What
+    /// follows it is left in `input`.
+    ///
+    /// # Errors
+    /// The server did not accept.
+    pub fn shake_hands(&mut self, input: &mut Input<'_>) -> Result<bool, ResponseError> {
+        let Some(handshake) = &mut self.handshake else { return Ok(true) };
+        let rest = input.rest();
+        let found = handshake.end.find(rest);
+        let taken = found.unwrap_or(rest.len());
+        handshake.head.extend_from_slice(&rest[..taken]);
+        input.consume(taken);
+        if found.is_none() {
+            return match handshake.head.len() > HEAD_BYTES_MAX {
+                true => Err(ResponseError::Malformed),
+                false => Ok(false),
+            };
+        }
+        handshake::check_response(&handshake.head, &handshake.key, &handshake.protocols)?;
+        self.handshake = None;
+        Ok(true)
+    }
+
+    /// As [`Client::next`], once hands are shaken: without a look at whether they are.
+    ///
+    /// # Errors
+    /// The server broke this rule of the protocol.
+    #[inline]
+    pub fn next_open<'a>(
+        &'a mut self,
+        pool: &mut BufferPool,
+        input: &'a mut Input<'_>,
+    ) -> Result<Option<Incoming<'a>>, CloseCause> {
+        self.messages.next(&self.rules, pool, input)
     }
 
     /// Appends a message as one frame.

@@ -2,19 +2,29 @@
 
 use super::*;
 use crate::traffic::Received;
-use tapecast::connection::client::ClientError;
-use tapecast::protocol::{Incoming, Input};
+use tapecast::protocol::{CloseCause, Incoming, Input};
 use tapecast::ring::{Errno, ReceiveEnd};
 
-/// What a received buffer led to, for which the connection is no more needed.
+/// What a received buffer led to that is not just one more message.
 enum Next {
     /// All of it is consumed.
     Nothing,
+    Ping(Vec<u8>),
+    /// A message that should not have come, of this kind, with this detail.
+    Fault(&'static str, String),
     /// The server wants to go: its close frame.
     Goodbye(Option<u16>, String),
     /// The connection has done what it came for.
     Done,
-    Broken(ClientError),
+    Broken(CloseCause),
+}
+
+const WRONG: &str = "wrong: a message that is not the one awaited";
+const UNAWAITED: &str = "wrong: a message that nothing awaited";
+
+/// What a message looks like, for an example.
+fn detail(bytes: &[u8]) -> String {
+    format!("{} bytes, {}", bytes.len(), bytes[..bytes.len().min(60)].escape_ascii())
 }
 
 impl Worker<'_> {
@@ -69,48 +79,52 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes the messages out of a buffer.
+    /// Takes everything out of a buffer.
     fn received(&mut self, connection: u32, buffer: &mut [u8], now: Time) {
         let mut input = Input::new(buffer);
-        match self.messages(connection, &mut input, now) {
-            Next::Nothing => {
-                let peer = &self.peers[connection as usize];
-                let is_open = peer.client.as_ref().is_some_and(|client| client.is_open());
-                if peer.state == State::ShakingHands && is_open {
-                    self.opened(connection, now);
+        let peer = &mut self.peers[connection as usize];
+        if let (State::ShakingHands, Some(client)) = (peer.state, &mut peer.client) {
+            match client.shake_hands(&mut input) {
+                Ok(true) => self.opened(connection, now),
+                Ok(false) => return,
+                Err(error) => {
+                    return self.fail(connection, &format!("handshake: {error}"), String::new());
                 }
             }
-            Next::Goodbye(code, reason) => self.server_leaves(connection, code, reason),
-            Next::Done => {
-                let peer = &mut self.peers[connection as usize];
-                let share = &mut self.shares[usize::from(peer.group)];
-                peer.is_done = true;
-                share.under_way -= 1;
-                if share.group.reconnect.is_some() {
-                    self.say_goodbye(connection);
-                }
-            }
-            Next::Broken(error) => self.fail(connection, &error.to_string(), String::new()),
         }
+        loop {
+            match self.messages(connection, &mut input, now) {
+                Next::Nothing => break,
+                Next::Ping(payload) => self.answer(connection, &payload),
+                Next::Fault(kind, detail) => self.fault(connection, kind, detail),
+                Next::Goodbye(code, reason) => return self.server_leaves(connection, code, reason),
+                Next::Done => return self.has_done(connection),
+                Next::Broken(cause) => {
+                    let kind = format!("protocol: {}", cause.reason());
+                    return self.fail(connection, &kind, String::new());
+                }
+            }
+        }
+        // What came may make room for what is to leave.
+        self.due.push(connection);
     }
 
     /// The hot path: frames become messages, and those are checked and counted.
     fn messages(&mut self, connection: u32, input: &mut Input<'_>, now: Time) -> Next {
+        let peer = &mut self.peers[connection as usize];
+        let is_counted = !self.is_over || peer.stalls;
+        let Some(client) = &mut peer.client else { return Next::Nothing };
+        let share = &mut self.shares[usize::from(peer.group)];
+        let counted = match &mut share.stalled {
+            Some(stalled) if peer.stalls => stalled,
+            _ => &mut share.counted,
+        };
         loop {
-            let peer = &mut self.peers[connection as usize];
-            let (group, index, stalls) =
-                (usize::from(peer.group), peer.index as usize, peer.stalls);
-            let was_open = peer.state != State::ShakingHands;
-            let Some(client) = &mut peer.client else { return Next::Nothing };
-            let message = match client.next(&mut self.pool, input) {
-                Ok(Some(Incoming::Message(message))) => message,
+            let bytes = match client.next_open(&mut self.pool, input) {
+                Ok(Some(Incoming::Message(message))) => message.payload(),
                 Ok(None) => return Next::Nothing,
                 Ok(Some(Incoming::Pong(_))) => continue,
-                Ok(Some(Incoming::Ping(payload))) => {
-                    let payload = payload.to_vec();
-                    self.answer(connection, &payload);
-                    continue;
-                }
+                Ok(Some(Incoming::Ping(payload))) => return Next::Ping(payload.to_vec()),
                 Ok(Some(Incoming::Close(close))) => {
                     let code = close.map(|(code, _)| code.get());
                     let reason = close.map_or("", |(_, reason)| reason).to_owned();
@@ -118,39 +132,26 @@ impl Worker<'_> {
                 }
                 Err(error) => return Next::Broken(error),
             };
-            let first;
-            let bytes = match was_open {
-                true => message.payload(),
-                // It came in the same piece as the response.
-                false => {
-                    first = message.payload().to_vec();
-                    self.opened(connection, now);
-                    &first
-                }
-            };
-            if self.is_over && !stalls {
+            if !is_counted {
                 continue;
             }
-            let share = &mut self.shares[group];
-            let counted = match &mut share.stalled {
-                Some(stalled) if stalls => stalled,
-                _ => &mut share.counted,
-            };
-            let kind = match share.traffic.received(index, now, bytes, counted) {
-                Received::Fine => {
-                    if self.due.last() != Some(&connection) {
-                        self.due.push(connection);
-                    }
-                    continue;
-                }
+            match share.traffic.received(peer.index as usize, now, bytes, counted) {
+                Received::Fine => {}
                 Received::Done => return Next::Done,
-                Received::Wrong => "wrong: a message that is not the one awaited",
-                Received::Unawaited => "wrong: a message that nothing awaited",
-            };
-            let start = &bytes[..bytes.len().min(60)];
-            let detail = format!("{} bytes, {}", bytes.len(), start.escape_ascii());
-            self.fault(connection, kind, detail);
-            self.due.push(connection);
+                Received::Wrong => return Next::Fault(WRONG, detail(bytes)),
+                Received::Unawaited => return Next::Fault(UNAWAITED, detail(bytes)),
+            }
+        }
+    }
+
+    /// A connection has done what it came for.
+    fn has_done(&mut self, connection: u32) {
+        let peer = &mut self.peers[connection as usize];
+        let share = &mut self.shares[usize::from(peer.group)];
+        peer.is_done = true;
+        share.under_way -= 1;
+        if share.group.reconnect.is_some() {
+            self.say_goodbye(connection);
         }
     }
 

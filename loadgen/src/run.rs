@@ -8,7 +8,7 @@ use crate::worker::{self, Failure, Second};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tapecast::base::Time;
 
@@ -47,6 +47,13 @@ pub struct Shared {
     seed: u64,
 }
 
+/// The first run's beginning, also for those after it: rings count from the first of
+/// them too, and are never ahead of a run.
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
 impl Shared {
     fn new(profile: &Profile) -> Shared {
         let rooms: Vec<Rooms> = profile
@@ -68,7 +75,7 @@ impl Shared {
             .collect();
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Shared {
-            origin: Instant::now(),
+            origin: origin(),
             phase: AtomicU8::new(Phase::Opening as u8),
             measuring_from: AtomicU64::new(0),
             settled: AtomicU32::new(0),
@@ -83,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// The time since the run began, the same on every thread.
+    /// The time since the first run began, the same on every thread.
     pub fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
     }

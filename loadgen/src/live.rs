@@ -99,7 +99,7 @@ impl Live {
                 time(us(99.0)),
                 time(row.latency.max() as f64 / 1e3),
                 amount(row.faults as f64),
-                amount(row.open as f64),
+                amount(row.open() as f64),
             );
             return;
         };
@@ -119,7 +119,7 @@ impl Live {
         ));
         view.state.set_message(format!(
             "{} open, {} errors, generator {busiest:.0} %{server}",
-            amount(row.open as f64),
+            amount(row.open() as f64),
             amount(self.errors as f64)
         ));
     }

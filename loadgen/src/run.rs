@@ -163,8 +163,8 @@ pub struct Row {
     pub opened: u64,
     pub faults: u64,
     pub latency: Histogram<u64>,
-    /// Connections that were open at its end.
-    pub open: u64,
+    /// Connections of each thread that were open at its end.
+    pub open: Vec<u32>,
     /// The server at its end, and what it spent since the last look.
     pub server: Option<Sample>,
     pub server_cpu: Duration,
@@ -455,11 +455,16 @@ impl Row {
             opened: 0,
             faults: 0,
             latency: crate::measure::histogram(),
-            open: 0,
+            open: vec![0; threads as usize],
             server: None,
             server_cpu: Duration::ZERO,
             busy: vec![Duration::ZERO; threads as usize],
         }
+    }
+
+    /// Connections of all threads that were open at its end.
+    pub fn open(&self) -> u64 {
+        self.open.iter().map(|open| u64::from(*open)).sum()
     }
 
     fn add_second(&mut self, thread: u32, second: &Second) {
@@ -467,7 +472,8 @@ impl Row {
         if thread == 0 {
             self.lasting += second.lasting;
         }
-        self.open += u64::from(second.open);
+        // A thread may hand in the end of a second by itself.
+        self.open[thread as usize] = second.open;
         self.sent += second.sent;
         self.messages += second.messages;
         self.bytes += second.bytes;

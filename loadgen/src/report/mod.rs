@@ -295,7 +295,7 @@ fn second(row: &Row, at: &mut f64) -> Second {
         bytes: row.bytes,
         opened: row.opened,
         faults: row.faults,
-        open: row.open,
+        open: row.open(),
         latency: Recorded::coarse(&row.latency),
         server: row.server,
         server_busy: row.server.map(|_| share(row.server_cpu)),

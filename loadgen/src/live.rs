@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Seconds in the sparkline.
-const SPARKS: usize = 40;
+const SPARKS: usize = 24;
 /// How often progress is told where it is not redrawn.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -104,17 +104,16 @@ impl Live {
             return;
         };
         view.rate.set_message(format!(
-            "{:<42} {}/s received, {}/s sent",
+            "{:<SPARKS$} {}/s received, {}/s sent",
             sparkline(&self.throughput),
             amount(a_second(row.messages).round()),
             amount(a_second(row.sent).round())
         ));
         view.latency.set_message(format!(
-            "{:<42} p50 {}, p99 {}, p99.9 {}, max {}",
+            "{:<SPARKS$} p50 {}, p99 {}, max {}",
             sparkline(&self.p99),
             time(us(50.0)),
             time(us(99.0)),
-            time(us(99.9)),
             time(row.latency.max() as f64 / 1e3)
         ));
         view.state.set_message(format!(
@@ -140,7 +139,7 @@ impl View {
     fn new() -> View {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let line = |name: &str| {
-            let style = ProgressStyle::with_template(&format!("{name:<11} {{msg}}"));
+            let style = ProgressStyle::with_template(&format!("{name:<11} {{wide_msg}}"));
             all.add(ProgressBar::new(1).with_style(style.expect("the template is right")))
         };
         let template = "{msg:<11} {wide_bar:.blue} {eta} left";

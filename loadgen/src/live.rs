@@ -5,7 +5,7 @@ use crate::report::{amount, time};
 use crate::run::{News, Phase, Row};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::VecDeque;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Seconds in the sparkline.
@@ -53,7 +53,7 @@ impl Live {
                     Some(view) => view.state.set_message(words),
                     None if self.told.elapsed() >= EVERY => {
                         self.told = Instant::now();
-                        eprintln!("{words} connections");
+                        print(format_args!("{words} connections"));
                     }
                     None => {}
                 }
@@ -90,7 +90,7 @@ impl Live {
         let busiest = row.busy.iter().max().map_or(0.0, Duration::as_secs_f64) / lasting * 100.0;
         let Some(view) = &self.view else {
             let number = row.number.map_or("warm-up".into(), |number| format!("{} s", number + 1));
-            eprintln!(
+            print(format_args!(
                 "{number}: sent {}/s, received {}/s, p50 {}, p99 {}, max {}, {} errors, {} open, \
                  generator {busiest:.0} %{server}",
                 amount(a_second(row.sent).round()),
@@ -100,7 +100,7 @@ impl Live {
                 time(row.latency.max() as f64 / 1e3),
                 amount(row.faults as f64),
                 amount(row.open() as f64),
-            );
+            ));
             return;
         };
         view.rate.set_message(format!(
@@ -149,6 +149,11 @@ impl View {
         let (rate, latency, state) = (line("throughput"), line("p99"), line(""));
         View { _all: all, progress, rate, latency, state }
     }
+}
+
+/// Prints a line; a run goes on when nobody reads them any more.
+fn print(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn push(values: &mut VecDeque<f64>, value: f64) {

@@ -62,7 +62,7 @@ fn run(order: &Run) -> ExitCode {
         Err(problems) => return usage(&problems),
     };
     if order.print_profile {
-        print!("{}", profile.text());
+        say(&Outputs::default(), &profile.text());
         return ExitCode::SUCCESS;
     }
     let missing = ports::missing(&profile);
@@ -79,7 +79,7 @@ fn run(order: &Run) -> ExitCode {
         let result = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         if let Err(error) = result {
-            eprintln!("tapecast-loadgen: can't watch for signals: {error}");
+            complain(format_args!("can't watch for signals: {error}"));
         }
     }
     let name = std::path::Path::new(&order.profile);
@@ -109,7 +109,7 @@ fn run(order: &Run) -> ExitCode {
     let report = match result {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("tapecast-loadgen: {error}");
+            complain(error);
             return ExitCode::FAILURE;
         }
     };
@@ -117,7 +117,7 @@ fn run(order: &Run) -> ExitCode {
         profile.fail_if.iter().filter_map(|bound| bound.failure(&report)).collect();
     let code = finish(&report, baseline.as_ref(), &order.outputs);
     for failure in &failures {
-        eprintln!("tapecast-loadgen: failed: {failure}");
+        complain(format_args!("failed: {failure}"));
     }
     match failures.is_empty() && has_result(&report) {
         true => code,
@@ -133,7 +133,7 @@ fn has_result(report: &Report) -> bool {
         false => total.messages > 0,
     };
     if !has {
-        eprintln!("tapecast-loadgen: failed: nothing was answered");
+        complain("failed: nothing was answered");
     }
     has
 }
@@ -208,7 +208,7 @@ fn finish(report: &Report, baseline: Option<&Report>, outputs: &Outputs) -> Exit
             path => std::fs::write(path, text()),
         };
         if let Err(error) = result {
-            eprintln!("tapecast-loadgen: {path}: {error}");
+            complain(format_args!("{path}: {error}"));
             code = ExitCode::FAILURE;
         }
     }
@@ -225,9 +225,14 @@ fn say(outputs: &Outputs, text: &str) {
     let _ = result;
 }
 
+/// Says what is wrong, to whoever may be there.
+fn complain(problem: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "tapecast-loadgen: {problem}");
+}
+
 fn usage(problems: &[String]) -> ExitCode {
     for problem in problems {
-        eprintln!("tapecast-loadgen: {problem}");
+        complain(problem);
     }
     ExitCode::from(EXIT_USAGE)
 }

@@ -535,8 +535,11 @@ impl<'a> Worker<'a> {
                     client.frame(out, opcode, true, text.as_bytes());
                 }
             });
-        for _ in 0..count {
-            share.counted.left(late);
+        // Where connections are planned, what they say is not.
+        if !(share.connects() && share.schedule.is_some()) {
+            for _ in 0..count {
+                share.counted.left(late);
+            }
         }
         self.queue(connection);
     }

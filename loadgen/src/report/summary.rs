@@ -67,7 +67,7 @@ fn heading(report: &Report, group: &Group, several: bool) -> String {
 
 fn table(text: &mut String, group: &Group) {
     let figures = &group.figures;
-    let is_open = group.rate.is_some() && group.scenario != "idle";
+    let is_open = group.in_flight.is_none() && group.scenario != "idle";
     let rows: [(&str, &Recorded, bool); 4] = [
         ("latency", &figures.latency, true),
         ("uncorrected", &figures.uncorrected, is_open && group.scenario != "connect"),
@@ -141,7 +141,7 @@ fn counts(report: &Report, group: &Group) -> String {
 fn stalled_readers(stalled: &Figures) -> String {
     let p99 = stalled.latency.us(99.0).map_or("-".into(), time);
     format!(
-        "stalled      {} deliveries, p99 {p99}, {} gaps, {} of their connections went wrong",
+        "stalled      {} deliveries, p99 {p99}, {} gaps, {} errors",
         amount(stalled.messages as f64),
         stalled.gaps,
         stalled.errors()

@@ -44,7 +44,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("other", "messages that are nothing awaited"),
     ("stalled_messages", "deliveries to readers that had stalled"),
     ("stalled_gaps", "what they missed"),
-    ("stalled_errors", "how many of their connections went wrong"),
+    ("stalled_errors", "what went wrong with their connections"),
     ("opened", "accepted handshakes"),
     ("handshakes", "accepted handshakes a second, for connect"),
     ("handshake_p50", "from the planned time to the accepted handshake, µs; also p99, max"),
@@ -126,16 +126,18 @@ impl Report {
             values.add("payload", figures.bytes as f64 / 1e6 / self.seconds, "MB/s");
             values.percentiles("latency", &figures.latency, &[50.0, 90.0, 99.0, 99.9, 99.99]);
         }
-        let planned: Option<f64> =
-            groups.iter().filter(|group| group.scenario != "idle").map(|group| group.rate).sum();
-        if let Some(planned) = planned.filter(|planned| *planned > 0.0) {
+        let sending = || groups.iter().filter(|group| group.scenario != "idle");
+        // Without a number where the rate changes.
+        let is_open = sending().any(|group| group.in_flight.is_none());
+        let planned: Option<f64> = sending().map(|group| group.rate).sum();
+        if is_open {
             values.percentiles("uncorrected", &figures.uncorrected, &[50.0, 99.0, 99.9]);
             values.add("rate_planned", planned, "/s");
         }
-        if groups.iter().any(|group| group.scenario != "idle") {
+        if sending().count() > 0 {
             values.add("rate_sent", figures.sent as f64 / self.seconds, "/s");
         }
-        if planned.is_some_and(|planned| planned > 0.0) {
+        if is_open {
             values.percentiles("lateness", &figures.lateness, &[99.0]);
             values.add("unanswered", figures.unanswered as f64, "messages");
         }

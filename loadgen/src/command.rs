@@ -4,6 +4,7 @@ use crate::profile::{Assignment, BUILT_IN, KEYS, Key, Origin};
 use crate::report::NAMES;
 use crate::verdict::Objective;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::path::Path;
 
 /// What to do.
 #[derive(Debug)]
@@ -39,11 +40,41 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// The files that are wanted, each after its flag.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("--json", &self.json),
+            ("--csv", &self.csv),
+            ("--hgrm", &self.hgrm),
+            ("--prometheus", &self.prometheus),
+            ("--html", &self.html),
+        ];
+        all.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
+    }
+
     /// Whether something but the summary goes to the standard output.
     pub fn takes_stdout(&self) -> bool {
-        [&self.json, &self.csv, &self.hgrm, &self.prometheus, &self.html]
-            .into_iter()
-            .any(|output| output.as_deref() == Some("-"))
+        self.files().any(|(_, file)| file == "-")
+    }
+
+    /// What can't be written: it is a pity to learn that after a run.
+    pub fn problems(&self) -> Vec<String> {
+        let to_stdout: Vec<&str> =
+            self.files().filter(|(_, file)| *file == "-").map(|(flag, _)| flag).collect();
+        let mut problems = Vec::new();
+        if to_stdout.len() > 1 {
+            problems.push(format!(
+                "{} can't both go to the standard output: give one a file",
+                to_stdout.join(" and ")
+            ));
+        }
+        for (flag, file) in self.files().filter(|(_, file)| *file != "-") {
+            let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                problems.push(format!("{flag}: {file}: there is no such folder"));
+            }
+        }
+        problems
     }
 }
 

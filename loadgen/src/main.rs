@@ -41,7 +41,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,9 +65,14 @@ fn run(order: &Run) -> ExitCode {
         say(&Outputs::default(), &profile.text());
         return ExitCode::SUCCESS;
     }
-    let missing = ports::missing(&profile);
-    if !missing.is_empty() {
-        return usage(&missing);
+    let mut problems = ports::missing(&profile);
+    problems.extend(order.outputs.problems());
+    if let Some(at) = profile.start_at.filter(|at| *at <= SystemTime::now()) {
+        let at = humantime::format_rfc3339_seconds(at);
+        problems.push(format!("start_at is {at}, which has passed: the others would be ahead"));
+    }
+    if !problems.is_empty() {
+        return usage(&problems);
     }
     let baseline = match order.outputs.baseline.as_deref().map(Report::read).transpose() {
         Ok(baseline) => baseline,
@@ -167,6 +172,10 @@ fn rehearse(profile: &Profile, stop: &AtomicBool) -> Result<(), RunError> {
 }
 
 fn merge(files: &[String], outputs: &Outputs) -> ExitCode {
+    let problems = outputs.problems();
+    if !problems.is_empty() {
+        return usage(&problems);
+    }
     let reports: Result<Vec<Report>, String> =
         files.iter().map(|file| Report::read(file)).collect();
     let merged = reports.and_then(|reports| {

@@ -2,7 +2,10 @@
 
 use super::values::{self, show};
 use super::{Arrivals, Check, Group, Profile, Scenario};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// In less than this a rate says nothing.
+const DURATION_MIN: Duration = Duration::from_millis(100);
 
 /// A key of a profile, and a flag of that name with dashes.
 pub struct Key {
@@ -140,7 +143,12 @@ pub const KEYS: &[Key] = &[
         text: "Time to measure.",
         is_list: false,
         access: Access::Run {
-            set: |profile, values| put(&mut profile.duration, values::duration(one(values)?)),
+            set: |profile, values| match values::duration(one(values)?)? {
+                short if short < DURATION_MIN => {
+                    Err(format!("{:?}: expected at least {}", show(short), show(DURATION_MIN)))
+                }
+                duration => put(&mut profile.duration, Ok(duration)),
+            },
             get: |profile| quoted(&show(profile.duration)),
         },
     },

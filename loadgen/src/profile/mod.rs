@@ -289,6 +289,11 @@ impl Profile {
             _ => problems.push(format!("group {}: {message}", group.name)),
         };
         for group in &self.groups {
+            // The report's values stand after the name and a dot.
+            let namesakes = self.groups.iter().filter(|other| other.name == group.name);
+            if group.name.contains('.') || namesakes.count() > 1 {
+                problem(group, "a group has a name of its own, without dots".into());
+            }
             if group.urls.is_empty() {
                 problem(group, "where to? Give --url ws://HOST:PORT/PATH".into());
             }

@@ -2,13 +2,14 @@
 //! Nothing is loaded from anywhere, and without scripts only the readout under the
 //! pointer is missing.
 
-use super::{Recorded, Report, Second, amount, time};
+use super::summary::heading;
+use super::{NAMES, Recorded, Report, Second, amount};
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 
@@ -25,7 +26,19 @@ struct Chart {
     series: Vec<Series>,
     show_x: fn(f64) -> String,
     show_y: fn(f64) -> String,
+    /// The least distance between ticks along it.
+    step_min: f64,
     /// The vertical axis in powers of ten.
+    is_logarithmic: bool,
+}
+
+/// Where the points of a chart are in its picture.
+struct Scale {
+    x_max: f64,
+    /// The ends of the vertical axis: powers of ten, if it is logarithmic.
+    low: f64,
+    high: f64,
+    ticks: Vec<f64>,
     is_logarithmic: bool,
 }
 
@@ -40,32 +53,27 @@ pub fn html(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>{name} · tapecast-loadgen</title><style>{STYLE}</style></head><body><main>\
-         <h1>{name}</h1><p>Measured from {started} for {:.1} s.</p>",
-        report.seconds
+         <h1>{name}</h1><p>Measured from {started} on.</p>"
     );
+    let is_several = report.groups.len() > 1;
+    for group in &report.groups {
+        let _ = write!(page, "<p>{}.</p>", escaped(&heading(report, group, is_several)));
+    }
     for warning in report.warnings() {
         let _ = write!(page, "<p class=\"warning\">{}</p>", escaped(&warning));
     }
     tiles(&mut page, report);
+    faults(&mut page, report);
     for chart in charts(report) {
         if chart.series.iter().any(|series| !series.points.is_empty()) {
             chart.draw(&mut page);
         }
     }
-    faults(&mut page, report);
-    let _ = write!(page, "<h2>Values</h2><table>");
-    for value in report.values() {
-        let _ = write!(
-            page,
-            "<tr><td>{}</td><td class=\"number\">{}</td><td>{}</td></tr>",
-            escaped(&value.name),
-            amount(value.number),
-            value.unit
-        );
-    }
+    values(&mut page, report);
     let _ = writeln!(
         page,
-        "</table><h2>Profile</h2><pre>{}</pre></main><script>{SCRIPT}</script></body></html>",
+        "<details><summary>Profile</summary><pre>{}</pre></details></main>\
+         <script>{SCRIPT}</script></body></html>",
         escaped(&report.profile)
     );
     page
@@ -88,10 +96,49 @@ fn tiles(page: &mut String, report: &Report) {
     page.push_str("<div class=\"tiles\">");
     for (title, name, show) in tiles {
         if let Some(number) = report.values.get(name) {
-            let _ = write!(page, "<div><b>{}</b><span>{title}</span></div>", show(*number));
+            let is_bad = matches!(name, "errors" | "gaps") && *number > 0.0;
+            let class = if is_bad { " class=\"bad\"" } else { "" };
+            let _ = write!(page, "<div{class}><b>{}</b><span>{title}</span></div>", show(*number));
         }
     }
     page.push_str("</div>");
+}
+
+/// A row for every value; of several groups, each has a column.
+fn values(page: &mut String, report: &Report) {
+    let values = report.values();
+    let mut columns = vec![String::new()];
+    page.push_str("<h2>Values</h2><div class=\"wide\"><table>");
+    if report.groups.len() > 1 {
+        page.push_str("<tr><th></th><th>all</th>");
+        for group in &report.groups {
+            let _ = write!(page, "<th>{}</th>", escaped(&group.name));
+            columns.push(format!("{}.", group.name));
+        }
+        page.push_str("</tr>");
+    }
+    for (name, _) in NAMES {
+        let of = |column: &String| {
+            let full = format!("{column}{name}");
+            values.iter().find(|value| value.name == full)
+        };
+        if columns.iter().all(|column| of(column).is_none()) {
+            continue;
+        }
+        let _ = write!(page, "<tr><td>{name}</td>");
+        for column in &columns {
+            let text = of(column).map_or(String::new(), |value| match value.unit {
+                "us" => time(value.number),
+                unit if unit.starts_with('%') => format!("{} %", amount(value.number)),
+                // Their names say so.
+                "messages" | "connections" => amount(value.number),
+                unit => format!("{} {unit}", amount(value.number)),
+            });
+            let _ = write!(page, "<td class=\"number\">{text}</td>");
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</table></div>");
 }
 
 fn charts(report: &Report) -> Vec<Chart> {
@@ -101,23 +148,32 @@ fn charts(report: &Report) -> Vec<Chart> {
         points: rows.iter().filter_map(|row| Some((row.at, of(row)?))).collect(),
     };
     let a_second = |count: u64, row: &Second| Some(count as f64 / row.lasting.max(1e-9));
-    let seconds: fn(f64) -> String = |at| format!("{at:.0} s");
-    let mut throughput = vec![
-        over_time("received", &|row| a_second(row.messages, row)),
-        over_time("sent", &|row| a_second(row.sent, row)),
-    ];
-    if rows.iter().any(|row| row.faults > 0) {
-        throughput.push(over_time("errors", &|row| a_second(row.faults, row)));
-    }
+    let seconds: fn(f64) -> String = |at| trimmed(&format!("{at:.1} s"));
     let percentile = |percentile: f64| move |row: &Second| row.latency.us(percentile);
     let total = report.total();
     vec![
         Chart {
             title: "Messages a second",
             x: "time",
-            series: throughput,
+            series: vec![
+                over_time("received", &|row| a_second(row.messages, row)),
+                over_time("sent", &|row| a_second(row.sent, row)),
+            ],
             show_x: seconds,
-            show_y: |number| amount(number),
+            show_y: amount,
+            step_min: 0.1,
+            is_logarithmic: false,
+        },
+        Chart {
+            title: "Errors a second",
+            x: "time",
+            series: match rows.iter().any(|row| row.faults > 0) {
+                true => vec![over_time("errors", &|row| a_second(row.faults, row))],
+                false => Vec::new(),
+            },
+            show_x: seconds,
+            show_y: amount,
+            step_min: 0.1,
             is_logarithmic: false,
         },
         Chart {
@@ -132,6 +188,7 @@ fn charts(report: &Report) -> Vec<Chart> {
             ],
             show_x: seconds,
             show_y: time,
+            step_min: 0.1,
             is_logarithmic: true,
         },
         Chart {
@@ -141,11 +198,12 @@ fn charts(report: &Report) -> Vec<Chart> {
                 by_percentile("from the planned time", &total.latency),
                 by_percentile("uncorrected", &total.uncorrected),
             ],
-            show_x: |nines| match nines {
-                nines if nines < 0.5 => "0 %".into(),
-                nines => format!("{} %", 100.0 - 100.0 / 10f64.powf(nines.round())),
+            show_x: |nines| {
+                let digits = nines.ceil() as usize;
+                trimmed(&format!("{:.digits$} %", 100.0 - 100.0 / 10f64.powf(nines)))
             },
             show_y: time,
+            step_min: 1.0,
             is_logarithmic: true,
         },
         Chart {
@@ -158,7 +216,8 @@ fn charts(report: &Report) -> Vec<Chart> {
                 }),
             ],
             show_x: seconds,
-            show_y: |percent| format!("{percent:.0} %"),
+            show_y: |percent| trimmed(&format!("{percent:.1} %")),
+            step_min: 0.1,
             is_logarithmic: false,
         },
         Chart {
@@ -168,7 +227,8 @@ fn charts(report: &Report) -> Vec<Chart> {
                 Some(row.server?.resident_bytes as f64 / 1e6)
             })],
             show_x: seconds,
-            show_y: |megabytes| format!("{megabytes:.1} MB"),
+            show_y: |megabytes| trimmed(&format!("{megabytes:.1} MB")),
+            step_min: 0.1,
             is_logarithmic: false,
         },
     ]
@@ -191,52 +251,86 @@ fn faults(page: &mut String, report: &Report) {
     if faults.is_empty() {
         return;
     }
-    let _ = write!(page, "<h2>Errors</h2><table>");
+    page.push_str("<h2>Errors</h2><table>");
     for fault in faults {
         let _ = write!(
             page,
-            "<tr><td>{}</td><td class=\"number\">{}</td><td>{}</td></tr>",
+            "<tr><td>{}<br><small>first: {}</small></td><td class=\"number\">{}</td></tr>",
             escaped(&fault.kind),
-            amount(fault.count as f64),
-            escaped(&fault.example)
+            escaped(&fault.example),
+            amount(fault.count as f64)
         );
     }
-    let _ = write!(page, "</table>");
+    page.push_str("</table>");
 }
 
-impl Chart {
-    fn draw(&self, page: &mut String) {
-        let points = || self.series.iter().flat_map(|series| &series.points);
+impl Scale {
+    fn new(chart: &Chart) -> Scale {
+        let points = || chart.series.iter().flat_map(|series| &series.points);
         let x_max = points().map(|point| point.0).fold(0.0, f64::max).max(1e-9);
-        let raw_max = points().map(|point| point.1).fold(0.0, f64::max);
-        let raw_min = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
-        let (low, high, ticks) = match self.is_logarithmic {
+        let most = points().map(|point| point.1).fold(0.0, f64::max);
+        let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+        let is_logarithmic = chart.is_logarithmic;
+        let (low, high, ticks) = match is_logarithmic {
             true => {
-                let low = raw_min.max(0.1).log10().floor();
-                let high = raw_max.max(0.1).log10().ceil().max(low + 1.0);
+                let low = least.max(0.1).log10().floor();
+                let high = most.max(0.1).log10().ceil().max(low + 1.0);
                 let ticks = (low as i32..=high as i32).map(|power| 10f64.powi(power)).collect();
                 (low, high, ticks)
             }
             false => {
-                let step = nice(raw_max / 4.0);
-                let high = (raw_max / step).ceil().max(1.0) * step;
-                let count = (high / step).round() as i32;
-                (0.0, high, (0..=count).map(|tick| f64::from(tick) * step).collect::<Vec<_>>())
+                let step = nice((most / 4.0).max(0.1));
+                let count = (most / step).ceil().max(1.0);
+                let ticks = (0..=count as i32).map(|tick| f64::from(tick) * step).collect();
+                (0.0, count * step, ticks)
             }
         };
-        let along = |x: f64| LEFT + x / x_max * (WIDTH - LEFT - RIGHT);
-        let up = |y: f64| {
-            let y = if self.is_logarithmic { y.max(0.1).log10() } else { y };
-            HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-        };
+        Scale { x_max, low, high, ticks, is_logarithmic }
+    }
+
+    fn along(&self, x: f64) -> f64 {
+        LEFT + x / self.x_max * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn up(&self, y: f64) -> f64 {
+        let y = if self.is_logarithmic { y.max(0.1).log10() } else { y };
+        HEIGHT - BOTTOM - (y - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+impl Chart {
+    fn draw(&self, page: &mut String) {
+        let scale = Scale::new(self);
         let _ = write!(
             page,
-            "<h2>{}</h2><figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{} over {}\">",
+            "<h2>{}</h2><figure><div class=\"wide\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+             role=\"img\" aria-label=\"{} over {}\">",
             self.title, self.title, self.x
         );
-        for tick in ticks {
-            let y = up(tick);
+        self.axes(page, &scale);
+        for (number, series) in self.series.iter().enumerate() {
+            self.line(page, &scale, number, series);
+        }
+        let _ = write!(
+            page,
+            "<line class=\"pointer\" y1=\"{TOP}\" y2=\"{}\"/></svg></div><figcaption>",
+            HEIGHT - BOTTOM
+        );
+        for (number, series) in self.series.iter().enumerate() {
+            if !series.points.is_empty() {
+                let _ = write!(
+                    page,
+                    "<span class=\"s{number}\" data-name=\"{}\">{0}</span>",
+                    series.name
+                );
+            }
+        }
+        page.push_str("<output></output></figcaption></figure>");
+    }
+
+    fn axes(&self, page: &mut String, scale: &Scale) {
+        for tick in &scale.ticks {
+            let y = scale.up(*tick);
             let _ = write!(
                 page,
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
@@ -244,57 +338,62 @@ impl Chart {
                 WIDTH - RIGHT,
                 LEFT - 8.0,
                 y + 4.0,
-                (self.show_y)(tick)
+                trimmed(&(self.show_y)(*tick))
             );
         }
-        let step = nice(x_max / 8.0).max(if self.x == "percentile" { 1.0 } else { 0.0 });
-        for tick in 0..=(x_max / step) as u32 {
+        let step = nice((scale.x_max / 8.0).max(self.step_min));
+        // The end may be a little short of a round number.
+        for tick in 0..=(scale.x_max / step + 0.01) as u32 {
             let at = f64::from(tick) * step;
             let _ = write!(
                 page,
                 "<text x=\"{:.1}\" y=\"{}\" class=\"middle\">{}</text>",
-                along(at),
+                scale.along(at),
                 HEIGHT - 10.0,
                 (self.show_x)(at)
             );
         }
-        for (number, series) in self.series.iter().enumerate() {
-            let mut path = String::new();
-            let mut readout = String::new();
-            for (index, (x, y)) in series.points.iter().enumerate() {
-                let command = if index == 0 { 'M' } else { 'L' };
-                let _ = write!(path, "{command}{:.1} {:.1}", along(*x), up(*y));
-                let _ = write!(
-                    readout,
-                    "{:.1}|{}|{};",
-                    along(*x),
-                    (self.show_x)(*x),
-                    (self.show_y)(*y)
-                );
-            }
+    }
+
+    /// A line, and what the readout says at each of its points.
+    fn line(&self, page: &mut String, scale: &Scale, number: usize, series: &Series) {
+        let mut path = String::new();
+        let mut readout = String::new();
+        for (index, (x, y)) in series.points.iter().enumerate() {
+            let command = if index == 0 { 'M' } else { 'L' };
+            let along = scale.along(*x);
+            let _ = write!(path, "{command}{along:.1} {:.1}", scale.up(*y));
+            let _ = write!(readout, "{along:.1}|{}|{};", (self.show_x)(*x), (self.show_y)(*y));
+        }
+        let _ = write!(
+            page,
+            "<path class=\"s{number}\" d=\"{path}\" data-name=\"{}\" data-points=\"{}\"/>",
+            series.name,
+            escaped(&readout)
+        );
+        // A single second would not be seen.
+        if let [(x, y)] = series.points[..] {
             let _ = write!(
                 page,
-                "<path class=\"s{number}\" d=\"{path}\" data-name=\"{}\" data-points=\"{}\"/>",
-                series.name,
-                escaped(&readout)
+                "<circle class=\"s{number}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+                scale.along(x),
+                scale.up(y)
             );
-            // A single second would not be seen.
-            if let [(x, y)] = series.points[..] {
-                let _ = write!(
-                    page,
-                    "<circle class=\"s{number}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
-                    along(x),
-                    up(y)
-                );
-            }
         }
-        page.push_str("<line class=\"pointer\" y1=\"12\" y2=\"210\"/></svg><figcaption>");
-        for (number, series) in self.series.iter().enumerate() {
-            if !series.points.is_empty() {
-                let _ = write!(page, "<span class=\"s{number}\">{}</span>", series.name);
-            }
-        }
-        page.push_str("<output></output></figcaption></figure>");
+    }
+}
+
+/// A time in microseconds, as the page can write it.
+fn time(us: f64) -> String {
+    super::time(us).replace("us", "µs")
+}
+
+/// Without zeros at the end of a fraction: 10 ms instead of 10.0 ms.
+fn trimmed(text: &str) -> String {
+    let (number, unit) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    match number.contains('.') {
+        true => format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.')),
+        false => text.to_owned(),
     }
 }
 
@@ -313,31 +412,32 @@ fn escaped(text: &str) -> String {
 }
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2430;--dim:#66707d;--paper:#fff;--line:#e3e7ec;\
+:root{color-scheme:light dark;--ink:#1c2430;--dim:#5d6774;--paper:#fff;--line:#e3e7ec;\
 --c0:#1769d2;--c1:#d9730d;--c2:#c4314b;--c3:#7b45c4;--c4:#8a8f98}\
 @media(prefers-color-scheme:dark){:root{--ink:#e3e8ef;--dim:#96a0ad;--paper:#12161c;\
 --line:#2a323d;--c0:#5aa2ff;--c1:#f0a04b;--c2:#ff6b81;--c3:#b78cff;--c4:#9aa3ae}}\
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}\
-main{max-width:900px;margin:0 auto;padding:24px 16px}h1{margin:0}h2{font-size:17px;margin:28px 0 6px}\
-p{margin:4px 0;color:var(--dim)}.warning{color:var(--c1)}\
+main{max-width:900px;margin:0 auto;padding:24px 16px}h1{margin:0}\
+h2,details{margin:28px 0 6px}h2,summary{font-size:17px;font-weight:bold}summary{cursor:pointer}\
+p{margin:4px 0;color:var(--dim)}.warning{color:var(--c1)}.warning::before{content:'⚠ '}\
 .tiles{display:flex;flex-wrap:wrap;gap:10px;margin:18px 0}\
 .tiles div{border:1px solid var(--line);border-radius:8px;padding:8px 14px}\
-.tiles b{display:block;font-size:19px}.tiles span{color:var(--dim);font-size:13px}\
-figure{margin:0}svg{width:100%;height:auto;display:block}\
+.tiles b{display:block;font-size:19px}.tiles span,small{color:var(--dim);font-size:13px}\
+.bad b{color:var(--c2)}figure{margin:0}\
+.wide{overflow-x:auto}svg{width:100%;min-width:640px;height:auto;display:block}\
 svg text{fill:var(--dim);font-size:12px}.end{text-anchor:end}.middle{text-anchor:middle}\
 .grid{stroke:var(--line)}.pointer{stroke:var(--dim);visibility:hidden}\
-path{fill:none;stroke-width:1.8}\
-path.s0{stroke:var(--c0)}path.s1{stroke:var(--c1)}path.s2{stroke:var(--c2)}path.s3{stroke:var(--c3)}\
-path.s4{stroke:var(--c4)}circle.s0{fill:var(--c0)}circle.s1{fill:var(--c1)}circle.s2{fill:var(--c2)}\
-circle.s3{fill:var(--c3)}circle.s4{fill:var(--c4)}\
+path{fill:none;stroke-width:1.8;stroke-linejoin:round}\
+path[data-name=sent],path[data-name=uncorrected]{stroke-dasharray:6 5}\
+.s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}.s4{--c:var(--c4)}\
+[data-name=errors]{--c:var(--c2)}path{stroke:var(--c)}circle{fill:var(--c)}\
 figcaption{font-size:13px;color:var(--dim);min-height:3em}figcaption span{margin-right:14px}\
 figcaption span::before{content:'';display:inline-block;width:14px;height:3px;margin-right:5px;\
-vertical-align:middle;background:currentColor}\
-span.s0::before{background:var(--c0)}span.s1::before{background:var(--c1)}\
-span.s2::before{background:var(--c2)}span.s3::before{background:var(--c3)}\
-span.s4::before{background:var(--c4)}output{display:block}\
-table{border-collapse:collapse;width:100%;font-size:14px}td{border-bottom:1px solid var(--line);\
-padding:3px 10px 3px 0;overflow-wrap:anywhere}.number{text-align:right;font-variant-numeric:tabular-nums}\
+vertical-align:middle;background:var(--c)}output{display:block;color:var(--ink)}\
+table{border-collapse:collapse;width:100%;font-size:14px}\
+td,th{border-bottom:1px solid var(--line);padding:3px 0 3px 12px;vertical-align:top}\
+td:first-child{padding-left:0;overflow-wrap:anywhere}th,.number{text-align:right}\
+.wide td,.number{white-space:nowrap;font-variant-numeric:tabular-nums}\
 pre{overflow-x:auto;border:1px solid var(--line);border-radius:8px;padding:12px;font-size:13px}";
 
 /// Says what every line is at, under the pointer.
@@ -366,6 +466,10 @@ mod tests {
         assert_eq!(
             [0.0, 0.3, 1.0, 1.1, 4.0, 7.0, 1234.0].map(nice),
             [1.0, 0.5, 1.0, 2.0, 5.0, 10.0, 2000.0]
+        );
+        assert_eq!(
+            ["1.00 s", "10.0 ms", "0.50 µs", "2,000", "100 %"].map(trimmed),
+            ["1 s", "10 ms", "0.5 µs", "2,000", "100 %"]
         );
     }
 

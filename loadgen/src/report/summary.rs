@@ -47,7 +47,8 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-fn heading(report: &Report, group: &Group, several: bool) -> String {
+/// What a group was: the name, how many, how loaded, for how long.
+pub(super) fn heading(report: &Report, group: &Group, several: bool) -> String {
     let name =
         if several { format!("{} ({})", group.name, group.scenario) } else { report.name.clone() };
     let model = match (group.rate, group.scenario.as_str()) {

@@ -306,7 +306,7 @@ def crowd(server):
     connections = 19_000
     loaded = load(
         "idle", server.url(), "--connections", connections, "--duration", "1s",
-        "--server-pid", server.pid, seconds=60,
+        "--source", "127.0.0.2-127.0.0.5", "--server-pid", server.pid, seconds=60,
     )
     expect(loaded.code == 0, loaded.errors)
     values = loaded.values

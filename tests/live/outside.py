@@ -2,6 +2,7 @@
 nginx as a reverse proxy, and a real browser.
 """
 
+import contextlib
 import http.server
 import json
 import pathlib
@@ -72,44 +73,51 @@ def free_port():
         return probe.getsockname()[1]
 
 
-async def behind_nginx(server):
+@contextlib.contextmanager
+def nginx(upstream):
+    """The port of a proxy in front of the port `upstream`."""
     # /usr/sbin is not on everybody's path.
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         configuration = pathlib.Path(directory) / "nginx.conf"
         configuration.write_text(
-            NGINX_CONFIGURATION.format(directory=directory, port=port, upstream=server.port)
+            NGINX_CONFIGURATION.format(directory=directory, port=port, upstream=upstream)
         )
         proxy = subprocess.Popen(
             [program, "-p", directory, "-c", configuration],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         try:
             wait_listening(proxy, port)
-            for path in ("/echo", "/broadcast"):
-                async with websockets.connect(
-                    f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None
-                ) as client:
-                    for size in (0, 1, 125, 126, 65536, 4 << 20):
-                        await check_echo(client, "n" * size)
-                        await check_echo(client, b"g" * size)
-                    await (await client.ping(b"through"))
-                    await client.close(3001, "through")
-                    expect(
-                        client.protocol.close_rcvd.code == 3001,
-                        f"closed with {client.protocol.close_rcvd}",
-                    )
-            try:
-                await websockets.connect(f"ws://127.0.0.1:{port}/nowhere", proxy=None)
-            except websockets.InvalidStatus as refusal:
-                expect(refusal.response.status_code == 404, f"answered with {refusal}")
-            else:
-                expect(False, "an unknown path was accepted")
+            yield port
         finally:
             stop(proxy)
+
+
+async def behind_nginx(server):
+    with nginx(server.port) as port:
+        for path in ("/echo", "/broadcast"):
+            async with websockets.connect(
+                f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None
+            ) as client:
+                for size in (0, 1, 125, 126, 65536, 4 << 20):
+                    await check_echo(client, "n" * size)
+                    await check_echo(client, b"g" * size)
+                await (await client.ping(b"through"))
+                await client.close(3001, "through")
+                expect(
+                    client.protocol.close_rcvd.code == 3001,
+                    f"closed with {client.protocol.close_rcvd}",
+                )
+        try:
+            await websockets.connect(f"ws://127.0.0.1:{port}/nowhere", proxy=None)
+        except websockets.InvalidStatus as refusal:
+            expect(refusal.response.status_code == 404, f"answered with {refusal}")
+        else:
+            expect(False, "an unknown path was accepted")
 
 
 def wait_listening(process, port):

@@ -106,6 +106,10 @@ impl Worker<'_> {
         let peer = &mut self.peers[connection as usize];
         let share = &mut self.shares[usize::from(peer.group)];
         peer.state = State::Open;
+        if peer.unsent().is_empty() {
+            // Messages are shorter than the request, or there are none.
+            (peer.out, peer.sent) = (Vec::new(), 0);
+        }
         self.opening -= 1;
         self.open += 1;
         self.shared.opened(1);

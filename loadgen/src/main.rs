@@ -179,12 +179,12 @@ fn merge(files: &[String], outputs: &Outputs) -> ExitCode {
     let reports: Result<Vec<Report>, String> =
         files.iter().map(|file| Report::read(file)).collect();
     let merged = reports.and_then(|reports| {
-        let (mut merged, others) = match reports.split_first() {
-            Some((first, others)) => (first.clone(), others),
-            None => return Err("no reports".into()),
-        };
-        for (other, file) in others.iter().zip(&files[1..]) {
-            merged.merge(other).map_err(|problem| format!("{file}: {problem}"))?;
+        let mut reports: Vec<(&String, Report)> = files.iter().zip(reports).collect();
+        reports.sort_by(|one, other| one.1.started.total_cmp(&other.1.started));
+        let mut reports = reports.into_iter();
+        let (_, mut merged) = reports.next().ok_or("no reports")?;
+        for (file, other) in reports {
+            merged.merge(&other).map_err(|problem| format!("{file}: {problem}"))?;
         }
         let baseline = outputs.baseline.as_deref().map(Report::read).transpose()?;
         Ok((merged, baseline))

@@ -201,6 +201,9 @@ pub struct Found {
     pub threads: Vec<f64>,
     /// It was ended before its time.
     pub is_interrupted: bool,
+    /// How long after `start_at` the load started, because connections were still
+    /// being opened.
+    pub late: Duration,
     /// Connections that were open when measuring started.
     pub open: i64,
 }
@@ -316,8 +319,10 @@ impl Coordinator<'_> {
         self.until(Phase::Opening, None, &mut Vec::new(), server, |shared, profile| {
             shared.settled.load(Ordering::Relaxed) == profile.threads
         })?;
+        let mut late = Duration::ZERO;
         if let Some(at) = self.profile.start_at {
             let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+            late = SystemTime::now().duration_since(at).unwrap_or_default();
             self.until(Phase::Opening, Some(left), &mut Vec::new(), server, |_, _| false)?;
         }
         if self.stop.load(Ordering::Relaxed) {
@@ -373,6 +378,7 @@ impl Coordinator<'_> {
             },
             own: [own_before, own_with],
             is_interrupted: self.stop.load(Ordering::Relaxed),
+            late,
             open,
         })
     }

@@ -314,7 +314,8 @@ pub const KEYS: &[Key] = &[
         name: "rate",
         value: "RATE",
         text: "Open model: messages a second, in total (1000) or each connection's \
-               (5/connection), or in steps (1000@10s,2000@10s,5000). They leave when they are \
+               (5/connection), or in steps from the start of the load, warm-up included \
+               (1000@10s,2000@10s,5000). They leave when they are \
                planned, whatever becomes of the earlier ones, and latency runs from the planned \
                time. For connect: handshakes a second.",
         is_list: false,

@@ -358,31 +358,25 @@ impl Profile {
     /// The effective profile, which is a profile itself, with the origin of each
     /// value.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |key: &Key, value: String, origin: Option<&Origin>| {
-            let origin = origin.unwrap_or(&Origin::Default);
+        let line = |key: &Key, value: String, origins: &BTreeMap<&'static str, Origin>| {
+            let origin = origins.get(key.name).unwrap_or(&Origin::Default);
             match value.is_empty() {
                 // There is no way to write "none".
-                true => text += &format!("# {} is not set\n", key.name),
-                false => text += &format!("{} = {value} # {origin}\n", key.name),
+                true => format!("# {} is not set\n", key.name),
+                false => format!("{} = {value} # {origin}\n", key.name),
             }
         };
+        let mut text = String::new();
         for key in KEYS {
             if let keys::Access::Run { get, .. } = key.access {
-                line(key, get(self), self.origins[0].get(key.name));
+                text += &line(key, get(self), &self.origins[0]);
             }
         }
-        for (index, group) in self.groups.iter().enumerate() {
+        for (group, origins) in self.groups.iter().zip(&self.origins[1..]) {
             text += "\n[[group]]\n";
             for key in KEYS {
                 if let keys::Access::Group { get, .. } = key.access {
-                    let origin = self.origins[index + 1].get(key.name).unwrap_or(&Origin::Default);
-                    match get(group) {
-                        value if value.is_empty() => {
-                            text += &format!("# {} is not set\n", key.name);
-                        }
-                        value => text += &format!("{} = {value} # {origin}\n", key.name),
-                    }
+                    text += &line(key, get(group), origins);
                 }
             }
         }

@@ -101,13 +101,12 @@ impl FromStr for Rate {
             }
             steps.push(Step { per_second, duration: lasting });
         }
-        let (last, before) = steps.split_last().ok_or_else(expected)?;
+        let (_, before) = steps.split_last().ok_or_else(expected)?;
         if before.iter().any(|step| step.duration.is_none_or(|lasting| lasting.is_zero())) {
             return Err(format!(
                 "{text:?}: every step but the last needs a duration, like 1000@10s"
             ));
         }
-        let _ = last;
         Ok(Rate { steps, per_connection })
     }
 }

@@ -109,7 +109,7 @@ mod tests {
             busy: vec![0.5],
         };
         let text = r#"{"format":1,"name":"echo","profile":"","started":0,"seconds":10,
-            "is_interrupted":false,"groups":[],"rows":[],"server":null,"threads":[0.5],
+            "is_interrupted":false,"late":0,"groups":[],"rows":[],"server":null,"threads":[0.5],
             "own_bytes_per_connection":null}"#;
         let report: Report = serde_json::from_str(text).unwrap();
         Report { rows: throughput.iter().map(row).collect(), ..report }

@@ -12,10 +12,12 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 30.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
+/// Colours of lines, which the style sheet has.
+const COLOURS: usize = 5;
 
 /// A line of a chart.
 struct Series {
-    name: &'static str,
+    name: String,
     points: Vec<(f64, f64)>,
 }
 
@@ -143,14 +145,13 @@ fn values(page: &mut String, report: &Report) {
 
 fn charts(report: &Report) -> Vec<Chart> {
     let rows = &report.rows;
-    let over_time = |name: &'static str, of: &dyn Fn(&Second) -> Option<f64>| Series {
-        name,
+    let over_time = |name: &str, of: &dyn Fn(&Second) -> Option<f64>| Series {
+        name: name.to_owned(),
         points: rows.iter().filter_map(|row| Some((row.at, of(row)?))).collect(),
     };
     let a_second = |count: u64, row: &Second| Some(count as f64 / row.lasting.max(1e-9));
     let seconds: fn(f64) -> String = |at| trimmed(&format!("{at:.1} s"));
     let percentile = |percentile: f64| move |row: &Second| row.latency.us(percentile);
-    let total = report.total();
     vec![
         Chart {
             title: "Messages a second",
@@ -194,10 +195,17 @@ fn charts(report: &Report) -> Vec<Chart> {
         Chart {
             title: "Latency by percentile",
             x: "percentile",
-            series: vec![
-                by_percentile("from the planned time", &total.latency),
-                by_percentile("uncorrected", &total.uncorrected),
-            ],
+            // Of several groups, which do different things, a line each.
+            series: match &report.groups[..] {
+                [group] => vec![
+                    by_percentile("from the planned time", &group.figures.latency),
+                    by_percentile("uncorrected", &group.figures.uncorrected),
+                ],
+                groups => groups
+                    .iter()
+                    .map(|group| by_percentile(&escaped(&group.name), &group.figures.latency))
+                    .collect(),
+            },
             show_x: |nines| {
                 let digits = nines.ceil() as usize;
                 trimmed(&format!("{:.digits$} %", 100.0 - 100.0 / 10f64.powf(nines)))
@@ -235,7 +243,7 @@ fn charts(report: &Report) -> Vec<Chart> {
 }
 
 /// Over the nines: 1 is 90 %, 2 is 99 %.
-fn by_percentile(name: &'static str, recorded: &Recorded) -> Series {
+fn by_percentile(name: &str, recorded: &Recorded) -> Series {
     let nines = |quantile: f64| -(1.0 - quantile).max(1e-7).log10();
     let points = recorded
         .0
@@ -243,7 +251,7 @@ fn by_percentile(name: &'static str, recorded: &Recorded) -> Series {
         .take_while(|step| step.quantile_iterated_to() < 1.0)
         .map(|step| (nines(step.quantile_iterated_to()), step.value_iterated_to() as f64 / 1e3))
         .collect();
-    Series { name, points }
+    Series { name: name.to_owned(), points }
 }
 
 fn faults(page: &mut String, report: &Report) {
@@ -308,19 +316,20 @@ impl Chart {
             self.title, self.title, self.x
         );
         self.axes(page, &scale);
-        for (number, series) in self.series.iter().enumerate() {
-            self.line(page, &scale, number, series);
+        let colours = || (0..COLOURS).cycle();
+        for (colour, series) in colours().zip(&self.series) {
+            self.line(page, &scale, colour, series);
         }
         let _ = write!(
             page,
             "<line class=\"pointer\" y1=\"{TOP}\" y2=\"{}\"/></svg></div><figcaption>",
             HEIGHT - BOTTOM
         );
-        for (number, series) in self.series.iter().enumerate() {
+        for (colour, series) in colours().zip(&self.series) {
             if !series.points.is_empty() {
                 let _ = write!(
                     page,
-                    "<span class=\"s{number}\" data-name=\"{}\">{0}</span>",
+                    "<span class=\"s{colour}\" data-name=\"{}\">{0}</span>",
                     series.name
                 );
             }
@@ -356,7 +365,7 @@ impl Chart {
     }
 
     /// A line, and what the readout says at each of its points.
-    fn line(&self, page: &mut String, scale: &Scale, number: usize, series: &Series) {
+    fn line(&self, page: &mut String, scale: &Scale, colour: usize, series: &Series) {
         let mut path = String::new();
         let mut readout = String::new();
         for (index, (x, y)) in series.points.iter().enumerate() {
@@ -367,7 +376,7 @@ impl Chart {
         }
         let _ = write!(
             page,
-            "<path class=\"s{number}\" d=\"{path}\" data-name=\"{}\" data-points=\"{}\"/>",
+            "<path class=\"s{colour}\" d=\"{path}\" data-name=\"{}\" data-points=\"{}\"/>",
             series.name,
             escaped(&readout)
         );
@@ -375,7 +384,7 @@ impl Chart {
         if let [(x, y)] = series.points[..] {
             let _ = write!(
                 page,
-                "<circle class=\"s{number}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+                "<circle class=\"s{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
                 scale.along(x),
                 scale.up(y)
             );

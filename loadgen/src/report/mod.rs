@@ -46,6 +46,8 @@ pub struct Report {
     pub started: f64,
     pub seconds: f64,
     pub is_interrupted: bool,
+    /// How many seconds after `start_at` the load started.
+    pub late: f64,
     pub groups: Vec<Group>,
     pub rows: Vec<Second>,
     /// Before connecting, and at the start and the end of measuring.
@@ -72,7 +74,8 @@ pub struct Group {
     pub figures: Figures,
     /// Of readers that stopped reading.
     pub stalled: Option<Figures>,
-    /// Messages of the connection with the fewest, and of the one in the middle.
+    /// Messages of the connection with the fewest, and of the one in the middle; of
+    /// merged reports the smaller ones.
     pub connection_min: u64,
     pub connection_median: u64,
 }
@@ -137,6 +140,7 @@ impl Report {
             started,
             seconds: found.elapsed.as_secs_f64(),
             is_interrupted: found.is_interrupted,
+            late: found.late.as_secs_f64(),
             groups: profile
                 .groups
                 .iter()
@@ -175,7 +179,7 @@ impl Report {
         serde_json::to_string(self).expect("numbers and text") + "\n"
     }
 
-    /// Adds what another machine found at the same time.
+    /// Adds what another machine found at the same time, and began no earlier.
     ///
     /// # Errors
     /// It ran something else.
@@ -200,16 +204,19 @@ impl Report {
         for (group, other) in self.groups.iter_mut().zip(&other.groups) {
             group.merge(other);
         }
+        // Seconds of one time are one second.
+        let shift = (other.started - self.started).round().max(0.0) as usize;
         for (index, row) in other.rows.iter().enumerate() {
-            match self.rows.get_mut(index) {
+            match self.rows.get_mut(index + shift) {
                 Some(mine) => mine.merge(row),
-                None => self.rows.push(row.clone()),
+                None => self.rows.push(Second { at: row.at + shift as f64, ..row.clone() }),
             }
         }
         self.threads.extend(&other.threads);
         self.started = self.started.min(other.started);
         self.seconds = self.seconds.max(other.seconds);
         self.is_interrupted |= other.is_interrupted;
+        self.late = self.late.max(other.late);
         // Only one of them can be on the server's machine.
         self.server = self.server.or(other.server);
         self.own_bytes_per_connection =
@@ -244,6 +251,12 @@ impl Report {
         let mut warnings = Vec::new();
         if self.is_interrupted {
             warnings.push(format!("ended early, after {:.1} s of measuring", self.seconds));
+        }
+        if self.late > 0.1 {
+            warnings.push(format!(
+                "the load started {:.1} s after --start-at: connections were still being opened",
+                self.late
+            ));
         }
         let sending = || self.groups.iter().filter(|group| group.scenario != "idle");
         let planned: Option<f64> = sending().map(|group| group.rate).sum();
@@ -421,5 +434,92 @@ impl Figures {
     /// How many faults there were.
     pub fn errors(&self) -> u64 {
         self.faults.iter().map(|fault| fault.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report of one group with this rate, or in a closed loop, in ten seconds.
+    fn report(rate: Option<f64>, sent: u64, threads: &[f64], server_cpu_s: Option<u64>) -> Report {
+        let group = Group {
+            name: "1".into(),
+            scenario: "echo".into(),
+            connections: 10,
+            rate,
+            in_flight: rate.is_none().then_some(1),
+            figures: Figures { sent, ..Figures::default() },
+            stalled: None,
+            connection_min: 0,
+            connection_median: 0,
+        };
+        let sample = |cpu_s| Sample { cpu_ns: cpu_s * 1_000_000_000, ..Sample::default() };
+        Report {
+            format: FORMAT,
+            name: "echo".into(),
+            profile: String::new(),
+            started: 1e9,
+            seconds: 10.0,
+            is_interrupted: false,
+            late: 0.0,
+            groups: vec![group],
+            rows: Vec::new(),
+            server: server_cpu_s.map(|cpu_s| [sample(0), sample(0), sample(cpu_s)]),
+            threads: threads.to_vec(),
+            own_bytes_per_connection: None,
+            values: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_makes_numbers_worth_less_is_said() {
+        let check = |report: Report, expected: &[&str]| {
+            let warnings = report.warnings();
+            assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+            for (warning, words) in warnings.iter().zip(expected) {
+                assert!(warning.contains(words), "{warning}");
+            }
+        };
+        check(report(Some(100.0), 1_000, &[0.5], Some(2)), &[]);
+        check(report(Some(100.0), 980, &[0.5], None), &["98.0 of 100.0 messages a second left"]);
+        let limit = "busy 97 % of the time: this is its limit, not the server's";
+        check(report(None, 1_000, &[0.5, 0.97], Some(5)), &[limit]);
+        check(report(None, 1_000, &[0.97], None), &[limit]);
+        // Where the server has no time left either, it may be the limit.
+        check(report(None, 1_000, &[0.97], Some(10)), &[]);
+        check(report(None, 1_000, &[0.5], Some(5)), &["the server was not busy"]);
+        let early = Report { is_interrupted: true, late: 2.0, ..report(None, 1, &[0.1], None) };
+        check(early, &["ended early", "started 2.0 s after"]);
+    }
+
+    #[test]
+    fn merged_seconds_are_those_of_one_time() {
+        let row = |at: f64, messages: u64| Second {
+            at,
+            lasting: 1.0,
+            sent: 0,
+            messages,
+            bytes: 0,
+            opened: 0,
+            faults: 0,
+            open: 1,
+            latency: Recorded::default(),
+            server: None,
+            server_busy: None,
+            busy: vec![0.5],
+        };
+        let mut first = report(Some(1.0), 10, &[0.5], Some(1));
+        first.rows = (1..=10).map(|at| row(at.into(), 1)).collect();
+        let mut second = Report { started: first.started + 2.0, ..first.clone() };
+        second.rows.iter_mut().for_each(|row| row.messages = 10);
+        first.merge(&second).unwrap();
+        let messages: Vec<u64> = first.rows.iter().map(|row| row.messages).collect();
+        assert_eq!(messages, [1, 1, 11, 11, 11, 11, 11, 11, 11, 11, 10, 10]);
+        assert_eq!((first.rows[11].at, first.threads.len()), (12.0, 2));
+        let total = first.total();
+        assert_eq!((total.sent, first.groups[0].rate), (20, Some(2.0)));
+        let apart = Report { started: first.started + 9.0, ..second };
+        assert!(first.merge(&apart).unwrap_err().contains("not at the same time"));
     }
 }

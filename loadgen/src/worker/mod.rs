@@ -83,6 +83,8 @@ struct Share<'a> {
     traffic: Traffic,
     counted: Counted,
     stalled: Option<Counted>,
+    /// When those who stall read again.
+    stall_ends: Option<Time>,
     schedule: Option<Schedule>,
     /// Connections that messages are planned for, and whose turn it is.
     senders: Vec<u32>,
@@ -125,7 +127,6 @@ pub struct Worker<'a> {
     is_done: bool,
     /// Only what stalled readers missed is awaited.
     is_over: bool,
-    stall_ends: Option<Time>,
     seconds: Seconds,
     batch: Option<Batch<'static>>,
     events: Vec<Event<UringBuffer>>,
@@ -157,6 +158,20 @@ impl Share<'_> {
     /// Whether connecting is what it is about.
     fn connects(&self) -> bool {
         self.group.scenario == Scenario::Connect
+    }
+
+    /// This thread's part of what the group plans, from `start` on: the senders' share.
+    fn schedule(&self, start: Time, thread: u32, threads: u32) -> Option<Schedule> {
+        let rate = self.group.rate.as_ref().filter(|_| !self.senders.is_empty())?;
+        let all = match self.group.scenario {
+            Scenario::Idle => return None,
+            Scenario::Broadcast => self.rooms.publishers,
+            Scenario::Echo | Scenario::Connect => self.group.connections,
+        };
+        let share = self.senders.len() as f64 / f64::from(all);
+        let mut steps = rate.total(all);
+        steps.iter_mut().for_each(|step| step.per_second *= share);
+        Some(Schedule::new(self.group.arrivals, steps, start, thread, threads))
     }
 
     /// Whether its connections come once, and stay: while they are measured.
@@ -214,6 +229,7 @@ impl<'a> Worker<'a> {
                 traffic,
                 counted: Counted::default(),
                 stalled: own.iter().any(|(_, stalls)| *stalls).then(Counted::default),
+                stall_ends: None,
                 schedule: None,
                 senders,
                 turn: 0,
@@ -252,7 +268,6 @@ impl<'a> Worker<'a> {
             is_measuring: false,
             is_done: false,
             is_over: false,
-            stall_ends: None,
             seconds: Seconds::default(),
             batch: Some(Batch::new()),
             events: Vec::new(),
@@ -302,22 +317,7 @@ impl<'a> Worker<'a> {
         self.seconds.begin(start);
         for share in &mut self.shares {
             share.traffic.start();
-            let all = share.group.connections;
-            if let Some(rate) = &share.group.rate {
-                let senders = share.senders.len() as f64;
-                let total = match share.group.scenario {
-                    Scenario::Broadcast => f64::from(share.rooms.publishers),
-                    _ => f64::from(all),
-                };
-                let mut steps = rate.total(total as u32);
-                steps.iter_mut().for_each(|step| step.per_second *= senders / total);
-                if share.group.scenario != Scenario::Idle && senders > 0.0 {
-                    let threads = self.profile.threads;
-                    let arrivals = share.group.arrivals;
-                    let schedule = Schedule::new(arrivals, steps, start, self.thread, threads);
-                    share.schedule = Some(schedule);
-                }
-            }
+            share.schedule = share.schedule(start, self.thread, self.profile.threads);
         }
         self.due.extend(0..self.peers.len() as u32);
         loop {
@@ -347,6 +347,15 @@ impl<'a> Worker<'a> {
         self.cut_second(now);
         for share in &mut self.shares {
             share.traffic.finish(now, false, &mut share.counted);
+            // What was planned and never left has waited too.
+            let is_done = share.is_done();
+            while let Some(schedule) = &mut share.schedule
+                && !is_done
+                && schedule.next() <= now
+            {
+                let planned = schedule.take();
+                share.counted.unanswered(now - planned, 1);
+            }
         }
         Ok(())
     }
@@ -370,29 +379,25 @@ impl<'a> Worker<'a> {
 
     /// Readers that stall stop reading.
     fn stall(&mut self, now: Time) {
-        for connection in 0..self.peers.len() {
-            let peer = &mut self.peers[connection];
-            if !peer.stalls {
-                continue;
-            }
+        for share in &mut self.shares {
+            share.stall_ends = share.group.stall.map(|stall| now + stall);
+        }
+        for (connection, peer) in self.peers.iter_mut().enumerate().filter(|it| it.1.stalls) {
             peer.is_stalled = true;
             if peer.is_receiving {
                 self.ring.stop_receive(token(connection as u32));
             }
-            let stall = self.shares[usize::from(self.peers[connection].group)].group.stall;
-            if let Some(stall) = stall {
-                self.stall_ends = Some(now + stall);
-            }
         }
     }
 
-    /// They read again.
-    fn resume(&mut self) {
-        self.stall_ends = None;
-        for (connection, peer) in self.peers.iter_mut().enumerate() {
+    /// Those of a group read again.
+    fn resume(&mut self, group: usize) {
+        self.shares[group].stall_ends = None;
+        let stalled = |peer: &Peer| peer.is_stalled && usize::from(peer.group) == group;
+        for (connection, peer) in self.peers.iter_mut().enumerate().filter(|it| stalled(it.1)) {
             peer.is_stalled = false;
             let reads = matches!(peer.state, State::Open | State::Leaving);
-            if peer.stalls && reads && !peer.is_receiving {
+            if reads && !peer.is_receiving {
                 peer.is_receiving = true;
                 self.ring.receive(peer.socket.expect("it is open"), token(connection as u32));
             }
@@ -404,7 +409,7 @@ impl<'a> Worker<'a> {
         self.is_over = true;
         self.openings.clear();
         if self.peers.iter().any(|peer| peer.stalls) {
-            self.resume();
+            (0..self.shares.len()).for_each(|group| self.resume(group));
             let end = self.now() + CATCHING_UP;
             let mut quiet_at = self.now() + CATCHING_UP / 10;
             while self.now() < end.min(quiet_at) {
@@ -438,9 +443,8 @@ impl<'a> Worker<'a> {
             let peer = &self.peers[connection as usize];
             let share = &self.shares[usize::from(peer.group)];
             if peer.state == State::Open && (share.group.rate.is_none() || share.connects()) {
-                self.say(connection, |traffic, index, send| {
-                    let count = traffic.due(index, now, send);
-                    (count, Duration::ZERO)
+                self.say(connection, Duration::ZERO, |traffic, index, send| {
+                    traffic.due(index, now, send)
                 });
             }
         }
@@ -489,9 +493,9 @@ impl<'a> Worker<'a> {
                 }
                 let Some(connection) = self.next_sender(number) else { break };
                 self.shares[number].schedule.as_mut().map(Schedule::take);
-                self.say(connection, |traffic, index, send| {
+                self.say(connection, late, |traffic, index, send| {
                     traffic.planned(index, planned, now, send);
-                    (1, late)
+                    1
                 });
             }
         }
@@ -512,11 +516,13 @@ impl<'a> Worker<'a> {
         None
     }
 
-    /// Has a connection's traffic say something.
+    /// Has a connection's traffic say something, so much later than planned. `say`
+    /// tells how many messages it was.
     fn say(
         &mut self,
         connection: u32,
-        say: impl FnOnce(&mut Traffic, usize, &mut crate::traffic::Send<'_>) -> (u64, Duration),
+        late: Duration,
+        say: impl FnOnce(&mut Traffic, usize, &mut crate::traffic::Send<'_>) -> u64,
     ) {
         let number = self.number(&self.peers[connection as usize]);
         let Peer { group, index, client, out, .. } = &mut self.peers[connection as usize];
@@ -525,16 +531,14 @@ impl<'a> Worker<'a> {
         let opcode = if share.group.text { Opcode::Text } else { Opcode::Binary };
         let template = (!share.group.template.is_empty()).then_some(&share.group.template);
         let rooms = share.rooms;
-        let (count, late) =
-            say(&mut share.traffic, *index as usize, &mut |payload| match template {
-                None => client.frame(out, opcode, true, payload),
-                Some(template) => {
-                    let payload = std::str::from_utf8(payload).unwrap_or_default();
-                    let text =
-                        fill_in(template, rooms.of(number), number).replace("{payload}", payload);
-                    client.frame(out, opcode, true, text.as_bytes());
-                }
-            });
+        let count = say(&mut share.traffic, *index as usize, &mut |payload| match template {
+            None => client.frame(out, opcode, true, payload),
+            Some(template) => {
+                let payload = std::str::from_utf8(payload).unwrap_or_default();
+                let text = fill_in(template, rooms.of(number), number);
+                client.frame(out, opcode, true, text.replace("{payload}", payload).as_bytes());
+            }
+        });
         // Where connections are planned, what they say is not.
         if !(share.connects() && share.schedule.is_some()) {
             for _ in 0..count {

@@ -40,8 +40,10 @@ impl Worker<'_> {
                 _ => {}
             }
         }
-        if self.stall_ends.is_some_and(|end| end <= now) {
-            self.resume();
+        for group in 0..self.shares.len() {
+            if self.shares[group].stall_ends.is_some_and(|end| end <= now) {
+                self.resume(group);
+            }
         }
     }
 
@@ -51,8 +53,8 @@ impl Worker<'_> {
         let peer = &mut self.peers[connection as usize];
         let share = &self.shares[usize::from(peer.group)];
         peer.generation += 1;
-        (peer.planned, peer.started) = (planned, now);
-        peer.is_done = false;
+        peer.planned = planned;
+        (peer.is_done, peer.is_stalled) = (false, false);
         peer.state = State::Connecting;
         self.opening += 1;
         let url = &share.group.urls[number as usize % share.group.urls.len()];

@@ -43,9 +43,8 @@ pub struct Peer {
     pub is_stalled: bool,
     /// It has done what it came for, and if it comes again it does so at once.
     pub is_done: bool,
-    /// When it was to be made, and when it was.
+    /// When it was to be made.
     pub planned: Time,
-    pub started: Time,
 }
 
 impl Peer {
@@ -66,7 +65,6 @@ impl Peer {
             is_stalled: false,
             is_done: false,
             planned: Time::ZERO,
-            started: Time::ZERO,
         }
     }
 

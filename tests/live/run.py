@@ -1,12 +1,14 @@
 """Runs the live tests against the release binary: with one shard and with two.
 
 Every test is a function of a server. Most share one; those that end it or watch
-its memory get one of their own. A test that fails does not stop the others. The
-last line is `N passed, M failed`.
+its memory get one of their own. A test that fails does not stop the others. Those
+that measure times have three chances, and each that is lost has a line of its own.
+The last line is `N passed, M failed`.
 """
 
 import argparse
 import asyncio
+import functools
 import inspect
 import pathlib
 import signal
@@ -42,6 +44,10 @@ from live import (  # noqa: E402
 from live.server import BINARY, Failure, Server  # noqa: E402
 
 
+# For tests that measure times.
+CHANCES = 3
+
+
 class Test(NamedTuple):
     name: str
     function: Callable
@@ -51,7 +57,11 @@ class Test(NamedTuple):
     # Left out by --quick.
     long: bool = False
     shards: tuple = (1, 2)
+    # Measures times: a machine that something else held up is given more chances.
+    timed: bool = False
 
+
+timed = functools.partial(Test, timed=True)
 
 TESTS = (
     Test("text", echoing.text),
@@ -150,37 +160,37 @@ TESTS = (
     Test("administration", administration.steering, 40),
     Test("administration token", administration.token),
     Test("administration and web pages", administration.web_pages),
-    Test("load: stalls show", loading.stalls_show, 60, shards=(1,)),
-    Test("load: a stall of one connection", loading.one_stall_of_one_connection, 60, shards=(1,)),
-    Test("load: planted gaps, duplicates and reorderings", loading.planted_order, 30, shards=(1,)),
-    Test("load: rates", loading.rates_are_kept, 90, shards=(1,)),
+    timed("load: stalls show", loading.stalls_show, 30, shards=(1,)),
+    timed("load: a stall of one connection", loading.one_stall_of_one_connection, 30, shards=(1,)),
+    timed("load: planted gaps, duplicates and reorderings", loading.planted_order, 30, shards=(1,)),
+    timed("load: rates", loading.rates_are_kept, 60, shards=(1,)),
     Test("load: a rate that is not kept", loading.a_rate_that_is_not_kept, 30, shards=(1,)),
-    Test("load: highest rate", loading.highest_rate, 120, shards=(1,)),
-    Test("load: half refused", loading.half_refused, 30, shards=(1,)),
-    Test("load: half refused, and again", loading.half_refused_and_again, 30, shards=(1,)),
-    Test("load: misbehaving servers", loading.misbehaving, 90, shards=(1,)),
+    timed("load: highest rate", loading.highest_rate, 70, shards=(1,)),
+    timed("load: half refused", loading.half_refused, 30, shards=(1,)),
+    timed("load: half refused, and again", loading.half_refused_and_again, 30, shards=(1,)),
+    timed("load: misbehaving servers", loading.misbehaving, 90, shards=(1,)),
     Test("load: nobody there", loading.nobody_there, 30, shards=(1,)),
-    Test("load: stalled readers", loading.stalled_readers, 60),
+    timed("load: stalled readers", loading.stalled_readers, 30),
     Test("load: 19,000 connections", loading.crowd, 70, alone=True, long=True, shards=(1,)),
-    Test("load: every form", loading_outputs.every_form, shards=(1,)),
-    Test("load: page", loading_outputs.page_with_charts, 40, shards=(1,)),
+    timed("load: every form", loading_outputs.every_form, shards=(1,)),
+    timed("load: page", loading_outputs.page_with_charts, 40, shards=(1,)),
     Test("load: printed profiles", loading_outputs.printed_profiles, shards=(1,)),
     Test("load: mistakes", loading_outputs.mistakes, shards=(1,)),
-    Test("load: rehearsed", loading_outputs.rehearsed, shards=(1,)),
-    Test("load: verdicts", loading_outputs.verdicts, shards=(1,)),
-    Test("load: baseline", loading_outputs.baseline, shards=(1,)),
-    Test("load: merged", loading_outputs.merged, shards=(1,)),
-    Test("load: progress", loading_outputs.progress, shards=(1,)),
-    Test("load: interrupted", loading_outputs.interrupted, shards=(1,)),
+    timed("load: rehearsed", loading_outputs.rehearsed, shards=(1,)),
+    timed("load: verdicts", loading_outputs.verdicts, shards=(1,)),
+    timed("load: baseline", loading_outputs.baseline, shards=(1,)),
+    timed("load: merged", loading_outputs.merged, shards=(1,)),
+    timed("load: progress", loading_outputs.progress, shards=(1,)),
+    timed("load: interrupted", loading_outputs.interrupted, shards=(1,)),
     Test("load: output that nobody reads", loading_outputs.nobody_reads, shards=(1,)),
     Test("load: nowhere", loading_outputs.nowhere, shards=(1,)),
-    Test("load: websockets of Python", loading_outside.websockets_of_python, 30, shards=(1,)),
-    Test("load: ws of npm", loading_outside.ws_of_npm, 30, shards=(1,)),
-    Test("load: behind nginx", loading_outside.behind_nginx, 30, shards=(1,)),
-    Test("load: messages of all kinds", loading_outside.messages_of_all_kinds, 40, shards=(1,)),
-    Test("load: handshakes", loading_outside.handshakes, shards=(1,)),
-    Test("load: a protocol in JSON", loading_outside.of_json, shards=(1,)),
-    Test("load: several places", loading_outside.several_places, shards=(1,)),
+    timed("load: websockets of Python", loading_outside.websockets_of_python, 30, shards=(1,)),
+    timed("load: ws of npm", loading_outside.ws_of_npm, 30, shards=(1,)),
+    timed("load: behind nginx", loading_outside.behind_nginx, 30, shards=(1,)),
+    timed("load: messages of all kinds", loading_outside.messages_of_all_kinds, 40, shards=(1,)),
+    timed("load: handshakes", loading_outside.handshakes, shards=(1,)),
+    timed("load: a protocol in JSON", loading_outside.of_json, shards=(1,)),
+    timed("load: several places", loading_outside.several_places, shards=(1,)),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),
@@ -208,13 +218,18 @@ def run(test, server, verbose):
     name = f"{test.name} ({server.shards})"
     started = time.monotonic()
     remark, reason = None, None
-    try:
-        remark = call(test.function, server, test.seconds_max)
-    except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    for chance in range(CHANCES if test.timed else 1):
+        reason = None
+        try:
+            remark = call(test.function, server, test.seconds_max)
+            break
+        except Exception as error:
+            if verbose:
+                traceback.print_exc()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            if test.timed and chance + 1 < CHANCES:
+                print(f"again {name} {reason}", flush=True)
     if reason is None and "panicked" in server.errors():
         reason = "the server panicked"
     if not server.is_alive() and server.process.returncode != 0:

@@ -64,8 +64,7 @@ pub fn search<E>(
 /// Errors, and messages that did not leave, are no way to keep an objective.
 fn is_kept(objective: &Objective, report: &Report) -> bool {
     let value = |name: &str| report.values.get(name).copied().unwrap_or(0.0);
-    let is_sent = value("rate_sent") >= 0.99 * value("rate_planned");
-    objective.is_kept(report) && is_sent && value("errors") == 0.0
+    objective.is_kept(report) && report.keeps_rate() && value("errors") == 0.0
 }
 
 /// The profile with this rate in every group that sends.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tapecast::base::{BufferPool, Limits, Random, Time};
 use tapecast::protocol::Opcode;
 use tapecast::ring::{
-    Batch, Driver, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
+    Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
 };
 
 /// This close to a planned time a thread looks for completions instead of sleeping.
@@ -129,6 +129,7 @@ pub struct Worker<'a> {
     is_over: bool,
     seconds: Seconds,
     batch: Option<Batch<'static>>,
+    outcomes: Vec<Result<usize, Errno>>,
     events: Vec<Event<UringBuffer>>,
 }
 
@@ -270,6 +271,7 @@ impl<'a> Worker<'a> {
             is_over: false,
             seconds: Seconds::default(),
             batch: Some(Batch::new()),
+            outcomes: Vec::new(),
             events: Vec::new(),
         })
     }
@@ -590,12 +592,15 @@ impl<'a> Worker<'a> {
         let mut events = std::mem::take(&mut self.events);
         let ring_until = Time::ZERO + (until - (Time::ZERO + self.skew));
         self.ring.turn(&mut batch, ring_until, &mut events).map_err(Failure::Turn)?;
-        let outcomes: Vec<_> = (0..batch.len()).map(|send| batch.outcome(send)).collect();
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        outcomes.extend((0..batch.len()).map(|send| batch.outcome(send)));
         self.batch = Some(batch.recycle());
-        let queued = std::mem::take(&mut self.queued);
-        for (&connection, outcome) in queued.iter().zip(outcomes) {
+        let mut queued = std::mem::take(&mut self.queued);
+        for (connection, outcome) in queued.drain(..).zip(outcomes.drain(..)) {
             self.sent(connection, outcome);
         }
+        debug_assert!(self.queued.is_empty(), "what a send led to queues nothing");
+        (self.queued, self.outcomes) = (queued, outcomes);
         let now = self.now();
         let is_idle = events.is_empty() && !has_sent;
         if is_idle && until == Time::ZERO {

@@ -76,9 +76,9 @@ impl Live {
         let lasting = row.lasting.as_secs_f64().max(1e-9);
         let a_second = |count: u64| count as f64 / lasting;
         let us = |percentile| row.latency.value_at_percentile(percentile) as f64 / 1e3;
-        push(&mut self.throughput, a_second(row.messages));
+        push(&mut self.throughput, a_second(row.sums.messages));
         push(&mut self.p99, us(99.0));
-        self.errors += row.faults;
+        self.errors += row.sums.faults;
         let server = match &row.server {
             None => String::new(),
             Some(sample) => format!(
@@ -93,12 +93,12 @@ impl Live {
             print(format_args!(
                 "{number}: sent {}/s, received {}/s, p50 {}, p99 {}, max {}, {} errors, {} open, \
                  generator {busiest:.0} %{server}",
-                amount(a_second(row.sent).round()),
-                amount(a_second(row.messages).round()),
+                amount(a_second(row.sums.sent).round()),
+                amount(a_second(row.sums.messages).round()),
                 time(us(50.0)),
                 time(us(99.0)),
                 time(row.latency.max() as f64 / 1e3),
-                amount(row.faults as f64),
+                amount(row.sums.faults as f64),
                 amount(row.open() as f64),
             ));
             return;
@@ -106,8 +106,8 @@ impl Live {
         view.rate.set_message(format!(
             "{:<SPARKS$} {}/s received, {}/s sent",
             sparkline(&self.throughput),
-            amount(a_second(row.messages).round()),
-            amount(a_second(row.sent).round())
+            amount(a_second(row.sums.messages).round()),
+            amount(a_second(row.sums.sent).round())
         ));
         view.latency.set_message(format!(
             "{:<SPARKS$} p50 {}, p99 {}, max {}",

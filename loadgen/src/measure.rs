@@ -1,7 +1,9 @@
 //! What is counted, in fixed memory: histograms, sums, and faults by kind.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::{AddAssign, Sub};
 use std::time::Duration;
 use tapecast::base::Time;
 
@@ -170,6 +172,41 @@ impl Counted {
         self.reordered += other.reordered;
         self.opened += other.opened;
         self.faults.merge(&other.faults);
+    }
+}
+
+/// What is told of every second: counts that only grow.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Sums {
+    pub sent: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    pub opened: u64,
+    pub faults: u64,
+}
+
+impl AddAssign for Sums {
+    fn add_assign(&mut self, other: Sums) {
+        self.sent += other.sent;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.opened += other.opened;
+        self.faults += other.faults;
+    }
+}
+
+impl Sub for Sums {
+    type Output = Sums;
+
+    /// What was added since `earlier`.
+    fn sub(self, earlier: Sums) -> Sums {
+        Sums {
+            sent: self.sent - earlier.sent,
+            messages: self.messages - earlier.messages,
+            bytes: self.bytes - earlier.bytes,
+            opened: self.opened - earlier.opened,
+            faults: self.faults - earlier.faults,
+        }
     }
 }
 

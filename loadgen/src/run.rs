@@ -1,6 +1,6 @@
 //! A run from outside: its phases, its threads, and what is seen second by second.
 
-use crate::measure::Counted;
+use crate::measure::{Counted, Sums, histogram};
 use crate::process::{Process, Sample};
 use crate::profile::{Profile, Scenario};
 use crate::traffic::{Rooms, Stream};
@@ -157,11 +157,7 @@ pub struct Row {
     pub number: Option<u64>,
     /// How long it was: the last one may be shorter.
     pub lasting: Duration,
-    pub sent: u64,
-    pub messages: u64,
-    pub bytes: u64,
-    pub opened: u64,
-    pub faults: u64,
+    pub sums: Sums,
     pub latency: Histogram<u64>,
     /// Connections of each thread that were open at its end.
     pub open: Vec<u32>,
@@ -455,12 +451,8 @@ impl Row {
         Row {
             number,
             lasting: Duration::ZERO,
-            sent: 0,
-            messages: 0,
-            bytes: 0,
-            opened: 0,
-            faults: 0,
-            latency: crate::measure::histogram(),
+            sums: Sums::default(),
+            latency: histogram(),
             open: vec![0; threads as usize],
             server: None,
             server_cpu: Duration::ZERO,
@@ -480,22 +472,14 @@ impl Row {
         }
         // A thread may hand in the end of a second by itself.
         self.open[thread as usize] = second.open;
-        self.sent += second.sent;
-        self.messages += second.messages;
-        self.bytes += second.bytes;
-        self.opened += second.opened;
-        self.faults += second.faults;
+        self.sums += second.sums;
         self.latency.add(&second.latency).expect("the same bounds");
         self.busy[thread as usize] += second.cpu.saturating_sub(second.spun);
     }
 
     fn add(&mut self, other: &Row) {
         self.lasting += other.lasting;
-        self.sent += other.sent;
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.opened += other.opened;
-        self.faults += other.faults;
+        self.sums += other.sums;
         self.latency.add(&other.latency).expect("the same bounds");
         for (busy, other) in self.busy.iter_mut().zip(&other.busy) {
             *busy += *other;

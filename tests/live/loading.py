@@ -283,6 +283,19 @@ def nobody_there(_server):
     expect(15 <= faults["connect: connection refused"] <= 60, faults)
 
 
+def faults_of_the_warm_up(_server):
+    """They are no part of the first second that is measured."""
+    with FaultyServer() as server:
+        port = server.port
+    loaded = load(
+        "echo", f"ws://127.0.0.1:{port}/", "--connections", 5, "--reconnect", "50ms",
+        "--warmup", "1200ms", "--duration", "1s",
+    )
+    total = loaded.values["errors"]
+    measured = sum(row["faults"] for row in loaded.report["rows"])
+    expect(0 < measured < 0.75 * total, f"{measured} of {total} in the measured second")
+
+
 def stalled_readers(server):
     """A tenth does not read: the others do not notice, and it is told apart."""
     loaded = load(

@@ -170,6 +170,7 @@ TESTS = (
     timed("load: half refused, and again", loading.half_refused_and_again, 30, shards=(1,)),
     timed("load: misbehaving servers", loading.misbehaving, 90, shards=(1,)),
     Test("load: nobody there", loading.nobody_there, 30, shards=(1,)),
+    timed("load: faults of the warm-up", loading.faults_of_the_warm_up, shards=(1,)),
     timed("load: stalled readers", loading.stalled_readers, 30),
     Test("load: 19,000 connections", loading.crowd, 70, alone=True, long=True, shards=(1,)),
     timed("load: every form", loading_outputs.every_form, shards=(1,)),

@@ -11,10 +11,10 @@ type OfSecond = fn(&Second) -> Option<f64>;
 
 const MEASURES: &[(&str, &str, OfSecond)] = &[
     ("server_cpu_per_message", "us", |second| {
-        let busy = second.server_busy.filter(|_| second.messages > 0)?;
-        Some(busy * second.lasting * 1e6 / second.messages as f64)
+        let busy = second.server_busy.filter(|_| second.sums.messages > 0)?;
+        Some(busy * second.lasting * 1e6 / second.sums.messages as f64)
     }),
-    ("throughput", "/s", |second| Some(second.messages as f64 / second.lasting)),
+    ("throughput", "/s", |second| Some(second.sums.messages as f64 / second.lasting)),
     ("latency_p50", "us", |second| second.latency.us(50.0)),
     ("latency_p99", "us", |second| second.latency.us(99.0)),
     ("latency_p99_9", "us", |second| second.latency.us(99.9)),
@@ -22,7 +22,7 @@ const MEASURES: &[(&str, &str, OfSecond)] = &[
     ("generator_cpu", "%", |second| {
         second.busy.iter().copied().reduce(f64::max).map(|it| it * 100.0)
     }),
-    ("errors", "/s", |second| Some(second.faults as f64 / second.lasting)),
+    ("errors", "/s", |second| Some(second.sums.faults as f64 / second.lasting)),
 ];
 
 /// A mean and its spread.
@@ -91,17 +91,14 @@ pub fn compare(baseline: &Report, report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Sums;
     use crate::report::Recorded;
 
     fn report(throughput: &[u64]) -> Report {
         let row = |messages: &u64| Second {
             at: 0.0,
             lasting: 1.0,
-            sent: 0,
-            messages: *messages,
-            bytes: 0,
-            opened: 0,
-            faults: 0,
+            sums: Sums { messages: *messages, ..Sums::default() },
             open: 0,
             latency: Recorded::default(),
             server: None,

@@ -157,8 +157,8 @@ fn charts(report: &Report) -> Vec<Chart> {
             title: "Messages a second",
             x: "time",
             series: vec![
-                over_time("received", &|row| a_second(row.messages, row)),
-                over_time("sent", &|row| a_second(row.sent, row)),
+                over_time("received", &|row| a_second(row.sums.messages, row)),
+                over_time("sent", &|row| a_second(row.sums.sent, row)),
             ],
             show_x: seconds,
             show_y: amount,
@@ -168,8 +168,8 @@ fn charts(report: &Report) -> Vec<Chart> {
         Chart {
             title: "Errors a second",
             x: "time",
-            series: match rows.iter().any(|row| row.faults > 0) {
-                true => vec![over_time("errors", &|row| a_second(row.faults, row))],
+            series: match rows.iter().any(|row| row.sums.faults > 0) {
+                true => vec![over_time("errors", &|row| a_second(row.sums.faults, row))],
                 false => Vec::new(),
             },
             show_x: seconds,

@@ -25,7 +25,7 @@ pub use summary::{amount, summary, time};
 pub use tables::{csv, hgrm, prometheus};
 pub use values::NAMES;
 
-use crate::measure::{Counted, Fault, Faults};
+use crate::measure::{Counted, Fault, Faults, Sums};
 use crate::process::Sample;
 use crate::profile::{Profile, Scenario};
 use crate::run::{Found, GroupFound, Row};
@@ -113,11 +113,8 @@ pub struct Second {
     /// From the start of measuring to its end, in seconds.
     pub at: f64,
     pub lasting: f64,
-    pub sent: u64,
-    pub messages: u64,
-    pub bytes: u64,
-    pub opened: u64,
-    pub faults: u64,
+    #[serde(flatten)]
+    pub sums: Sums,
     pub open: u64,
     pub latency: Recorded,
     pub server: Option<Sample>,
@@ -311,11 +308,7 @@ fn second(row: &Row, at: &mut f64) -> Second {
     Second {
         at: *at,
         lasting,
-        sent: row.sent,
-        messages: row.messages,
-        bytes: row.bytes,
-        opened: row.opened,
-        faults: row.faults,
+        sums: row.sums,
         open: row.open(),
         latency: Recorded::coarse(&row.latency),
         server: row.server,
@@ -326,11 +319,7 @@ fn second(row: &Row, at: &mut f64) -> Second {
 
 impl Second {
     fn merge(&mut self, other: &Second) {
-        self.sent += other.sent;
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.opened += other.opened;
-        self.faults += other.faults;
+        self.sums += other.sums;
         self.open += other.open;
         self.latency.merge(&other.latency);
         self.server = self.server.or(other.server);
@@ -508,11 +497,7 @@ mod tests {
         let row = |at: f64, messages: u64| Second {
             at,
             lasting: 1.0,
-            sent: 0,
-            messages,
-            bytes: 0,
-            opened: 0,
-            faults: 0,
+            sums: Sums { messages, ..Sums::default() },
             open: 1,
             latency: Recorded::default(),
             server: None,
@@ -522,9 +507,9 @@ mod tests {
         let mut first = report(Some(1.0), 10, &[0.5], Some(1));
         first.rows = (1..=10).map(|at| row(at.into(), 1)).collect();
         let mut second = Report { started: first.started + 2.0, ..first.clone() };
-        second.rows.iter_mut().for_each(|row| row.messages = 10);
+        second.rows.iter_mut().for_each(|row| row.sums.messages = 10);
         first.merge(&second).unwrap();
-        let messages: Vec<u64> = first.rows.iter().map(|row| row.messages).collect();
+        let messages: Vec<u64> = first.rows.iter().map(|row| row.sums.messages).collect();
         assert_eq!(messages, [1, 1, 11, 11, 11, 11, 11, 11, 11, 11, 10, 10]);
         assert_eq!((first.rows[11].at, first.threads.len()), (12.0, 2));
         let total = first.total();

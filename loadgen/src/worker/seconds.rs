@@ -1,7 +1,7 @@
 //! What was counted, second by second, for those who watch and for charts.
 
 use super::Worker;
-use crate::measure::histogram;
+use crate::measure::{Sums, histogram};
 use crate::profile::Scenario;
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -15,11 +15,7 @@ pub struct Second {
     pub lasting: Duration,
     /// Connections that are open at its end.
     pub open: u32,
-    pub sent: u64,
-    pub messages: u64,
-    pub bytes: u64,
-    pub opened: u64,
-    pub faults: u64,
+    pub sums: Sums,
     pub latency: Histogram<u64>,
     /// What this thread's core did for it, and how much of that was waiting for a
     /// planned time.
@@ -33,11 +29,7 @@ pub struct Seconds {
     from: Option<Time>,
     last: Time,
     next: Time,
-    sent: u64,
-    messages: u64,
-    bytes: u64,
-    opened: u64,
-    faults: u64,
+    sums: Sums,
     latency: Option<Histogram<u64>>,
     cpu: Duration,
     spinning: Duration,
@@ -60,11 +52,13 @@ impl Seconds {
         self.spinning += lasting;
     }
 
-    /// Measuring starts, and all sums with it.
+    /// Measuring starts, and all sums with it but that of the faults, which are
+    /// counted from the very beginning.
     pub fn start(&mut self, from: Time) {
         let (spinning, cpu) = (self.spinning, thread_cpu());
         let next = from + SECOND;
-        *self = Seconds { from: Some(from), last: from, next, ..Seconds::default() };
+        let sums = Sums { faults: self.sums.faults, ..Sums::default() };
+        *self = Seconds { from: Some(from), last: from, next, sums, ..Seconds::default() };
         (self.spinning, self.spun, self.cpu) = (spinning, spinning, cpu);
     }
 }
@@ -81,17 +75,20 @@ impl Worker<'_> {
     /// Ends a second, and hands it to those who collect them.
     pub(super) fn cut_second(&mut self, now: Time) {
         let mut latency = histogram();
-        let (mut sent, mut messages, mut bytes, mut opened, mut faults) = (0, 0, 0, 0, 0);
+        let mut sums = Sums::default();
         for share in &mut self.shares {
             let counted = &mut share.counted;
             latency.add(counted.latency.histogram()).expect("the same bounds");
-            sent += counted.sent;
-            messages += counted.messages;
-            bytes += counted.bytes;
-            // Those who are there from the start are not news.
-            opened += if share.group.scenario == Scenario::Connect { counted.opened } else { 0 };
-            faults += counted.faults.total();
-            faults += share.stalled.as_ref().map_or(0, |stalled| stalled.faults.total());
+            let of_stalled = share.stalled.as_ref().map_or(0, |stalled| stalled.faults.total());
+            let connects = share.group.scenario == Scenario::Connect;
+            sums += Sums {
+                sent: counted.sent,
+                messages: counted.messages,
+                bytes: counted.bytes,
+                // Those who are there from the start are not news.
+                opened: if connects { counted.opened } else { 0 },
+                faults: counted.faults.total() + of_stalled,
+            };
         }
         let seconds = &mut self.seconds;
         let mut of_second = latency.clone();
@@ -106,11 +103,7 @@ impl Worker<'_> {
                 .map(|from| ((now - from).as_secs_f64().round() as u64).saturating_sub(1)),
             lasting: now - seconds.last,
             open: self.open,
-            sent: sent - seconds.sent,
-            messages: messages - seconds.messages,
-            bytes: bytes - seconds.bytes,
-            opened: opened - seconds.opened,
-            faults: faults.saturating_sub(seconds.faults),
+            sums: sums - seconds.sums,
             latency: of_second,
             cpu: cpu - seconds.cpu,
             spun: seconds.spinning - seconds.spun,
@@ -119,9 +112,7 @@ impl Worker<'_> {
         while seconds.next <= now {
             seconds.next = seconds.next + SECOND;
         }
-        (seconds.sent, seconds.messages, seconds.bytes) = (sent, messages, bytes);
-        (seconds.opened, seconds.faults, seconds.cpu) = (opened, faults, cpu);
-        seconds.spun = seconds.spinning;
+        (seconds.sums, seconds.cpu, seconds.spun) = (sums, cpu, seconds.spinning);
         seconds.latency = Some(latency);
         self.shared.second(self.thread, second);
     }

@@ -214,12 +214,15 @@ class Stalling(FaultyServer):
         super().__init__()
         self.stall, self.every = stall, every
         self.next = time.monotonic() + every
+        self.lasted = []
 
     def tick(self):
         if time.monotonic() >= self.next:
             self.next += self.every
-            self.count("stalls")
+            began = time.monotonic()
             time.sleep(self.stall)
+            # A machine that is held up makes it longer than it was meant to be.
+            self.lasted.append(time.monotonic() - began)
 
 
 class Serving(FaultyServer):

@@ -4,12 +4,12 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use tapecast::base::{BufferPool, ShardId};
-use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
+use tapecast::base::BufferPool;
+use tapecast::hub::{Delivery, Hub, Mode, Outbox, Publication, Signal, Subscriptions};
 use tapecast::protocol::head::HEADERS_MAX;
 use tapecast::protocol::utf8::Utf8;
 use tapecast::protocol::{Inbound, Input, Opcode, Request, Role, Rules, frame, handshake, mask};
-use tapecast::{Limits, Message, mailbox};
+use tapecast::{Limits, mailbox};
 
 fn unmasking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unmask");
@@ -103,44 +103,50 @@ fn mailboxes(criterion: &mut Criterion) {
     });
 }
 
-/// One shard: nothing is ever posted.
-struct Nowhere;
-
-impl Post for Nowhere {
-    fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-        Err(mail)
+/// A turn of 500 subscribers: what is published, who has something to get, and what.
+fn fan_out(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fan-out plan");
+    for (mode, name) in [(Mode::All, "all"), (Mode::Latest, "latest of 100 keys")] {
+        for window in [1u64, 16, 256] {
+            group.throughput(Throughput::Elements(window * SUBSCRIBERS));
+            let mut turn = fan_out_turn(mode);
+            group.bench_function(format!("{name}, window {window}"), |bench| {
+                bench.iter(|| turn(window));
+            });
+        }
     }
 }
 
-fn fan_out(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("fan-out plan");
-    for window in [1u64, 16, 256] {
-        const SUBSCRIBERS: u32 = 500;
-        let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
-        let mut subscribers = vec![Subscriptions::default(); SUBSCRIBERS as usize];
-        for (number, subscriptions) in subscribers.iter_mut().enumerate() {
-            hub.subscribe(number as u32, subscriptions, "topic").unwrap();
+const SUBSCRIBERS: u64 = 500;
+
+fn fan_out_turn(mode: Mode) -> impl FnMut(u64) {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut subscribers = vec![Subscriptions::default(); SUBSCRIBERS as usize];
+    let delivery = Delivery { mode, ..Delivery::default() };
+    for (number, subscriptions) in subscribers.iter_mut().enumerate() {
+        hub.subscribe(number as u32, subscriptions, "topic", &delivery).unwrap();
+    }
+    let (mut outbox, mut signals) = (Outbox::default(), Vec::new());
+    hub.flush(&mut outbox, &mut signals);
+    let payload = [7; 64];
+    let keys: Vec<String> = (0..100).map(|key| format!("key{key}")).collect();
+    let mut published = 0;
+    move |window| {
+        for _ in 0..window {
+            let key = (mode == Mode::Latest).then(|| keys[published % keys.len()].as_str());
+            let publication = Publication { key, ..Publication::new("topic", &payload) };
+            hub.publish(&publication).unwrap();
+            published += 7;
         }
-        let mut marks: Vec<Mark> = Vec::new();
-        hub.flush(&mut Nowhere, &mut marks);
-        let payload = [7; 64];
-        group.throughput(Throughput::Elements(window * u64::from(SUBSCRIBERS)));
-        group.bench_function(format!("500 subscribers, window {window}"), |bench| {
-            bench.iter(|| {
-                for _ in 0..window {
-                    hub.publish("topic", Message::Binary(&payload)).unwrap();
-                }
-                marks.clear();
-                hub.flush(&mut Nowhere, &mut marks);
-                for mark in &marks {
-                    let Mark::Pending(number) = *mark else { continue };
-                    let subscriptions = &mut subscribers[number as usize];
-                    let mut bytes = 0;
-                    hub.pending(*subscriptions, usize::MAX, 63, |slice| bytes += slice.len());
-                    hub.advance(subscriptions, bytes, |_| {});
-                }
-            });
-        });
+        signals.clear();
+        hub.flush(&mut outbox, &mut signals);
+        for signal in &signals {
+            let Signal::Pending(number) = *signal else { continue };
+            let subscriptions = &mut subscribers[number as usize];
+            let mut bytes = 0;
+            hub.pending(*subscriptions, usize::MAX, 63, |slice| bytes += slice.len());
+            hub.advance(subscriptions, bytes, |_| {});
+        }
     }
 }
 

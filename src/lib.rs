@@ -76,7 +76,7 @@ pub use connection::{Close, SendOutcome};
 pub use protocol::{CloseCode, Message};
 #[cfg(feature = "server")]
 pub use {
-    app::{Conn, Handler, Notice, Publisher, Request, Router, SendToError, Upgrade},
+    app::{Conn, Handler, Notice, Publish, Publisher, Request, Router, SendToError, Upgrade},
     hub::{HubError, Published},
     server::{Address, Builder, Server, ServerError, ServerHandle},
 };

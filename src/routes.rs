@@ -2,6 +2,7 @@
 //! and nothing else.
 
 use crate::app::{Conn, Handler, Request, Router, Upgrade};
+use crate::hub::{Delivery, SlowReader};
 use crate::protocol::Message;
 
 /// The topic behind `/broadcast`.
@@ -62,7 +63,10 @@ impl Handler for Broadcast {
     }
 
     fn open(&mut self, conn: &mut Conn<'_, ()>) {
-        conn.subscribe(BROADCAST_TOPIC).expect("the first subscription of a connection");
+        let slow_reader = Some(SlowReader::Close);
+        let delivery = Delivery { slow_reader, ..Delivery::default() };
+        conn.subscribe_with(BROADCAST_TOPIC, &delivery)
+            .expect("the first subscription of a connection");
     }
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {

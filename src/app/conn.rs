@@ -2,7 +2,7 @@
 
 use crate::base::{BufferPool, ConnectionId, Limits, Time};
 use crate::connection::{Close, Outbound, SendOutcome};
-use crate::hub::{Hub, HubError, Published, Subscriptions};
+use crate::hub::{Caller, Delivery, Hub, HubError, Publication, Published, Receipt, Subscriptions};
 use crate::protocol::{CloseCode, Kind, Message};
 use bytes::Bytes;
 use std::fmt;
@@ -58,6 +58,14 @@ pub(crate) struct Link<'a> {
 }
 
 impl Link<'_> {
+    /// On whose behalf its handler acts.
+    fn caller(&self) -> Caller {
+        // A Unix socket has no address, and no other machine.
+        Caller::Peer {
+            is_local: self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback()),
+        }
+    }
+
     fn reborrow(&mut self) -> Link<'_> {
         Link {
             id: self.id,
@@ -92,6 +100,26 @@ impl Link<'_> {
             self.outbound.frame(self.pool, kind.opcode(), received.payload(), None);
         }
     }
+}
+
+/// How a message is published, beside to where.
+///
+/// ```
+/// use tapecast::Publish;
+///
+/// let quote = Publish { key: Some("BTC"), ..Publish::default() };
+/// # assert_eq!(quote.token, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// What it is the newest value of, in at most 255 bytes. Messages without a key
+    /// are all of one.
+    pub key: Option<&'a str>,
+    /// From this message on its key has no value: it is delivered, and no snapshot
+    /// has it.
+    pub removes_key: bool,
+    /// On a connection: `Notice::Published` tells, with this token, what number it got.
+    pub token: Option<u64>,
 }
 
 /// A connection and its session, borrowed for one call of a handler.
@@ -246,13 +274,63 @@ impl<'a, S> Conn<'a, S> {
     /// which number on.
     ///
     /// # Errors
-    /// A bad name, a subscription that is there already, or too many of them.
+    /// A bad name, a subscription that is there already, too many of them, or a rule
+    /// that does not allow it.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
+        self.subscribe_with(topic, &Delivery::default())
+    }
+
+    /// Subscribes to `topic` in another way than to every message from now on.
+    ///
+    /// # Errors
+    /// As [`Conn::subscribe`], or a delivery that can't be.
+    ///
+    /// ```
+    /// use tapecast::hub::{Delivery, Mode};
+    /// use tapecast::testing::{Received, TestShard};
+    /// # use tapecast::{Conn, Handler, Message, Publish, Request, Upgrade};
+    ///
+    /// /// The newest quote of each symbol.
+    /// struct Board;
+    ///
+    /// impl Handler for Board {
+    /// #     type Session = ();
+    /// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+    /// #         Upgrade::accept(())
+    /// #     }
+    /// #     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+    ///     fn open(&mut self, conn: &mut Conn<'_, ()>) {
+    ///         let delivery =
+    ///             Delivery { mode: Mode::Latest, snapshot: true, ..Delivery::default() };
+    ///         conn.subscribe_with("quotes", &delivery).expect("a good name, once");
+    ///     }
+    /// }
+    ///
+    /// let mut shard = TestShard::new(Board);
+    /// for quote in ["BTC 1", "ETH 7", "BTC 2"] {
+    ///     let key = Some(&quote[..3]);
+    ///     let keyed = Publish { key, ..Publish::default() };
+    ///     shard.publisher().publish_with("quotes", quote, &keyed)?;
+    /// }
+    /// let mut client = shard.connect("/");
+    /// shard.run();
+    /// assert_eq!(client.receive(), Some(Received::Text("ETH 7".into())));
+    /// assert_eq!(client.receive(), Some(Received::Text("BTC 2".into())));
+    /// # Ok::<(), tapecast::HubError>(())
+    /// ```
+    pub fn subscribe_with(&mut self, topic: &str, delivery: &Delivery) -> Result<(), HubError> {
+        let caller = self.link.caller();
         let Link { hub, subscriptions, deferred, id, .. } = &mut self.link;
-        let subscribed = hub.subscribe(id.index, subscriptions, topic);
+        let subscribed = hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
         let is_refused = subscribed == Err(HubError::TooManySubscriptions);
         deferred.subscriptions_refused += u64::from(is_refused);
-        subscribed
+        subscribed.map(|_| ())
+    }
+
+    /// The client has everything of `topic` up to message `seq`, so that a
+    /// subscription with a window goes on. `false` if there is no subscription.
+    pub fn acknowledge(&mut self, topic: &str, seq: u64) -> bool {
+        self.link.hub.acknowledge(*self.link.subscriptions, topic, seq)
     }
 
     /// Ends a subscription; `false` if there was none.
@@ -271,7 +349,30 @@ impl<'a, S> Conn<'a, S> {
         topic: &str,
         message: impl Into<Message<'m>>,
     ) -> Result<Published, HubError> {
-        let published = self.link.hub.publish(topic, message.into());
+        self.publish_with(topic, message, &Publish::default())
+    }
+
+    /// Publishes a message with a key, or such that `Notice::Published` tells its
+    /// number.
+    ///
+    /// # Errors
+    /// As [`Conn::publish`], or a bad key.
+    pub fn publish_with<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+        publish: &Publish<'_>,
+    ) -> Result<Published, HubError> {
+        let &Publish { key, removes_key, token } = publish;
+        let connection = self.link.id;
+        let published = self.link.hub.publish(&Publication {
+            topic,
+            key,
+            removes_key,
+            message: message.into(),
+            receipt: token.map(|token| Receipt { connection, token }),
+            caller: self.link.caller(),
+        });
         match published {
             Ok(outcome) => {
                 self.link.deferred.publications += 1;

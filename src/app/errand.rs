@@ -14,6 +14,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub topic: Arc<str>,
+    pub key: Option<Arc<str>>,
+    pub removes_key: bool,
     pub kind: Kind,
     pub payload: Bytes,
 }

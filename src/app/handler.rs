@@ -2,6 +2,7 @@
 
 use super::{Conn, Request, Upgrade};
 use crate::connection::Close;
+use crate::hub::{HubError, Mark};
 use crate::protocol::Message;
 
 /// What an application does with its connections. One value per shard, called by
@@ -108,6 +109,24 @@ pub enum Notice<'a> {
         epoch: u64,
         /// The number of the last message before.
         seq: u64,
+        /// That is where `Delivery::since` had asked to go on. If it had asked and
+        /// this is false, a snapshot follows.
+        recovered: bool,
+    },
+    /// A subscription was told what it does not get, or gets beside its messages. In
+    /// lanes that encode marks the client was told in its place among them.
+    Marked {
+        /// The topic's name.
+        topic: &'a str,
+        /// What it was told.
+        mark: Mark,
+    },
+    /// What became of a publication that was given a token.
+    Published {
+        /// The token.
+        token: u64,
+        /// The message's number, or why it has none.
+        result: Result<u64, HubError>,
     },
     /// After `SendOutcome::Backpressure`: everything queued has left.
     Writable,

@@ -11,7 +11,7 @@ mod publisher;
 mod router;
 mod upgrade;
 
-pub use conn::{Conn, SendToError};
+pub use conn::{Conn, Publish, SendToError};
 pub(crate) use conn::{Deferred, Link};
 pub(crate) use errand::{ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
 pub use handler::{Handler, Notice};

@@ -1,5 +1,6 @@
 //! Publishing from threads that are not shards.
 
+use super::conn::Publish;
 use super::errand::{Errand, Outlet, Publication};
 use crate::base::ShardId;
 use crate::hub::{self, Hub, HubError};
@@ -62,9 +63,27 @@ impl Publisher {
         topic: &str,
         message: impl Into<Message<'m>>,
     ) -> Result<(), HubError> {
+        self.publish_with(topic, message, &Publish::default())
+    }
+
+    /// Publishes a message with a key. A token is of no use here.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], or a key of more than 255 bytes. That its topic's rule
+    /// has no keys is found out later: then the message goes without.
+    pub fn publish_with<'m>(
+        &self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+        publish: &Publish<'_>,
+    ) -> Result<(), HubError> {
         let message = message.into();
+        let &Publish { key, removes_key, token: _ } = publish;
         if !hub::is_topic_name(topic) {
             return Err(HubError::BadName);
+        }
+        if key.is_some_and(|key| key.len() > hub::KEY_BYTES_MAX) {
+            return Err(HubError::BadKey);
         }
         if message.payload().len() > self.message_bytes_max {
             return Err(HubError::TooBig);
@@ -75,7 +94,13 @@ impl Publisher {
         let ShardId(home) = Hub::home_of(topic, self.home_seed, self.outlets.len() as u16);
         let outlet = &self.outlets[usize::from(home)];
         let payload = Bytes::copy_from_slice(message.payload());
-        let publication = Publication { topic: topic.into(), kind: message.kind(), payload };
+        let publication = Publication {
+            topic: topic.into(),
+            key: key.map(Arc::from),
+            removes_key,
+            kind: message.kind(),
+            payload,
+        };
         outlet.post(Errand::Publish(publication)).map_err(|_| HubError::Full)
     }
 }

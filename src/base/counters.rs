@@ -311,8 +311,14 @@ counters! {
     publications_refused,
     /// Messages for another connection that it could not take, or that came too late.
     letters_dropped,
-    /// Readers that fell off their tape.
+    /// Readers that fell off their tape and were closed for it.
     readers_fallen,
+    /// Gaps that readers were told of.
+    gaps,
+    /// Readers that got the newest values instead of every message, in times.
+    conflations,
+    /// Messages delivered from logs: replays and snapshots.
+    replayed,
     /// Connections closed for a protocol violation of the peer.
     protocol_errors,
     /// Handlers that panicked.
@@ -341,6 +347,8 @@ counters! {
     subscriptions,
     /// Gauge: bytes of encoded messages kept on tapes.
     tape_bytes,
+    /// Gauge: bytes of messages kept in logs.
+    log_bytes,
     /// Gauge: bytes of free buffers that the pool keeps.
     pool_kept_bytes,
     /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.

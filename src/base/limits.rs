@@ -103,12 +103,22 @@ limits! {
     drain_ms: u64 = 2_000, tiny 100;
     /// Topics one connection may be subscribed to. Above it: an error value.
     subscriptions_max: usize = 1_024, tiny 4;
+    /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
+    topics_max: usize = 1 << 22, tiny 64;
+    /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes.
+    topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
+    /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes.
+    topic_keys_max: usize = 16_384, tiny 4;
+    /// Bytes of a topic's past that are handed to one reader at a time.
+    replay_bytes_max: usize = 64 << 10, tiny 256;
     /// Bytes of encoded messages kept on one topic's tape per shard, the newest always. A reader further behind falls off.
     tape_bytes_max: usize = 4 << 20, tiny 2 << 10;
     /// Messages kept in one topic's log at its home.
     log_messages_max: usize = 16_384, tiny 8;
     /// Bytes kept in one topic's log at its home, the newest message always.
     log_bytes_max: usize = 4 << 20, tiny 4 << 10;
+    /// Milliseconds that a message stays in its topic's log, unless a rule says otherwise. A topic that nobody reads is forgotten with its last message.
+    log_ms: u64 = 60_000, tiny 200;
     /// Mails under way from one shard to another. Above it: publishers pause, homes wait.
     mailbox_mails_max: usize = 4_096, tiny 4;
     /// Bytes under way in all mailboxes together, shared evenly. Same consequence.
@@ -276,6 +286,10 @@ impl Limits {
         between!(drain_notice_ms, 0..=3_600_000);
         between!(drain_ms, 0..=24 * 3_600_000);
         between!(log_messages_max, 1..=1 << 30);
+        between!(log_ms, 0..=365 * 24 * 3_600_000);
+        between!(topics_max, 1..=1 << 30);
+        between!(topic_keys_max, 0..=1 << 24);
+        between!(replay_bytes_max, 1..=1 << 30);
         between!(mailbox_mails_max, 1..=1 << 24);
         between!(events_per_turn, 1..=1 << 14);
         between!(mails_per_turn, 1..=1 << 24);

@@ -21,6 +21,16 @@ pub enum Bug {
     InterleavedFrame,
     /// A slot whose connection has ended is not given back.
     LeakedSlot,
+    /// A replay starts one message too late.
+    ReplayJoin,
+    /// A message is taken for superseded by itself.
+    SupersededEarly,
+    /// After a move that a rate has allowed, what comes next does not wait for another.
+    LostLastValue,
+    /// A home is not told that a shard reads a topic.
+    LostInterest,
+    /// A chunk of a tape is let go of although a cursor lies before its end.
+    EarlyFree,
 }
 
 #[cfg(test)]

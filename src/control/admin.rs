@@ -4,7 +4,7 @@ use super::metrics;
 use super::signals::Order;
 use crate::app::{ConnectionSummary, Errand, Page, Shards};
 use crate::base::ConnectionId;
-use crate::hub::{HubError, TopicSummary};
+use crate::hub::HubError;
 use crate::protocol::{CloseCode, Message};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
@@ -240,6 +240,17 @@ fn connection(summary: &ConnectionSummary) -> Value {
     })
 }
 
+/// What all shards on a page know of a topic.
+#[derive(Default)]
+struct Topic {
+    home: u16,
+    subscribers: usize,
+    seq: Option<u64>,
+    log_messages: usize,
+    keys: usize,
+    tape_bytes: usize,
+}
+
 async fn show_topics(
     State(access): State<Access>,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -249,23 +260,27 @@ async fn show_topics(
     let (items, next) = access.page(&asked, errand).await?;
     // A topic is known to its home and to each shard that reads it; on one page it
     // is put together.
-    let mut topics: BTreeMap<String, (usize, Option<u64>, u64, u16)> = BTreeMap::new();
-    for TopicSummary { name, home, subscribers, seq, tape_bytes } in items {
-        let topic = topics.entry(name).or_default();
-        topic.0 += subscribers;
-        topic.1 = topic.1.or(seq);
-        topic.2 += tape_bytes;
-        topic.3 = home.0;
+    let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
+    for summary in items {
+        let topic = topics.entry(summary.name).or_default();
+        topic.home = summary.home.0;
+        topic.subscribers += summary.subscribers;
+        topic.seq = topic.seq.or(summary.seq);
+        topic.log_messages += summary.log_messages;
+        topic.keys += summary.keys;
+        topic.tape_bytes += summary.tape_bytes;
     }
     let topics: Vec<Value> = topics
         .into_iter()
-        .map(|(name, (subscribers, seq, tape_bytes, home))| {
+        .map(|(name, topic)| {
             json!({
                 "topic": name,
-                "home": home,
-                "subscribers": subscribers,
-                "seq": seq,
-                "tape_bytes": tape_bytes,
+                "home": topic.home,
+                "subscribers": topic.subscribers,
+                "seq": topic.seq,
+                "log_messages": topic.log_messages,
+                "keys": topic.keys,
+                "tape_bytes": topic.tape_bytes,
             })
         })
         .collect();

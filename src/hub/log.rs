@@ -1,32 +1,28 @@
 //! The log of a topic at its home: what numbers it, and its history.
 
 use super::mail::Mail;
+use super::rules::Rule;
+use super::values::Values;
 use crate::base::{Limits, ShardId};
 use crate::protocol::Kind;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a mail weighs beside its payload, in bytes.
 pub const MAIL_OVERHEAD_BYTES: usize = 64;
+/// What a message of a log weighs beside its payload and key, in bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// A topic on some shard, named by that shard's table.
 ///
 /// ```
-/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
-/// # use tapecast::{Limits, ShardId};
-/// # struct Alone;
-/// # impl Post for Alone {
-/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-/// #         Err(mail)
-/// #     }
-/// # }
-/// # let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
-/// # let (mut subscriptions, mut marks) = (Subscriptions::default(), Vec::new());
-/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
-/// hub.flush(&mut Alone, &mut marks);
-/// let [Mark::Subscribed { topic, .. }] = marks[..] else { panic!("one subscription") };
+/// # use tapecast::hub::{Delivery, Hub, Subscriptions};
+/// # let mut hub = Hub::alone(&tapecast::Limits::default());
+/// # let mut subscriptions = Subscriptions::default();
+/// let topic = hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
 /// assert_eq!(hub.name(topic), Some("news"));
-/// // Once nobody reads it, the topic is forgotten.
+/// // Once nobody reads it and nothing was published, the topic is forgotten.
 /// hub.leave(&mut subscriptions);
 /// assert_eq!(hub.name(topic), None);
 /// ```
@@ -38,13 +34,38 @@ pub struct TopicRef {
     pub generation: u32,
 }
 
-/// One message of the log. Its number is its place.
-#[derive(Clone, Debug)]
+/// One message of a topic.
+///
+/// ```
+/// use tapecast::hub::Entry;
+///
+/// fn line(entry: &Entry) -> String {
+///     format!("{} {} {}", entry.seq, entry.key.as_deref().unwrap_or("-"), entry.payload.len())
+/// }
+/// # let _ = line;
+/// ```
+#[derive(Debug)]
 pub struct Entry {
+    /// Its number: from 1, without holes.
+    pub seq: u64,
+    /// When its home numbered it, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What it is the newest value of.
+    pub key: Option<Arc<str>>,
+    /// From this message on its key has no value.
+    pub removes_key: bool,
     /// Text or binary.
     pub kind: Kind,
-    /// The payload, shared with every shard that reads it.
+    /// The payload.
     pub payload: Bytes,
+}
+
+impl Entry {
+    /// What it takes in memory, more or less.
+    pub(super) fn weight(&self) -> usize {
+        let key_bytes = self.key.as_ref().map_or(0, |key| key.len());
+        self.payload.len() + key_bytes + ENTRY_OVERHEAD_BYTES
+    }
 }
 
 /// A shard with readers: a cursor on the log.
@@ -58,6 +79,41 @@ pub struct ReaderShard {
     pub next: u64,
 }
 
+/// What a reader wants of a topic's past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Every message.
+    Messages,
+    /// Of each key the newest, and that it was removed.
+    Changes,
+    /// Of each key that has a value, that.
+    Snapshot,
+}
+
+/// A piece of a topic's past, as much as was asked for or is left.
+#[derive(Debug)]
+pub struct Past {
+    /// How many of the first messages asked for are gone.
+    pub missed: u64,
+    /// What there is, in order.
+    pub entries: Vec<Arc<Entry>>,
+    /// The number from which on to ask next.
+    pub next: u64,
+}
+
+/// How much of a topic's past to hand over at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// The first number.
+    pub from: u64,
+    /// The last number.
+    pub to: u64,
+    /// Messages at most.
+    pub messages_max: usize,
+    /// Bytes at most, and one message always.
+    pub bytes_max: usize,
+}
+
 /// The history of one topic, numbered without holes from 1.
 #[derive(Debug)]
 pub struct Log {
@@ -66,16 +122,28 @@ pub struct Log {
     pub epoch: u64,
     /// Who reads.
     pub readers: Vec<ReaderShard>,
-    entries: VecDeque<Entry>,
+    pub values: Values,
+    entries: VecDeque<Arc<Entry>>,
     /// The number of the oldest entry that is kept.
     first: u64,
-    bytes: usize,
+    /// Of all entries.
+    weight: usize,
+    /// Of values that are no longer among the entries.
+    values_weight: usize,
 }
 
 impl Log {
     /// An empty log.
     pub fn new(epoch: u64) -> Log {
-        Log { epoch, readers: Vec::new(), entries: VecDeque::new(), first: 1, bytes: 0 }
+        Log {
+            epoch,
+            readers: Vec::new(),
+            values: Values::new(1),
+            entries: VecDeque::new(),
+            first: 1,
+            weight: 0,
+            values_weight: 0,
+        }
     }
 
     /// The number that the next message gets.
@@ -83,32 +151,127 @@ impl Log {
         self.first + self.entries.len() as u64
     }
 
-    /// The number of the oldest message that is kept.
-    #[cfg(test)]
-    pub fn first(&self) -> u64 {
-        self.first
+    /// Messages kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The message with this number, if it is kept.
-    #[cfg(test)]
-    fn get(&self, number: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    /// What it takes in memory, more or less.
+    pub fn weight(&self) -> usize {
+        self.weight + self.values_weight
     }
 
-    /// Appends a message and says its number. What exceeds the limits goes from
-    /// the old end; the newest message always stays.
-    pub fn append(&mut self, entry: Entry, limits: &Limits) -> u64 {
-        let number = self.next();
-        self.bytes += entry.payload.len();
+    /// When the oldest message that is kept was numbered.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.time_ms)
+    }
+
+    /// Appends the message with the number [`Log::next`]. What exceeds the hard
+    /// limits goes from the old end; the newest message always stays.
+    pub fn append(&mut self, entry: Entry, rule: &Rule, limits: &Limits) {
+        debug_assert_eq!(entry.seq, self.next());
+        let entry = Arc::new(entry);
+        self.weight += entry.weight();
+        if entry.key.is_none() || rule.keys_max > 0 {
+            for gone in self.values.put(&entry, rule.keys_max).into_iter().flatten() {
+                self.drop_value(&gone);
+            }
+        }
         self.entries.push_back(entry);
         while self.entries.len() > 1
-            && (self.entries.len() > limits.log_messages_max || self.bytes > limits.log_bytes_max)
+            && (self.entries.len() > limits.log_messages_max || self.weight > limits.log_bytes_max)
         {
-            let oldest = self.entries.pop_front().expect("there are two");
-            self.bytes -= oldest.payload.len();
-            self.first += 1;
+            self.drop_oldest();
         }
-        number
+    }
+
+    /// A value has left: if its message had left the history before it, its weight
+    /// goes with it.
+    fn drop_value(&mut self, value: &Entry) {
+        if value.seq < self.first {
+            self.values_weight -= value.weight();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        self.weight -= oldest.weight();
+        self.first += 1;
+        // Kept as the newest value of its key.
+        if self.values.between(oldest.seq, oldest.seq).next().is_some() {
+            self.values_weight += oldest.weight();
+        }
+    }
+
+    /// Lets go of what the rule does not keep, once every reader shard has been sent
+    /// it. `now_ms` is in milliseconds since 1970.
+    pub fn trim(&mut self, rule: &Rule, now_ms: u64) {
+        let sent = self.readers.iter().map(|reader| reader.next).min().unwrap_or(u64::MAX);
+        let first = self.first;
+        while self.first < sent
+            && let Some(oldest) = self.entries.front()
+        {
+            let is_surplus = self.entries.len() > rule.retention_messages
+                || self.weight > rule.retention_bytes && self.entries.len() > 1;
+            if !is_surplus && oldest.time_ms + rule.retention_ms > now_ms {
+                break;
+            }
+            self.drop_oldest();
+        }
+        if self.first > first {
+            let (first, values_weight) = (self.first, &mut self.values_weight);
+            self.values.forget_removals_before(first, |gone| *values_weight -= gone.weight());
+            if self.entries.is_empty() {
+                self.entries.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Lets go of half of the history, whoever may want it.
+    pub fn halve(&mut self) {
+        for _ in 0..self.entries.len() / 2 {
+            self.drop_oldest();
+        }
+        self.entries.shrink_to(self.entries.len() * 2);
+    }
+
+    /// A portion of the past.
+    pub fn past(&self, view: View, portion: Portion) -> Past {
+        let Portion { from, to, messages_max, bytes_max } = portion;
+        let to = to.min(self.next() - 1);
+        let complete_from = match view {
+            View::Messages => self.first,
+            View::Changes => self.values.complete_from(),
+            View::Snapshot => from,
+        };
+        let start = from.max(complete_from.min(to + 1));
+        let mut past = Past { missed: start - from, entries: Vec::new(), next: start };
+        let mut weight = 0;
+        let mut take = |entry: &Arc<Entry>| {
+            let fits = past.entries.len() < messages_max
+                && (weight == 0 || weight + entry.weight() <= bytes_max);
+            if fits {
+                weight += entry.weight();
+                past.next = entry.seq + 1;
+                past.entries.push(Arc::clone(entry));
+            }
+            fits
+        };
+        let all = match view {
+            View::Messages => {
+                let skip = (start - self.first.min(start)) as usize;
+                self.entries.iter().skip(skip).take_while(|entry| entry.seq <= to).all(&mut take)
+            }
+            View::Changes => self.values.between(start, to).all(&mut take),
+            View::Snapshot => {
+                self.values.between(start, to).filter(|entry| !entry.removes_key).all(&mut take)
+            }
+        };
+        if all {
+            // Nothing is left up to there, whether or not something lay there.
+            past.next = past.next.max(to + 1);
+        }
+        past
     }
 
     /// Sends every reader shard what it has not been sent, as far as `send` has
@@ -130,10 +293,9 @@ impl Log {
                 reader.next = self.first;
             }
             while reader.next < next {
-                let Entry { kind, payload } = &self.entries[(reader.next - self.first) as usize];
-                let weight = payload.len() + MAIL_OVERHEAD_BYTES;
-                let mail = Mail::Entry { topic, kind: *kind, payload: payload.clone() };
-                if send(shard, mail, weight).is_err() {
+                let entry = &self.entries[(reader.next - self.first) as usize];
+                let weight = entry.payload.len() + MAIL_OVERHEAD_BYTES;
+                if send(shard, Mail::Entry { topic, entry: Arc::clone(entry) }, weight).is_err() {
                     all_sent = false;
                     break;
                 }
@@ -145,23 +307,96 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A message for tests.
+    pub fn entry(seq: u64, key: Option<&str>, payload: &str) -> Entry {
+        Entry {
+            seq,
+            time_ms: seq,
+            key: key.map(Arc::from),
+            removes_key: false,
+            kind: Kind::Text,
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+        }
+    }
+
+    fn everything(from: u64) -> Portion {
+        Portion { from, to: u64::MAX - 1, messages_max: usize::MAX, bytes_max: usize::MAX }
+    }
+
+    fn numbers(past: &Past) -> Vec<u64> {
+        past.entries.iter().map(|entry| entry.seq).collect()
+    }
 
     #[test]
     fn numbers_have_no_holes_and_the_old_end_goes() {
-        let limits = Limits { log_messages_max: 3, log_bytes_max: 10, ..Limits::default() };
+        let bytes_max = 3 * ENTRY_OVERHEAD_BYTES;
+        let limits = Limits { log_messages_max: 3, log_bytes_max: bytes_max, ..Limits::default() };
+        let rule = Rule::new(">", &limits);
         let mut log = Log::new(7);
         for expected in 1..=20u64 {
-            let payload = Bytes::from(vec![expected as u8; expected as usize]);
-            assert_eq!(log.append(Entry { kind: Kind::Text, payload }, &limits), expected);
-            let kept: usize = (log.first()..log.next())
-                .map(|number| log.get(number).expect("kept").payload.len())
-                .sum();
-            assert!(kept <= 10 || log.first() == expected, "{expected}");
-            assert!(log.next() - log.first() <= 3);
-            assert_eq!(log.get(expected).unwrap().payload[0], expected as u8);
+            assert_eq!(log.next(), expected);
+            log.append(entry(expected, None, &"x".repeat(10 * expected as usize)), &rule, &limits);
+            let past = log.past(View::Messages, everything(1));
+            let kept: usize = past.entries.iter().map(|entry| entry.weight()).sum();
+            assert!(kept <= bytes_max || past.entries.len() == 1, "{expected}");
+            assert!(past.entries.len() <= 3);
+            assert_eq!(numbers(&past), (1 + past.missed..=expected).collect::<Vec<_>>());
+            assert_eq!((log.weight, past.next), (kept, expected + 1));
         }
-        assert!(log.get(1).is_none() && log.get(21).is_none() && log.get(0).is_none());
+    }
+
+    #[test]
+    fn a_rule_keeps_less_but_nothing_goes_unsent() {
+        let limits = Limits::default();
+        let rule = Rule { retention_messages: 2, retention_ms: 10, ..Rule::new(">", &limits) };
+        let mut log = Log::new(7);
+        let topic = TopicRef { index: 0, generation: 0 };
+        log.readers.push(ReaderShard { shard: ShardId(1), topic, next: 1 });
+        for seq in 1..=6 {
+            log.append(entry(seq, None, "x"), &rule, &limits);
+        }
+        log.trim(&rule, 7);
+        assert_eq!(log.len(), 6, "the reader shard has not been sent them");
+        assert!(log.forward(|_, _, _| Ok(())));
+        log.trim(&rule, 7);
+        assert_eq!(numbers(&log.past(View::Messages, everything(1))), [5, 6]);
+        log.trim(&rule, 15);
+        assert_eq!(numbers(&log.past(View::Messages, everything(1))), [6]);
+        log.trim(&rule, 16);
+        assert_eq!((log.len(), log.next()), (0, 7));
+        // Its last value is kept outside of the history.
+        assert_eq!(numbers(&log.past(View::Snapshot, everything(0))), [6]);
+        assert!(log.weight() > 0);
+    }
+
+    #[test]
+    fn the_past_comes_in_portions() {
+        let limits = Limits::default();
+        let rule = Rule::new(">", &limits);
+        let mut log = Log::new(7);
+        for seq in 1..=40u64 {
+            let key = ["a", "b", "c"][seq as usize % 3];
+            log.append(entry(seq, Some(key), "x"), &rule, &limits);
+        }
+        let mut found = Vec::new();
+        let mut from = 5;
+        while from <= 30 {
+            let past =
+                log.past(View::Messages, Portion { to: 30, messages_max: 7, ..everything(from) });
+            assert!(past.entries.len() <= 7 && past.next > from);
+            found.extend(numbers(&past));
+            from = past.next;
+        }
+        assert_eq!(found, (5..=30).collect::<Vec<_>>());
+        let past = log.past(View::Changes, Portion { messages_max: 2, ..everything(1) });
+        assert_eq!((numbers(&past), past.next), (vec![38, 39], 40));
+        let past = log.past(View::Changes, everything(40));
+        assert_eq!((numbers(&past), past.next), (vec![40], 41));
+        // One message always, however large.
+        let past = log.past(View::Messages, Portion { bytes_max: 1, ..everything(3) });
+        assert_eq!(numbers(&past), [3]);
     }
 }

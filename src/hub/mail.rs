@@ -1,39 +1,42 @@
 //! What hubs write to each other.
 
-use super::log::TopicRef;
-use crate::base::ShardId;
+use super::HubError;
+use super::log::{Entry, Past, Portion, TopicRef, View};
+use crate::base::{ConnectionId, ShardId};
 use crate::protocol::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// Who wants to know what became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The publishing connection.
+    pub connection: ConnectionId,
+    /// Its own name for the publication.
+    pub token: u64,
+}
+
 /// One mail. Between two shards mail keeps its order.
 ///
 /// ```
-/// # use tapecast::hub::{Hub, Mail, Post, Subscriptions};
-/// # use tapecast::{Limits, ShardId};
-/// # struct Outbox(Vec<Mail>);
-/// #
-/// # impl Post for Outbox {
-/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-/// #         self.0.push(mail);
-/// #         Ok(())
-/// #     }
-/// # }
+/// # use tapecast::hub::{Delivery, Hub, Mail, Outbox, Subscriptions};
+/// # use tapecast::ShardId;
 /// let home = Hub::home_of("news", 1, 2);
 /// let elsewhere = ShardId(1 - home.0);
-/// let mut reader = Hub::new(elsewhere, 2, Limits::default(), 1, 2);
-/// let mut outbox = Outbox(Vec::new());
-/// reader.subscribe(7, &mut Subscriptions::default(), "news").unwrap();
+/// let mut reader = Hub::for_tests(elsewhere, 2);
+/// let mut outbox = Outbox::default();
+/// let mut subscriptions = Subscriptions::default();
+/// reader.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
 /// reader.flush(&mut outbox, &mut Vec::new());
-/// let interest = outbox.0.remove(0);
+/// let (_, interest) = outbox.mails.remove(0);
 /// assert!(matches!(interest, Mail::Interest { wanted: true, .. }));
 ///
-/// let mut numbering = Hub::new(home, 2, Limits::default(), 1, 3);
+/// let mut numbering = Hub::for_tests(home, 2);
 /// numbering.receive(elsewhere, interest);
 /// numbering.flush(&mut outbox, &mut Vec::new());
-/// assert!(matches!(outbox.0[..], [Mail::Welcome { last: 0, .. }]));
+/// assert!(matches!(outbox.mails[..], [(_, Mail::Welcome { last: 0, .. })]));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Mail {
     /// To the home: this shard reads the topic from now on, or no longer.
     Interest {
@@ -48,10 +51,29 @@ pub enum Mail {
     Publish {
         /// The topic's name.
         topic: Arc<str>,
+        /// What it is the newest value of.
+        key: Option<Arc<str>>,
+        /// From this message on its key has no value.
+        removes_key: bool,
         /// Text or binary.
         kind: Kind,
         /// The payload.
         payload: Bytes,
+        /// Who wants to know its number.
+        receipt: Option<Receipt>,
+    },
+    /// To the home: a portion of the topic's past, please.
+    Pull {
+        /// The topic's name.
+        topic: Arc<str>,
+        /// The topic in the reader's table.
+        reader: TopicRef,
+        /// The subscription that wants it: index and generation.
+        subscription: (u32, u32),
+        /// Of what.
+        view: View,
+        /// How much.
+        portion: Portion,
     },
     /// From the home: interest is registered; what follows is what comes after
     /// message `last`.
@@ -67,10 +89,8 @@ pub enum Mail {
     Entry {
         /// The topic in the reader's table.
         topic: TopicRef,
-        /// Text or binary.
-        kind: Kind,
-        /// The payload.
-        payload: Bytes,
+        /// The message, shared with every shard that reads it.
+        entry: Arc<Entry>,
     },
     /// From the home: the reader shard fell off the log.
     Gap {
@@ -79,29 +99,37 @@ pub enum Mail {
         /// How many messages are missing here.
         missed: u64,
     },
+    /// From the home: what was asked for.
+    Pulled {
+        /// The topic in the reader's table.
+        topic: TopicRef,
+        /// The subscription that wants it.
+        subscription: (u32, u32),
+        /// What there was.
+        past: Past,
+    },
+    /// From the home: what became of a publication.
+    Published {
+        /// Who wants to know.
+        receipt: Receipt,
+        /// Its number, or why it has none.
+        result: Result<u64, HubError>,
+    },
 }
 
 /// How mail leaves a shard.
 ///
 /// ```
-/// use tapecast::hub::{Hub, Mail, Post};
-/// use tapecast::{Limits, ShardId};
-///
-/// struct Outbox(Vec<Mail>);
-///
-/// impl Post for Outbox {
-///     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-///         self.0.push(mail);
-///         Ok(())
-///     }
-/// }
+/// use tapecast::ShardId;
+/// use tapecast::hub::{Hub, Mail, Outbox, Publication};
 ///
 /// let ShardId(home) = Hub::home_of("news", 1, 2);
-/// let mut elsewhere = Hub::new(ShardId(1 - home), 2, Limits::default(), 1, 2);
-/// elsewhere.publish("news", "hi".into()).unwrap();
-/// let mut outbox = Outbox(Vec::new());
+/// let mut elsewhere = Hub::for_tests(ShardId(1 - home), 2);
+/// elsewhere.publish(&Publication::new("news", "hi")).unwrap();
+/// // `Outbox` is a `Post` that keeps what it is given.
+/// let mut outbox = Outbox::default();
 /// elsewhere.flush(&mut outbox, &mut Vec::new());
-/// assert!(matches!(&outbox.0[..], [Mail::Publish { payload, .. }] if payload == "hi"));
+/// assert!(matches!(&outbox.mails[..], [(_, Mail::Publish { payload, .. })] if payload == "hi"));
 /// ```
 pub trait Post {
     /// Hands `mail` of `weight` bytes over to shard `to`.
@@ -109,4 +137,37 @@ pub trait Post {
     /// # Errors
     /// The mail, when there is no room now.
     fn post(&mut self, to: ShardId, mail: Mail, weight: usize) -> Result<(), Mail>;
+}
+
+/// Keeps mail for a test to look at, up to a number of mails.
+///
+/// ```
+/// use tapecast::hub::Outbox;
+///
+/// let full = Outbox { room: 0, ..Outbox::default() };
+/// # assert!(full.mails.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct Outbox {
+    /// What was posted, and to whom.
+    pub mails: Vec<(ShardId, Mail)>,
+    /// How many more mails it takes.
+    pub room: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox { mails: Vec::new(), room: usize::MAX }
+    }
+}
+
+impl Post for Outbox {
+    fn post(&mut self, to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+        if self.room == 0 {
+            return Err(mail);
+        }
+        self.room -= 1;
+        self.mails.push((to, mail));
+        Ok(())
+    }
 }

@@ -6,109 +6,89 @@
 //! keeps a tape of encoded frames, on which each subscriber is a cursor in
 //! turn.
 //!
+//! | file | what happens there |
+//! |---|---|
+//! | `home` | a topic at its home: numbering, forwarding, its past, its end |
+//! | `log`, `values` | what the home keeps: the history, and the newest value of each key |
+//! | `reader`, `tape`, `superseded` | what a reader shard keeps: frames by lane, and which are out of date |
+//! | `subscriptions` | cursors come and go |
+//! | `delivering` | cursors move along tapes: the hot path |
+//! | `catching_up` | cursors that are not on their tape: replay, snapshots, who fell off |
+//! | `rates`, `window` | what holds a cursor back |
+//! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
+//! | `mail` | what hubs write to each other |
+//!
 //! Mail between hubs travels through [`Post`]; how, the hub does not know. What
 //! can't be posted waits here: publications in a bounded queue whose filling
 //! pauses publishers, log entries in the log, and interest as a state that is
 //! posted when there is room, never twice.
 //!
 //! Architecture invariant: nothing here knows a socket, a ring, a connection or
-//! a clock. A subscriber is a number.
+//! a clock. A subscriber is a number, and the time is what the shard says it is.
 
+mod catching_up;
+mod delivering;
+mod delivery;
+mod error;
+mod home;
+mod lane;
 mod log;
 mod mail;
+mod name;
+mod rates;
+mod reader;
+mod rules;
 mod subscriptions;
 mod summary;
+mod superseded;
 mod tape;
+mod values;
+mod window;
 
-pub use log::TopicRef;
-pub use mail::{Mail, Post};
+pub use catching_up::Step;
+pub use delivery::{Delivery, Mode, RATE_MAX, Since, SlowReader, WINDOW_MAX};
+pub use error::HubError;
+pub use lane::{Lane, Mark, Raw};
+pub use log::{Entry, Past, Portion, TopicRef, View};
+pub use mail::{Mail, Outbox, Post, Receipt};
+pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_topic_name, matches};
+pub use rules::{Access, Caller, Rule, RuleError, Rules};
 pub use subscriptions::Subscriptions;
-pub use summary::TopicSummary;
+pub use summary::{Tally, TopicSummary};
 
-use crate::base::{Limits, Random, ShardId, Slab};
-use crate::protocol::{Kind, Message};
+use crate::base::planted::{Bug, planted};
+use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
+use crate::protocol::Message;
 use bytes::Bytes;
+use catching_up::Guide;
 use foldhash::quality::RandomState;
+use home::Flushes;
+use lane::Lanes;
+use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
-use log::{Entry, Log, ReaderShard};
+use rates::{Rates, SubscriptionRef};
+use reader::Reader;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use subscriptions::Subscription;
-use tape::Tape;
+use tape::ChunkPool;
 
-/// Bytes of a topic's name.
-pub const TOPIC_NAME_BYTES_MAX: usize = 255;
-
-/// Why a subscription or publication is refused. The caller's fault in every
-/// case but `Full`.
-///
-/// ```
-/// use tapecast::hub::{Hub, HubError, Subscriptions};
-/// use tapecast::{Limits, ShardId};
-///
-/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
-/// let mut subscriptions = Subscriptions::default();
-/// assert_eq!(hub.subscribe(7, &mut subscriptions, "news"), Ok(()));
-/// let again = hub.subscribe(7, &mut subscriptions, "news");
-/// assert_eq!(again, Err(HubError::AlreadySubscribed));
-/// assert_eq!(hub.publish("news..today", "hi".into()), Err(HubError::BadName));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HubError {
-    /// A topic's name is 1 to 255 bytes without control characters, in segments
-    /// split by `.` of which none is empty.
-    BadName,
-    /// The connection is subscribed to this topic already.
-    AlreadySubscribed,
-    /// The connection has as many subscriptions as it may.
-    TooManySubscriptions,
-    /// The topic's home is behind, and as much as may wait for it does.
-    Full,
-    /// The message is longer than a message may be.
-    TooBig,
-    /// The server has stopped.
-    Stopped,
-}
-
-impl fmt::Display for HubError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            HubError::BadName => {
-                "a topic's name is 1 to 255 bytes without control characters, in segments split by \
-                 '.' of which none is empty"
-            }
-            HubError::AlreadySubscribed => "already subscribed to this topic",
-            HubError::TooManySubscriptions => "too many subscriptions on this connection",
-            HubError::Full => "the topic's home is behind: try again later",
-            HubError::TooBig => "the message is too big",
-            HubError::Stopped => "the server has stopped",
-        })
-    }
-}
-
-impl std::error::Error for HubError {}
+/// Bytes of a key.
+pub const KEY_BYTES_MAX: usize = 255;
 
 /// What became of a publication that was accepted.
 ///
 /// ```
-/// use tapecast::hub::{Hub, Mail, Post, Published};
-/// use tapecast::{Limits, ShardId};
-///
-/// struct Full;
-///
-/// impl Post for Full {
-///     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-///         Err(mail)
-///     }
-/// }
+/// use tapecast::ShardId;
+/// use tapecast::hub::{Hub, Outbox, Publication, Published};
 ///
 /// let ShardId(home) = Hub::home_of("news", 1, 2);
-/// let mut elsewhere = Hub::new(ShardId(1 - home), 2, Limits::default(), 1, 2);
-/// assert_eq!(elsewhere.publish("news", "first".into()), Ok(Published::Queued));
-/// elsewhere.flush(&mut Full, &mut Vec::new());
-/// assert_eq!(elsewhere.publish("news", "second".into()), Ok(Published::Backpressure));
+/// let mut elsewhere = Hub::for_tests(ShardId(1 - home), 2);
+/// assert_eq!(elsewhere.publish(&Publication::new("news", "first")), Ok(Published::Queued));
+/// elsewhere.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
+/// let second = elsewhere.publish(&Publication::new("news", "second"));
+/// assert_eq!(second, Ok(Published::Backpressure));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
@@ -119,25 +99,79 @@ pub enum Published {
     Backpressure,
 }
 
+/// A message for a topic.
+///
+/// ```
+/// use tapecast::hub::{Hub, Publication};
+///
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
+/// let quote = Publication { key: Some("BTC"), ..Publication::new("quotes", "64000") };
+/// assert!(hub.publish(&quote).is_ok());
+/// // Delisted: who asks for a snapshot does not get it any more.
+/// let gone = Publication { removes_key: true, ..Publication { message: "".into(), ..quote } };
+/// assert!(hub.publish(&gone).is_ok());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// What it is the newest value of, in at most [`KEY_BYTES_MAX`] bytes. Messages
+    /// without a key are all of one.
+    pub key: Option<&'a str>,
+    /// From this message on its key has no value: it is delivered, and no snapshot
+    /// has it.
+    pub removes_key: bool,
+    /// The message.
+    pub message: Message<'a>,
+    /// Who is told its number ([`Signal::Published`]).
+    pub receipt: Option<Receipt>,
+    /// On whose behalf.
+    pub caller: Caller,
+}
+
+impl<'a> Publication<'a> {
+    /// A message without a key, by the server itself.
+    pub fn new(topic: &'a str, message: impl Into<Message<'a>>) -> Publication<'a> {
+        Publication {
+            topic,
+            key: None,
+            removes_key: false,
+            message: message.into(),
+            receipt: None,
+            caller: Caller::Server,
+        }
+    }
+}
+
+/// Where a topic stands on a shard that reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Live {
+    epoch: u64,
+    /// The number of the last message that has arrived here.
+    last: u64,
+}
+
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
     home: ShardId,
-    /// At home, while a shard reads: the history.
-    log: Option<Box<Log>>,
-    /// While somebody reads here.
-    tape: Option<Box<Tape>>,
-    subscribers: Vec<u32>,
+    rule: u16,
     /// What the home was told last.
     interest_posted: bool,
     /// An `Outgoing::Interest` waits.
     interest_queued: bool,
-    /// The home has answered: epoch and the number of the last message here.
-    live: Option<(u64, u64)>,
     /// It is in `grown`.
     has_grown: bool,
-    /// It is in `unsent`.
+    /// It is in `unsent`, or waits for its flush.
     is_unsent: bool,
+    /// A timer will look whether its history is over.
+    has_timer: bool,
+    /// At home: the history.
+    log: Option<Box<Log>>,
+    /// While somebody reads here.
+    reader: Option<Box<Reader>>,
+    /// The home has answered.
+    live: Option<Live>,
 }
 
 /// Mail that waits for room.
@@ -145,67 +179,113 @@ struct Topic {
 enum Outgoing {
     /// Whatever the topic's interest is when this is posted.
     Interest(TopicRef),
+    /// Whatever the topic's past is when this is answered.
+    Pull {
+        from: TopicRef,
+        subscription: SubscriptionRef,
+        reader: TopicRef,
+        view: View,
+        portion: Portion,
+    },
     Mail(Mail, usize),
 }
 
 /// What a flush means for a subscriber.
 ///
 /// ```
-/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
-/// # use tapecast::{Limits, ShardId};
-/// # struct Alone;
-/// # impl Post for Alone {
-/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-/// #         Err(mail)
-/// #     }
-/// # }
-/// # let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
-/// # let mut subscriptions = Subscriptions::default();
-/// let mut marks = Vec::new();
-/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
-/// hub.flush(&mut Alone, &mut marks);
-/// assert!(matches!(marks[..], [Mark::Subscribed { subscriber: 7, seq: 0, .. }]));
+/// use tapecast::hub::{Delivery, Hub, Outbox, Publication, Signal, Subscriptions};
 ///
-/// marks.clear();
-/// hub.publish("news", "hi".into()).unwrap();
-/// hub.flush(&mut Alone, &mut marks);
-/// assert_eq!(marks, [Mark::Pending(7)]);
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
+/// let (mut subscriptions, mut signals) = (Subscriptions::default(), Vec::new());
+/// hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
+/// hub.flush(&mut Outbox::default(), &mut signals);
+/// assert!(matches!(signals[..], [Signal::Subscribed { subscriber: 7, seq: 0, .. }]));
+///
+/// signals.clear();
+/// hub.publish(&Publication::new("news", "hi")).unwrap();
+/// hub.flush(&mut Outbox::default(), &mut signals);
+/// assert_eq!(signals, [Signal::Pending(7)]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// There is something to send to it.
+pub enum Signal {
+    /// It has something to get: [`Hub::pending`].
     Pending(u32),
-    /// It fell off the topic's tape.
-    Fell(u32),
-    /// Its subscription to this topic is live: it gets every message above `seq`.
+    /// It has fallen off a tape or has yet to get onto one: [`Hub::attend`], once
+    /// everything that it was sent before has left.
+    Attend(u32),
+    /// A subscription is live.
     Subscribed {
-        /// The subscriber.
+        /// Whose.
         subscriber: u32,
-        /// The topic.
+        /// To what.
         topic: TopicRef,
         /// The topic's incarnation.
         epoch: u64,
-        /// The last message's number.
+        /// It gets what comes after message `seq`.
         seq: u64,
+        /// That is where it had asked to go on.
+        recovered: bool,
+    },
+    /// What became of a publication whose receipt was asked for.
+    Published {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Its own name for the publication.
+        token: u64,
+        /// Its number, or why it has none.
+        result: Result<u64, HubError>,
     },
 }
 
-/// The topics of one shard.
+/// What a hub is made of.
 ///
 /// ```
-/// # use tapecast::hub::{Hub, Mail, Mark, Post, Subscriptions};
-/// # use tapecast::{Limits, ShardId};
-/// # struct Alone;
-/// # impl Post for Alone {
-/// #     fn post(&mut self, _to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
-/// #         Err(mail)
-/// #     }
-/// # }
-/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// use std::sync::Arc;
+/// use tapecast::hub::{Hub, Rules, Setup};
+/// use tapecast::{Limits, ShardId};
+///
+/// let limits = Limits::default();
+/// let rules = Arc::new(Rules::new(Vec::new(), &limits)?);
+/// let hub = Hub::new(Setup {
+///     shard: ShardId(0),
+///     shards: 1,
+///     limits,
+///     rules,
+///     home_seed: 1,
+///     epoch_seed: 2,
+///     unix_ms: 0,
+/// });
+/// assert_eq!(hub.sizes(), (0, 0));
+/// # Ok::<(), tapecast::hub::RuleError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This shard.
+    pub shard: ShardId,
+    /// Out of how many.
+    pub shards: u16,
+    /// Limits; those of the process are shared evenly.
+    pub limits: Limits,
+    /// The same on all shards.
+    pub rules: Arc<Rules>,
+    /// The same on all shards: a topic has one home.
+    pub home_seed: u64,
+    /// Different on each shard.
+    pub epoch_seed: u64,
+    /// Milliseconds since 1970 at [`Time::ZERO`].
+    pub unix_ms: u64,
+}
+
+/// One shard's part of all topics.
+///
+/// ```
+/// use tapecast::hub::{Delivery, Hub, Outbox, Publication, Subscriptions};
+///
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
 /// let mut subscriptions = Subscriptions::default();
-/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
-/// hub.publish("news", "hi".into()).unwrap();
-/// hub.flush(&mut Alone, &mut Vec::new());
+/// hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
+/// hub.publish(&Publication::new("news", "hi")).unwrap();
+/// hub.flush(&mut Outbox::default(), &mut Vec::new());
 ///
 /// let mut sent = Vec::new();
 /// hub.pending(subscriptions, 1024, 8, |slice| sent.extend_from_slice(slice));
@@ -219,12 +299,22 @@ pub struct Hub {
     shard: ShardId,
     shards: u16,
     limits: Limits,
-    /// The same on all shards: a topic has one home.
+    rules: Arc<Rules>,
     home_seed: u64,
     epochs: Random,
+    unix_ms: u64,
+    now: Time,
     names: HashMap<Arc<str>, u32, RandomState>,
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
+    /// What subscriptions have beside a cursor, if they do.
+    guides: Slab<Guide>,
+    lanes: Lanes,
+    chunks: ChunkPool,
+    rates: Rates,
+    flushes: Flushes,
+    /// One timer per topic: when to look whether its history is over.
+    retention: TimerWheel,
     /// Topics whose tape has grown since the last flush.
     grown: Vec<u32>,
     /// Topics homed here of which a reader shard has not been sent everything.
@@ -237,46 +327,68 @@ pub struct Hub {
     is_fresh: bool,
     /// Per shard: the weight of the mail that found no room at the last flush.
     stuck: Vec<Option<usize>>,
+    /// Bytes of all logs.
+    log_bytes: usize,
     /// Bytes on all tapes.
-    tape_bytes: u64,
-    marks: Vec<Mark>,
-}
-
-/// Whether `name` can be a topic's.
-pub fn is_topic_name(name: &str) -> bool {
-    name.len() <= TOPIC_NAME_BYTES_MAX
-        && !name.chars().any(char::is_control)
-        && name.split('.').all(|segment| !segment.is_empty())
+    tape_bytes: usize,
+    /// Where memory is looked for next when it is short.
+    sweep: u32,
+    tally: Tally,
+    signals: Vec<Signal>,
+    /// Reused.
+    due: Vec<u32>,
+    moved: Vec<SubscriptionRef>,
+    delivered: Vec<(u64, u64)>,
 }
 
 impl Hub {
-    /// The hub of `shard` out of `shards`. `home_seed` is the same for all of
-    /// them, `epoch_seed` is not.
-    pub fn new(
-        shard: ShardId,
-        shards: u16,
-        limits: Limits,
-        home_seed: u64,
-        epoch_seed: u64,
-    ) -> Hub {
+    /// The hub of one shard.
+    pub fn new(setup: Setup) -> Hub {
+        let Setup { shard, shards, limits, rules, home_seed, epoch_seed, unix_ms } = setup;
         Hub {
             shard,
             shards,
             limits,
+            rules,
             home_seed,
             epochs: Random::new(epoch_seed),
+            unix_ms,
+            now: Time::ZERO,
             names: HashMap::default(),
             topics: Slab::new(),
             subscriptions: Slab::new(),
+            guides: Slab::new(),
+            lanes: Lanes::new(),
+            chunks: ChunkPool::default(),
+            rates: Rates::default(),
+            flushes: Flushes::default(),
+            retention: TimerWheel::new(Time::ZERO),
             grown: Vec::new(),
             unsent: Vec::new(),
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: vec![0; usize::from(shards)],
             is_fresh: false,
             stuck: vec![None; usize::from(shards)],
+            log_bytes: 0,
             tape_bytes: 0,
-            marks: Vec::new(),
+            sweep: 0,
+            tally: Tally::default(),
+            signals: Vec::new(),
+            due: Vec::new(),
+            moved: Vec::new(),
+            delivered: Vec::new(),
         }
+    }
+
+    /// The only hub of a process with these limits.
+    pub fn alone(limits: &Limits) -> Hub {
+        Hub::new(Setup::for_tests(ShardId(0), 1, limits))
+    }
+
+    /// One hub of several with default limits; topics have the homes that
+    /// [`Hub::home_of`] says for the seed 1.
+    pub fn for_tests(shard: ShardId, shards: u16) -> Hub {
+        Hub::new(Setup::for_tests(shard, shards, &Limits::default()))
     }
 
     /// The shard that numbers the topic of this name.
@@ -285,22 +397,53 @@ impl Hub {
         ShardId((hash % u64::from(shards)) as u16)
     }
 
-    fn topic_index(&mut self, name: &str) -> u32 {
-        if let Some(&index) = self.names.get(name) {
-            return index;
+    /// The time is `now`; what is due by then happens, or is ready for the next flush.
+    pub fn tick(&mut self, now: Time) {
+        self.now = now;
+        if self.rates.next() <= now {
+            self.move_rated();
         }
+        self.flush_due();
+        if self.retention.next_time() <= now {
+            self.expire_topics();
+        }
+    }
+
+    /// When something will be due.
+    pub fn next_time(&mut self) -> Time {
+        self.rates.next().min(self.flushes.next()).min(self.retention.next_time())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.unix_ms + self.now.as_millis()
+    }
+
+    fn topic_index(&mut self, name: &str) -> Result<u32, HubError> {
+        if let Some(&index) = self.names.get(name) {
+            return Ok(index);
+        }
+        // The limit is the process's; each shard has its share.
+        if self.topics.len() >= (self.limits.topics_max / usize::from(self.shards)).max(1) {
+            self.tally.topics_refused += 1;
+            return Err(HubError::TooManyTopics);
+        }
+        Ok(self.new_topic(name))
+    }
+
+    fn new_topic(&mut self, name: &str) -> u32 {
         let shared: Arc<str> = name.into();
         let (index, _) = self.topics.insert(Topic {
             name: Arc::clone(&shared),
             home: Hub::home_of(name, self.home_seed, self.shards),
-            log: None,
-            tape: None,
-            subscribers: Vec::new(),
+            rule: self.rules.number(name),
             interest_posted: false,
             interest_queued: false,
-            live: None,
             has_grown: false,
             is_unsent: false,
+            has_timer: false,
+            log: None,
+            reader: None,
+            live: None,
         });
         self.names.insert(shared, index);
         index
@@ -324,51 +467,51 @@ impl Hub {
         }
     }
 
-    /// At home no mail is needed: what is published next must already be read.
-    fn settle_interest_at_home(&mut self, index: u32) {
-        let reference = self.reference(index);
-        let topic = self.topics.at_mut(index).expect("a topic");
-        let wanted = !topic.subscribers.is_empty();
-        if wanted != topic.interest_posted {
-            topic.interest_posted = wanted;
-            let name = Arc::clone(&topic.name);
-            if !wanted {
-                topic.live = None;
-            }
-            if let Some(welcome) = self.interest(self.shard, &name, reference, wanted) {
-                self.receive(self.shard, welcome);
-            }
-        }
-        self.forget_if_unused(index);
-    }
-
-    /// Publishes `message` to `topic`.
+    /// Publishes a message.
     ///
     /// # Errors
-    /// [`HubError::BadName`], [`HubError::TooBig`], [`HubError::Full`].
-    pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<Published, HubError> {
-        if !is_topic_name(topic) {
+    /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::TooBig`],
+    /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`].
+    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, HubError> {
+        let &Publication { topic: name, key, removes_key, message, receipt, caller } = publication;
+        let known = self.names.get(name).copied().and_then(|index| self.topics.at(index));
+        if known.is_none() && !is_topic_name(name) {
             return Err(HubError::BadName);
+        }
+        let rule = known.map_or_else(|| self.rules.number(name), |topic| topic.rule);
+        let rule = self.rules.get(rule);
+        if !rule.publish.allows(caller) || name.starts_with(name::RESERVED) {
+            return Err(HubError::NotAllowed);
+        }
+        let key_bytes = key.map_or(0, str::len);
+        if key_bytes > KEY_BYTES_MAX || key.is_some() && rule.keys_max == 0 {
+            return Err(HubError::BadKey);
         }
         let payload = message.payload();
         if payload.len() > self.limits.message_bytes_max {
             return Err(HubError::TooBig);
         }
-        let known = self.names.get(topic).copied();
-        let home = match known.and_then(|index| self.topics.at(index)) {
+        let home = match known {
             Some(topic) => topic.home,
-            None => Hub::home_of(topic, self.home_seed, self.shards),
+            None => Hub::home_of(name, self.home_seed, self.shards),
         };
         if home == self.shard {
-            // A topic that nobody reads has no log: there is nothing to number.
-            if let Some(index) = known {
-                self.append(index, message.kind(), || Bytes::copy_from_slice(payload));
+            let index = self.topic_index(name)?;
+            let payload = Bytes::copy_from_slice(payload);
+            let key = key.map(|key| self.shared_key(index, key));
+            let seq = self.number(index, key, removes_key, message.kind(), payload);
+            if let Some(Receipt { connection, token }) = receipt {
+                self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
             }
             return Ok(Published::Queued);
         }
-        let weight = payload.len() + MAIL_OVERHEAD_BYTES;
+        let weight = payload.len() + key_bytes + MAIL_OVERHEAD_BYTES;
         // One message fits always, whatever its size, or it could never be sent.
         let bytes_max = self.limits.publish_overflow_bytes_max;
+        let name = match known {
+            Some(topic) => Arc::clone(&topic.name),
+            None => name.into(),
+        };
         let waiting_bytes = &mut self.outgoing_bytes[home.index()];
         if *waiting_bytes > 0 && *waiting_bytes + weight > bytes_max {
             return Err(HubError::Full);
@@ -376,166 +519,114 @@ impl Hub {
         *waiting_bytes += weight;
         let is_behind = self.stuck[home.index()].is_some() || *waiting_bytes > bytes_max / 2;
         self.is_fresh = true;
-        let name = match known.and_then(|index| self.topics.at(index)) {
-            Some(topic) => Arc::clone(&topic.name),
-            None => topic.into(),
+        let mail = Mail::Publish {
+            topic: name,
+            key: key.map(Arc::from),
+            removes_key,
+            kind: message.kind(),
+            payload: Bytes::copy_from_slice(payload),
+            receipt,
         };
-        let payload = Bytes::copy_from_slice(payload);
-        let mail = Mail::Publish { topic: name, kind: message.kind(), payload };
         self.outgoing[home.index()].push_back(Outgoing::Mail(mail, weight));
         Ok(if is_behind { Published::Backpressure } else { Published::Queued })
-    }
-
-    fn append(&mut self, index: u32, kind: Kind, payload: impl FnOnce() -> Bytes) {
-        self.is_fresh = true;
-        let topic = self.topics.at_mut(index).expect("a topic");
-        let Some(log) = topic.log.as_mut() else { return };
-        log.append(Entry { kind, payload: payload() }, &self.limits);
-        if !topic.is_unsent {
-            topic.is_unsent = true;
-            self.unsent.push(index);
-        }
     }
 
     /// Takes mail from another hub.
     pub fn receive(&mut self, from: ShardId, mail: Mail) {
         self.is_fresh = true;
         match mail {
-            Mail::Interest { topic, reader, wanted } => {
-                if let Some(welcome) = self.interest(from, &topic, reader, wanted) {
-                    let waiting = &mut self.outgoing[from.index()];
-                    waiting.push_back(Outgoing::Mail(welcome, 0));
+            Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
+            Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
+                let result = self.topic_index(&topic).map(|index| {
+                    let key = key.map(|key| self.shared_key(index, &key));
+                    self.number(index, key, removes_key, kind, payload)
+                });
+                if let Some(receipt) = receipt {
+                    let mail = Outgoing::Mail(Mail::Published { receipt, result }, 0);
+                    self.outgoing[from.index()].push_back(mail);
                 }
             }
-            Mail::Publish { topic, kind, payload } => {
+            Mail::Pull { topic, reader, subscription, view, portion } => {
                 if let Some(&index) = self.names.get(&topic) {
-                    self.append(index, kind, || payload);
+                    let pull = Outgoing::Pull {
+                        from: self.reference(index),
+                        reader,
+                        subscription,
+                        view,
+                        portion,
+                    };
+                    self.outgoing[from.index()].push_back(pull);
                 }
             }
-            Mail::Welcome { topic, epoch, last } => {
-                let Some(entry) = self.topics.get_mut(topic.index, topic.generation) else {
-                    return;
-                };
-                entry.live = Some((epoch, last));
-                for &subscription in &entry.subscribers {
-                    let subscriber =
-                        self.subscriptions.at(subscription).expect("listed").subscriber;
-                    self.marks.push(Mark::Subscribed { subscriber, topic, epoch, seq: last });
-                }
-            }
-            Mail::Entry { topic, kind, payload } => {
+            Mail::Welcome { topic, epoch, last } => self.welcome(topic, epoch, last),
+            Mail::Entry { topic, entry } => {
                 if self.topics.get(topic.index, topic.generation).is_some() {
-                    self.append_to_tape(topic.index, kind, &payload);
+                    self.append_to_tapes(topic.index, &entry);
                 }
             }
             Mail::Gap { topic, missed } => {
                 if self.topics.get(topic.index, topic.generation).is_some() {
-                    self.gap(topic.index, missed);
+                    self.restart_tapes(topic.index, missed);
                 }
             }
-        }
-    }
-
-    /// A shard's interest in a topic that is homed here; the answer to it.
-    fn interest(
-        &mut self,
-        from: ShardId,
-        name: &str,
-        reader: TopicRef,
-        wanted: bool,
-    ) -> Option<Mail> {
-        let index = self.topic_index(name);
-        let topic = self.topics.at_mut(index).expect("just looked up");
-        debug_assert_eq!(topic.home, self.shard, "interest went to the topic's home");
-        if wanted {
-            let log = topic.log.get_or_insert_with(|| {
-                // 53 bits: a JavaScript number holds them.
-                Box::new(Log::new(self.epochs.number() >> 11))
-            });
-            log.readers.retain(|known| known.shard != from);
-            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
-            return Some(Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 });
-        }
-        if let Some(log) = &mut topic.log {
-            log.readers.retain(|known| known.shard != from);
-            if log.readers.is_empty() {
-                topic.log = None;
+            Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
+            Mail::Published { receipt: Receipt { connection, token }, result } => {
+                self.signals.push(Signal::Published { connection, token, result });
             }
         }
-        self.forget_if_unused(index);
-        None
     }
 
     /// Forgets a topic that nobody reads, here or (at home) elsewhere.
     fn forget_if_unused(&mut self, index: u32) {
         let Some(topic) = self.topics.at(index) else { return };
         let in_use = topic.log.is_some()
-            || !topic.subscribers.is_empty()
+            || topic.reader.is_some()
             || topic.interest_posted
             || topic.interest_queued;
         if !in_use && let Some(topic) = self.topics.remove(index) {
             self.names.remove(&topic.name);
-        }
-    }
-
-    fn append_to_tape(&mut self, index: u32, kind: Kind, payload: &[u8]) {
-        let topic = self.topics.at_mut(index).expect("a topic");
-        if let Some((_, last)) = &mut topic.live {
-            *last += 1;
-        }
-        let Some(tape) = &mut topic.tape else { return };
-        let held = tape.held_bytes();
-        tape.append(kind, payload);
-        self.tape_bytes = self.tape_bytes + tape.held_bytes() - held;
-        if !topic.has_grown {
-            topic.has_grown = true;
-            self.grown.push(index);
-        }
-    }
-
-    /// This shard fell off the home's log: every reader of the topic misses
-    /// `missed` messages.
-    fn gap(&mut self, index: u32, missed: u64) {
-        let topic = self.topics.at_mut(index).expect("a topic");
-        if let Some((_, last)) = &mut topic.live {
-            *last += missed;
-        }
-        for &subscription in &topic.subscribers {
-            let subscriber = self.subscriptions.at(subscription).expect("listed").subscriber;
-            self.marks.push(Mark::Fell(subscriber));
+            self.retention.clear(index);
         }
     }
 
     /// Moves everything one step on: mail to where it goes, logs to the readers,
-    /// and says in `marks` which subscribers that concerns.
-    pub fn flush(&mut self, post: &mut dyn Post, marks: &mut Vec<Mark>) {
+    /// and says in `signals` which subscribers that concerns.
+    pub fn flush(&mut self, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.is_fresh = false;
         self.stuck.fill(None);
         for shard in 0..self.shards {
             self.post_outgoing(ShardId(shard), post);
         }
         self.send_logs(post);
-        marks.append(&mut self.marks);
+        signals.append(&mut self.signals);
         while let Some(index) = self.grown.pop() {
-            self.mark_readers(index, marks);
+            self.mark_readers(index, signals);
         }
+        self.keep_within_budget();
     }
 
     fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
         while let Some(outgoing) = self.outgoing[to.index()].pop_front() {
-            let (mail, weight) = match outgoing {
-                Outgoing::Mail(mail, weight) => (mail, weight),
+            // What it adds to `outgoing_bytes`, and what it weighs under way.
+            let (mail, waiting, weight) = match outgoing {
+                Outgoing::Mail(mail, weight) => (mail, weight, weight),
                 Outgoing::Interest(topic) => match self.settle_interest(topic) {
-                    Some(mail) => (mail, 0),
+                    Some(mail) => (mail, 0, 0),
                     None => continue,
                 },
+                Outgoing::Pull { from, subscription, reader, view, portion } => {
+                    let Some(past) = self.past(from, to, view, portion) else { continue };
+                    let weight = past.entries.iter().map(|entry| entry.weight()).sum();
+                    (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
+                }
             };
             match post.post(to, mail, weight) {
                 Ok(()) => {
-                    self.outgoing_bytes[to.index()] -= weight;
+                    self.outgoing_bytes[to.index()] -= waiting;
                 }
                 Err(mail) => {
                     self.stuck[to.index()] = Some(weight);
+                    self.outgoing_bytes[to.index()] += weight - waiting;
                     return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
                 }
             }
@@ -546,7 +637,7 @@ impl Hub {
     fn settle_interest(&mut self, reference: TopicRef) -> Option<Mail> {
         let topic = self.topics.get_mut(reference.index, reference.generation)?;
         topic.interest_queued = false;
-        let wanted = !topic.subscribers.is_empty();
+        let wanted = topic.reader.is_some();
         let changed = wanted != topic.interest_posted;
         topic.interest_posted = wanted;
         let name = Arc::clone(&topic.name);
@@ -554,64 +645,8 @@ impl Hub {
             topic.live = None;
             self.forget_if_unused(reference.index);
         }
+        let changed = changed && !(wanted && planted(Bug::LostInterest));
         changed.then_some(Mail::Interest { topic: name, reader: reference, wanted })
-    }
-
-    /// Sends what is new in the logs to the shards that read them, as far as
-    /// there is room.
-    fn send_logs(&mut self, post: &mut dyn Post) {
-        for index in std::mem::take(&mut self.unsent) {
-            let Some(topic) = self.topics.at_mut(index) else {
-                continue;
-            };
-            topic.is_unsent = false;
-            let Some(mut log) = topic.log.take() else {
-                continue;
-            };
-            let all_sent = log.forward(|to, mail, weight| match (to == self.shard, mail) {
-                (true, Mail::Entry { topic, kind, payload }) => {
-                    self.append_to_tape(topic.index, kind, &payload);
-                    Ok(())
-                }
-                (true, mail) => {
-                    self.receive(to, mail);
-                    Ok(())
-                }
-                // Behind what waits already, or the order would break.
-                (false, mail) if self.stuck[to.index()].is_some() => Err(mail),
-                (false, mail) => post.post(to, mail, weight).inspect_err(|_| {
-                    self.stuck[to.index()] = Some(weight);
-                }),
-            });
-            let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
-            topic.log = Some(log);
-            if !all_sent {
-                topic.is_unsent = true;
-                self.unsent.push(index);
-            }
-        }
-    }
-
-    /// Says which subscribers of a topic have something to get, and lets go of
-    /// what all of them have.
-    fn mark_readers(&mut self, index: u32, marks: &mut Vec<Mark>) {
-        let Some(topic) = self.topics.at_mut(index) else { return };
-        topic.has_grown = false;
-        let Some(tape) = &mut topic.tape else { return };
-        let (begin, end) = (tape.begin(), tape.end());
-        let mut slowest = end;
-        for &subscription in &topic.subscribers {
-            let subscription = self.subscriptions.at(subscription).expect("listed");
-            slowest = slowest.min(subscription.cursor);
-            if subscription.cursor < begin {
-                marks.push(Mark::Fell(subscription.subscriber));
-            } else if subscription.cursor < end {
-                marks.push(Mark::Pending(subscription.subscriber));
-            }
-        }
-        let held = tape.held_bytes();
-        tape.passed(slowest);
-        self.tape_bytes = self.tape_bytes + tape.held_bytes() - held;
     }
 
     /// Whether publications wait for room at another shard.
@@ -628,7 +663,7 @@ impl Hub {
 
     /// Whether there is something that [`Hub::flush`] would move.
     pub fn needs_flush(&self) -> bool {
-        !self.marks.is_empty()
+        !self.signals.is_empty()
             || !self.grown.is_empty()
             || !self.unsent.is_empty()
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())
@@ -648,6 +683,20 @@ impl Hub {
     /// Topics, and subscriptions, that this shard holds.
     pub fn sizes(&self) -> (usize, usize) {
         (self.topics.len(), self.subscriptions.len())
+    }
+}
+
+impl Setup {
+    fn for_tests(shard: ShardId, shards: u16, limits: &Limits) -> Setup {
+        Setup {
+            shard,
+            shards,
+            limits: limits.clone(),
+            rules: Arc::new(Rules::new(Vec::new(), limits).expect("no rule is no bad rule")),
+            home_seed: 1,
+            epoch_seed: 2,
+            unix_ms: 0,
+        }
     }
 }
 

@@ -4,22 +4,24 @@
 //! next turn of sending starts; those of a topic are a list. Both are changed in
 //! O(1) for the topic, whatever the number of its subscribers.
 
-use super::tape::Tape;
-use super::{Hub, HubError, Mark, is_topic_name};
+use super::catching_up::{Guide, Start};
+use super::delivery::{Delivery, Mode, SlowReader};
+use super::log::TopicRef;
+use super::rules::Caller;
+use super::{Hub, HubError, Live, Signal, is_topic_name};
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The subscriptions of one connection: a ring of them, entered where the next
 /// turn of sending starts.
 ///
 /// ```
-/// use tapecast::hub::{Hub, Subscriptions};
-/// use tapecast::{Limits, ShardId};
+/// use tapecast::hub::{Delivery, Hub, Subscriptions};
 ///
-/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
 /// let mut subscriptions = Subscriptions::default();
-/// hub.subscribe(7, &mut subscriptions, "news").unwrap();
-/// hub.subscribe(7, &mut subscriptions, "weather").unwrap();
+/// hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
+/// hub.subscribe(7, &mut subscriptions, "weather", &Delivery::default()).unwrap();
 /// assert!(hub.unsubscribe(&mut subscriptions, "news"));
 /// assert!(!hub.unsubscribe(&mut subscriptions, "news"));
 /// hub.leave(&mut subscriptions);
@@ -27,8 +29,8 @@ const NONE: u32 = u32::MAX;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriptions {
-    first: u32,
-    count: u32,
+    pub(super) first: u32,
+    pub(super) count: u32,
 }
 
 impl Default for Subscriptions {
@@ -50,65 +52,137 @@ impl Subscriptions {
     }
 }
 
+/// Where a subscription stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The home has yet to answer: it has no cursor.
+    Joining,
+    /// It gets what lies before its cursor by other ways; the cursor holds its place
+    /// on the tape.
+    CatchingUp,
+    /// Its cursor is on the tape.
+    Live,
+    /// Its cursor fell off the tape, and its connection was told to have it looked
+    /// after.
+    Fallen,
+}
+
 #[derive(Debug)]
 pub(super) struct Subscription {
-    topic: u32,
+    pub topic: u32,
     pub subscriber: u32,
     /// Its place in the topic's list of subscribers.
     place: u32,
     /// The connection's next subscription; its own index if it is the only one.
-    next: u32,
-    /// A position on the topic's tape, always between two frames.
+    pub next: u32,
+    /// The number of the next message to get; always between two frames.
     pub cursor: u64,
+    /// What holds it back or leads it, if something does.
+    pub guide: u32,
+    pub lane: u8,
+    pub state: State,
+    pub slow_reader: SlowReader,
+    pub is_latest: bool,
 }
 
 impl Hub {
-    /// Subscribes a connection to every message of `topic` from now on. A
-    /// [`Mark::Subscribed`] tells when "now" was.
+    /// Subscribes a connection of the server's own to `topic`. A
+    /// [`Signal::Subscribed`] tells when it is live.
     ///
     /// # Errors
-    /// [`HubError::BadName`], [`HubError::AlreadySubscribed`],
-    /// [`HubError::TooManySubscriptions`].
+    /// See [`Hub::subscribe_for`].
     pub fn subscribe(
         &mut self,
         subscriber: u32,
         subscriptions: &mut Subscriptions,
         topic: &str,
-    ) -> Result<(), HubError> {
+        delivery: &Delivery,
+    ) -> Result<TopicRef, HubError> {
+        self.subscribe_for(Caller::Server, subscriber, subscriptions, topic, delivery)
+    }
+
+    /// Subscribes a connection to `topic` on behalf of `caller`.
+    ///
+    /// # Errors
+    /// [`HubError::BadName`], [`HubError::BadDelivery`], [`HubError::NotAllowed`],
+    /// [`HubError::AlreadySubscribed`], [`HubError::TooManySubscriptions`],
+    /// [`HubError::TooManyTopics`].
+    pub fn subscribe_for(
+        &mut self,
+        caller: Caller,
+        subscriber: u32,
+        subscriptions: &mut Subscriptions,
+        topic: &str,
+        delivery: &Delivery,
+    ) -> Result<TopicRef, HubError> {
         if !is_topic_name(topic) {
             return Err(HubError::BadName);
+        }
+        delivery.check().map_err(HubError::BadDelivery)?;
+        let rule = self.rules.of(topic);
+        if !rule.subscribe.allows(caller) || !rule.allows(delivery.mode) {
+            return Err(HubError::NotAllowed);
+        }
+        let max_rate = match (rule.rate_max, delivery.max_rate) {
+            (0, asked) => asked,
+            (most, asked) => Some(asked.map_or(most, |asked| asked.min(most))),
+        };
+        let slow_reader = delivery.slow_reader.unwrap_or(rule.slow_reader);
+        if let Some(&known) = self.names.get(topic)
+            && self.find(*subscriptions, known).is_some()
+        {
+            return Err(HubError::AlreadySubscribed);
         }
         if subscriptions.count as usize >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
         }
-        let index = self.topic_index(topic);
-        if self.find(*subscriptions, index).is_some() {
-            return Err(HubError::AlreadySubscribed);
-        }
-        let bytes_max = self.limits.tape_bytes_max;
+        let lane = self.lanes.number(delivery.lane);
+        let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
+        let index = self.topic_index(topic)?;
+        let start = Start { since: delivery.since, snapshot: delivery.snapshot };
+        let guide = Guide::new(max_rate, delivery.window, start);
+        let guide = guide.map_or(NONE, |guide| self.guides.insert(guide).0);
+        let is_latest = delivery.mode == Mode::Latest;
         let topic = self.topics.at_mut(index).expect("just looked up");
-        let cursor = topic.tape.get_or_insert_with(|| Box::new(Tape::new(bytes_max))).end();
-        let place = topic.subscribers.len() as u32;
-        let live = topic.live;
-        let next = subscriptions.first;
+        let reader = topic.reader.get_or_insert_default();
+        let next = topic.live.map_or(1, |live| live.last + 1);
+        reader.enter(lane, is_latest, next, self.limits.tape_bytes_max);
+        let place = reader.subscribers.len() as u32;
         let (own, _) = self.subscriptions.insert(Subscription {
             topic: index,
             subscriber,
             place,
-            next,
-            cursor,
+            next: subscriptions.first,
+            cursor: u64::MAX,
+            guide,
+            lane,
+            state: State::Joining,
+            slow_reader,
+            is_latest,
         });
-        topic.subscribers.push(own);
+        reader.subscribers.push(own);
+        let live = topic.live;
         self.link(subscriptions, own);
         match live {
-            Some((epoch, seq)) => {
-                let topic = self.reference(index);
-                self.marks.push(Mark::Subscribed { subscriber, topic, epoch, seq });
-                self.is_fresh = true;
-            }
+            Some(live) => self.begin(own, live),
             None => self.want(index),
         }
-        Ok(())
+        Ok(self.reference(index))
+    }
+
+    /// The home has answered: what waited for that begins.
+    pub(super) fn welcome(&mut self, reference: TopicRef, epoch: u64, last: u64) {
+        let TopicRef { index, generation } = reference;
+        let Some(topic) = self.topics.get_mut(index, generation) else { return };
+        let live = Live { epoch, last };
+        topic.live = Some(live);
+        let Some(reader) = &mut topic.reader else { return };
+        reader.restart(last + 1, &mut self.chunks);
+        for place in 0.. {
+            let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
+            let Some(&own) = reader.and_then(|reader| reader.subscribers.get(place)) else { break };
+            self.begin(own, live);
+        }
     }
 
     /// Puts `own` into the connection's ring, behind its first.
@@ -155,13 +229,24 @@ impl Hub {
             self.subscriptions.at_mut(previous).expect("linked").next = removed.next;
             subscriptions.first = previous;
         }
+        if removed.guide != NONE {
+            self.guides.remove(removed.guide);
+        }
+        // What it was to be told concerns nobody any more.
+        let name = self.reference(removed.topic);
+        self.signals.retain(|signal| {
+            !matches!(*signal, Signal::Subscribed { subscriber, topic, .. }
+                if subscriber == removed.subscriber && topic == name)
+        });
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
-        topic.subscribers.swap_remove(removed.place as usize);
-        if let Some(&moved) = topic.subscribers.get(removed.place as usize) {
+        let reader = topic.reader.as_mut().expect("somebody reads");
+        reader.subscribers.swap_remove(removed.place as usize);
+        if let Some(&moved) = reader.subscribers.get(removed.place as usize) {
             self.subscriptions.at_mut(moved).expect("listed").place = removed.place;
         }
-        if topic.subscribers.is_empty() {
-            self.tape_bytes -= topic.tape.take().map_or(0, |tape| tape.held_bytes());
+        self.tape_bytes -= reader.leave(removed.lane, removed.is_latest);
+        if reader.subscribers.is_empty() {
+            topic.reader = None;
             self.want(removed.topic);
         }
     }
@@ -180,96 +265,29 @@ impl Hub {
     }
 
     #[inline]
-    fn at(&self, subscription: u32) -> &Subscription {
+    pub(super) fn at(&self, subscription: u32) -> &Subscription {
         self.subscriptions.at(subscription).expect("rings hold live subscriptions")
     }
 
-    /// What a connection has yet to get from its topics, at most some `bytes_max`
-    /// bytes of it in at most `slices_max` slices, in the order in which
-    /// [`Hub::advance`] counts them.
-    #[inline]
-    pub fn pending<'h>(
-        &'h self,
-        subscriptions: Subscriptions,
-        bytes_max: usize,
-        slices_max: usize,
-        mut take: impl FnMut(&'h [u8]),
-    ) {
-        let (mut bytes, mut slices) = (0, 0);
-        let mut own = subscriptions.first;
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            if let Some(tape) = self.tape_from(subscription) {
-                for slice in tape.from(subscription.cursor) {
-                    if bytes >= bytes_max || slices >= slices_max {
-                        return;
-                    }
-                    bytes += slice.len();
-                    slices += 1;
-                    take(slice);
-                }
-            }
-            own = subscription.next;
+    /// The client has everything of `topic` up to message `seq`: a subscription with
+    /// a window may go on. `false` if there is no subscription.
+    pub fn acknowledge(&mut self, subscriptions: Subscriptions, topic: &str, seq: u64) -> bool {
+        let Some(&index) = self.names.get(topic) else {
+            return false;
+        };
+        let Some(previous) = self.find(subscriptions, index) else {
+            return false;
+        };
+        let own = self.at(previous).next;
+        let &Subscription { guide, state, subscriber, .. } = self.at(own);
+        let Some(guide) = self.guides.at_mut(guide) else { return true };
+        if guide.acknowledge(seq) {
+            self.is_fresh = true;
+            self.signals.push(match state {
+                State::Live | State::Joining => Signal::Pending(subscriber),
+                State::CatchingUp | State::Fallen => Signal::Attend(subscriber),
+            });
         }
-    }
-
-    /// The tape of a subscription, unless it fell off it or has nothing to get.
-    #[inline]
-    fn tape_from(&self, subscription: &Subscription) -> Option<&Tape> {
-        let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
-        let tape = topic.tape.as_deref()?;
-        (subscription.cursor >= tape.begin() && subscription.cursor < tape.end()).then_some(tape)
-    }
-
-    /// `bytes` bytes of what [`Hub::pending`] gave were sent: moves the cursors.
-    /// A frame that has begun counts as delivered; what is left of it goes to
-    /// `rest`, and the connection keeps it, so that cursors are always between
-    /// two frames. Says how many messages were begun.
-    pub fn advance(
-        &mut self,
-        subscriptions: &mut Subscriptions,
-        mut bytes: usize,
-        rest: impl FnOnce(&[u8]),
-    ) -> u64 {
-        let mut messages = 0;
-        let mut own = subscriptions.first;
-        let mut rest = Some(rest);
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            let next = subscription.next;
-            if let Some(tape) = self.tape_from(subscription) {
-                let available: usize = tape.from(subscription.cursor).map(<[u8]>::len).sum();
-                let taken = bytes.min(available);
-                bytes -= taken;
-                let advanced = tape.advance(subscription.cursor, taken);
-                messages += advanced.messages;
-                if !advanced.rest.is_empty()
-                    && let Some(rest) = rest.take()
-                {
-                    rest(advanced.rest);
-                }
-                let cursor = advanced.cursor;
-                self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
-            }
-            own = next;
-            if bytes == 0 {
-                break;
-            }
-        }
-        // The next turn starts behind the last that was served.
-        if subscriptions.count > 1 {
-            subscriptions.first = own;
-        }
-        messages
-    }
-
-    /// Whether a connection has something to get.
-    pub fn has_pending(&self, subscriptions: Subscriptions) -> bool {
-        let mut own = subscriptions.first;
-        (0..subscriptions.count).any(|_| {
-            let subscription = self.at(own);
-            own = subscription.next;
-            self.tape_from(subscription).is_some()
-        })
+        true
     }
 }

@@ -6,11 +6,10 @@ use crate::base::ShardId;
 /// What one shard knows of a topic.
 ///
 /// ```
-/// use tapecast::hub::{Hub, Subscriptions};
-/// use tapecast::{Limits, ShardId};
+/// use tapecast::hub::{Delivery, Hub, Subscriptions};
 ///
-/// let mut hub = Hub::new(ShardId(0), 1, Limits::default(), 1, 2);
-/// hub.subscribe(7, &mut Subscriptions::default(), "news").unwrap();
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
+/// hub.subscribe(7, &mut Subscriptions::default(), "news", &Delivery::default()).unwrap();
 /// let (topics, next) = hub.summaries(0, 10, 1_000);
 /// assert_eq!((topics[0].name.as_str(), topics[0].subscribers), ("news", 1));
 /// assert_eq!(next, None);
@@ -23,13 +22,48 @@ pub struct TopicSummary {
     pub home: ShardId,
     /// Subscribers on this shard.
     pub subscribers: usize,
-    /// The number of its last message, where this shard is its home.
+    /// Where this shard is its home: the number of its last message.
     pub seq: Option<u64>,
-    /// Bytes kept on this shard's tape.
-    pub tape_bytes: u64,
+    /// Where this shard is its home: the messages of its history.
+    pub log_messages: usize,
+    /// Where this shard is its home: the keys that have a value.
+    pub keys: usize,
+    /// Bytes kept on this shard's tapes.
+    pub tape_bytes: usize,
+}
+
+/// What happened in a hub since it was last asked, in times.
+///
+/// ```
+/// use tapecast::hub::{Hub, HubError, Publication};
+/// use tapecast::Limits;
+///
+/// let mut hub = Hub::alone(&Limits { topics_max: 1, ..Limits::default() });
+/// hub.publish(&Publication::new("first", "1")).unwrap();
+/// let second = hub.publish(&Publication::new("second", "2"));
+/// assert_eq!(second, Err(HubError::TooManyTopics));
+/// assert_eq!(hub.tally().topics_refused, 1);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// A topic was one too many.
+    pub topics_refused: u64,
+    /// Logs and tapes took more than their share, and some of them went.
+    pub budget_exceeded: u64,
+    /// Marks that told a reader of messages it does not get.
+    pub gaps: u64,
+    /// Readers that got the newest values instead of every message.
+    pub conflations: u64,
+    /// Messages that were replayed, or were part of a snapshot.
+    pub replayed: u64,
 }
 
 impl Hub {
+    /// What happened since this was last asked.
+    pub fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
     /// At most `count` topics from place `from` on, looking at no more than `looks`
     /// places; and where to go on, if there is more.
     pub fn summaries(
@@ -42,12 +76,17 @@ impl Hub {
         let mut found = Vec::new();
         let mut index = from;
         while index < end && index < from.saturating_add(looks) && found.len() < count {
-            found.extend(self.topics.at(index).map(|topic| TopicSummary {
-                name: topic.name.to_string(),
-                home: topic.home,
-                subscribers: topic.subscribers.len(),
-                seq: topic.log.as_ref().map(|log| log.next() - 1),
-                tape_bytes: topic.tape.as_ref().map_or(0, |tape| tape.held_bytes()),
+            found.extend(self.topics.at(index).map(|topic| {
+                let (log, reader) = (topic.log.as_ref(), topic.reader.as_ref());
+                TopicSummary {
+                    name: topic.name.to_string(),
+                    home: topic.home,
+                    subscribers: reader.map_or(0, |reader| reader.subscribers.len()),
+                    seq: log.map(|log| log.next() - 1),
+                    log_messages: log.map_or(0, |log| log.len()),
+                    keys: log.map_or(0, |log| log.values.count()),
+                    tape_bytes: reader.map_or(0, |reader| reader.held_bytes()),
+                }
             }));
             index += 1;
         }
@@ -59,8 +98,8 @@ impl Hub {
         self.outgoing_bytes.iter().sum()
     }
 
-    /// Bytes on all tapes of this shard.
-    pub fn tape_bytes(&self) -> u64 {
-        self.tape_bytes
+    /// Bytes on all tapes, and in all logs, of this shard.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.tape_bytes, self.log_bytes)
     }
 }

@@ -1,21 +1,26 @@
-//! A tape: the encoded frames of one topic on one reader shard.
+//! A tape: the encoded frames of one topic in one lane on one reader shard.
 //!
-//! Frames lie one behind the other in chunks; a subscriber is a cursor, the
-//! position of the next message it is to get. What a cursor has yet to get is a
-//! slice per chunk, ready to be sent: nothing is copied or framed per
-//! subscriber. Positions count the messages appended since the tape began.
+//! Frames lie one behind the other in chunks; a subscriber is a cursor, the number
+//! of the next message it is to get. What a cursor has yet to get is a run of frames
+//! per chunk, ready to be sent: nothing is copied or framed per subscriber.
+//!
+//! Positions are the topic's own numbers. A tape has no holes: when messages are
+//! missing, it starts anew behind them, and everybody before that has fallen off.
 
-use crate::protocol::Kind;
-use crate::protocol::frame;
+use super::superseded::Superseded;
 use std::collections::VecDeque;
 
 const CHUNK_BYTES_MIN: usize = 2 << 10;
 const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Chunks that a pool keeps of each size.
+const SPARES: usize = 16;
+/// Room for what a lane puts around a payload; a longer envelope moves the chunk.
+const ENVELOPE_BYTES: usize = 64;
 
 /// A run of frames that no frame straddles the end of.
 #[derive(Debug, Default)]
 struct Chunk {
-    /// The position of its first message.
+    /// The number of its first message.
     first: u64,
     bytes: Vec<u8>,
     /// Where each message ends in `bytes`, ascending; the last is `bytes.len()`.
@@ -23,11 +28,13 @@ struct Chunk {
 }
 
 impl Chunk {
+    #[inline]
     fn end(&self) -> u64 {
         self.first + self.ends.len() as u64
     }
 
-    /// Where the message at `position` begins.
+    /// Where the message at `position` begins, or the one before it ends.
+    #[inline]
     fn offset(&self, position: u64) -> usize {
         match position - self.first {
             0 => 0,
@@ -36,157 +43,245 @@ impl Chunk {
     }
 }
 
+/// Chunks that were passed by all, for the next message of whatever topic: a tape
+/// that everybody has read to its end holds none, and the memory stays warm.
+#[derive(Debug, Default)]
+pub struct ChunkPool {
+    /// By size, from [`CHUNK_BYTES_MIN`], each twice the one before it.
+    sizes: [Vec<Chunk>; SIZES],
+}
+
+const SIZES: usize = (CHUNK_BYTES_MAX / CHUNK_BYTES_MIN).ilog2() as usize + 1;
+
+impl ChunkPool {
+    /// An empty chunk with room for `bytes` bytes.
+    fn take(&mut self, bytes: usize) -> Chunk {
+        let wanted = bytes.max(CHUNK_BYTES_MIN).next_power_of_two();
+        let size = (wanted / CHUNK_BYTES_MIN).ilog2() as usize;
+        let spare = self.sizes.get_mut(size).and_then(Vec::pop);
+        spare.unwrap_or_else(|| {
+            let bytes = if wanted > CHUNK_BYTES_MAX { bytes } else { wanted };
+            Chunk { bytes: Vec::with_capacity(bytes), ..Chunk::default() }
+        })
+    }
+
+    fn put(&mut self, mut chunk: Chunk) {
+        let size = (chunk.bytes.capacity() / CHUNK_BYTES_MIN).max(1).ilog2() as usize;
+        if let Some(spares) = self.sizes.get_mut(size)
+            && chunk.bytes.capacity() == CHUNK_BYTES_MIN << size
+            && spares.len() < SPARES
+        {
+            chunk.bytes.clear();
+            chunk.ends.clear();
+            spares.push(chunk);
+        }
+    }
+}
+
 /// The frames of one topic, from the oldest that is kept to the newest.
 #[derive(Debug)]
 pub struct Tape {
     chunks: VecDeque<Chunk>,
-    /// A chunk that has been passed by all, kept for the next.
-    spare: Option<Chunk>,
-    /// Bytes in all chunks.
+    /// Bytes of the next chunk: small at first, for most topics are quiet.
+    usual_bytes: u32,
+    /// Bytes of frames in all chunks.
     bytes: usize,
     bytes_max: usize,
-    /// The position behind the newest message.
+    /// The number of the next message.
     end: u64,
 }
 
-/// What a cursor went over.
+/// Consecutive messages, as they are sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Advanced<'a> {
-    /// The new cursor, behind the last message of which a byte was sent.
-    pub cursor: u64,
-    /// Messages begun.
-    pub messages: u64,
-    /// What is left of the last of them.
-    pub rest: &'a [u8],
+pub struct Run<'t> {
+    /// The number of the first.
+    pub first: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Their frames.
+    pub bytes: &'t [u8],
+}
+
+/// Which messages of a tape a cursor is to get.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'s> {
+    /// The first number, not before the tape's begin.
+    pub from: u64,
+    /// The number behind the last.
+    pub to: u64,
+    /// Messages at most.
+    pub messages_max: u64,
+    /// Which to skip.
+    pub superseded: Option<&'s Superseded>,
 }
 
 impl Tape {
-    /// An empty tape that keeps at most `bytes_max` bytes, and always the newest
-    /// message.
-    pub fn new(bytes_max: usize) -> Tape {
-        Tape { chunks: VecDeque::new(), spare: None, bytes: 0, bytes_max, end: 0 }
+    /// An empty tape whose first message will be number `next`. It keeps at most
+    /// `bytes_max` bytes, and always the newest message.
+    pub fn new(next: u64, bytes_max: usize) -> Tape {
+        Tape {
+            chunks: VecDeque::new(),
+            usual_bytes: CHUNK_BYTES_MIN as u32,
+            bytes: 0,
+            bytes_max,
+            end: next,
+        }
     }
 
-    /// The position of the oldest message that is kept.
+    /// The number of the oldest message that is kept.
+    #[inline]
     pub fn begin(&self) -> u64 {
         self.chunks.front().map_or(self.end, |chunk| chunk.first)
     }
 
-    /// The position behind the newest message.
+    /// The number of the next message.
     #[inline]
     pub fn end(&self) -> u64 {
         self.end
     }
 
     /// Bytes from begin to end.
-    pub fn held_bytes(&self) -> u64 {
-        self.end() - self.begin()
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Appends a message, encoded as a server sends it. Chunks that no longer
-    /// fit are dropped from the old end.
-    pub fn append(&mut self, kind: Kind, payload: &[u8]) {
-        let header = frame::encode(kind.opcode(), true, payload.len(), None);
-        let header = header.as_bytes();
-        let chunk = self.chunk_for(header.len() + payload.len());
-        chunk.bytes.extend_from_slice(header);
-        chunk.bytes.extend_from_slice(payload);
+    /// Begins anew: everything is gone, and message `next` will be the first.
+    pub fn restart(&mut self, next: u64, pool: &mut ChunkPool) {
+        while !self.chunks.is_empty() {
+            self.drop_front(pool);
+        }
+        self.end = next;
+    }
+
+    /// Appends a message of about `payload_bytes` bytes, which `encode` writes as
+    /// frames. Chunks that no longer fit are dropped from the old end.
+    pub fn append(
+        &mut self,
+        payload_bytes: usize,
+        pool: &mut ChunkPool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let chunk = self.chunk_for(payload_bytes + ENVELOPE_BYTES, pool);
+        let before = chunk.bytes.len();
+        encode(&mut chunk.bytes);
+        let bytes = chunk.bytes.len() - before;
         chunk.ends.push(chunk.bytes.len() as u32);
-        self.bytes += header.len() + payload.len();
+        self.bytes += bytes;
         self.end += 1;
         while self.bytes > self.bytes_max && self.chunks.len() > 1 {
-            self.drop_front();
+            self.drop_front(pool);
         }
     }
 
-    /// The chunk that takes a frame of `bytes` bytes: the last if it fits, so
-    /// that memory that was sent from never moves.
-    fn chunk_for(&mut self, bytes: usize) -> &mut Chunk {
+    /// The chunk that takes a frame of `bytes` bytes: the last if it fits, so that
+    /// frames rarely move.
+    fn chunk_for(&mut self, bytes: usize, pool: &mut ChunkPool) -> &mut Chunk {
         let fits = self
             .chunks
             .back()
             .is_some_and(|chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes);
         if !fits {
-            let mut chunk = self.spare.take().unwrap_or_default();
-            let usual = self
-                .chunks
-                .back()
-                .map_or(CHUNK_BYTES_MIN, |chunk| (chunk.bytes.capacity() * 2).min(CHUNK_BYTES_MAX));
-            // A tape of a small limit has small chunks, or it would keep one.
-            let usual = usual.min(self.bytes_max / 4);
-            if chunk.bytes.capacity() < bytes.max(usual) {
-                chunk.bytes = Vec::with_capacity(bytes.max(usual));
+            if !self.chunks.is_empty() {
+                self.usual_bytes = (self.usual_bytes * 2).min(CHUNK_BYTES_MAX as u32);
             }
+            // A tape of a small limit has small chunks, or it would keep one.
+            let usual = (self.usual_bytes as usize).min(self.bytes_max / 4);
+            let mut chunk = pool.take(bytes.max(usual));
             chunk.first = self.end;
             self.chunks.push_back(chunk);
         }
         self.chunks.back_mut().expect("there is a last chunk")
     }
 
-    fn drop_front(&mut self) {
-        let Some(mut chunk) = self.chunks.pop_front() else { return };
+    fn drop_front(&mut self, pool: &mut ChunkPool) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
         self.bytes -= chunk.bytes.len();
-        if chunk.bytes.capacity() <= CHUNK_BYTES_MAX {
-            chunk.bytes.clear();
-            chunk.ends.clear();
-            self.spare = Some(chunk);
-        }
+        pool.put(chunk);
     }
 
-    /// No cursor lies before `position`: chunks wholly before it are of no more
-    /// use. A tape that everybody has read to its end starts its last chunk
-    /// anew, so that it stays in the cache.
-    pub fn passed(&mut self, position: u64) {
+    /// No cursor lies before `position`: chunks wholly before it are of no more use.
+    pub fn passed(&mut self, position: u64, pool: &mut ChunkPool) {
         while self.chunks.front().is_some_and(|chunk| chunk.end() <= position) {
-            self.drop_front();
+            self.drop_front(pool);
         }
     }
 
-    /// The frames from `cursor` on, a slice per chunk. The cursor is not before
-    /// [`Tape::begin`].
-    #[inline]
-    pub fn from(&self, cursor: u64) -> impl Iterator<Item = &[u8]> {
-        debug_assert!(cursor >= self.begin() && cursor <= self.end);
-        let first = self.chunk_of(cursor);
-        self.chunks.range(first..).map(move |chunk| {
-            let position = cursor.max(chunk.first);
-            &chunk.bytes[chunk.offset(position)..]
-        })
+    /// Lets go of the older half, whoever may want it. The newest message stays.
+    pub fn halve(&mut self) {
+        for _ in 0..self.chunks.len() / 2 {
+            // Memory is short: the pool gets none.
+            self.bytes -= self.chunks.pop_front().map_or(0, |chunk| chunk.bytes.len());
+        }
     }
 
-    /// The index of the chunk that holds `cursor`, or of none when it is at the
-    /// end. Nearly always the last.
+    /// The messages of a span, in runs: at least one per chunk.
     #[inline]
-    fn chunk_of(&self, cursor: u64) -> usize {
-        if cursor == self.end {
-            return self.chunks.len();
-        }
+    pub fn runs<'t>(&'t self, span: Span<'t>) -> Runs<'t> {
+        debug_assert!(span.from >= self.begin() || span.from >= span.to);
+        let to = span.to.min(self.end);
+        let chunk = if span.from >= to { self.chunks.len() } else { self.chunk_of(span.from) };
+        Runs { tape: self, chunk, span: Span { to, ..span } }
+    }
+
+    /// The index of the chunk that holds message `position`. Nearly always the last.
+    #[inline]
+    fn chunk_of(&self, position: u64) -> usize {
         match self.chunks.back() {
-            Some(last) if cursor >= last.first => self.chunks.len() - 1,
-            _ => self.chunks.partition_point(|chunk| chunk.end() <= cursor),
+            Some(last) if position >= last.first => self.chunks.len() - 1,
+            _ => self.chunks.partition_point(|chunk| chunk.end() <= position),
         }
     }
 
-    /// Where a cursor stands after `bytes` bytes from `cursor` on were sent.
-    pub fn advance(&self, cursor: u64, mut bytes: usize) -> Advanced<'_> {
-        let mut at = cursor;
-        for chunk in self.chunks.range(self.chunk_of(cursor)..) {
-            let start = chunk.offset(at);
-            if bytes >= chunk.bytes.len() - start {
-                bytes -= chunk.bytes.len() - start;
-                at = chunk.end();
+    /// Of a run, `bytes` bytes were sent, not all and not none: the number behind the
+    /// last message that was begun, and what is left of that.
+    pub fn cut(&self, run: &Run<'_>, bytes: usize) -> (u64, &[u8]) {
+        let chunk = &self.chunks[self.chunk_of(run.first)];
+        let target = chunk.offset(run.first) + bytes;
+        let ended = chunk.ends.partition_point(|&end| (end as usize) < target);
+        let rest = &chunk.bytes[target..chunk.ends[ended] as usize];
+        (chunk.first + ended as u64 + 1, rest)
+    }
+}
+
+/// Iterates over the runs of a span.
+#[derive(Debug)]
+pub struct Runs<'t> {
+    tape: &'t Tape,
+    chunk: usize,
+    span: Span<'t>,
+}
+
+impl<'t> Iterator for Runs<'t> {
+    type Item = Run<'t>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Run<'t>> {
+        let span = &mut self.span;
+        loop {
+            if span.messages_max == 0 || span.from >= span.to {
+                return None;
+            }
+            let chunk = self.tape.chunks.get(self.chunk)?;
+            let limit = chunk.end().min(span.to);
+            let (first, behind) = match span.superseded {
+                None => (span.from, limit),
+                Some(superseded) => superseded.next_run(span.from, limit),
+            };
+            if first == limit {
+                span.from = limit;
+                self.chunk += 1;
                 continue;
             }
-            if bytes == 0 {
-                break;
+            let behind = behind.min(first.saturating_add(span.messages_max));
+            let count = behind - first;
+            span.from = behind;
+            span.messages_max -= count;
+            if behind == chunk.end() {
+                self.chunk += 1;
             }
-            let target = start + bytes;
-            let ended = chunk.ends.partition_point(|&end| (end as usize) < target);
-            let rest = &chunk.bytes[target..chunk.ends[ended] as usize];
-            let after = chunk.first + ended as u64 + 1;
-            return Advanced { cursor: after, messages: after - cursor, rest };
+            let bytes = &chunk.bytes[chunk.offset(first)..chunk.offset(behind)];
+            return Some(Run { first, count, bytes });
         }
-        Advanced { cursor: at, messages: at - cursor, rest: &[] }
     }
 }
 
@@ -194,54 +289,106 @@ impl Tape {
 mod tests {
     use super::*;
 
+    fn span(from: u64) -> Span<'static> {
+        Span { from, to: u64::MAX, messages_max: u64::MAX, superseded: None }
+    }
+
     /// The tape against a vector of all messages ever.
     #[test]
     fn agrees_with_a_vector() {
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut tape = Tape::new(random.usize(100..20_000));
-            let mut twin: Vec<Vec<u8>> = Vec::new();
-            let mut cursor = 0;
+            let bytes_max = random.usize(100..20_000);
+            let start = random.u64(1..100);
+            let mut tape = Tape::new(start, bytes_max);
+            let mut pool = ChunkPool::default();
+            let mut superseded = Superseded::new(start);
+            let mut twin: Vec<Vec<u8>> = vec![Vec::new(); start as usize];
+            let mut skipped = vec![false; start as usize];
+            let mut cursor = start;
             for _ in 0..2_000 {
                 match random.u8(..10) {
                     0..6 => {
-                        let payload = vec![random.u8(..); random.usize(..300)];
-                        tape.append(Kind::Binary, &payload);
-                        let header =
-                            frame::encode(Kind::Binary.opcode(), true, payload.len(), None);
-                        twin.push([header.as_bytes(), &payload].concat());
+                        let frame = vec![random.u8(..); random.usize(1..300)];
+                        tape.append(frame.len(), &mut pool, |out| out.extend_from_slice(&frame));
+                        twin.push(frame);
+                        skipped.push(false);
                         cursor = cursor.max(tape.begin());
+                        if random.u8(..3) == 0 {
+                            let seq = random.u64(tape.begin()..tape.end());
+                            superseded.set(seq);
+                            skipped[seq as usize] = true;
+                        }
+                        superseded.trim(tape.begin());
                     }
                     6..9 => {
-                        let pending: Vec<u8> = tape.from(cursor).flatten().copied().collect();
-                        assert_eq!(pending, twin[cursor as usize..].concat());
-                        let bytes = random.usize(..=pending.len());
-                        let advanced = tape.advance(cursor, bytes);
-                        let whole = twin[cursor as usize..advanced.cursor as usize].concat();
-                        assert_eq!(whole[..bytes], pending[..bytes]);
-                        assert_eq!(whole[bytes..], *advanced.rest, "the rest is the frame's end");
-                        assert_eq!(advanced.messages, advanced.cursor - cursor);
-                        let last = twin[..advanced.cursor as usize].last().map_or(0, Vec::len);
-                        assert!(advanced.rest.len() < last.max(1), "a frame not begun is no rest");
-                        cursor = advanced.cursor;
+                        let latest = random.bool();
+                        let to = random.u64(cursor..=tape.end());
+                        let messages_max = random.u64(..40);
+                        let superseded = latest.then_some(&superseded);
+                        let span = Span { from: cursor, to, messages_max, superseded };
+                        let wanted: Vec<u64> = (cursor..to)
+                            .filter(|&seq| !latest || !skipped[seq as usize])
+                            .take(messages_max as usize)
+                            .collect();
+                        let mut found = Vec::new();
+                        for run in tape.runs(span) {
+                            let range = run.first..run.first + run.count;
+                            let frames = &twin[range.start as usize..range.end as usize];
+                            assert_eq!(run.bytes, frames.concat());
+                            found.extend(range);
+                        }
+                        assert_eq!(found, wanted);
+                        if let Some(run) = tape.runs(span).next() {
+                            let bytes = random.usize(1..=run.bytes.len());
+                            if bytes == run.bytes.len() {
+                                cursor = run.first + run.count;
+                            } else {
+                                let (behind, rest) = tape.cut(&run, bytes);
+                                let begun = &twin[run.first as usize..behind as usize].concat();
+                                assert_eq!(run.bytes[..bytes], begun[..bytes]);
+                                assert_eq!(rest, &begun[bytes..], "the rest is the frame's end");
+                                assert!(rest.len() < twin[behind as usize - 1].len());
+                                cursor = behind;
+                            }
+                        }
                     }
-                    _ => tape.passed(cursor),
+                    _ => tape.passed(cursor, &mut pool),
                 }
                 assert!(tape.bytes <= tape.bytes_max || tape.chunks.len() == 1);
                 assert_eq!(tape.end(), twin.len() as u64);
+            }
+            tape.restart(tape.end() + 5, &mut pool);
+            assert_eq!((tape.begin(), tape.held_bytes()), (tape.end(), 0));
+            assert_eq!(tape.runs(span(tape.end())).next(), None);
+        }
+    }
+
+    #[test]
+    fn tapes_read_to_their_end_share_one_warm_chunk() {
+        let mut pool = ChunkPool::default();
+        let mut tapes = [Tape::new(1, 1 << 20), Tape::new(1, 1 << 20)];
+        let mut address = None;
+        for _ in 0..1_000 {
+            for tape in &mut tapes {
+                tape.append(1, &mut pool, |out| out.push(1));
+                let chunk = tape.chunks[0].bytes.as_ptr();
+                assert_eq!(*address.get_or_insert(chunk), chunk);
+                tape.passed(tape.end(), &mut pool);
+                assert!(tape.chunks.is_empty());
             }
         }
     }
 
     #[test]
-    fn a_tape_read_to_its_end_reuses_its_memory() {
-        let mut tape = Tape::new(1 << 20);
-        tape.append(Kind::Text, b"a");
-        let address = tape.chunks[0].bytes.as_ptr();
-        for _ in 0..10_000 {
-            tape.passed(tape.end());
-            tape.append(Kind::Text, b"b");
+    fn a_pool_is_bounded_and_keeps_no_giants() {
+        let mut pool = ChunkPool::default();
+        for bytes in [1, 3 << 10, 64 << 10, 1 << 20] {
+            let chunks: Vec<Chunk> = (0..2 * SPARES).map(|_| pool.take(bytes)).collect();
+            assert!(chunks.iter().all(|chunk| chunk.bytes.capacity() >= bytes));
+            chunks.into_iter().for_each(|chunk| pool.put(chunk));
         }
-        assert_eq!(tape.chunks[0].bytes.as_ptr(), address);
+        let kept: Vec<usize> = pool.sizes.iter().map(Vec::len).collect();
+        assert_eq!(kept, [SPARES, SPARES, 0, 0, 0, SPARES]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Address;
 use crate::base::limits::LimitError;
+use crate::hub::RuleError;
 use crate::ring::SetupError;
 use std::fmt;
 
@@ -22,6 +23,8 @@ pub enum ServerError {
     NoAddress,
     /// More shards than cores: asked for, there.
     Shards(u16, usize),
+    /// A rule of topics that can't be.
+    Rule(RuleError),
     /// A limit that can't be.
     Limits(LimitError),
     /// An address can't be listened on.
@@ -46,6 +49,7 @@ impl fmt::Display for ServerError {
                 "shards is {asked} but this process may use {cores} cores: use at most {cores}, or \
                  \"per-core\""
             ),
+            ServerError::Rule(error) => write!(formatter, "rule {}: {error}", error.rule + 1),
             ServerError::Limits(error) => error.fmt(formatter),
             ServerError::Listen(address, error) => {
                 write!(formatter, "can't listen on {address}: {error}")

@@ -11,6 +11,7 @@ pub use error::ServerError;
 use crate::admission::Addresses;
 use crate::app::{Errand, Handler, Outlet, Publisher, Shards};
 use crate::base::{Counters, Limits, ShardId, Wake};
+use crate::hub::{Rule, Rules};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::ring::{Driver, Setup, SetupError, Uring};
 use crate::shard::links::{Bell, Links};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 /// How many publications from other threads a shard's inbox holds.
 const INBOX_PUBLICATIONS: usize = 16 << 10;
@@ -48,6 +50,7 @@ pub struct Builder {
     sources: Vec<Source>,
     shards: Option<NonZeroU16>,
     limits: Limits,
+    rules: Vec<Rule>,
 }
 
 impl Builder {
@@ -98,11 +101,18 @@ impl Builder {
         self
     }
 
+    /// Sets the rules of topics: of those that match a topic the first holds.
+    #[must_use]
+    pub fn rules(mut self, rules: Vec<Rule>) -> Builder {
+        self.rules = rules;
+        self
+    }
+
     /// Starts the server. `make` is called once on each shard's thread for that
     /// shard's handler.
     ///
     /// # Errors
-    /// Limits that contradict each other, more shards than cores, an address that
+    /// Limits that contradict each other, a rule that can't be, more shards than cores, an address that
     /// can't be bound, or no io_uring: nothing has been left behind then.
     pub fn start<H, F>(self, make: F) -> Result<Server, ServerError>
     where
@@ -110,6 +120,8 @@ impl Builder {
         F: Fn(ShardId) -> H + Send + Sync + 'static,
     {
         self.limits.check().map_err(ServerError::Limits)?;
+        let rules = Rules::new(self.rules, &self.limits).map_err(ServerError::Rule)?;
+        let rules = Arc::new(rules);
         if self.sources.is_empty() {
             return Err(ServerError::NoAddress);
         }
@@ -137,6 +149,8 @@ impl Builder {
         let per_address = self.limits.connections_per_address_max;
         let addresses = Arc::new(Addresses::new(per_address, topology::random_seed()));
         let links = Links::connect(&self.limits, Arc::clone(&bells), &inboxes);
+        let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let unix_ms = unix_time.map_or(0, |time| time.as_millis() as u64);
         let mut threads = Vec::new();
         for (starting, links) in starting.into_iter().zip(links) {
             let parts = Parts {
@@ -150,6 +164,8 @@ impl Builder {
                 addresses: Arc::clone(&addresses),
                 home_seed,
                 epoch_seed: topology::random_seed(),
+                rules: Arc::clone(&rules),
+                unix_ms,
             };
             let guard = Guard(Some((Arc::clone(&command), Arc::clone(&bells))));
             threads.push(starting.go(parts, guard));

@@ -11,6 +11,7 @@
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
 //! | `ending` | the three steps of an end: terminate, join, close |
+//! | `topics` | what the hub has for connections |
 //! | `errands` | what threads that are not shards ask for |
 //! | `timing` | deadlines, keep-alive, the drain |
 //!
@@ -28,6 +29,7 @@ mod sending;
 mod serving;
 mod slot;
 mod timing;
+mod topics;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use crate::admission::{Addresses, Rates};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
-use crate::hub::{Hub, Mark};
+use crate::hub::{self, Hub, Rules, Signal, Step};
 use crate::ring::{Batch, Driver, Errno, Event, Token};
 use accepting::Accepting;
 use links::{Links, ShardMail};
@@ -84,6 +86,10 @@ pub(crate) struct Parts {
     /// The same for all shards of a server.
     pub home_seed: u64,
     pub epoch_seed: u64,
+    /// What holds for topics; the same for all shards.
+    pub rules: Arc<Rules>,
+    /// Milliseconds since 1970, now.
+    pub unix_ms: u64,
 }
 
 /// One event loop with its connections.
@@ -102,6 +108,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     drain: Option<Drain>,
     /// Connections with something to send, the longest waiting first.
     dirty: VecDeque<u32>,
+    /// Connections with subscriptions that are not on their tapes.
+    attended: Vec<u32>,
     /// Connections whose receive waits for a buffer.
     starved: Vec<Token>,
     /// Metered connections with bytes to read.
@@ -117,7 +125,9 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     stopped: bool,
     // Memory of the last turn, reused.
     events: Vec<Event<D::Buffer>>,
-    marks: Vec<Mark>,
+    signals: Vec<Signal>,
+    frames: Vec<u8>,
+    steps: Vec<Step>,
     due: Vec<u32>,
     batch: Batch<'static>,
     sending: Vec<u32>,
@@ -129,8 +139,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub fn new(mut driver: D, handler: H, parts: Parts) -> Shard<H, D> {
         let now = driver.now();
         let shards = parts.counters.len() as u16;
-        let hub =
-            Hub::new(parts.id, shards, parts.limits.clone(), parts.home_seed, parts.epoch_seed);
+        let hub = Hub::new(hub::Setup {
+            shard: parts.id,
+            shards,
+            limits: parts.limits.clone(),
+            rules: parts.rules.clone(),
+            home_seed: parts.home_seed,
+            epoch_seed: parts.epoch_seed,
+            unix_ms: parts.unix_ms.saturating_sub(now.as_millis()),
+        });
         let mut shard = Shard {
             driver,
             handler,
@@ -145,6 +162,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             command: parts.command,
             drain: None,
             dirty: VecDeque::new(),
+            attended: Vec::new(),
             starved: Vec::new(),
             readable: VecDeque::new(),
             congested: Vec::new(),
@@ -153,7 +171,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             awake_until: Time::ZERO,
             stopped: false,
             events: Vec::new(),
-            marks: Vec::new(),
+            signals: Vec::new(),
+            frames: Vec::new(),
+            steps: Vec::new(),
             due: Vec::new(),
             batch: Batch::new(),
             sending: Vec::new(),
@@ -200,6 +220,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.read_metered();
         self.take_mail();
         self.flush_hub();
+        self.attend();
         self.expire_timers();
         self.rearm_starved();
         self.obey();
@@ -214,6 +235,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let has_work = !self.dirty.is_empty()
             || !self.readable.is_empty()
             || !self.starved.is_empty()
+            || !self.attended.is_empty()
             || self.core.hub.is_fresh();
         if has_work {
             return Time::ZERO;
@@ -230,7 +252,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         {
             return Time::ZERO;
         }
-        self.wheel.next_time().min(self.accepting.next()).min(self.drain_next())
+        let next = self.wheel.next_time().min(self.core.hub.next_time());
+        next.min(self.accepting.next()).min(self.drain_next())
     }
 
     /// Whether all that the hub has yet to move waits for room at other shards,
@@ -265,6 +288,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.links.rouse();
         }
         self.core.now = self.driver.now();
+        self.core.hub.tick(self.core.now);
         if !events.is_empty() && self.core.limits.spin_us > 0 {
             let spin_us = self.core.limits.spin_us.into();
             self.awake_until = self.core.now + Duration::from_micros(spin_us);
@@ -318,27 +342,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    fn flush_hub(&mut self) {
-        if !self.core.hub.needs_flush() && !self.core.hub.is_fresh() {
-            return;
-        }
-        let mut marks = std::mem::take(&mut self.marks);
-        self.core.hub.flush(&mut self.links, &mut marks);
-        for mark in marks.drain(..) {
-            match mark {
-                Mark::Pending(index) => self.mark_dirty(index),
-                Mark::Fell(index) => self.fell_off(index),
-                Mark::Subscribed { subscriber, topic, epoch, seq } => {
-                    self.notify_subscribed(subscriber, topic, epoch, seq);
-                }
-            }
-        }
-        self.marks = marks;
-        if !self.core.hub.is_congested() {
-            self.resume_congested();
-        }
-    }
-
     /// Sets the gauges of what is held.
     fn show_sizes(&self) {
         // Their ends are written by other cores: not to be looked at every turn.
@@ -350,7 +353,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         counters.topics.set(topics as u64);
         counters.subscriptions.set(subscriptions as u64);
         counters.mail_waiting_bytes.set(self.core.hub.waiting_bytes() as u64);
-        counters.tape_bytes.set(self.core.hub.tape_bytes());
+        let (tape_bytes, log_bytes) = self.core.hub.held_bytes();
+        counters.tape_bytes.set(tape_bytes as u64);
+        counters.log_bytes.set(log_bytes as u64);
         counters.pool_kept_bytes.set(self.core.pool.kept_bytes() as u64);
     }
 

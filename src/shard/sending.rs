@@ -131,7 +131,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || (!own.outbound.is_ended() && core.hub.has_pending(own.subscriptions))
         {
             // More than one send may carry.
-            self.mark_dirty(index);
+            return self.mark_dirty(index);
+        }
+        if slot.needs_attention {
+            self.may_attend(index);
         }
     }
 

@@ -5,10 +5,9 @@
 
 use super::Shard;
 use super::slot::{Holds, Phase, Slot};
-use crate::app::{Conn, Decision, Handler, Notice, Publication, Request, Upgrade};
+use crate::app::{Conn, Decision, Handler, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
-use crate::hub::TopicRef;
 use crate::protocol::head::HEADERS_MAX;
 use crate::protocol::{self, CloseCause, Input, Kind, Refusal, handshake};
 use crate::ring::{Driver, Errno};
@@ -343,23 +342,5 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         }
         self.after_call(to.index);
-    }
-
-    /// A thread that is no shard published something; this shard is its home.
-    pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
-        let Publication { topic, kind, payload } = publication;
-        let Some(message) = kind.message(payload) else { return };
-        match self.core.hub.publish(topic, message) {
-            Ok(_) => self.counters().publications.add(1),
-            Err(_) => self.counters().publications_refused.add(1),
-        }
-    }
-
-    pub(super) fn notify_subscribed(&mut self, index: u32, topic: TopicRef, epoch: u64, seq: u64) {
-        let Some(name) = self.core.hub.name(topic) else { return };
-        let name = name.to_owned();
-        self.call(index, |handler, conn| {
-            handler.notice(conn, Notice::Subscribed { topic: &name, epoch, seq });
-        });
     }
 }

@@ -133,6 +133,8 @@ pub(super) struct Slot<S> {
     pub is_clean: bool,
     /// It is one too many: answered with 503.
     pub is_refused: bool,
+    /// It has subscriptions that are not on their tapes.
+    pub needs_attention: bool,
     /// `Notice::Writable` is owed.
     pub wants_writable: bool,
     /// Bytes received in turn `turn`.
@@ -165,6 +167,7 @@ impl<S> Slot<S> {
             peer_ended: false,
             is_clean: false,
             is_refused: false,
+            needs_attention: false,
             wants_writable: false,
             turn_bytes: 0,
             turn: 0,

@@ -1,13 +1,16 @@
 //! The shard on the simulated ring: random clients and faults from seeds, with
 //! the promises as oracles; and planted bugs, to see that the oracles bite.
 
+mod third;
+
 use super::links::Bell;
 use super::*;
-use crate::app::{Conn, Errand, Request, Upgrade};
+use crate::app::{Conn, Errand, Notice, Publish, Request, Upgrade};
 use crate::base::planted::{Bug, plant};
 use crate::base::{BufferPool, ConnectionId, Random, Wake};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
+use crate::hub::{Delivery, SlowReader};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode};
@@ -16,6 +19,7 @@ use crate::ring::sim::{Faults, SimClient, SimRing, World};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use third::Third;
 
 /// Opened and closed sessions of all shards.
 #[derive(Clone, Default)]
@@ -53,8 +57,25 @@ impl Handler for Words {
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
         match message.payload().first() {
-            Some(b's') => drop(conn.subscribe("topic.a").and_then(|()| conn.subscribe("topic.b"))),
-            Some(b'u') => drop(conn.unsubscribe("topic.a")),
+            Some(b's') => {
+                let slow_reader = Some(SlowReader::Close);
+                let delivery = Delivery { slow_reader, ..Delivery::default() };
+                for topic in ["topic.a", "topic.b"] {
+                    let _ = conn.subscribe_with(topic, &delivery);
+                }
+            }
+            Some(b'm') => {
+                conn.unsubscribe("topic.c");
+                let _ = conn.subscribe_with("topic.c", &third::delivery(message));
+            }
+            Some(b'a') => drop(conn.acknowledge("topic.c", third::number(&message.payload()[1..]))),
+            Some(b'k') => {
+                let key = third::key(message);
+                let keyed = Publish { key: Some(&key), ..Publish::default() };
+                if conn.publish_with("topic.c", message, &keyed).is_err() {
+                    conn.close(1013, "behind");
+                }
+            }
             Some(b'p') => publish(conn, "topic.a", message),
             Some(b'q') => publish(conn, "topic.b", message),
             Some(b'c') => conn.close(4000, "asked to"),
@@ -65,6 +86,12 @@ impl Handler for Words {
             }
             Some(b'P') => panic!("asked to"),
             _ => drop(conn.send(message)),
+        }
+    }
+
+    fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: Notice<'_>) {
+        if let Notice::Subscribed { topic: "topic.c", epoch, seq, recovered } = notice {
+            let _ = conn.send(format!("t{epoch} {seq} {recovered}").as_str());
         }
     }
 
@@ -90,6 +117,7 @@ struct Talker {
     echoes_received: u64,
     /// The last number seen per topic.
     topics: [Option<u64>; 2],
+    third: Third,
     closed: bool,
     stalled: bool,
     over: bool,
@@ -105,7 +133,7 @@ struct Simulation {
     sessions: Sessions,
     /// Numbers published so far by the first client, the only one that does, so
     /// that they are the order.
-    published: [u64; 2],
+    published: [u64; 3],
 }
 
 fn faults(random: &mut Random) -> Faults {
@@ -155,6 +183,8 @@ impl Simulation {
         let links = Links::connect(&limits, bells.into(), &inboxes);
         let sessions = Sessions::default();
         let last = Rc::new(Cell::new(None));
+        let rules = Rules::new(Vec::new(), &limits).expect("no rule is no bad rule");
+        let rules = Arc::new(rules);
         let shards = rings.into_iter().zip(links).enumerate().map(|(id, (ring, links))| {
             let parts = Parts {
                 id: ShardId(id as u16),
@@ -167,6 +197,8 @@ impl Simulation {
                 addresses: Arc::clone(&addresses),
                 home_seed: seed,
                 epoch_seed: seed + id as u64,
+                rules: Arc::clone(&rules),
+                unix_ms: 0,
             };
             Shard::new(ring, Words { sessions: sessions.clone(), last: last.clone() }, parts)
         });
@@ -178,7 +210,7 @@ impl Simulation {
             pool: BufferPool::new(1 << 20),
             random,
             sessions,
-            published: [0; 2],
+            published: [0; 3],
         }
     }
 
@@ -200,6 +232,7 @@ impl Simulation {
             echoes_sent: 0,
             echoes_received: 0,
             topics: [None; 2],
+            third: Third::default(),
             closed: false,
             stalled: false,
             over: false,
@@ -231,8 +264,8 @@ impl Simulation {
         let mut out = Vec::new();
         match self.random.below(40) {
             _ if publishes => {
-                let topic = self.random.below(2) as usize;
-                let payload = format!("{}{} ", ['p', 'q'][topic], self.published[topic] + 1);
+                let topic = self.random.below(3) as usize;
+                let payload = format!("{}{} ", ['p', 'q', 'k'][topic], self.published[topic] + 1);
                 let padding = "x".repeat(self.random.below(200) as usize);
                 self.published[topic] += 1;
                 talker.client.message(&mut out, Message::Text(&(payload + &padding)));
@@ -255,10 +288,12 @@ impl Simulation {
             // The publisher does nothing that would end it.
             29.. if index == 0 => {}
             20..25 => talker.client.frame(&mut out, Opcode::Ping, true, b"ping"),
-            25..29 => {
-                talker.client.message(&mut out, Message::Text("s"));
+            25..27 => talker.client.message(&mut out, Message::Text("s")),
+            27..29 if talker.third.is_answered() => {
+                let words = talker.third.subscribe(&mut self.random);
+                talker.client.message(&mut out, Message::Text(&words));
             }
-            29..31 => talker.client.message(&mut out, Message::Text("l")),
+            27..31 => talker.client.message(&mut out, Message::Text("l")),
             31..33 => talker.stalled ^= true,
             33 => {
                 talker.client.frame(&mut out, Opcode::Close, true, &1000u16.to_be_bytes());
@@ -312,10 +347,12 @@ impl Simulation {
                     Ok(None) => break,
                     Ok(Some(Incoming::Message(Message::Text(text)))) => {
                         let text = text.to_owned();
-                        talker.check(&text);
+                        reply = talker.check(&text).map(|words| (Opcode::Text, words));
                     }
                     Ok(Some(Incoming::Message(Message::Binary(_)))) => panic!("nobody sent that"),
-                    Ok(Some(Incoming::Ping(payload))) => reply = Some(payload.to_vec()),
+                    Ok(Some(Incoming::Ping(payload))) => {
+                        reply = Some((Opcode::Pong, payload.to_vec()));
+                    }
                     Ok(Some(Incoming::Pong(payload))) => {
                         assert!(payload == b"ping" || payload == b"between");
                     }
@@ -327,9 +364,9 @@ impl Simulation {
                     }
                     Err(error) => panic!("the server broke the protocol: {error}"),
                 }
-                if let Some(payload) = reply {
+                if let Some((opcode, payload)) = reply.filter(|_| !talker.closed) {
                     let mut out = Vec::new();
-                    talker.client.frame(&mut out, Opcode::Pong, true, &payload);
+                    talker.client.frame(&mut out, opcode, true, &payload);
                     talker.wire.write(&out);
                 }
             }
@@ -401,6 +438,9 @@ impl Simulation {
                 let complete = last.is_none_or(|last| last == *published);
                 assert!(complete || !publisher_lives, "the end of a topic is missing");
             }
+            if publisher_lives {
+                talker.third.check_end(self.published[2]);
+            }
         }
         for shard in &self.shards {
             shard.command(Command::DRAIN);
@@ -451,7 +491,8 @@ impl Talker {
         self.closed = true;
     }
 
-    fn check(&mut self, text: &str) {
+    /// Checks what came; says what to answer.
+    fn check(&mut self, text: &str) -> Option<Vec<u8>> {
         let (word, rest) = text.split_at(1);
         match word {
             "i" => self.name = Some(rest.to_owned()),
@@ -469,8 +510,11 @@ impl Talker {
                 }
                 self.topics[topic] = Some(number);
             }
+            "t" => self.third.subscribed(rest),
+            "M" | "G" | "C" | "S" | "E" => return self.third.check(text),
             _ => panic!("nobody sent {text}"),
         }
+        None
     }
 
     /// Whether it is open to the end: everything must have come.
@@ -518,6 +562,11 @@ fn quiet_panics() {
                 Bug::LostWakeup,
                 Bug::InterleavedFrame,
                 Bug::LeakedSlot,
+                Bug::ReplayJoin,
+                Bug::SupersededEarly,
+                Bug::LostLastValue,
+                Bug::LostInterest,
+                Bug::EarlyFree,
             ];
             if !asked && !planted.into_iter().any(crate::base::planted::planted) {
                 loud(info);
@@ -554,4 +603,29 @@ fn a_leaked_slot_is_caught() {
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Slot<()>>() <= 208, "{}", size_of::<Slot<()>>());
+}
+
+#[test]
+fn a_replay_that_joins_too_late_is_caught() {
+    assert!(caught(Bug::ReplayJoin) > 0);
+}
+
+#[test]
+fn a_message_superseded_too_early_is_caught() {
+    assert!(caught(Bug::SupersededEarly) > 0);
+}
+
+#[test]
+fn a_lost_last_value_is_caught() {
+    assert!(caught(Bug::LostLastValue) > 0);
+}
+
+#[test]
+fn a_lost_interest_is_caught() {
+    assert!(caught(Bug::LostInterest) > 0);
+}
+
+#[test]
+fn a_chunk_freed_too_early_is_caught() {
+    assert!(caught(Bug::EarlyFree) > 0);
 }

@@ -17,10 +17,15 @@
 //! assert_eq!(alice.receive(), Some(Received::Text("hello".into())));
 //! ```
 
+mod envelope;
+
+pub use envelope::{ENVELOPE, Envelope};
+
 use crate::admission::Addresses;
 use crate::app::{Errand, Handler, Publisher};
 use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
 use crate::connection::client::{Client, ClientError};
+use crate::hub::{Rule, Rules};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
@@ -123,7 +128,16 @@ impl<H: Handler> TestShard<H> {
     /// # Panics
     /// If the limits contradict each other.
     pub fn with_limits(handler: H, limits: Limits) -> TestShard<H> {
+        TestShard::with_rules(handler, limits, Vec::new())
+    }
+
+    /// A shard with these limits and rules of topics.
+    ///
+    /// # Panics
+    /// If the limits contradict each other, or a rule can't be.
+    pub fn with_rules(handler: H, limits: Limits, rules: Vec<Rule>) -> TestShard<H> {
         limits.check().expect("limits that hold");
+        let rules = Rules::new(rules, &limits).expect("rules that can be");
         let world = World::new(0, Faults::default(), SOCKET_BYTES);
         let ring = world.ring(Setup::new(&limits, SLOTS as u32));
         let waker: Box<dyn Wake> = Box::new(ring.waker());
@@ -137,7 +151,6 @@ impl<H: Handler> TestShard<H> {
         let addresses = Addresses::new(limits.connections_per_address_max, 3);
         let parts = Parts {
             id: ShardId(0),
-            limits,
             listeners: 1,
             slots_max: SLOTS,
             links: links.into_iter().next().expect("one shard's links"),
@@ -146,6 +159,9 @@ impl<H: Handler> TestShard<H> {
             addresses: Arc::new(addresses),
             home_seed: 0,
             epoch_seed: 1,
+            rules: Arc::new(rules),
+            unix_ms: 0,
+            limits,
         };
         TestShard {
             world,

@@ -1,0 +1,486 @@
+//! Cursors that are not on their tape: new ones that start in the past, those that
+//! want a snapshot first, and those that fell off.
+//!
+//! They get what lies before their cursor in portions of the home's log or values,
+//! copied, each when the one before it has left. Meanwhile the cursor holds a place
+//! on the tape: once everything before it has been handed over, it goes on from
+//! there as if it had never been away. If the tape has let go of that place, another
+//! round follows.
+
+use super::log::{Past, Portion, TopicRef, View};
+use super::mail::Mail;
+use super::rates::SubscriptionRef;
+use super::subscriptions::{NONE, State, Subscription, Subscriptions};
+use super::window::Window;
+use super::{Hub, Live, Mark, Outgoing, Signal, Since, SlowReader};
+use crate::base::planted::{Bug, planted};
+
+/// Messages of a portion at most.
+const PORTION_MESSAGES: u64 = 4_096;
+
+/// What holds a cursor back or leads it.
+#[derive(Debug)]
+pub(super) struct Guide {
+    rate: Option<Rate>,
+    window: Option<Window>,
+    start: Start,
+    catch_up: Option<CatchUp>,
+}
+
+/// Where a subscription wants to start, until it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Start {
+    pub since: Option<Since>,
+    pub snapshot: bool,
+}
+
+#[derive(Debug)]
+struct Rate {
+    per_second: u32,
+    /// Up to this message it may move now.
+    to: u64,
+    is_waiting: bool,
+}
+
+/// On the way to its cursor.
+#[derive(Debug)]
+struct CatchUp {
+    view: View,
+    /// Everything before this message has been handed over.
+    next: u64,
+    /// It has asked to go on behind this message, and it is not known yet whether
+    /// that can be.
+    recovering: Option<u64>,
+    /// The home was asked for the next portion.
+    is_pulling: bool,
+    /// The next portion, which has come.
+    pulled: Option<Past>,
+    /// A portion of the snapshot was handed over.
+    has_begun: bool,
+}
+
+impl CatchUp {
+    fn new(view: View, next: u64) -> CatchUp {
+        CatchUp { view, next, recovering: None, is_pulling: false, pulled: None, has_begun: false }
+    }
+}
+
+impl Guide {
+    /// A guide, if there is need of one.
+    pub fn new(max_rate: Option<u32>, window: Option<u32>, start: Start) -> Option<Guide> {
+        let is_needed =
+            max_rate.is_some() || window.is_some() || start.since.is_some() || start.snapshot;
+        is_needed.then(|| Guide {
+            rate: max_rate.map(|per_second| Rate { per_second, to: 0, is_waiting: false }),
+            window: window.map(Window::new),
+            start,
+            catch_up: None,
+        })
+    }
+
+    /// The number behind the last message that it lets pass, on a tape that ends at
+    /// `end`, and how many messages.
+    #[inline]
+    pub fn bounds(&self, end: u64) -> (u64, u64) {
+        let to = self.rate.as_ref().map_or(end, |rate| rate.to);
+        (to, self.credit())
+    }
+
+    fn credit(&self) -> u64 {
+        self.window.as_ref().map_or(u64::MAX, Window::credit)
+    }
+
+    /// Runs of messages were delivered: first number and count.
+    pub fn delivered(&mut self, runs: &[(u64, u64)]) {
+        if let Some(window) = &mut self.window {
+            runs.iter().for_each(|&(first, count)| window.delivered(first, count));
+        }
+    }
+
+    /// Everything up to `seq` is acknowledged. Says whether that made room.
+    pub fn acknowledge(&mut self, seq: u64) -> bool {
+        self.window.as_mut().is_some_and(|window| window.acknowledge(seq))
+    }
+
+    /// Whether it has to wait, from now on, for the next tick of a rate before it lets
+    /// everything up to `end` pass.
+    pub fn waits_for_tick(&mut self, end: u64) -> Option<u32> {
+        let rate = self.rate.as_mut().filter(|rate| !rate.is_waiting && rate.to < end)?;
+        rate.is_waiting = true;
+        Some(rate.per_second)
+    }
+
+    /// The tick has come.
+    pub fn tick(&mut self, end: u64) {
+        if let Some(rate) = &mut self.rate {
+            rate.is_waiting = planted(Bug::LostLastValue);
+            rate.to = end;
+        }
+    }
+}
+
+/// What [`Hub::attend`] gives a connection, in this order.
+///
+/// ```
+/// use tapecast::hub::{Delivery, Hub, Outbox, Publication, Step, Subscriptions};
+///
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
+/// hub.publish(&Publication::new("news", "yesterday's")).unwrap();
+/// let mut subscriptions = Subscriptions::default();
+/// let delivery = Delivery { snapshot: true, ..Delivery::default() };
+/// hub.subscribe(7, &mut subscriptions, "news", &delivery).unwrap();
+/// hub.flush(&mut Outbox::default(), &mut Vec::new());
+///
+/// let (mut frames, mut steps) = (Vec::new(), Vec::new());
+/// hub.attend(&mut subscriptions, &mut frames, &mut steps);
+/// assert!(steps.contains(&Step::Frames { end: frames.len(), messages: 1 }));
+/// assert_eq!(frames, b"\x81\x0byesterday's");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The frames up to `end` are to be sent now.
+    Frames {
+        /// Where they end.
+        end: usize,
+        /// How many messages they are.
+        messages: u64,
+    },
+    /// A mark, whose frames, if its lane has any, came before.
+    Marked {
+        /// Of which topic.
+        topic: TopicRef,
+        /// What it says.
+        mark: Mark,
+    },
+    /// A subscription is live.
+    Subscribed {
+        /// To what.
+        topic: TopicRef,
+        /// The topic's incarnation.
+        epoch: u64,
+        /// It gets what comes after message `seq`.
+        seq: u64,
+        /// That is where it had asked to go on.
+        recovered: bool,
+    },
+    /// It fell off its tape, and its policy is to be closed.
+    FellBehind,
+}
+
+/// Where the frames and steps of one call go.
+struct Hand<'a> {
+    frames: &'a mut Vec<u8>,
+    steps: &'a mut Vec<Step>,
+}
+
+impl Hand<'_> {
+    /// What was added to the frames is to be sent before what follows.
+    fn send(&mut self, messages: u64) {
+        let end = self.frames.len();
+        self.steps.push(Step::Frames { end, messages });
+    }
+}
+
+impl Hub {
+    /// The home has answered, and a subscription begins.
+    pub(super) fn begin(&mut self, own: u32, live: Live) {
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
+        if subscription.state != State::Joining {
+            return;
+        }
+        let Live { epoch, last } = live;
+        let &mut Subscription { topic: index, subscriber, lane, is_latest, guide, .. } =
+            subscription;
+        subscription.cursor = last + 1;
+        let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
+        let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
+        let begin = reader.expect("somebody reads").tape(lane).begin();
+        let since = start.since.filter(|since| since.epoch == epoch && since.seq <= last);
+        self.is_fresh = true;
+        let topic = self.reference(index);
+        let subscribed =
+            |seq, recovered| Signal::Subscribed { subscriber, topic, epoch, seq, recovered };
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
+        match (since, self.guides.at_mut(guide)) {
+            // Whoever wants the newest only asks the home, which knows what that is.
+            (Some(since), _) if since.seq == last || since.seq + 1 >= begin && !is_latest => {
+                subscription.cursor = since.seq + 1;
+                self.signals.push(subscribed(since.seq, true));
+                self.signals.push(Signal::Pending(subscriber));
+                self.join(own);
+            }
+            (Some(since), Some(guide)) => {
+                let view = if is_latest { View::Changes } else { View::Messages };
+                let recovering = Some(since.seq);
+                let next = since.seq + 1 + u64::from(planted(Bug::ReplayJoin));
+                guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next) });
+                subscription.state = State::CatchingUp;
+                self.signals.push(Signal::Attend(subscriber));
+            }
+            (None, Some(guide)) if start.snapshot || start.since.is_some() => {
+                guide.catch_up = Some(CatchUp::new(View::Snapshot, 1));
+                subscription.state = State::CatchingUp;
+                self.signals.push(subscribed(last, false));
+                self.signals.push(Signal::Attend(subscriber));
+            }
+            _ => {
+                self.signals.push(subscribed(last, false));
+                self.join(own);
+            }
+        }
+    }
+
+    /// A subscription goes on along its tape from its cursor.
+    fn join(&mut self, own: u32) {
+        let generation = self.subscriptions.generation(own).expect("listed");
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
+        subscription.state = State::Live;
+        let cursor = subscription.cursor;
+        let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
+        let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
+        let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
+        guide.catch_up = None;
+        if let Some(rate) = &mut guide.rate {
+            rate.to = cursor;
+            if let Some(per_second) = guide.waits_for_tick(end) {
+                self.rates.wait(per_second, (own, generation), self.now);
+            }
+        } else if guide.window.is_none() {
+            self.guides.remove(std::mem::replace(&mut subscription.guide, NONE));
+        }
+    }
+
+    /// A portion that was asked for has come.
+    pub(super) fn pulled(&mut self, (own, generation): SubscriptionRef, past: Past) {
+        let Some(subscription) = self.subscriptions.get(own, generation) else { return };
+        let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
+        if let Some(catch_up) = guide.catch_up.as_mut().filter(|catch_up| catch_up.is_pulling) {
+            catch_up.is_pulling = false;
+            catch_up.pulled = Some(past);
+            self.signals.push(Signal::Attend(subscription.subscriber));
+        }
+    }
+
+    /// Looks after the subscriptions of a connection that are not on their tapes:
+    /// appends to `frames` what is to be sent, and to `steps` in which order, with what
+    /// happened. Call it after [`Signal::Attend`], once what was sent before has left.
+    /// Says whether to call it again when this has.
+    pub fn attend(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        frames: &mut Vec<u8>,
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        let bytes_max = frames.len() + self.limits.replay_bytes_max;
+        let mut hand = Hand { frames, steps };
+        let mut again = false;
+        let mut own = subscriptions.first;
+        for _ in 0..subscriptions.count {
+            again |= self.attend_one(own, &mut hand);
+            own = self.at(own).next;
+            if hand.frames.len() >= bytes_max {
+                // The others come first next time.
+                subscriptions.first = own;
+                return true;
+            }
+        }
+        again
+    }
+
+    /// Looks after one subscription, up to one portion. Says whether it got one.
+    fn attend_one(&mut self, own: u32, hand: &mut Hand<'_>) -> bool {
+        loop {
+            let subscription = self.at(own);
+            let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
+            let tape = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane);
+            let (begin, end) = (tape.begin(), tape.end());
+            match subscription.state {
+                State::Joining => return false,
+                State::Live | State::Fallen if subscription.cursor >= begin => {
+                    self.subscriptions.at_mut(own).expect("listed").state = State::Live;
+                    return false;
+                }
+                State::Live | State::Fallen => {
+                    if !self.fell(own, begin, end, hand) {
+                        return false;
+                    }
+                }
+                State::CatchingUp => {
+                    if let Some(got) = self.catch_up(own, begin, end, hand) {
+                        return got;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A cursor is before the tape's begin. Says whether it goes on.
+    fn fell(&mut self, own: u32, begin: u64, end: u64, hand: &mut Hand<'_>) -> bool {
+        let subscription = self.at(own);
+        let (cursor, is_latest) = (subscription.cursor, subscription.is_latest);
+        match subscription.slow_reader {
+            _ if is_latest => self.start_catching_up(own, View::Changes, end),
+            SlowReader::Gap => {
+                self.mark(own, Mark::Gap { from: cursor, to: begin - 1 }, hand);
+                self.subscriptions.at_mut(own).expect("listed").cursor = begin;
+                self.join(own);
+            }
+            SlowReader::Conflate => {
+                self.mark(own, Mark::Conflated { from: cursor, to: end - 1 }, hand);
+                self.start_catching_up(own, View::Changes, end);
+            }
+            SlowReader::Close => {
+                hand.steps.push(Step::FellBehind);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// From its cursor on it gets a view of the past, up to `place`, where its cursor
+    /// waits on the tape.
+    fn start_catching_up(&mut self, own: u32, view: View, place: u64) {
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
+        let catch_up = CatchUp::new(view, subscription.cursor);
+        subscription.state = State::CatchingUp;
+        subscription.cursor = place;
+        match self.guides.at_mut(subscription.guide) {
+            Some(guide) => guide.catch_up = Some(catch_up),
+            None => {
+                let catch_up = Some(catch_up);
+                let start = Start::default();
+                let guide = Guide { rate: None, window: None, start, catch_up };
+                subscription.guide = self.guides.insert(guide).0;
+            }
+        }
+    }
+
+    /// One step of catching up. Says whether a portion was handed over, or nothing if
+    /// the next step can be made at once.
+    fn catch_up(&mut self, own: u32, begin: u64, end: u64, hand: &mut Hand<'_>) -> Option<bool> {
+        let generation = self.subscriptions.generation(own).expect("listed");
+        let &Subscription { cursor, is_latest, topic: index, .. } = self.at(own);
+        let guide = self.guide(own);
+        let credit = guide.credit();
+        let catch_up = guide.catch_up.as_mut().expect("it is catching up");
+        if let Some(past) = catch_up.pulled.take() {
+            return self.hand_over(own, past, hand);
+        }
+        if catch_up.is_pulling {
+            return Some(false);
+        }
+        let CatchUp { view, next, has_begun, .. } = *catch_up;
+        if next >= cursor {
+            if view == View::Snapshot {
+                if !has_begun {
+                    self.mark(own, Mark::Snapshot { count: 0 }, hand);
+                }
+                self.mark(own, Mark::SnapshotEnd { seq: cursor - 1 }, hand);
+            }
+            if cursor < begin {
+                // The tape has let go of its place: another round.
+                let view = if is_latest { View::Changes } else { View::Messages };
+                self.start_catching_up(own, view, end);
+                return None;
+            }
+            self.join(own);
+            return Some(true);
+        }
+        if credit == 0 {
+            return Some(false);
+        }
+        let portion = Portion {
+            from: next,
+            to: cursor - 1,
+            messages_max: credit.min(PORTION_MESSAGES) as usize,
+            bytes_max: self.limits.replay_bytes_max,
+        };
+        let reference = self.reference(index);
+        let topic = self.topics.at(index).expect("a subscription has its topic");
+        if topic.home == self.shard {
+            let past = self.past(reference, self.shard, view, portion);
+            return self.hand_over(own, past.expect("what is read has a log"), hand);
+        }
+        let (name, home) = (topic.name.clone(), topic.home);
+        let subscription = (own, generation);
+        let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };
+        self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));
+        self.is_fresh = true;
+        self.guide(own).catch_up.as_mut().expect("it is catching up").is_pulling = true;
+        Some(false)
+    }
+
+    /// Hands a portion over. Says what [`Hub::catch_up`] does.
+    fn hand_over(&mut self, own: u32, past: Past, hand: &mut Hand<'_>) -> Option<bool> {
+        let &Subscription { cursor, topic: index, lane, slow_reader, .. } = self.at(own);
+        let topic = self.reference(index);
+        let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
+        let &mut CatchUp { view, next, recovering, has_begun, .. } = catch_up;
+        let is_whole = past.missed == 0;
+        if let Some(seq) = recovering {
+            catch_up.recovering = None;
+            if !is_whole {
+                *catch_up = CatchUp::new(View::Snapshot, 1);
+            }
+            let live = self.topics.at(index).and_then(|topic| topic.live);
+            let epoch = live.expect("a topic that is read").epoch;
+            let seq = if is_whole { seq } else { cursor - 1 };
+            hand.steps.push(Step::Subscribed { topic, epoch, seq, recovered: is_whole });
+            if !is_whole {
+                return None;
+            }
+        } else if !is_whole {
+            match (view, slow_reader) {
+                (View::Messages, SlowReader::Close) => {
+                    hand.steps.push(Step::FellBehind);
+                    return Some(false);
+                }
+                (View::Messages, SlowReader::Conflate) => {
+                    catch_up.view = View::Changes;
+                    self.mark(own, Mark::Conflated { from: next, to: cursor - 1 }, hand);
+                    return None;
+                }
+                _ => {
+                    let to = next + past.missed - 1;
+                    self.mark(own, Mark::Gap { from: next, to }, hand);
+                }
+            }
+        }
+        let count = past.entries.len() as u64;
+        if view == View::Snapshot && (count > 0 || !has_begun) {
+            self.mark(own, Mark::Snapshot { count }, hand);
+        }
+        let guide = self.guide(own);
+        for entry in &past.entries {
+            guide.delivered(&[(entry.seq, 1)]);
+        }
+        let catch_up = guide.catch_up.as_mut().expect("it is catching up");
+        catch_up.next = past.next;
+        catch_up.has_begun = true;
+        let name = &self.topics.at(index).expect("a subscription has its topic").name;
+        let lane = self.lanes.get(lane);
+        past.entries.iter().for_each(|entry| lane.message(name, entry, hand.frames));
+        hand.send(count);
+        self.tally.replayed += count;
+        Some(true)
+    }
+
+    /// Says a mark to a subscriber, in its lane and to its handler.
+    fn mark(&mut self, own: u32, mark: Mark, hand: &mut Hand<'_>) {
+        let &Subscription { topic: index, lane, .. } = self.at(own);
+        match mark {
+            Mark::Gap { .. } => self.tally.gaps += 1,
+            Mark::Conflated { .. } => self.tally.conflations += 1,
+            Mark::Snapshot { .. } | Mark::SnapshotEnd { .. } => {}
+        }
+        let name = &self.topics.at(index).expect("a subscription has its topic").name;
+        self.lanes.get(lane).mark(name, &mark, hand.frames);
+        hand.send(0);
+        hand.steps.push(Step::Marked { topic: self.reference(index), mark });
+    }
+
+    fn guide(&mut self, own: u32) -> &mut Guide {
+        let guide = self.at(own).guide;
+        self.guides.at_mut(guide).expect("what catches up has a guide")
+    }
+}

@@ -1,0 +1,266 @@
+//! A topic at its home: its messages are numbered, kept, sent on to the shards that
+//! read it, and at last forgotten.
+
+use super::log::{Entry, Log, Past, Portion, ReaderShard, TopicRef, View};
+use super::mail::{Mail, Post};
+use super::{Hub, Outgoing};
+use crate::base::{ShardId, Time};
+use crate::protocol::Kind;
+use bytes::Bytes;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// Topics looked at when memory is short, each time that it is.
+const SWEEP_TOPICS: u32 = 1_024;
+
+/// Topics whose messages are gathered before they are sent on, by when that is over.
+#[derive(Debug, Default)]
+pub(super) struct Flushes(BinaryHeap<Reverse<(Time, u32, u32)>>);
+
+impl Flushes {
+    /// When the first is due.
+    pub fn next(&self) -> Time {
+        self.0.peek().map_or(Time::NEVER, |Reverse((due, ..))| *due)
+    }
+}
+
+impl Hub {
+    /// A key as the topic's values share it already, or anew.
+    pub(super) fn shared_key(&self, index: u32, key: &str) -> Arc<str> {
+        let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
+        log.and_then(|log| log.values.shared_key(key)).unwrap_or_else(|| key.into())
+    }
+
+    /// Numbers a message of a topic that is homed here, and keeps it.
+    pub(super) fn number(
+        &mut self,
+        index: u32,
+        key: Option<Arc<str>>,
+        removes_key: bool,
+        kind: Kind,
+        payload: Bytes,
+    ) -> u64 {
+        self.is_fresh = true;
+        let time_ms = self.now_ms();
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let rule = self.rules.get(topic.rule);
+        let log = topic.log.get_or_insert_with(|| {
+            // 53 bits: a JavaScript number holds them.
+            Box::new(Log::new(self.epochs.number() >> 11))
+        });
+        let seq = log.next();
+        // A rule without keys keeps what it can't tell apart from others.
+        let key = key.filter(|_| rule.keys_max > 0);
+        let removes_key = removes_key && key.is_some();
+        let before = log.weight();
+        let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
+        log.append(entry, rule, &self.limits);
+        self.log_bytes = self.log_bytes + log.weight() - before;
+        if !topic.is_unsent {
+            topic.is_unsent = true;
+            match rule.flush_ms {
+                0 => self.unsent.push(index),
+                flush_ms => {
+                    let due = self.now.plus_millis(flush_ms.into());
+                    let generation = self.topics.generation(index).expect("a topic");
+                    self.flushes.0.push(Reverse((due, index, generation)));
+                }
+            }
+        }
+        let topic = self.topics.at_mut(index).expect("a topic");
+        if !topic.has_timer {
+            topic.has_timer = true;
+            let retention_ms = self.rules.get(topic.rule).retention_ms;
+            self.retention.set(index, self.now.plus_millis(retention_ms));
+        }
+        seq
+    }
+
+    /// Topics whose messages have been gathered for long enough are sent on.
+    pub(super) fn flush_due(&mut self) {
+        while let Some(&Reverse((due, index, generation))) = self.flushes.0.peek()
+            && due <= self.now
+        {
+            self.flushes.0.pop();
+            if self.topics.get(index, generation).is_some() {
+                self.unsent.push(index);
+                self.is_fresh = true;
+            }
+        }
+    }
+
+    /// Sends what is new in the logs to the shards that read them, as far as
+    /// there is room.
+    pub(super) fn send_logs(&mut self, post: &mut dyn Post) {
+        let now_ms = self.now_ms();
+        for index in std::mem::take(&mut self.unsent) {
+            let Some(topic) = self.topics.at_mut(index) else {
+                continue;
+            };
+            topic.is_unsent = false;
+            let rule = topic.rule;
+            let Some(mut log) = topic.log.take() else {
+                continue;
+            };
+            let all_sent = log.forward(|to, mail, weight| match (to == self.shard, mail) {
+                (true, Mail::Entry { topic, entry }) => {
+                    self.append_to_tapes(topic.index, &entry);
+                    Ok(())
+                }
+                (true, Mail::Gap { topic, missed }) => {
+                    self.restart_tapes(topic.index, missed);
+                    Ok(())
+                }
+                // Behind what waits already, or the order would break.
+                (false, mail) if self.stuck[to.index()].is_none() => {
+                    post.post(to, mail, weight).inspect_err(|_| {
+                        self.stuck[to.index()] = Some(weight);
+                    })
+                }
+                (_, mail) => Err(mail),
+            });
+            let before = log.weight();
+            log.trim(self.rules.get(rule), now_ms);
+            self.log_bytes = self.log_bytes + log.weight() - before;
+            let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
+            topic.log = Some(log);
+            if !all_sent {
+                topic.is_unsent = true;
+                self.unsent.push(index);
+            }
+        }
+    }
+
+    /// A shard's interest in a topic that is homed here.
+    pub(super) fn interest(&mut self, from: ShardId, name: &str, reader: TopicRef, wanted: bool) {
+        let known = self.names.get(name).copied();
+        let index = match (known, wanted) {
+            (Some(index), _) => index,
+            // Subscriptions are limited where they are made.
+            (None, true) => self.new_topic(name),
+            (None, false) => return,
+        };
+        let topic = self.topics.at_mut(index).expect("just looked up");
+        debug_assert_eq!(topic.home, self.shard, "interest went to the topic's home");
+        if wanted {
+            let log =
+                topic.log.get_or_insert_with(|| Box::new(Log::new(self.epochs.number() >> 11)));
+            log.readers.retain(|known| known.shard != from);
+            log.readers.reserve_exact(1);
+            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
+            let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };
+            match from == self.shard {
+                true => self.receive(from, welcome),
+                false => self.outgoing[from.index()].push_back(Outgoing::Mail(welcome, 0)),
+            }
+            return;
+        }
+        if let Some(log) = &mut topic.log {
+            log.readers.retain(|known| known.shard != from);
+        }
+        self.end_if_over(index);
+    }
+
+    /// At home no mail is needed: what is published next must already be read.
+    pub(super) fn settle_interest_at_home(&mut self, index: u32) {
+        let reference = self.reference(index);
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let wanted = topic.reader.is_some();
+        if wanted != topic.interest_posted {
+            topic.interest_posted = wanted;
+            let name = Arc::clone(&topic.name);
+            if !wanted {
+                topic.live = None;
+            }
+            self.interest(self.shard, &name, reference, wanted);
+        }
+        self.forget_if_unused(index);
+    }
+
+    /// Ends the log of a topic that no shard reads and that has no history, and with
+    /// it, it may be, the topic.
+    fn end_if_over(&mut self, index: u32) {
+        let Some(topic) = self.topics.at_mut(index) else { return };
+        if let Some(log) = &topic.log
+            && log.readers.is_empty()
+            && log.len() == 0
+        {
+            self.log_bytes -= log.weight();
+            topic.log = None;
+        }
+        self.forget_if_unused(index);
+    }
+
+    /// Looks at the topics whose history may be over.
+    pub(super) fn expire_topics(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.retention.expire(self.now, &mut due);
+        let now_ms = self.now_ms();
+        for index in due.drain(..) {
+            let Some(topic) = self.topics.at_mut(index) else { continue };
+            topic.has_timer = false;
+            let rule = self.rules.get(topic.rule);
+            let Some(log) = &mut topic.log else { continue };
+            let before = log.weight();
+            log.trim(rule, now_ms);
+            self.log_bytes = self.log_bytes + log.weight() - before;
+            if let Some(oldest_ms) = log.oldest_ms() {
+                // What a reader shard has yet to be sent outlives its time: look again.
+                let left_ms = (oldest_ms + rule.retention_ms).saturating_sub(now_ms).max(1);
+                topic.has_timer = true;
+                self.retention.set(index, self.now.plus_millis(left_ms));
+            }
+            self.end_if_over(index);
+        }
+        self.due = due;
+    }
+
+    /// A portion of the past of a topic that is homed here, for a reader shard: never
+    /// ahead of what that has been sent.
+    pub(super) fn past(
+        &self,
+        topic: TopicRef,
+        reader: ShardId,
+        view: View,
+        portion: Portion,
+    ) -> Option<Past> {
+        let log = self.topics.get(topic.index, topic.generation)?.log.as_ref()?;
+        let sent = log.readers.iter().find(|known| known.shard == reader)?.next - 1;
+        Some(log.past(view, Portion { to: portion.to.min(sent), ..portion }))
+    }
+
+    /// While logs and tapes together take more than their share, the longest kept of
+    /// them goes: logs first, for a tape's readers are there.
+    pub(super) fn keep_within_budget(&mut self) {
+        let share = self.limits.topics_bytes_max / usize::from(self.shards);
+        if self.log_bytes + self.tape_bytes <= share {
+            return;
+        }
+        self.tally.budget_exceeded += 1;
+        for from_tapes in [false, true] {
+            for _ in 0..SWEEP_TOPICS.min(self.topics.index_end()) {
+                if self.log_bytes + self.tape_bytes <= share {
+                    return;
+                }
+                let index = self.sweep;
+                self.sweep = (index + 1) % self.topics.index_end();
+                self.halve(index, from_tapes);
+            }
+        }
+    }
+
+    fn halve(&mut self, index: u32, from_tapes: bool) {
+        let Some(topic) = self.topics.at_mut(index) else { return };
+        if let Some(reader) = topic.reader.as_mut().filter(|_| from_tapes) {
+            let before = reader.held_bytes();
+            reader.halve();
+            self.tape_bytes = self.tape_bytes + reader.held_bytes() - before;
+            self.has_grown(index);
+        } else if let Some(log) = topic.log.as_mut().filter(|_| !from_tapes) {
+            let before = log.weight();
+            log.halve();
+            self.log_bytes = self.log_bytes + log.weight() - before;
+        }
+    }
+}

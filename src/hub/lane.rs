@@ -1,0 +1,142 @@
+//! Lanes: how a tape's messages are encoded. A lane's tape exists while somebody on
+//! the shard reads it; each message is then encoded once, whatever the number of
+//! readers.
+
+use super::log::Entry;
+use crate::protocol::frame;
+use std::fmt;
+
+/// What is said between two runs of messages.
+///
+/// ```
+/// use tapecast::hub::Mark;
+///
+/// let mark = Mark::Gap { from: 7, to: 9 };
+/// assert_eq!(mark, Mark::Gap { from: 7, to: 9 });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Messages `from` to `to` are gone for this reader.
+    Gap {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// Of messages `from` to `to` it gets only the newest of each key.
+    Conflated {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// The next `count` messages are the newest values of as many keys. A snapshot
+    /// that is long comes in several such portions.
+    Snapshot {
+        /// How many.
+        count: u64,
+    },
+    /// The snapshot is over: what follows is what comes after message `seq`.
+    SnapshotEnd {
+        /// The last message that it takes into account.
+        seq: u64,
+    },
+}
+
+/// An encoding of messages and marks into frames.
+///
+/// ```
+/// use tapecast::hub::{Entry, Lane, Mark};
+/// use tapecast::protocol::{Opcode, frame};
+///
+/// /// A message with its number before it; a gap as `?from-to`.
+/// #[derive(Debug)]
+/// struct Numbered;
+///
+/// impl Lane for Numbered {
+///     fn name(&self) -> &'static str {
+///         "numbered"
+///     }
+///
+///     fn message(&self, _topic: &str, entry: &Entry, out: &mut Vec<u8>) {
+///         let number = format!("{} ", entry.seq);
+///         let bytes = number.len() + entry.payload.len();
+///         out.extend_from_slice(frame::encode(Opcode::Binary, true, bytes, None).as_bytes());
+///         out.extend_from_slice(number.as_bytes());
+///         out.extend_from_slice(&entry.payload);
+///     }
+///
+///     fn mark(&self, _topic: &str, mark: &Mark, out: &mut Vec<u8>) {
+///         if let Mark::Gap { from, to } = mark {
+///             let text = format!("?{from}-{to}");
+///             out.extend_from_slice(frame::encode(Opcode::Text, true, text.len(), None).as_bytes());
+///             out.extend_from_slice(text.as_bytes());
+///         }
+///     }
+/// }
+/// # let mut out = Vec::new();
+/// # Numbered.mark("news", &Mark::Gap { from: 1, to: 2 }, &mut out);
+/// # assert_eq!(out, b"\x81\x04?1-2");
+/// ```
+pub trait Lane: Sync + fmt::Debug {
+    /// Its name, by which lanes are told apart.
+    fn name(&self) -> &'static str;
+
+    /// Appends a message as whole frames of a server.
+    fn message(&self, topic: &str, entry: &Entry, out: &mut Vec<u8>);
+
+    /// Appends a mark as whole frames of a server, or nothing.
+    fn mark(&self, topic: &str, mark: &Mark, out: &mut Vec<u8>);
+}
+
+/// Messages as they were published; marks are only told to the handler.
+///
+/// ```
+/// use tapecast::hub::{Lane, Raw};
+///
+/// assert_eq!(Raw.name(), "raw");
+/// ```
+#[derive(Debug)]
+pub struct Raw;
+
+impl Lane for Raw {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn message(&self, _topic: &str, entry: &Entry, out: &mut Vec<u8>) {
+        let header = frame::encode(entry.kind.opcode(), true, entry.payload.len(), None);
+        out.extend_from_slice(header.as_bytes());
+        out.extend_from_slice(&entry.payload);
+    }
+
+    fn mark(&self, _topic: &str, _mark: &Mark, _out: &mut Vec<u8>) {}
+}
+
+/// The lanes in use on a shard, by number; the raw one is 0.
+#[derive(Debug)]
+pub(super) struct Lanes(Vec<&'static dyn Lane>);
+
+impl Lanes {
+    pub const RAW: u8 = 0;
+
+    pub fn new() -> Lanes {
+        Lanes(vec![&Raw])
+    }
+
+    /// The number of a lane; `None` when there are too many.
+    pub fn number(&mut self, lane: Option<&'static dyn Lane>) -> Option<u8> {
+        let Some(lane) = lane else { return Some(Lanes::RAW) };
+        let known = self.0.iter().position(|known| known.name() == lane.name());
+        let number = known.unwrap_or_else(|| {
+            self.0.push(lane);
+            self.0.len() - 1
+        });
+        u8::try_from(number).ok()
+    }
+
+    #[inline]
+    pub fn get(&self, number: u8) -> &'static dyn Lane {
+        self.0[usize::from(number)]
+    }
+}

@@ -1,0 +1,596 @@
+//! Hubs of several shards under random operations, against a naive twin: all that was
+//! ever numbered, in a vector per topic. Every sequence that a subscriber got must be
+//! one that the twin allows.
+
+use super::super::*;
+use crate::base::planted::{Bug, plant};
+use crate::mailbox::{Receiver, Sender, channel};
+use crate::testing::ENVELOPE;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const TOPICS: [&str; 3] = ["a", "b.c", "d"];
+const KEYS: [&str; 4] = ["k", "l", "m", "n"];
+
+struct Post<'a>(&'a mut Vec<Sender<Mail>>);
+
+impl super::super::Post for Post<'_> {
+    fn post(&mut self, to: ShardId, mail: Mail, weight: usize) -> Result<(), Mail> {
+        self.0[to.index()].push(mail, weight)
+    }
+}
+
+/// One message that was numbered.
+#[derive(Clone, Debug)]
+struct Truth {
+    key: Option<Arc<str>>,
+    removes_key: bool,
+    payload: Bytes,
+}
+
+/// One thing that a subscriber got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Got {
+    Message(u64),
+    Gap(u64, u64),
+    Conflated(u64, u64),
+    Snapshot(u64),
+    SnapshotEnd(u64),
+}
+
+/// One subscription, from its begin to its end.
+#[derive(Debug)]
+struct Record {
+    topic: &'static str,
+    delivery: Delivery,
+    /// Epoch, number, recovered.
+    subscribed: Option<(u64, u64, bool)>,
+    got: Vec<Got>,
+    /// Numbers delivered and not acknowledged.
+    outstanding: Vec<u64>,
+    is_over: bool,
+}
+
+#[derive(Default)]
+struct Reader {
+    subscriptions: Subscriptions,
+    records: Vec<Record>,
+    queue: Vec<u8>,
+    /// Sent, but not a whole frame yet.
+    partial: Vec<u8>,
+    needs_attention: bool,
+    is_stalled: bool,
+}
+
+impl Reader {
+    fn record(&mut self, topic: &str) -> Option<&mut Record> {
+        self.records.iter_mut().find(|record| record.topic == topic && !record.is_over)
+    }
+}
+
+struct World {
+    hubs: Vec<Hub>,
+    senders: Vec<Vec<Sender<Mail>>>,
+    receivers: Vec<Vec<Receiver<Mail>>>,
+    /// Per shard, by subscriber number.
+    readers: Vec<Vec<Reader>>,
+    /// By topic and epoch.
+    truth: BTreeMap<(&'static str, u64), Vec<Truth>>,
+    now: Time,
+    /// Nothing is too small for what happens: nobody may miss anything.
+    is_roomy: bool,
+    publications: u64,
+    numbered: u64,
+    random: Random,
+    seed: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random::new(seed);
+        let shards = 1 + random.below(3) as u16;
+        let is_roomy = random.chance(3);
+        let mut limits = Limits::tiny();
+        limits.message_bytes_max = 200;
+        match is_roomy {
+            true => {
+                limits.tape_bytes_max = 1 << 20;
+                limits.log_messages_max = 10_000;
+                limits.log_bytes_max = 1 << 22;
+                limits.topics_bytes_max = 1 << 26;
+                limits.log_ms = 60_000;
+                limits.replay_bytes_max = 64 << random.below(8);
+            }
+            false => {
+                limits.tape_bytes_max = 128 << random.below(6);
+                limits.log_messages_max = 4 << random.below(6);
+                limits.log_bytes_max = 1 << 14;
+                limits.log_ms = 50 << random.below(8);
+                limits.topics_bytes_max = (2 << 10) << random.below(8);
+            }
+        }
+        let slow_reader =
+            [SlowReader::Gap, SlowReader::Conflate, SlowReader::Close][random.below(3) as usize];
+        let rules = [
+            Rule { flush_ms: random.below(3) as u32 * 5, slow_reader, ..Rule::new("a", &limits) },
+            Rule {
+                retention_messages: 3,
+                rate_max: random.below(2) as u32 * 100,
+                ..Rule::new("d", &limits)
+            },
+        ];
+        let rules =
+            Arc::new(Rules::new(rules[..1 + usize::from(!is_roomy)].to_vec(), &limits).unwrap());
+        let mut senders: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut receivers: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+        for from in senders.iter_mut() {
+            for to in receivers.iter_mut() {
+                let (sender, receiver) = channel(limits.mailbox_mails_max, 4 << 10);
+                from.push(sender);
+                to.push(receiver);
+            }
+        }
+        let hub = |shard| {
+            Hub::new(Setup {
+                shard: ShardId(shard),
+                shards,
+                limits: limits.clone(),
+                rules: Arc::clone(&rules),
+                home_seed: seed,
+                epoch_seed: seed + u64::from(shard),
+                unix_ms: 0,
+            })
+        };
+        World {
+            hubs: (0..shards).map(hub).collect(),
+            senders,
+            receivers,
+            readers: (0..shards).map(|_| (0..4).map(|_| Reader::default()).collect()).collect(),
+            truth: BTreeMap::new(),
+            now: Time::ZERO.plus_millis(1_000),
+            is_roomy,
+            publications: 0,
+            numbered: 0,
+            random,
+            seed,
+        }
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.random.below(end as u64) as usize
+    }
+
+    /// Writes down what the homes on a shard have numbered since it was last asked.
+    fn observe(&mut self, shard: usize) {
+        for topic in TOPICS {
+            let hub = &self.hubs[shard];
+            let Some(&index) = hub.names.get(topic) else { continue };
+            let Some(log) = hub.topics.at(index).and_then(|topic| topic.log.as_ref()) else {
+                continue;
+            };
+            let truth = self.truth.entry((topic, log.epoch)).or_default();
+            let from = truth.len() as u64 + 1;
+            let portion =
+                Portion { from, to: u64::MAX - 1, messages_max: 99, bytes_max: usize::MAX };
+            let past = log.past(View::Messages, portion);
+            assert!(past.missed == 0, "one step numbers less than a log keeps");
+            for entry in past.entries {
+                assert_eq!(entry.seq, truth.len() as u64 + 1, "numbers have no holes");
+                self.numbered += 1;
+                truth.push(Truth {
+                    key: entry.key.clone(),
+                    removes_key: entry.removes_key,
+                    payload: entry.payload.clone(),
+                });
+            }
+        }
+    }
+
+    /// One turn of a shard.
+    fn turn(&mut self, shard: usize) {
+        self.hubs[shard].tick(self.now);
+        for from in 0..self.hubs.len() {
+            for _ in 0..self.below(4) {
+                let Some(mail) = self.receivers[shard][from].pop() else { break };
+                self.hubs[shard].receive(ShardId(from as u16), mail);
+                self.observe(shard);
+            }
+        }
+        let mut signals = Vec::new();
+        self.hubs[shard].flush(&mut Post(&mut self.senders[shard]), &mut signals);
+        for signal in signals {
+            match signal {
+                Signal::Pending(_) | Signal::Published { .. } => {}
+                Signal::Attend(subscriber) => {
+                    self.readers[shard][subscriber as usize].needs_attention = true;
+                }
+                Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
+                    let name = self.hubs[shard].name(topic).unwrap().to_owned();
+                    let reader = &mut self.readers[shard][subscriber as usize];
+                    subscribed(reader, &name, (epoch, seq, recovered));
+                }
+            }
+        }
+        for reader in 0..self.readers[shard].len() {
+            if !self.readers[shard][reader].is_stalled {
+                self.attend(shard, reader);
+                self.deliver(shard, reader);
+            }
+        }
+    }
+
+    fn attend(&mut self, shard: usize, reader: usize) {
+        let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][reader]);
+        if !reader.needs_attention || !reader.queue.is_empty() {
+            return;
+        }
+        let (mut frames, mut steps, mut start) = (Vec::new(), Vec::new(), 0);
+        reader.needs_attention = hub.attend(&mut reader.subscriptions, &mut frames, &mut steps);
+        for step in steps {
+            match step {
+                Step::Frames { end, .. } => {
+                    reader.queue.extend_from_slice(&frames[start..end]);
+                    start = end;
+                }
+                Step::Marked { .. } => {}
+                Step::Subscribed { topic, epoch, seq, recovered } => {
+                    let name = hub.name(topic).unwrap().to_owned();
+                    subscribed(reader, &name, (epoch, seq, recovered));
+                }
+                Step::FellBehind => {
+                    hub.leave(&mut reader.subscriptions);
+                    reader.records.iter_mut().for_each(|record| record.is_over = true);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Sends a reader some of what is pending.
+    fn deliver(&mut self, shard: usize, number: usize) {
+        let all = self.random.chance(2);
+        let share = self.random.number();
+        let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][number]);
+        let mut bytes = reader.queue.clone();
+        hub.pending(reader.subscriptions, 300, 5, |slice| bytes.extend_from_slice(slice));
+        let sent = if all { bytes.len() } else { (share % (bytes.len() as u64 + 1)) as usize };
+        let queued = sent.min(reader.queue.len());
+        reader.queue.drain(..queued);
+        let mut rest = Vec::new();
+        hub.advance(&mut reader.subscriptions, sent - queued, |left| rest.extend_from_slice(left));
+        assert!(rest.is_empty() || reader.queue.is_empty());
+        reader.queue.extend_from_slice(&rest);
+        reader.partial.extend_from_slice(&bytes[..sent]);
+        let partial = std::mem::take(&mut reader.partial);
+        let mut frames = &partial[..];
+        while let [_, length, tail @ ..] = frames
+            && tail.len() >= usize::from(*length)
+        {
+            let (payload, after) = tail.split_at(usize::from(*length));
+            frames = after;
+            let text = std::str::from_utf8(payload).unwrap();
+            self.got(shard, number, text);
+        }
+        let left = frames.to_vec();
+        self.readers[shard][number].partial = left;
+    }
+
+    fn got(&mut self, shard: usize, number: usize, text: &str) {
+        let mut words = text.split(' ');
+        let mut word = || words.next().unwrap();
+        let (kind, topic, first) = (word(), word(), word());
+        let first = first.parse().unwrap();
+        let Some(record) = self.readers[shard][number].record(topic) else { return };
+        let (epoch, _, _) = record.subscribed.expect("subscribed before it gets anything");
+        let got = match kind {
+            "M" => Got::Message(first),
+            "G" => Got::Gap(first, word().parse().unwrap()),
+            "C" => Got::Conflated(first, word().parse().unwrap()),
+            "S" => Got::Snapshot(first),
+            _ => Got::SnapshotEnd(first),
+        };
+        record.got.push(got);
+        if kind != "M" {
+            return;
+        }
+        let time_ms: u64 = word().parse().unwrap();
+        let truth = &self.truth[&(record.topic, epoch)][first as usize - 1];
+        let key = truth.key.as_deref().unwrap_or("-");
+        assert_eq!((word(), word()), (key, std::str::from_utf8(&truth.payload).unwrap()));
+        if let Some(window) = record.delivery.window {
+            record.outstanding.push(first);
+            assert!(record.outstanding.len() <= window as usize, "more than the window");
+        }
+        // Catching up is not held back, and `latest` catches up without a mark.
+        let is_live = record.got.iter().all(|got| matches!(got, Got::Message(_)))
+            && (self.is_roomy || record.delivery.mode == Mode::All);
+        if let (Some(rate), true) = (record.delivery.max_rate, is_live)
+            && record.delivery.since.is_none()
+        {
+            // It moved at the last tick, so it knows nothing that is younger.
+            let period = 1_000 / u64::from(rate);
+            let tick = self.now.as_millis() / period * period;
+            assert!(time_ms <= tick, "numbered at {time_ms}, delivered with the tick of {tick}");
+        }
+    }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let shard = self.below(self.hubs.len());
+        let number = self.below(4);
+        let topic = TOPICS[self.below(3)];
+        let action = self.below(20);
+        match action {
+            0..3 => self.subscribe(shard, number, topic),
+            3 => {
+                let reader = &mut self.readers[shard][number];
+                // What is under way would be taken for the next subscription's.
+                if reader.queue.is_empty()
+                    && reader.partial.is_empty()
+                    && self.hubs[shard].unsubscribe(&mut reader.subscriptions, topic)
+                {
+                    reader.record(topic).expect("subscribed").is_over = true;
+                }
+            }
+            4 => {
+                let is_stalled = &mut self.readers[shard][number].is_stalled;
+                *is_stalled = !*is_stalled;
+            }
+            5..7 => self.acknowledge(shard, number, topic),
+            7..12 => self.publish(shard, topic),
+            12 => self.now = self.now.plus_millis(self.random.number() % 120),
+            _ => self.turn(shard),
+        }
+    }
+
+    fn subscribe(&mut self, shard: usize, number: usize, topic: &'static str) {
+        let mut one_in = |count: u64| self.random.chance(count);
+        let mode = if one_in(2) { Mode::Latest } else { Mode::All };
+        let max_rate = one_in(4).then_some(20);
+        let window = one_in(4).then_some(3);
+        let snapshot = one_in(4);
+        let since = one_in(3);
+        let reader = &mut self.readers[shard][number];
+        if !reader.queue.is_empty() || !reader.partial.is_empty() {
+            return;
+        }
+        // From where an earlier subscription had come to.
+        let last = reader.records.iter().rev().find(|record| record.topic == topic);
+        let since = last.filter(|_| since).and_then(|record| {
+            let (epoch, seq, _) = record.subscribed?;
+            // In the middle of a snapshot nobody knows how far it is.
+            let in_snapshot = record.got.iter().rev().find_map(|got| match got {
+                Got::SnapshotEnd(_) => Some(false),
+                Got::Snapshot(_) => Some(true),
+                _ => None,
+            });
+            let last = record.got.iter().rev().find_map(|got| match *got {
+                Got::Message(seq) | Got::Gap(_, seq) | Got::SnapshotEnd(seq) => Some(seq),
+                _ => None,
+            });
+            let seq = if in_snapshot == Some(true) { seq } else { last.unwrap_or(seq).max(seq) };
+            Some(Since { epoch, seq })
+        });
+        let delivery = Delivery {
+            mode,
+            max_rate,
+            since,
+            snapshot,
+            window,
+            slow_reader: None,
+            lane: Some(&ENVELOPE),
+        };
+        let hub = &mut self.hubs[shard];
+        if hub.subscribe(number as u32, &mut reader.subscriptions, topic, &delivery).is_ok() {
+            reader.records.push(Record {
+                topic,
+                delivery,
+                subscribed: None,
+                got: Vec::new(),
+                outstanding: Vec::new(),
+                is_over: false,
+            });
+        }
+    }
+
+    fn acknowledge(&mut self, shard: usize, number: usize, topic: &str) {
+        let all = self.random.chance(2);
+        let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][number]);
+        let subscriptions = reader.subscriptions;
+        let Some(record) = reader.record(topic) else { return };
+        let place = if all { record.outstanding.len() } else { 1 };
+        let Some(&seq) = place.checked_sub(1).and_then(|last| record.outstanding.get(last)) else {
+            return;
+        };
+        record.outstanding.retain(|&outstanding| outstanding > seq);
+        assert!(hub.acknowledge(subscriptions, topic, seq));
+    }
+
+    fn publish(&mut self, shard: usize, topic: &str) {
+        let padding = "x".repeat(self.below(40));
+        let payload = format!("{}{padding}", self.publications);
+        let key = KEYS.get(self.below(KEYS.len() + 2)).copied();
+        let publication = Publication {
+            key,
+            removes_key: key.is_some() && self.random.chance(8),
+            ..Publication::new(topic, payload.as_str())
+        };
+        if self.hubs[shard].publish(&publication).is_ok() {
+            self.publications += 1;
+        }
+        self.observe(shard);
+    }
+
+    /// Everybody reads and acknowledges until nothing is left.
+    fn settle(&mut self) {
+        for reader in self.readers.iter_mut().flatten() {
+            reader.is_stalled = false;
+        }
+        for _ in 0..250 {
+            self.now = self.now.plus_millis(11);
+            for shard in 0..self.hubs.len() {
+                self.turn(shard);
+                for number in 0..4 {
+                    for topic in TOPICS {
+                        self.acknowledge(shard, number, topic);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.numbered, self.publications, "what was accepted is numbered");
+        for record in self.readers.iter().flatten().flat_map(|reader| &reader.records) {
+            self.check_record(record);
+        }
+    }
+
+    #[track_caller]
+    fn check_record(&self, record: &Record) {
+        let Some((epoch, start, recovered)) = record.subscribed else {
+            assert!(record.is_over, "never subscribed: {record:?}");
+            return;
+        };
+        // An incarnation in which nothing was numbered was never looked at.
+        let truth = self.truth.get(&(record.topic, epoch)).map_or(&[][..], Vec::as_slice);
+        let Delivery { mode, since, snapshot, .. } = record.delivery;
+        assert!(!recovered || since == Some(Since { epoch, seq: start }), "{record:?}");
+        if let Some(since) = since
+            && self.is_roomy
+        {
+            assert_eq!(recovered, since.epoch == epoch, "all history is there: {record:?}");
+        }
+        // The snapshot, if there is one, comes first.
+        let mut got = record.got.iter().copied().peekable();
+        let mut last = 0;
+        let mut had = vec![false; truth.len() + 1];
+        if !recovered && (snapshot || since.is_some()) {
+            while let Some(&Got::Snapshot(count)) = got.peek() {
+                got.next();
+                for _ in 0..count {
+                    let Some(next) = got.next() else { break };
+                    let Got::Message(seq) = next else { panic!("{next:?} in {record:?}") };
+                    assert!(seq > last && seq <= start, "{seq} in the snapshot of {record:?}");
+                    assert!(!truth[seq as usize - 1].removes_key);
+                    (last, had[seq as usize]) = (seq, true);
+                }
+            }
+            match got.next() {
+                Some(Got::SnapshotEnd(seq)) => assert_eq!(seq, start),
+                None => assert!(record.is_over, "a snapshot without an end: {record:?}"),
+                other => panic!("{other:?} ends the snapshot of {record:?}"),
+            }
+        }
+        // Everything before `next` is accounted for, or known to be conflated.
+        let mut next = start + 1;
+        let mut conflated_to = 0;
+        for got in got {
+            match got {
+                Got::Message(seq) => {
+                    assert!(seq >= next, "{seq} comes late or twice: {record:?}");
+                    let is_in_order = seq == next || mode == Mode::Latest || seq <= conflated_to;
+                    let follows_conflation = seq == conflated_to + 1 && conflated_to >= next;
+                    assert!(is_in_order || follows_conflation, "a hole before {seq}: {record:?}");
+                    (next, had[seq as usize]) = (seq + 1, true);
+                }
+                Got::Gap(from, to) => {
+                    assert!(!self.is_roomy, "a gap without need: {record:?}");
+                    assert!(from >= next && to >= from, "{from} to {to} of {record:?}");
+                    let is_in_order =
+                        from == next || mode == Mode::Latest || from <= conflated_to + 1;
+                    assert!(is_in_order, "a hole before the gap from {from}: {record:?}");
+                    next = to + 1;
+                }
+                Got::Conflated(from, to) => {
+                    assert!(!self.is_roomy, "conflated without need: {record:?}");
+                    let follows = from == next || from <= conflated_to + 1;
+                    assert!(follows && from >= next && to >= from, "{from}: {record:?}");
+                    conflated_to = to;
+                }
+                other => panic!("{other:?} in the middle of {record:?}"),
+            }
+        }
+        if record.is_over {
+            return;
+        }
+        let end = truth.len() as u64;
+        if mode == Mode::All {
+            assert_eq!(next.max(conflated_to + 1), end + 1, "the end is missing: {record:?}");
+        }
+        // The last value of every key has arrived, if it is newer than the start.
+        let has_gap = record.got.iter().any(|got| matches!(got, Got::Gap(..)));
+        let has_snapshot = record.got.iter().any(|got| matches!(got, Got::SnapshotEnd(_)));
+        for (index, one) in truth.iter().enumerate() {
+            let seq = index as u64 + 1;
+            let is_last = truth[seq as usize..].iter().all(|later| later.key != one.key);
+            let is_wanted = seq > start || has_snapshot && !one.removes_key;
+            if is_last && is_wanted && !has_gap {
+                assert!(had[seq as usize], "the last value, {seq}, is missing: {record:?}");
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        let steps = 300 + self.below(300);
+        for _ in 0..steps {
+            self.step();
+        }
+        self.settle();
+        self.check();
+        // Everybody leaves, and after the longest retention nothing is left.
+        for (hub, readers) in self.hubs.iter_mut().zip(&mut self.readers) {
+            readers.iter_mut().for_each(|reader| hub.leave(&mut reader.subscriptions));
+        }
+        for _ in 0..50 {
+            (0..self.hubs.len()).for_each(|shard| self.turn(shard));
+        }
+        self.now = self.now.plus_millis(60_100);
+        for _ in 0..50 {
+            (0..self.hubs.len()).for_each(|shard| self.turn(shard));
+        }
+        for hub in &self.hubs {
+            assert_eq!(hub.sizes(), (0, 0), "seed {}: a topic or subscription leaked", self.seed);
+            assert_eq!((hub.guides.len(), hub.held_bytes()), (0, (0, 0)), "seed {}", self.seed);
+            assert!(!hub.needs_flush());
+        }
+    }
+}
+
+fn subscribed(reader: &mut Reader, topic: &str, at: (u64, u64, bool)) {
+    let record = reader.record(topic).expect("a record of every subscription");
+    assert_eq!(record.subscribed, None, "subscribed twice");
+    record.subscribed = Some(at);
+}
+
+#[test]
+fn every_sequence_is_one_that_the_twin_allows() {
+    for seed in 0..1_000 {
+        let result = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    let bugs = [
+        Bug::ReplayJoin,
+        Bug::SupersededEarly,
+        Bug::LostLastValue,
+        Bug::LostInterest,
+        Bug::EarlyFree,
+    ];
+    let caught: Vec<(Bug, usize)> = bugs
+        .into_iter()
+        .map(|bug| {
+            plant(Some(bug));
+            let fails =
+                |&seed: &u64| catch_unwind(AssertUnwindSafe(|| World::new(seed).run())).is_err();
+            let caught = (0..60).filter(fails).count();
+            plant(None);
+            (bug, caught)
+        })
+        .collect();
+    assert!(caught.iter().all(|(_, caught)| *caught > 0), "{caught:?}");
+    println!("{caught:?}");
+}

@@ -1,0 +1,140 @@
+//! What a simulated client checks of `topic.c`, whose messages have keys and come in
+//! the envelope lane, in a mode that it chooses anew each time it subscribes.
+
+use crate::base::Random;
+use crate::hub::{Delivery, Mode, Since, SlowReader};
+use crate::protocol::Message;
+use crate::testing::ENVELOPE;
+
+/// What it asked for, and what it got since.
+#[derive(Debug, Default)]
+pub struct Third {
+    asked: Asked,
+    /// Asked for, and the answer is under way.
+    is_asking: bool,
+    epoch: u64,
+    /// The number of the last message accounted for; none before it is subscribed.
+    last: Option<u64>,
+    /// What it had come to when it last asked to go on from there.
+    since: Option<(u64, u64)>,
+    in_snapshot: bool,
+    conflated_to: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    latest: bool,
+    window: bool,
+}
+
+pub fn number(digits: &[u8]) -> u64 {
+    std::str::from_utf8(digits).unwrap().parse().unwrap()
+}
+
+/// `k12 xxx` is of the key `12 % 3`.
+pub fn key(message: Message<'_>) -> String {
+    let digits = message.payload()[1..].split(|&byte| byte == b' ').next().unwrap();
+    (number(digits) % 3).to_string()
+}
+
+/// `mLRWSP EPOCH SEQ`: latest, rate, window, snapshot and policy, each a digit.
+pub fn delivery(message: Message<'_>) -> Delivery {
+    let text = std::str::from_utf8(message.payload()).unwrap();
+    let mut words = text.split(' ');
+    let flags = &words.next().unwrap().as_bytes()[1..];
+    let since = words.next().zip(words.next());
+    Delivery {
+        mode: if flags[0] == b'1' { Mode::Latest } else { Mode::All },
+        max_rate: (flags[1] == b'1').then_some(200),
+        window: (flags[2] == b'1').then_some(2),
+        snapshot: flags[3] == b'1',
+        slow_reader: Some(match flags[4] {
+            b'0' => SlowReader::Gap,
+            _ => SlowReader::Conflate,
+        }),
+        since: since
+            .map(|(epoch, seq)| Since { epoch: epoch.parse().unwrap(), seq: seq.parse().unwrap() }),
+        lane: Some(&ENVELOPE),
+    }
+}
+
+impl Third {
+    /// Whether every subscription that it asked for is there.
+    pub fn is_answered(&self) -> bool {
+        !self.is_asking
+    }
+
+    /// The words of a subscription.
+    pub fn subscribe(&mut self, random: &mut Random) -> String {
+        let mut flag = || random.chance(3);
+        let (latest, rate, window, snapshot, policy) = (flag(), flag(), flag(), flag(), flag());
+        let is_known = !self.in_snapshot && self.conflated_to == 0;
+        self.since = self.last.filter(|_| is_known && flag()).map(|last| (self.epoch, last));
+        self.asked = Asked { latest, window };
+        self.is_asking = true;
+        let digits = [latest, rate, window, snapshot, policy].map(|on| if on { '1' } else { '0' });
+        let since = self.since.map_or(String::new(), |(epoch, seq)| format!(" {epoch} {seq}"));
+        format!("m{}{since}", digits.iter().collect::<String>())
+    }
+
+    /// The answer: `EPOCH SEQ RECOVERED`.
+    pub fn subscribed(&mut self, words: &str) {
+        let mut words = words.split(' ');
+        let mut next = || words.next().unwrap().parse::<u64>().unwrap();
+        let (epoch, seq) = (next(), next());
+        let recovered = words.next() == Some("true");
+        self.is_asking = false;
+        assert!(!recovered || self.since == Some((epoch, seq)), "not where it had asked to");
+        (self.epoch, self.last) = (epoch, Some(seq));
+        (self.in_snapshot, self.conflated_to) = (false, 0);
+    }
+
+    /// A message or mark. Says what to answer.
+    pub fn check(&mut self, text: &str) -> Option<Vec<u8>> {
+        // What was under way before the last subscription is not this one's.
+        if self.is_asking {
+            return None;
+        }
+        let mut words = text.split(' ');
+        let kind = words.next().unwrap();
+        assert_eq!(words.next(), Some("topic.c"));
+        let first: u64 = words.next().unwrap().parse().unwrap();
+        let second = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let last = self.last.expect("subscribed before it gets anything");
+        match kind {
+            "M" if self.in_snapshot => assert!(first <= last, "{first} in the snapshot of {last}"),
+            "M" => {
+                let may_skip = self.asked.latest || last < self.conflated_to;
+                let is_next = first == last + 1;
+                assert!(is_next || may_skip && first > last, "{first} after {last}: {self:?}");
+                assert!(
+                    is_next || self.asked.latest || first <= self.conflated_to + 1,
+                    "{first} skips more than was conflated: {self:?}"
+                );
+                self.last = Some(first);
+            }
+            "G" => {
+                let may_skip = self.asked.latest || last < self.conflated_to;
+                assert!(first == last + 1 || may_skip, "a gap from {first} after {last}");
+                self.last = Some(second);
+            }
+            "C" => {
+                assert!(first > last, "conflated from {first} after {last}");
+                self.conflated_to = second;
+            }
+            "S" => self.in_snapshot = true,
+            _ => {
+                assert_eq!((first, self.in_snapshot), (last, true), "{self:?}");
+                self.in_snapshot = false;
+            }
+        }
+        (kind == "M" && self.asked.window).then(|| format!("a{first}").into_bytes())
+    }
+
+    /// Everything has settled, and `published` messages are numbered.
+    pub fn check_end(&self, published: u64) {
+        assert!(!self.is_asking, "never subscribed: {self:?}");
+        let complete = self.last.is_none_or(|last| last == published);
+        assert!(complete, "the end of {published} is missing: {self:?}");
+    }
+}

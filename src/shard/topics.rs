@@ -1,0 +1,186 @@
+//! What the hub has for connections: after a flush, who has something to get; for
+//! cursors that are not on their tapes, portions of the past, into the queue.
+
+use super::Shard;
+use super::slot::{Phase, token};
+use crate::app::{Handler, Notice, Publication};
+use crate::base::{ConnectionId, Limits};
+use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
+use crate::ring::Driver;
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Moves the hub one step on, and does what that means for connections.
+    pub(super) fn flush_hub(&mut self) {
+        if !self.core.hub.needs_flush() && !self.core.hub.is_fresh() {
+            return;
+        }
+        let mut signals = std::mem::take(&mut self.signals);
+        self.core.hub.flush(&mut self.links, &mut signals);
+        for signal in signals.drain(..) {
+            match signal {
+                Signal::Pending(index) => self.mark_dirty(index),
+                Signal::Attend(index) => self.needs_attention(index),
+                Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
+                    self.notify_subscribed(subscriber, topic, epoch, seq, recovered);
+                }
+                Signal::Published { connection, token, result } => {
+                    self.notify_published(connection, token, result);
+                }
+            }
+        }
+        self.signals = signals;
+        if !self.core.hub.is_congested() {
+            self.resume_congested();
+        }
+        self.count_tally();
+    }
+
+    /// A connection has subscriptions that are not on their tapes. They are looked
+    /// after once everything that it was sent before has left, so that nobody has more
+    /// than a portion in the queue.
+    fn needs_attention(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        slot.needs_attention = true;
+        self.may_attend(index);
+    }
+
+    /// If a connection needs attention and has nothing queued, this turn gives it.
+    #[inline]
+    pub(super) fn may_attend(&mut self, index: u32) {
+        if let Some(slot) = self.slots.at(index)
+            && slot.needs_attention
+            && !slot.is_blocked()
+            && slot.own.outbound.queued_bytes() == 0
+        {
+            self.attended.push(index);
+        }
+    }
+
+    /// Looks after the connections that need it.
+    pub(super) fn attend(&mut self) {
+        if self.attended.is_empty() {
+            return;
+        }
+        let mut attended = std::mem::take(&mut self.attended);
+        let mut frames = std::mem::take(&mut self.frames);
+        let mut steps = std::mem::take(&mut self.steps);
+        for index in attended.drain(..) {
+            let Shard { slots, core, .. } = self;
+            // It may be there twice, or have ended meanwhile.
+            let Some(slot) = slots.at_mut(index).filter(|slot| slot.needs_attention) else {
+                continue;
+            };
+            frames.clear();
+            let subscriptions = &mut slot.own.subscriptions;
+            slot.needs_attention = core.hub.attend(subscriptions, &mut frames, &mut steps);
+            let name = self.token(index);
+            let mut start = 0;
+            for step in steps.drain(..) {
+                if !self.is_current(name) {
+                    break;
+                }
+                if let Step::Frames { end, messages } = step {
+                    self.queue_frames(index, &frames[start..end], messages);
+                    start = end;
+                    continue;
+                }
+                self.step(index, step);
+            }
+            self.mark_dirty(index);
+        }
+        (self.attended, self.frames, self.steps) = (attended, frames, steps);
+        self.count_tally();
+    }
+
+    fn queue_frames(&mut self, index: u32, frames: &[u8], messages: u64) {
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        if !slot.own.outbound.is_ended() && !frames.is_empty() {
+            slot.own.outbound.bytes(&mut self.core.pool, frames);
+            self.counters().deliveries.add(messages);
+        }
+    }
+
+    fn step(&mut self, index: u32, step: Step) {
+        match step {
+            Step::Frames { .. } => {}
+            Step::Subscribed { topic, epoch, seq, recovered } => {
+                self.notify_subscribed(index, topic, epoch, seq, recovered);
+            }
+            Step::Marked { topic, mark } => {
+                let Some(name) = self.core.hub.name(topic) else { return };
+                let name = name.to_owned();
+                self.call(index, |handler, conn| {
+                    handler.notice(conn, Notice::Marked { topic: &name, mark });
+                });
+            }
+            Step::FellBehind => self.fell_off(index),
+        }
+    }
+
+    fn notify_subscribed(
+        &mut self,
+        index: u32,
+        topic: TopicRef,
+        epoch: u64,
+        seq: u64,
+        recovered: bool,
+    ) {
+        let Some(name) = self.core.hub.name(topic) else { return };
+        let name = name.to_owned();
+        self.call(index, |handler, conn| {
+            handler.notice(conn, Notice::Subscribed { topic: &name, epoch, seq, recovered });
+        });
+    }
+
+    fn notify_published(
+        &mut self,
+        connection: ConnectionId,
+        receipt: u64,
+        result: Result<u64, HubError>,
+    ) {
+        let ConnectionId { index, generation, .. } = connection;
+        let is_open = self.slots.at(index).is_some_and(|slot| slot.phase == Phase::Open);
+        if is_open && self.is_current(token(index, generation)) {
+            self.call(index, |handler, conn| {
+                handler.notice(conn, Notice::Published { token: receipt, result });
+            });
+        }
+    }
+
+    /// A thread that is no shard published something; this shard is its home.
+    pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
+        let Publication { topic, key, removes_key, kind, payload } = publication;
+        let Some(message) = kind.message(payload) else { return };
+        let publication = hub::Publication {
+            topic,
+            key: key.as_deref(),
+            removes_key: *removes_key,
+            message,
+            receipt: None,
+            caller: Caller::Server,
+        };
+        match self.core.hub.publish(&publication) {
+            Ok(_) => self.counters().publications.add(1),
+            Err(_) => self.counters().publications_refused.add(1),
+        }
+    }
+
+    /// Counts what happened in the hub.
+    fn count_tally(&mut self) {
+        let Tally { topics_refused, budget_exceeded, gaps, conflations, replayed } =
+            self.core.hub.tally();
+        let counters = self.counters();
+        counters.gaps.add(gaps);
+        counters.conflations.add(conflations);
+        counters.replayed.add(replayed);
+        if gaps + conflations > 0 {
+            self.hit(const { Limits::index_of("tape_bytes_max") });
+        }
+        if topics_refused > 0 {
+            self.hit(const { Limits::index_of("topics_max") });
+        }
+        if budget_exceeded > 0 {
+            self.hit(const { Limits::index_of("topics_bytes_max") });
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 use crate::base::{BufferPool, ConnectionId, Limits, Time};
 use crate::connection::{Close, Outbound, SendOutcome};
-use crate::hub::{Caller, Delivery, Hub, HubError, Publication, Published, Receipt, Subscriptions};
+use crate::hub::{
+    Caller, Delivery, Hub, HubError, Listed, Publication, Published, Receipt, Subscriptions,
+};
 use crate::protocol::{CloseCode, Kind, Message};
 use bytes::Bytes;
 use std::fmt;
@@ -271,7 +273,9 @@ impl<'a, S> Conn<'a, S> {
     }
 
     /// Subscribes to every message of `topic`; `Notice::Subscribed` tells from
-    /// which number on.
+    /// which number on. `trades.*` means every topic with one segment more than
+    /// `trades`, `trades.>` with one or more: those that are there and those that
+    /// will be.
     ///
     /// # Errors
     /// A bad name, a subscription that is there already, too many of them, or a rule
@@ -324,7 +328,65 @@ impl<'a, S> Conn<'a, S> {
         let subscribed = hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
         let is_refused = subscribed == Err(HubError::TooManySubscriptions);
         deferred.subscriptions_refused += u64::from(is_refused);
-        subscribed.map(|_| ())
+        subscribed
+    }
+
+    /// Subscribes to `topic` as a member called `name`, for as long as the subscription
+    /// lasts: `$presence.TOPIC` tells who comes and goes, and its snapshot who is there.
+    /// The topic's rule says how many it lists.
+    ///
+    /// # Errors
+    /// As [`Conn::subscribe_with`], `NotAllowed` where the rule has no list, and `BadKey`
+    /// for a name of more than 255 bytes or with control characters.
+    ///
+    /// ```
+    /// use tapecast::hub::{Delivery, Rule};
+    /// use tapecast::testing::{Received, TestShard};
+    /// # use tapecast::{Conn, Handler, Limits, Message, Request, Upgrade};
+    ///
+    /// struct Lobby;
+    ///
+    /// impl Handler for Lobby {
+    /// #     type Session = ();
+    /// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+    /// #         Upgrade::accept(())
+    /// #     }
+    ///     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+    ///         let Message::Text(name) = message else { return };
+    ///         let from_now_on = Delivery::default();
+    ///         let with_snapshot = Delivery { snapshot: true, ..from_now_on };
+    ///         conn.subscribe_as("lobby", name, &from_now_on).expect("a list");
+    ///         conn.subscribe_with("$presence.lobby", &with_snapshot).expect("a list");
+    ///     }
+    /// }
+    ///
+    /// let limits = Limits::default();
+    /// let rule = Rule { members_max: 1_000, ..Rule::new("lobby", &limits) };
+    /// let mut shard = TestShard::with_rules(Lobby, limits, vec![rule]);
+    /// let (mut alice, mut bob) = (shard.connect("/"), shard.connect("/"));
+    /// alice.send("Alice");
+    /// shard.run();
+    /// bob.send("Bob");
+    /// shard.run();
+    /// alice.reset();
+    /// shard.run();
+    /// let mut next = || bob.receive();
+    /// let text = |text: &str| Some(Received::Text(text.into()));
+    /// assert_eq!(next(), text(r#"{"join":"Alice","members":1}"#));
+    /// assert_eq!(next(), text(r#"{"join":"Bob","members":2}"#));
+    /// assert_eq!(next(), text(r#"{"leave":"Alice","members":1}"#));
+    /// ```
+    pub fn subscribe_as(
+        &mut self,
+        topic: &str,
+        name: &str,
+        delivery: &Delivery,
+    ) -> Result<(), HubError> {
+        let caller = self.link.caller();
+        let Link { hub, subscriptions, id, .. } = &mut self.link;
+        let key = id.to_string();
+        let listed = Listed { key: &key, name };
+        hub.subscribe_as(caller, id.index, subscriptions, topic, delivery, listed)
     }
 
     /// The client has everything of `topic` up to message `seq`, so that a

@@ -121,6 +121,14 @@ pub enum Notice<'a> {
         /// What it was told.
         mark: Mark,
     },
+    /// A topic matches a pattern that the connection is subscribed to, and it can't be
+    /// subscribed to the topic.
+    Refused {
+        /// The topic's name.
+        topic: &'a str,
+        /// Why.
+        error: HubError,
+    },
     /// What became of a publication that was given a token.
     Published {
         /// The token.

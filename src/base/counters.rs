@@ -319,6 +319,8 @@ counters! {
     conflations,
     /// Messages delivered from logs: replays and snapshots.
     replayed,
+    /// Subscribers that were one too many for the list of their topic's members.
+    members_refused,
     /// Connections closed for a protocol violation of the peer.
     protocol_errors,
     /// Handlers that panicked.

@@ -101,8 +101,10 @@ limits! {
     drain_notice_ms: u64 = 1_000, tiny 40;
     /// Milliseconds over which a drain spreads its closes. After it: force.
     drain_ms: u64 = 2_000, tiny 100;
-    /// Topics one connection may be subscribed to. Above it: an error value.
+    /// Topics one connection may be subscribed to, by name or by patterns. Above it: an error value, or a notice.
     subscriptions_max: usize = 1_024, tiny 4;
+    /// Subscriptions to patterns on one shard. Above it: an error value.
+    patterns_max: usize = 4_096, tiny 8;
     /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
     topics_max: usize = 1 << 22, tiny 64;
     /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes.
@@ -288,6 +290,7 @@ impl Limits {
         between!(log_messages_max, 1..=1 << 30);
         between!(log_ms, 0..=365 * 24 * 3_600_000);
         between!(topics_max, 1..=1 << 30);
+        between!(patterns_max, 0..=1 << 24);
         between!(topic_keys_max, 0..=1 << 24);
         between!(replay_bytes_max, 1..=1 << 30);
         between!(mailbox_mails_max, 1..=1 << 24);

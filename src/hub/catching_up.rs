@@ -25,6 +25,8 @@ pub(super) struct Guide {
     window: Option<Window>,
     start: Start,
     catch_up: Option<CatchUp>,
+    /// Who it is on the list of the topic's members, if on it.
+    pub member: u32,
 }
 
 /// Where a subscription wants to start, until it does.
@@ -75,6 +77,7 @@ impl Guide {
             window: window.map(Window::new),
             start,
             catch_up: None,
+            member: NONE,
         })
     }
 
@@ -182,8 +185,23 @@ impl Hand<'_> {
 }
 
 impl Hub {
-    /// The home has answered, and a subscription begins.
-    pub(super) fn begin(&mut self, own: u32, live: Live) {
+    /// Subscriptions begin whose home has answered: not before this flush, so that
+    /// their connections hear of it before they get anything.
+    pub(super) fn begin_all(&mut self) {
+        for place in 0..self.beginning.len() {
+            let (own, generation) = self.beginning[place];
+            if let Some(subscription) = self.subscriptions.get(own, generation) {
+                let topic = self.topics.at(subscription.topic);
+                // It may have been left by everybody, and asked for again.
+                if let Some(live) = topic.expect("a subscription has its topic").live {
+                    self.begin(own, live);
+                }
+            }
+        }
+        self.beginning.clear();
+    }
+
+    fn begin(&mut self, own: u32, live: Live) {
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         if subscription.state != State::Joining {
             return;
@@ -196,7 +214,6 @@ impl Hub {
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
         let begin = reader.expect("somebody reads").tape(lane).begin();
         let since = start.since.filter(|since| since.epoch == epoch && since.seq <= last);
-        self.is_fresh = true;
         let topic = self.reference(index);
         let subscribed =
             |seq, recovered| Signal::Subscribed { subscriber, topic, epoch, seq, recovered };
@@ -245,7 +262,7 @@ impl Hub {
             if let Some(per_second) = guide.waits_for_tick(end) {
                 self.rates.wait(per_second, (own, generation), self.now);
             }
-        } else if guide.window.is_none() {
+        } else if guide.window.is_none() && guide.member == NONE {
             self.guides.remove(std::mem::replace(&mut subscription.guide, NONE));
         }
     }
@@ -344,15 +361,12 @@ impl Hub {
         let catch_up = CatchUp::new(view, subscription.cursor);
         subscription.state = State::CatchingUp;
         subscription.cursor = place;
-        match self.guides.at_mut(subscription.guide) {
-            Some(guide) => guide.catch_up = Some(catch_up),
-            None => {
-                let catch_up = Some(catch_up);
-                let start = Start::default();
-                let guide = Guide { rate: None, window: None, start, catch_up };
-                subscription.guide = self.guides.insert(guide).0;
-            }
-        }
+        self.guide(own).catch_up = Some(catch_up);
+    }
+
+    /// A subscription is the one of a member.
+    pub(super) fn list(&mut self, own: u32, member: u32) {
+        self.guide(own).member = member;
     }
 
     /// One step of catching up. Says whether a portion was handed over, or nothing if
@@ -479,8 +493,14 @@ impl Hub {
         hand.steps.push(Step::Marked { topic: self.reference(index), mark });
     }
 
+    /// The guide of a subscription, which it gets if it has none.
     fn guide(&mut self, own: u32) -> &mut Guide {
-        let guide = self.at(own).guide;
-        self.guides.at_mut(guide).expect("what catches up has a guide")
+        let guide = &mut self.subscriptions.at_mut(own).expect("listed").guide;
+        if *guide == NONE {
+            let (rate, window, catch_up) = (None, None, None);
+            let start = Start::default();
+            *guide = self.guides.insert(Guide { rate, window, start, catch_up, member: NONE }).0;
+        }
+        self.guides.at_mut(*guide).expect("a guide of a subscription")
     }
 }

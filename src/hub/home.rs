@@ -3,6 +3,7 @@
 
 use super::log::{Entry, Log, Past, Portion, ReaderShard, TopicRef, View};
 use super::mail::{Mail, Post};
+use super::name::RESERVED;
 use super::{Hub, Outgoing};
 use crate::base::{ShardId, Time};
 use crate::protocol::Kind;
@@ -50,12 +51,14 @@ impl Hub {
             Box::new(Log::new(self.epochs.number() >> 11))
         });
         let seq = log.next();
+        let is_reserved = topic.name.starts_with(RESERVED);
+        let keys_max = if is_reserved { rule.members_max } else { rule.keys_max };
         // A rule without keys keeps what it can't tell apart from others.
-        let key = key.filter(|_| rule.keys_max > 0);
+        let key = key.filter(|_| keys_max > 0);
         let removes_key = removes_key && key.is_some();
         let before = log.weight();
         let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
-        log.append(entry, rule, &self.limits);
+        log.append(entry, keys_max, &self.limits);
         self.log_bytes = self.log_bytes + log.weight() - before;
         if !topic.is_unsent {
             topic.is_unsent = true;
@@ -67,6 +70,9 @@ impl Hub {
                     self.flushes.0.push(Reverse((due, index, generation)));
                 }
             }
+        }
+        if !self.topics.at(index).expect("a topic").is_announced {
+            self.announce(index, seq - 1);
         }
         let topic = self.topics.at_mut(index).expect("a topic");
         if !topic.has_timer {
@@ -156,8 +162,16 @@ impl Hub {
             }
             return;
         }
+        // Whoever watches a pattern that it matches is to hear of the next message; or
+        // of one that came before the shard's answer to being told of silence.
+        topic.is_announced = false;
         if let Some(log) = &mut topic.log {
             log.readers.retain(|known| known.shard != from);
+            if let Some(silent_after) = log.silent_after
+                && log.next() - 1 > silent_after
+            {
+                self.announce(index, silent_after);
+            }
         }
         self.end_if_over(index);
     }
@@ -179,12 +193,13 @@ impl Hub {
     }
 
     /// Ends the log of a topic that no shard reads and that has no history, and with
-    /// it, it may be, the topic.
+    /// it, it may be, the topic. A list of members stays while there are any.
     fn end_if_over(&mut self, index: u32) {
         let Some(topic) = self.topics.at_mut(index) else { return };
         if let Some(log) = &topic.log
             && log.readers.is_empty()
             && log.len() == 0
+            && !(topic.name.starts_with(RESERVED) && log.values.count() > 0)
         {
             self.log_bytes -= log.weight();
             topic.log = None;
@@ -211,9 +226,26 @@ impl Hub {
                 topic.has_timer = true;
                 self.retention.set(index, self.now.plus_millis(left_ms));
             }
+            self.tell_silence(index);
             self.end_if_over(index);
         }
         self.due = due;
+    }
+
+    /// The history of a topic is over: shards that read it only because of patterns can
+    /// let go of it.
+    fn tell_silence(&mut self, index: u32) {
+        let log = self.topics.at_mut(index).and_then(|topic| topic.log.as_mut());
+        let Some(log) = log.filter(|log| log.len() == 0) else { return };
+        log.silent_after = Some(log.next() - 1);
+        let readers: Vec<_> = log.readers.iter().map(|known| (known.shard, known.topic)).collect();
+        for (shard, topic) in readers {
+            let mail = Mail::Silent { topic };
+            match shard == self.shard {
+                true => self.receive(shard, mail),
+                false => self.outgoing[shard.index()].push_back(Outgoing::Mail(mail, 0)),
+            }
+        }
     }
 
     /// A portion of the past of a topic that is homed here, for a reader shard: never

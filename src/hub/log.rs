@@ -17,10 +17,13 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// A topic on some shard, named by that shard's table.
 ///
 /// ```
-/// # use tapecast::hub::{Delivery, Hub, Subscriptions};
+/// # use tapecast::hub::{Delivery, Hub, Outbox, Signal, Subscriptions};
 /// # let mut hub = Hub::alone(&tapecast::Limits::default());
 /// # let mut subscriptions = Subscriptions::default();
-/// let topic = hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
+/// # let mut signals = Vec::new();
+/// hub.subscribe(7, &mut subscriptions, "news", &Delivery::default()).unwrap();
+/// hub.flush(&mut Outbox::default(), &mut signals);
+/// let Signal::Subscribed { topic, .. } = signals[0] else { panic!("one subscription") };
 /// assert_eq!(hub.name(topic), Some("news"));
 /// // Once nobody reads it and nothing was published, the topic is forgotten.
 /// hub.leave(&mut subscriptions);
@@ -123,6 +126,8 @@ pub struct Log {
     /// Who reads.
     pub readers: Vec<ReaderShard>,
     pub values: Values,
+    /// Its readers were told that nothing had come after this message for long.
+    pub silent_after: Option<u64>,
     entries: VecDeque<Arc<Entry>>,
     /// The number of the oldest entry that is kept.
     first: u64,
@@ -139,6 +144,7 @@ impl Log {
             epoch,
             readers: Vec::new(),
             values: Values::new(1),
+            silent_after: None,
             entries: VecDeque::new(),
             first: 1,
             weight: 0,
@@ -168,12 +174,13 @@ impl Log {
 
     /// Appends the message with the number [`Log::next`]. What exceeds the hard
     /// limits goes from the old end; the newest message always stays.
-    pub fn append(&mut self, entry: Entry, rule: &Rule, limits: &Limits) {
+    /// Of messages with keys, the newest of `keys_max` keys are kept as values.
+    pub fn append(&mut self, entry: Entry, keys_max: usize, limits: &Limits) {
         debug_assert_eq!(entry.seq, self.next());
         let entry = Arc::new(entry);
         self.weight += entry.weight();
-        if entry.key.is_none() || rule.keys_max > 0 {
-            for gone in self.values.put(&entry, rule.keys_max).into_iter().flatten() {
+        if entry.key.is_none() || keys_max > 0 {
+            for gone in self.values.put(&entry, keys_max).into_iter().flatten() {
                 self.drop_value(&gone);
             }
         }
@@ -338,7 +345,11 @@ pub(super) mod tests {
         let mut log = Log::new(7);
         for expected in 1..=20u64 {
             assert_eq!(log.next(), expected);
-            log.append(entry(expected, None, &"x".repeat(10 * expected as usize)), &rule, &limits);
+            log.append(
+                entry(expected, None, &"x".repeat(10 * expected as usize)),
+                rule.keys_max,
+                &limits,
+            );
             let past = log.past(View::Messages, everything(1));
             let kept: usize = past.entries.iter().map(|entry| entry.weight()).sum();
             assert!(kept <= bytes_max || past.entries.len() == 1, "{expected}");
@@ -356,7 +367,7 @@ pub(super) mod tests {
         let topic = TopicRef { index: 0, generation: 0 };
         log.readers.push(ReaderShard { shard: ShardId(1), topic, next: 1 });
         for seq in 1..=6 {
-            log.append(entry(seq, None, "x"), &rule, &limits);
+            log.append(entry(seq, None, "x"), rule.keys_max, &limits);
         }
         log.trim(&rule, 7);
         assert_eq!(log.len(), 6, "the reader shard has not been sent them");
@@ -379,7 +390,7 @@ pub(super) mod tests {
         let mut log = Log::new(7);
         for seq in 1..=40u64 {
             let key = ["a", "b", "c"][seq as usize % 3];
-            log.append(entry(seq, Some(key), "x"), &rule, &limits);
+            log.append(entry(seq, Some(key), "x"), rule.keys_max, &limits);
         }
         let mut found = Vec::new();
         let mut from = 5;

@@ -1,6 +1,7 @@
 //! What hubs write to each other.
 
 use super::HubError;
+use super::delivery::Since;
 use super::log::{Entry, Past, Portion, TopicRef, View};
 use crate::base::{ConnectionId, ShardId};
 use crate::protocol::Kind;
@@ -74,6 +75,40 @@ pub enum Mail {
         view: View,
         /// How much.
         portion: Portion,
+    },
+    /// To every home: this shard watches the pattern from now on, or no longer.
+    Watch {
+        /// The pattern.
+        pattern: Arc<str>,
+        /// Its name on that shard: index and generation.
+        reader: (u32, u32),
+        /// Whether it watches.
+        wanted: bool,
+    },
+    /// To the home of a list of members: somebody has come or gone.
+    Member {
+        /// The topic that it is the list of.
+        topic: Arc<str>,
+        /// Unique among its members.
+        key: Arc<str>,
+        /// What it is called.
+        name: Arc<str>,
+        /// Whether it is there.
+        is_present: bool,
+    },
+    /// From a home: a topic that matches a watched pattern is there.
+    Appeared {
+        /// The pattern in the reader's table.
+        pattern: (u32, u32),
+        /// The topic's name.
+        topic: Arc<str>,
+        /// Behind which message to begin; from now on if there is none.
+        since: Option<Since>,
+    },
+    /// From the home: nothing of the topic is left but its readers.
+    Silent {
+        /// The topic in the reader's table.
+        topic: TopicRef,
     },
     /// From the home: interest is registered; what follows is what comes after
     /// message `last`.

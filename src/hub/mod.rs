@@ -14,6 +14,8 @@
 //! | `subscriptions` | cursors come and go |
 //! | `delivering` | cursors move along tapes: the hot path |
 //! | `catching_up` | cursors that are not on their tape: replay, snapshots, who fell off |
+//! | `patterns` | subscriptions to topics that are not there yet |
+//! | `presence` | who is on a topic, as a topic beside it |
 //! | `rates`, `window` | what holds a cursor back |
 //! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
 //! | `mail` | what hubs write to each other |
@@ -35,6 +37,8 @@ mod lane;
 mod log;
 mod mail;
 mod name;
+mod patterns;
+mod presence;
 mod rates;
 mod reader;
 mod rules;
@@ -52,6 +56,8 @@ pub use lane::{Lane, Mark, Raw};
 pub use log::{Entry, Past, Portion, TopicRef, View};
 pub use mail::{Mail, Outbox, Post, Receipt};
 pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_topic_name, matches};
+pub use patterns::Match;
+pub use presence::Listed;
 pub use rules::{Access, Caller, Rule, RuleError, Rules};
 pub use subscriptions::Subscriptions;
 pub use summary::{Tally, TopicSummary};
@@ -66,6 +72,8 @@ use home::Flushes;
 use lane::Lanes;
 use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
+use patterns::Patterns;
+use presence::Member;
 use rates::{Rates, SubscriptionRef};
 use reader::Reader;
 use std::collections::{HashMap, VecDeque};
@@ -166,6 +174,8 @@ struct Topic {
     is_unsent: bool,
     /// A timer will look whether its history is over.
     has_timer: bool,
+    /// At home: whoever watches a pattern that it matches was told.
+    is_announced: bool,
     /// At home: the history.
     log: Option<Box<Log>>,
     /// While somebody reads here.
@@ -179,6 +189,10 @@ struct Topic {
 enum Outgoing {
     /// Whatever the topic's interest is when this is posted.
     Interest(TopicRef),
+    /// Whether the pattern is watched when this is posted.
+    Watch((u32, u32)),
+    /// Whether the member is there when this is posted.
+    Member((u32, u32)),
     /// Whatever the topic's past is when this is answered.
     Pull {
         from: TopicRef,
@@ -206,7 +220,7 @@ enum Outgoing {
 /// hub.flush(&mut Outbox::default(), &mut signals);
 /// assert_eq!(signals, [Signal::Pending(7)]);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// It has something to get: [`Hub::pending`].
     Pending(u32),
@@ -225,6 +239,20 @@ pub enum Signal {
         seq: u64,
         /// That is where it had asked to go on.
         recovered: bool,
+    },
+    /// A topic matches a pattern that it is subscribed to: [`Hub::subscribe_matched`].
+    Matched {
+        /// Whose.
+        subscriber: u32,
+        /// Which pattern, which topic.
+        found: Match,
+    },
+    /// A topic that it reads because of a pattern has fallen silent: [`Hub::let_go`].
+    Silent {
+        /// Whose.
+        subscriber: u32,
+        /// Of what.
+        topic: TopicRef,
     },
     /// What became of a publication whose receipt was asked for.
     Published {
@@ -313,6 +341,8 @@ pub struct Hub {
     chunks: ChunkPool,
     rates: Rates,
     flushes: Flushes,
+    patterns: Patterns,
+    members: Slab<Member>,
     /// One timer per topic: when to look whether its history is over.
     retention: TimerWheel,
     /// Topics whose tape has grown since the last flush.
@@ -335,6 +365,8 @@ pub struct Hub {
     sweep: u32,
     tally: Tally,
     signals: Vec<Signal>,
+    /// Subscriptions whose home has answered: with the next flush they begin.
+    beginning: Vec<SubscriptionRef>,
     /// Reused.
     due: Vec<u32>,
     moved: Vec<SubscriptionRef>,
@@ -362,6 +394,8 @@ impl Hub {
             chunks: ChunkPool::default(),
             rates: Rates::default(),
             flushes: Flushes::default(),
+            patterns: Patterns::default(),
+            members: Slab::new(),
             retention: TimerWheel::new(Time::ZERO),
             grown: Vec::new(),
             unsent: Vec::new(),
@@ -374,6 +408,7 @@ impl Hub {
             sweep: 0,
             tally: Tally::default(),
             signals: Vec::new(),
+            beginning: Vec::new(),
             due: Vec::new(),
             moved: Vec::new(),
             delivered: Vec::new(),
@@ -441,6 +476,7 @@ impl Hub {
             has_grown: false,
             is_unsent: false,
             has_timer: false,
+            is_announced: false,
             log: None,
             reader: None,
             live: None,
@@ -570,6 +606,12 @@ impl Hub {
                 }
             }
             Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
+            Mail::Watch { pattern, reader, wanted } => self.watch(from, pattern, reader, wanted),
+            Mail::Appeared { pattern, topic, since } => self.matched(pattern, &topic, since),
+            Mail::Silent { topic } => self.fell_silent(topic),
+            Mail::Member { topic, key, name, is_present } => {
+                self.member(&topic, key, &name, is_present);
+            }
             Mail::Published { receipt: Receipt { connection, token }, result } => {
                 self.signals.push(Signal::Published { connection, token, result });
             }
@@ -593,15 +635,18 @@ impl Hub {
     /// and says in `signals` which subscribers that concerns.
     pub fn flush(&mut self, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.is_fresh = false;
+        self.begin_all();
         self.stuck.fill(None);
         for shard in 0..self.shards {
             self.post_outgoing(ShardId(shard), post);
         }
+        self.scan_topics();
         self.send_logs(post);
         signals.append(&mut self.signals);
         while let Some(index) = self.grown.pop() {
             self.mark_readers(index, signals);
         }
+        self.signal_silence(signals);
         self.keep_within_budget();
     }
 
@@ -614,12 +659,24 @@ impl Hub {
                     Some(mail) => (mail, 0, 0),
                     None => continue,
                 },
+                Outgoing::Watch(pattern) => match self.settle_watch(to, pattern) {
+                    Some(mail) => (mail, 0, 0),
+                    None => continue,
+                },
+                Outgoing::Member(member) => match self.settle_member(member) {
+                    Some(mail) => (mail, 0, 0),
+                    None => continue,
+                },
                 Outgoing::Pull { from, subscription, reader, view, portion } => {
                     let Some(past) = self.past(from, to, view, portion) else { continue };
                     let weight = past.entries.iter().map(|entry| entry.weight()).sum();
                     (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
                 }
             };
+            if to == self.shard {
+                self.receive(to, mail);
+                continue;
+            }
             match post.post(to, mail, weight) {
                 Ok(()) => {
                     self.outgoing_bytes[to.index()] -= waiting;
@@ -664,6 +721,7 @@ impl Hub {
     /// Whether there is something that [`Hub::flush`] would move.
     pub fn needs_flush(&self) -> bool {
         !self.signals.is_empty()
+            || !self.beginning.is_empty()
             || !self.grown.is_empty()
             || !self.unsent.is_empty()
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())

@@ -6,6 +6,8 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 /// Topics that the server itself publishes to begin so; no pattern whose first
 /// segment is a wildcard matches them.
 pub const RESERVED: char = '$';
+/// With the name of a topic behind it: the list of its members.
+pub const PRESENCE: &str = "$presence.";
 
 /// Whether `name` can be a topic's: 1 to 255 bytes without control characters, in
 /// segments split by `.` of which none is empty, `*` or `>`.

@@ -219,6 +219,8 @@ impl Rules {
 
     /// Where the rule of the topic of this name stands.
     pub(super) fn number(&self, name: &str) -> u16 {
+        // The list of a topic's members has the topic's rule.
+        let name = name.strip_prefix(name::PRESENCE).unwrap_or(name);
         let found = self.0.iter().position(|rule| name::matches(&rule.pattern, name));
         // The last is for what no other matches, reserved names included.
         found.unwrap_or(self.0.len() - 1) as u16

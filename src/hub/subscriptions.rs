@@ -5,10 +5,11 @@
 //! O(1) for the topic, whatever the number of its subscribers.
 
 use super::catching_up::{Guide, Start};
-use super::delivery::{Delivery, Mode, SlowReader};
+use super::delivery::{Delivery, Mode, Since, SlowReader};
 use super::log::TopicRef;
 use super::rules::Caller;
 use super::{Hub, HubError, Live, Signal, is_topic_name};
+use std::sync::Arc;
 
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -31,21 +32,23 @@ pub(super) const NONE: u32 = u32::MAX;
 pub struct Subscriptions {
     pub(super) first: u32,
     pub(super) count: u32,
+    /// The first of its subscriptions to patterns.
+    pub(super) patterns: u32,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Subscriptions { first: NONE, count: 0 }
+        Subscriptions { first: NONE, count: 0, patterns: NONE }
     }
 }
 
 impl Subscriptions {
-    /// How many there are.
+    /// How many topics they are.
     pub fn len(&self) -> u32 {
         self.count
     }
 
-    /// Whether there is none.
+    /// Whether there is no topic.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -83,11 +86,13 @@ pub(super) struct Subscription {
     pub state: State,
     pub slow_reader: SlowReader,
     pub is_latest: bool,
+    /// A pattern has made it, not somebody who knew the topic's name.
+    pub is_matched: bool,
 }
 
 impl Hub {
-    /// Subscribes a connection of the server's own to `topic`. A
-    /// [`Signal::Subscribed`] tells when it is live.
+    /// Subscribes a connection of the server's own to `topic`, or to every topic that
+    /// matches it as a pattern. A [`Signal::Subscribed`] tells when it is live.
     ///
     /// # Errors
     /// See [`Hub::subscribe_for`].
@@ -97,7 +102,7 @@ impl Hub {
         subscriptions: &mut Subscriptions,
         topic: &str,
         delivery: &Delivery,
-    ) -> Result<TopicRef, HubError> {
+    ) -> Result<(), HubError> {
         self.subscribe_for(Caller::Server, subscriber, subscriptions, topic, delivery)
     }
 
@@ -114,11 +119,28 @@ impl Hub {
         subscriptions: &mut Subscriptions,
         topic: &str,
         delivery: &Delivery,
-    ) -> Result<TopicRef, HubError> {
-        if !is_topic_name(topic) {
-            return Err(HubError::BadName);
-        }
+    ) -> Result<(), HubError> {
         delivery.check().map_err(HubError::BadDelivery)?;
+        if !is_topic_name(topic) {
+            return self.subscribe_to_pattern(caller, subscriber, subscriptions, topic, delivery);
+        }
+        let start = Start { since: delivery.since, snapshot: delivery.snapshot };
+        self.attach(caller, subscriber, subscriptions, topic, delivery, start, false)
+    }
+
+    /// Makes a subscription to one topic, because somebody has asked for it by its name
+    /// or because it `is_matched` by a pattern.
+    #[expect(clippy::too_many_arguments, reason = "who, where, how, from where, and why")]
+    pub(super) fn attach(
+        &mut self,
+        caller: Caller,
+        subscriber: u32,
+        subscriptions: &mut Subscriptions,
+        topic: &str,
+        delivery: &Delivery,
+        start: Start,
+        is_matched: bool,
+    ) -> Result<(), HubError> {
         let rule = self.rules.of(topic);
         if !rule.subscribe.allows(caller) || !rule.allows(delivery.mode) {
             return Err(HubError::NotAllowed);
@@ -129,9 +151,14 @@ impl Hub {
         };
         let slow_reader = delivery.slow_reader.unwrap_or(rule.slow_reader);
         if let Some(&known) = self.names.get(topic)
-            && self.find(*subscriptions, known).is_some()
+            && let Some(previous) = self.find(*subscriptions, known)
         {
-            return Err(HubError::AlreadySubscribed);
+            let own = self.at(previous).next;
+            if is_matched || !self.at(own).is_matched {
+                return Err(HubError::AlreadySubscribed);
+            }
+            // Who asks for it by name wins over a pattern.
+            self.unlink(subscriptions, previous);
         }
         if subscriptions.count as usize >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
@@ -139,7 +166,6 @@ impl Hub {
         let lane = self.lanes.number(delivery.lane);
         let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
         let index = self.topic_index(topic)?;
-        let start = Start { since: delivery.since, snapshot: delivery.snapshot };
         let guide = Guide::new(max_rate, delivery.window, start);
         let guide = guide.map_or(NONE, |guide| self.guides.insert(guide).0);
         let is_latest = delivery.mode == Mode::Latest;
@@ -148,7 +174,7 @@ impl Hub {
         let next = topic.live.map_or(1, |live| live.last + 1);
         reader.enter(lane, is_latest, next, self.limits.tape_bytes_max);
         let place = reader.subscribers.len() as u32;
-        let (own, _) = self.subscriptions.insert(Subscription {
+        let (own, generation) = self.subscriptions.insert(Subscription {
             topic: index,
             subscriber,
             place,
@@ -159,29 +185,29 @@ impl Hub {
             state: State::Joining,
             slow_reader,
             is_latest,
+            is_matched,
         });
         reader.subscribers.push(own);
-        let live = topic.live;
+        let is_live = topic.live.is_some();
         self.link(subscriptions, own);
-        match live {
-            Some(live) => self.begin(own, live),
-            None => self.want(index),
+        match is_live {
+            true => self.beginning.push((own, generation)),
+            false => self.want(index),
         }
-        Ok(self.reference(index))
+        self.is_fresh = true;
+        Ok(())
     }
 
     /// The home has answered: what waited for that begins.
     pub(super) fn welcome(&mut self, reference: TopicRef, epoch: u64, last: u64) {
         let TopicRef { index, generation } = reference;
         let Some(topic) = self.topics.get_mut(index, generation) else { return };
-        let live = Live { epoch, last };
-        topic.live = Some(live);
+        topic.live = Some(Live { epoch, last });
         let Some(reader) = &mut topic.reader else { return };
         reader.restart(last + 1, &mut self.chunks);
-        for place in 0.. {
-            let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
-            let Some(&own) = reader.and_then(|reader| reader.subscribers.get(place)) else { break };
-            self.begin(own, live);
+        for &own in &reader.subscribers {
+            let generation = self.subscriptions.generation(own).expect("listed");
+            self.beginning.push((own, generation));
         }
     }
 
@@ -199,20 +225,64 @@ impl Hub {
         subscriptions.count += 1;
     }
 
-    /// Ends a subscription; `false` if there was none.
+    /// Ends a subscription to a topic, or to a pattern; `false` if there was none. A
+    /// topic that a pattern of the connection means too goes on because of that.
     pub fn unsubscribe(&mut self, subscriptions: &mut Subscriptions, topic: &str) -> bool {
+        if !is_topic_name(topic) {
+            return self.unsubscribe_from_pattern(subscriptions, topic);
+        }
         let Some(&index) = self.names.get(topic) else {
             return false;
         };
         let Some(previous) = self.find(*subscriptions, index) else {
             return false;
         };
+        let own = self.at(self.at(previous).next);
+        if own.is_matched {
+            return false;
+        }
+        let live = self.topics.at(index).and_then(|topic| topic.live);
+        let since = live
+            .filter(|_| own.state == State::Live)
+            .map(|live| Since { epoch: live.epoch, seq: own.cursor - 1 });
         self.unlink(subscriptions, previous);
+        self.fall_back_on_pattern(subscriptions, topic, since);
         true
+    }
+
+    /// The subscription to the topic of this name.
+    pub(super) fn subscription_to(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
+        let previous = self.find(subscriptions, *self.names.get(topic)?)?;
+        Some(self.at(previous).next)
+    }
+
+    /// Ends the subscription to this topic, if there is one.
+    pub(super) fn unlink_topic(&mut self, subscriptions: &mut Subscriptions, topic: &str) {
+        if let Some(&index) = self.names.get(topic)
+            && let Some(previous) = self.find(*subscriptions, index)
+        {
+            self.unlink(subscriptions, previous);
+        }
+    }
+
+    /// The topics that a connection is subscribed to because of patterns.
+    pub(super) fn matched_topics(&self, subscriptions: Subscriptions) -> Vec<Arc<str>> {
+        let mut own = subscriptions.first;
+        let mut found = Vec::new();
+        for _ in 0..subscriptions.count {
+            let subscription = self.at(own);
+            if subscription.is_matched {
+                let topic = self.topics.at(subscription.topic);
+                found.push(Arc::clone(&topic.expect("a subscription has its topic").name));
+            }
+            own = subscription.next;
+        }
+        found
     }
 
     /// Ends every subscription of a connection.
     pub fn leave(&mut self, subscriptions: &mut Subscriptions) {
+        self.leave_patterns(subscriptions);
         while !subscriptions.is_empty() {
             self.unlink(subscriptions, subscriptions.first);
         }
@@ -229,15 +299,9 @@ impl Hub {
             self.subscriptions.at_mut(previous).expect("linked").next = removed.next;
             subscriptions.first = previous;
         }
-        if removed.guide != NONE {
-            self.guides.remove(removed.guide);
+        if let Some(guide) = self.guides.remove(removed.guide) {
+            self.leave_list(guide.member);
         }
-        // What it was to be told concerns nobody any more.
-        let name = self.reference(removed.topic);
-        self.signals.retain(|signal| {
-            !matches!(*signal, Signal::Subscribed { subscriber, topic, .. }
-                if subscriber == removed.subscriber && topic == name)
-        });
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
         let reader = topic.reader.as_mut().expect("somebody reads");
         reader.subscribers.swap_remove(removed.place as usize);
@@ -272,13 +336,9 @@ impl Hub {
     /// The client has everything of `topic` up to message `seq`: a subscription with
     /// a window may go on. `false` if there is no subscription.
     pub fn acknowledge(&mut self, subscriptions: Subscriptions, topic: &str, seq: u64) -> bool {
-        let Some(&index) = self.names.get(topic) else {
+        let Some(own) = self.subscription_to(subscriptions, topic) else {
             return false;
         };
-        let Some(previous) = self.find(subscriptions, index) else {
-            return false;
-        };
-        let own = self.at(previous).next;
         let &Subscription { guide, state, subscriber, .. } = self.at(own);
         let Some(guide) = self.guides.at_mut(guide) else { return true };
         if guide.acknowledge(seq) {

@@ -52,6 +52,8 @@ pub struct Tally {
     pub budget_exceeded: u64,
     /// Marks that told a reader of messages it does not get.
     pub gaps: u64,
+    /// Members that were one too many for their topic's list.
+    pub members_refused: u64,
     /// Readers that got the newest values instead of every message.
     pub conflations: u64,
     /// Messages that were replayed, or were part of a snapshot.

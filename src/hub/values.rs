@@ -53,6 +53,14 @@ impl Values {
         Some(Arc::clone(known.0))
     }
 
+    /// Whether the key has a value.
+    pub fn has(&self, key: &str) -> bool {
+        let keyed = self.keyed.as_ref();
+        let number = keyed.and_then(|keyed| keyed.numbers.get(key));
+        let newest = number.and_then(|number| keyed.expect("it has the number").values.get(number));
+        newest.is_some_and(|newest| !newest.removes_key)
+    }
+
     /// Takes the newest message over. Says which values left for it: the one that it
     /// supersedes, and one that was too many.
     pub fn put(&mut self, entry: &Arc<Entry>, keys_max: usize) -> [Option<Arc<Entry>>; 2] {

@@ -5,7 +5,7 @@ use super::Shard;
 use super::slot::{Phase, token};
 use crate::app::{Handler, Notice, Publication};
 use crate::base::{ConnectionId, Limits};
-use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
+use crate::hub::{self, Caller, HubError, Match, Signal, Step, Tally, TopicRef};
 use crate::ring::Driver;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
@@ -22,6 +22,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 Signal::Attend(index) => self.needs_attention(index),
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     self.notify_subscribed(subscriber, topic, epoch, seq, recovered);
+                }
+                Signal::Matched { subscriber, found } => self.matched(subscriber, &found),
+                Signal::Silent { subscriber, topic } => {
+                    if let Some(slot) = self.slots.at_mut(subscriber) {
+                        self.core.hub.let_go(&mut slot.own.subscriptions, topic);
+                    }
                 }
                 Signal::Published { connection, token, result } => {
                     self.notify_published(connection, token, result);
@@ -132,6 +138,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         });
     }
 
+    /// A topic matches a pattern of a connection.
+    fn matched(&mut self, index: u32, found: &Match) {
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        let subscribed = self.core.hub.subscribe_matched(&mut slot.own.subscriptions, found);
+        if let Err(error) = subscribed {
+            self.hit(const { Limits::index_of("subscriptions_max") });
+            self.call(index, |handler, conn| {
+                handler.notice(conn, Notice::Refused { topic: &found.topic, error });
+            });
+        }
+    }
+
     fn notify_published(
         &mut self,
         connection: ConnectionId,
@@ -167,12 +185,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Counts what happened in the hub.
     fn count_tally(&mut self) {
-        let Tally { topics_refused, budget_exceeded, gaps, conflations, replayed } =
-            self.core.hub.tally();
+        let tally = self.core.hub.tally();
+        let Tally { topics_refused, budget_exceeded, gaps, conflations, replayed, .. } = tally;
         let counters = self.counters();
         counters.gaps.add(gaps);
         counters.conflations.add(conflations);
         counters.replayed.add(replayed);
+        counters.members_refused.add(tally.members_refused);
         if gaps + conflations > 0 {
             self.hit(const { Limits::index_of("tape_bytes_max") });
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::app::{Conn, Notice, Request, Router, Upgrade};
 use crate::connection::{Close, SendOutcome};
+use crate::hub::Delivery;
 use crate::routes::{Broadcast, Document, Echo};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -302,4 +303,112 @@ fn a_failed_upgrade_closes_its_session() {
     shard.run();
     assert!(wire.read(1000).starts_with(b"HTTP/1.1 426 "));
     assert_eq!(diary.lines().pop().as_deref(), Some("close 7 1006 \"\" true"));
+}
+
+/// Subscribes to what the path says, in the envelope lane.
+struct Paths;
+
+impl Handler for Paths {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        let topic = conn.target()[1..].to_owned();
+        let delivery = Delivery { lane: Some(&ENVELOPE), ..Delivery::default() };
+        conn.subscribe_with(&topic, &delivery).expect("a good name, once");
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
+        let Message::Text(topic) = message else { return };
+        match topic.strip_prefix('-') {
+            Some(topic) => drop(conn.unsubscribe(topic)),
+            None => self.open_topic(conn, topic),
+        }
+    }
+
+    fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: Notice<'_>) {
+        let said = match notice {
+            Notice::Subscribed { topic, .. } => format!("+{topic}"),
+            Notice::Refused { topic, error } => format!("!{topic} {error}"),
+            _ => return,
+        };
+        let _ = conn.send(said.as_str());
+    }
+}
+
+impl Paths {
+    fn open_topic(&mut self, conn: &mut Conn<'_, ()>, topic: &str) {
+        let delivery = Delivery { lane: Some(&ENVELOPE), ..Delivery::default() };
+        let _ = conn.subscribe_with(topic, &delivery);
+    }
+}
+
+/// Everything that a client has received, text by text.
+fn texts(client: &mut TestClient) -> Vec<String> {
+    std::iter::from_fn(|| match client.receive()? {
+        Received::Text(text) => Some(text),
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn a_pattern_means_topics_that_are_there_and_that_will_be() {
+    let limits = Limits { subscriptions_max: 3, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Paths, limits);
+    let publisher = shard.publisher();
+    let publish = |shard: &mut TestShard<Paths>, topic: &str, text: &str| {
+        publisher.publish(topic, text).unwrap();
+        shard.run();
+    };
+    publish(&mut shard, "trades.BTC", "1");
+    let mut client = shard.connect("/trades.*");
+    shard.run();
+    assert_eq!(texts(&mut client), ["+trades.BTC"]);
+    publish(&mut shard, "trades.BTC", "2");
+    publish(&mut shard, "trades.ETH", "3");
+    publish(&mut shard, "quotes.ETH", "4");
+    let got = ["M trades.BTC 2 0 - 2", "+trades.ETH", "M trades.ETH 1 0 - 3"];
+    assert_eq!(texts(&mut client), got);
+
+    // By name wins, once; and when that ends the pattern goes on.
+    client.send("trades.ETH");
+    shard.run();
+    publish(&mut shard, "trades.ETH", "5");
+    client.send("-trades.ETH");
+    shard.run();
+    publish(&mut shard, "trades.ETH", "6");
+    let got = ["+trades.ETH", "M trades.ETH 2 0 - 5", "+trades.ETH", "M trades.ETH 3 0 - 6"];
+    assert_eq!(texts(&mut client), got);
+
+    // One topic too many is told.
+    publish(&mut shard, "trades.SOL", "7");
+    publish(&mut shard, "trades.XRP", "8");
+    let got = texts(&mut client);
+    assert_eq!(got[..2], ["+trades.SOL", "M trades.SOL 1 0 - 7"]);
+    assert_eq!(got[2..], ["!trades.XRP too many subscriptions on this connection"]);
+    client.send("-trades.*");
+    shard.run();
+    publish(&mut shard, "trades.ETH", "9");
+    assert_eq!(texts(&mut client), Vec::<String>::new());
+}
+
+#[test]
+fn a_topic_that_falls_silent_is_forgotten_and_comes_back() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Paths, limits);
+    let mut client = shard.connect("/trades.*");
+    shard.run();
+    shard.publisher().publish("trades.BTC", "1").unwrap();
+    shard.run();
+    assert_eq!(texts(&mut client), ["+trades.BTC", "M trades.BTC 1 0 - 1"]);
+    assert_eq!(shard.counters().topics.get(), 1);
+    shard.advance(Duration::from_secs(3));
+    assert_eq!(shard.counters().topics.get(), 0);
+    shard.publisher().publish("trades.BTC", "2").unwrap();
+    shard.run();
+    assert_eq!(texts(&mut client), ["+trades.BTC", "M trades.BTC 1 3000 - 2"]);
 }

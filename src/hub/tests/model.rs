@@ -9,7 +9,8 @@ use crate::testing::ENVELOPE;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const TOPICS: [&str; 3] = ["a", "b.c", "d"];
+const TOPICS: [&str; 4] = ["a", "b.c", "d", "b.e"];
+const PATTERNS: [&str; 3] = ["b.*", "b.>", "*"];
 const KEYS: [&str; 4] = ["k", "l", "m", "n"];
 
 struct Post<'a>(&'a mut Vec<Sender<Mail>>);
@@ -49,10 +50,30 @@ struct Record {
     /// Numbers delivered and not acknowledged.
     outstanding: Vec<u64>,
     is_over: bool,
+    /// A pattern made it.
+    is_matched: bool,
+}
+
+impl Record {
+    fn new(topic: &'static str, delivery: Delivery, is_matched: bool) -> Record {
+        Record {
+            topic,
+            delivery,
+            subscribed: None,
+            got: Vec::new(),
+            outstanding: Vec::new(),
+            is_over: false,
+            is_matched,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Reader {
+    patterns: Vec<&'static str>,
+    /// How it subscribes to patterns.
+    by_pattern: Delivery,
+    fell: bool,
     subscriptions: Subscriptions,
     records: Vec<Record>,
     queue: Vec<u8>,
@@ -63,6 +84,17 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(number: usize) -> Reader {
+        let mode = [Mode::All, Mode::Latest][number % 2];
+        let by_pattern = Delivery { mode, lane: Some(&ENVELOPE), ..Delivery::default() };
+        Reader { by_pattern, ..Reader::default() }
+    }
+
+    /// Nothing is under way, which would be taken for the next subscription's.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.partial.is_empty()
+    }
+
     fn record(&mut self, topic: &str) -> Option<&mut Record> {
         self.records.iter_mut().find(|record| record.topic == topic && !record.is_over)
     }
@@ -92,6 +124,7 @@ impl World {
         let is_roomy = random.chance(3);
         let mut limits = Limits::tiny();
         limits.message_bytes_max = 200;
+        limits.patterns_max = 100;
         match is_roomy {
             true => {
                 limits.tape_bytes_max = 1 << 20;
@@ -112,7 +145,12 @@ impl World {
         let slow_reader =
             [SlowReader::Gap, SlowReader::Conflate, SlowReader::Close][random.below(3) as usize];
         let rules = [
-            Rule { flush_ms: random.below(3) as u32 * 5, slow_reader, ..Rule::new("a", &limits) },
+            Rule {
+                flush_ms: random.below(3) as u32 * 5,
+                slow_reader,
+                members_max: 16,
+                ..Rule::new("a", &limits)
+            },
             Rule {
                 retention_messages: 3,
                 rate_max: random.below(2) as u32 * 100,
@@ -145,7 +183,7 @@ impl World {
             hubs: (0..shards).map(hub).collect(),
             senders,
             receivers,
-            readers: (0..shards).map(|_| (0..4).map(|_| Reader::default()).collect()).collect(),
+            readers: (0..shards).map(|_| (0..4).map(Reader::new).collect()).collect(),
             truth: BTreeMap::new(),
             now: Time::ZERO.plus_millis(1_000),
             is_roomy,
@@ -209,6 +247,19 @@ impl World {
                     let reader = &mut self.readers[shard][subscriber as usize];
                     subscribed(reader, &name, (epoch, seq, recovered));
                 }
+                Signal::Matched { subscriber, found } => {
+                    let (hub, readers) = (&mut self.hubs[shard], &mut self.readers[shard]);
+                    let reader = &mut readers[subscriber as usize];
+                    hub.subscribe_matched(&mut reader.subscriptions, &found).unwrap();
+                }
+                Signal::Silent { subscriber, topic } => {
+                    let name = self.hubs[shard].name(topic).unwrap().to_owned();
+                    let reader = &mut self.readers[shard][subscriber as usize];
+                    self.hubs[shard].let_go(&mut reader.subscriptions, topic);
+                    if let Some(record) = reader.record(&name) {
+                        record.is_over = true;
+                    }
+                }
             }
         }
         for reader in 0..self.readers[shard].len() {
@@ -240,6 +291,7 @@ impl World {
                 Step::FellBehind => {
                     hub.leave(&mut reader.subscriptions);
                     reader.records.iter_mut().for_each(|record| record.is_over = true);
+                    (reader.fell, reader.patterns) = (true, Vec::new());
                     break;
                 }
             }
@@ -318,15 +370,13 @@ impl World {
     fn step(&mut self) {
         let shard = self.below(self.hubs.len());
         let number = self.below(4);
-        let topic = TOPICS[self.below(3)];
-        let action = self.below(20);
+        let topic = TOPICS[self.below(TOPICS.len())];
+        let action = self.below(21);
         match action {
             0..3 => self.subscribe(shard, number, topic),
             3 => {
                 let reader = &mut self.readers[shard][number];
-                // What is under way would be taken for the next subscription's.
-                if reader.queue.is_empty()
-                    && reader.partial.is_empty()
+                if reader.is_idle()
                     && self.hubs[shard].unsubscribe(&mut reader.subscriptions, topic)
                 {
                     reader.record(topic).expect("subscribed").is_over = true;
@@ -338,8 +388,31 @@ impl World {
             }
             5..7 => self.acknowledge(shard, number, topic),
             7..12 => self.publish(shard, topic),
+            20 => self.subscribe_to_pattern(shard, number),
             12 => self.now = self.now.plus_millis(self.random.number() % 120),
             _ => self.turn(shard),
+        }
+    }
+
+    fn subscribe_to_pattern(&mut self, shard: usize, number: usize) {
+        let pattern = PATTERNS[self.below(PATTERNS.len())];
+        let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][number]);
+        if !reader.is_idle() {
+            return;
+        }
+        if !reader.patterns.contains(&pattern) {
+            let subscriptions = &mut reader.subscriptions;
+            let delivery = reader.by_pattern;
+            if hub.subscribe(number as u32, subscriptions, pattern, &delivery).is_ok() {
+                reader.patterns.push(pattern);
+            }
+            return;
+        }
+        assert!(hub.unsubscribe(&mut reader.subscriptions, pattern));
+        reader.patterns.retain(|&known| known != pattern);
+        for record in reader.records.iter_mut().filter(|record| record.is_matched) {
+            let is_meant = reader.patterns.iter().any(|pattern| matches(pattern, record.topic));
+            record.is_over |= !is_meant;
         }
     }
 
@@ -351,7 +424,7 @@ impl World {
         let snapshot = one_in(4);
         let since = one_in(3);
         let reader = &mut self.readers[shard][number];
-        if !reader.queue.is_empty() || !reader.partial.is_empty() {
+        if !reader.is_idle() {
             return;
         }
         // From where an earlier subscription had come to.
@@ -381,15 +454,19 @@ impl World {
             lane: Some(&ENVELOPE),
         };
         let hub = &mut self.hubs[shard];
-        if hub.subscribe(number as u32, &mut reader.subscriptions, topic, &delivery).is_ok() {
-            reader.records.push(Record {
-                topic,
-                delivery,
-                subscribed: None,
-                got: Vec::new(),
-                outstanding: Vec::new(),
-                is_over: false,
-            });
+        let key = format!("{shard}-{number}");
+        let listed = Listed { key: &key, name: "\"x\"" };
+        let own = &mut reader.subscriptions;
+        let subscribed = match topic {
+            "a" => hub.subscribe_as(Caller::Server, number as u32, own, topic, &delivery, listed),
+            _ => hub.subscribe(number as u32, own, topic, &delivery),
+        };
+        if subscribed.is_ok() {
+            // It wins over a pattern.
+            if let Some(record) = reader.record(topic) {
+                record.is_over = true;
+            }
+            reader.records.push(Record::new(topic, delivery, false));
         }
     }
 
@@ -444,6 +521,49 @@ impl World {
         for record in self.readers.iter().flatten().flat_map(|reader| &reader.records) {
             self.check_record(record);
         }
+        self.check_patterns();
+        self.check_members();
+    }
+
+    /// Everybody has a subscription to each topic that a pattern of theirs means.
+    fn check_patterns(&self) {
+        for reader in self.readers.iter().flatten().filter(|reader| self.is_roomy && !reader.fell) {
+            for (topic, epoch) in self.truth.keys() {
+                let is_meant = reader.patterns.iter().any(|pattern| matches(pattern, topic));
+                let is_there = !self.truth[&(*topic, *epoch)].is_empty();
+                let has = |record: &Record| record.topic == *topic && !record.is_over;
+                let missing = is_meant && is_there && !reader.records.iter().any(has);
+                assert!(!missing, "{topic} is missing to {:?}", reader.patterns);
+            }
+        }
+    }
+
+    /// The list of members of `a` has exactly those who are subscribed by its name.
+    fn check_members(&self) {
+        let mut present = Vec::new();
+        for (shard, readers) in self.readers.iter().enumerate() {
+            for (number, reader) in readers.iter().enumerate() {
+                let is_member =
+                    |record: &Record| record.topic == "a" && !record.is_over && !record.is_matched;
+                if reader.records.iter().any(is_member) {
+                    present.push(format!("{shard}-{number}"));
+                }
+            }
+        }
+        let list = format!("{}a", name::PRESENCE);
+        let hub = &self.hubs[Hub::home_of(&list, self.seed, self.hubs.len() as u16).index()];
+        let topic = hub.names.get(&*list).and_then(|&index| hub.topics.at(index));
+        let log = topic.and_then(|topic| topic.log.as_ref());
+        let everything =
+            Portion { from: 1, to: u64::MAX - 1, messages_max: 99, bytes_max: usize::MAX };
+        let past = log.map(|log| log.past(View::Snapshot, everything).entries);
+        let mut listed: Vec<String> = past
+            .iter()
+            .flatten()
+            .map(|entry| entry.key.as_deref().expect("every member has a key").to_owned())
+            .collect();
+        listed.sort();
+        assert_eq!(listed, present);
     }
 
     #[track_caller]
@@ -455,7 +575,9 @@ impl World {
         // An incarnation in which nothing was numbered was never looked at.
         let truth = self.truth.get(&(record.topic, epoch)).map_or(&[][..], Vec::as_slice);
         let Delivery { mode, since, snapshot, .. } = record.delivery;
-        assert!(!recovered || since == Some(Since { epoch, seq: start }), "{record:?}");
+        let is_matched = record.is_matched;
+        let is_asked = is_matched || since == Some(Since { epoch, seq: start });
+        assert!(!recovered || is_asked, "{record:?}");
         if let Some(since) = since
             && self.is_roomy
         {
@@ -465,7 +587,9 @@ impl World {
         let mut got = record.got.iter().copied().peekable();
         let mut last = 0;
         let mut had = vec![false; truth.len() + 1];
-        if !recovered && (snapshot || since.is_some()) {
+        let is_wanted = snapshot || since.is_some();
+        let begins_so = matches!(got.peek(), Some(Got::Snapshot(_)));
+        if !recovered && (is_wanted || is_matched && begins_so) {
             while let Some(&Got::Snapshot(count)) = got.peek() {
                 got.next();
                 for _ in 0..count {
@@ -552,12 +676,19 @@ impl World {
         for hub in &self.hubs {
             assert_eq!(hub.sizes(), (0, 0), "seed {}: a topic or subscription leaked", self.seed);
             assert_eq!((hub.guides.len(), hub.held_bytes()), (0, (0, 0)), "seed {}", self.seed);
+            assert_eq!(hub.patterns.sizes(), (0, 0, 0), "seed {}: a pattern leaked", self.seed);
             assert!(!hub.needs_flush());
         }
     }
 }
 
 fn subscribed(reader: &mut Reader, topic: &str, at: (u64, u64, bool)) {
+    if reader.record(topic).is_none() {
+        assert!(reader.patterns.iter().any(|pattern| matches(pattern, topic)), "nobody asked");
+        let topic = TOPICS.into_iter().find(|known| *known == topic).unwrap();
+        let delivery = reader.by_pattern;
+        reader.records.push(Record::new(topic, delivery, true));
+    }
     let record = reader.record(topic).expect("a record of every subscription");
     assert_eq!(record.subscribed, None, "subscribed twice");
     record.subscribed = Some(at);

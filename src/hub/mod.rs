@@ -8,6 +8,7 @@
 //!
 //! | file | what happens there |
 //! |---|---|
+//! | `publishing` | messages come in |
 //! | `home` | a topic at its home: numbering, forwarding, its past, its end |
 //! | `log`, `values` | what the home keeps: the history, and the newest value of each key |
 //! | `reader`, `tape`, `superseded` | what a reader shard keeps: frames by lane, and which are out of date |
@@ -18,7 +19,7 @@
 //! | `presence` | who is on a topic, as a topic beside it |
 //! | `rates`, `window` | what holds a cursor back |
 //! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
-//! | `mail` | what hubs write to each other |
+//! | `mail`, `posting` | what hubs write to each other, and how it waits for room |
 //!
 //! Mail between hubs travels through [`Post`]; how, the hub does not know. What
 //! can't be posted waits here: publications in a bounded queue whose filling
@@ -38,7 +39,9 @@ mod log;
 mod mail;
 mod name;
 mod patterns;
+mod posting;
 mod presence;
+mod publishing;
 mod rates;
 mod reader;
 mod rules;
@@ -58,14 +61,12 @@ pub use mail::{Mail, Outbox, Post, Receipt};
 pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_topic_name, matches};
 pub use patterns::Match;
 pub use presence::Listed;
+pub use publishing::{KEY_BYTES_MAX, Publication, Published};
 pub use rules::{Access, Caller, Rule, RuleError, Rules};
 pub use subscriptions::Subscriptions;
 pub use summary::{Tally, TopicSummary};
 
-use crate::base::planted::{Bug, planted};
 use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
-use crate::protocol::Message;
-use bytes::Bytes;
 use catching_up::Guide;
 use foldhash::quality::RandomState;
 use home::Flushes;
@@ -73,6 +74,7 @@ use lane::Lanes;
 use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
 use patterns::Patterns;
+use posting::Outgoing;
 use presence::Member;
 use rates::{Rates, SubscriptionRef};
 use reader::Reader;
@@ -81,75 +83,6 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use subscriptions::Subscription;
 use tape::ChunkPool;
-
-/// Bytes of a key.
-pub const KEY_BYTES_MAX: usize = 255;
-
-/// What became of a publication that was accepted.
-///
-/// ```
-/// use tapecast::ShardId;
-/// use tapecast::hub::{Hub, Outbox, Publication, Published};
-///
-/// let ShardId(home) = Hub::home_of("news", 1, 2);
-/// let mut elsewhere = Hub::for_tests(ShardId(1 - home), 2);
-/// assert_eq!(elsewhere.publish(&Publication::new("news", "first")), Ok(Published::Queued));
-/// elsewhere.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
-/// let second = elsewhere.publish(&Publication::new("news", "second"));
-/// assert_eq!(second, Ok(Published::Backpressure));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// It is on its way.
-    Queued,
-    /// It waits until the topic's home catches up. The publishing connection is
-    /// not read from until then.
-    Backpressure,
-}
-
-/// A message for a topic.
-///
-/// ```
-/// use tapecast::hub::{Hub, Publication};
-///
-/// let mut hub = Hub::alone(&tapecast::Limits::default());
-/// let quote = Publication { key: Some("BTC"), ..Publication::new("quotes", "64000") };
-/// assert!(hub.publish(&quote).is_ok());
-/// // Delisted: who asks for a snapshot does not get it any more.
-/// let gone = Publication { removes_key: true, ..Publication { message: "".into(), ..quote } };
-/// assert!(hub.publish(&gone).is_ok());
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Publication<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// What it is the newest value of, in at most [`KEY_BYTES_MAX`] bytes. Messages
-    /// without a key are all of one.
-    pub key: Option<&'a str>,
-    /// From this message on its key has no value: it is delivered, and no snapshot
-    /// has it.
-    pub removes_key: bool,
-    /// The message.
-    pub message: Message<'a>,
-    /// Who is told its number ([`Signal::Published`]).
-    pub receipt: Option<Receipt>,
-    /// On whose behalf.
-    pub caller: Caller,
-}
-
-impl<'a> Publication<'a> {
-    /// A message without a key, by the server itself.
-    pub fn new(topic: &'a str, message: impl Into<Message<'a>>) -> Publication<'a> {
-        Publication {
-            topic,
-            key: None,
-            removes_key: false,
-            message: message.into(),
-            receipt: None,
-            caller: Caller::Server,
-        }
-    }
-}
 
 /// Where a topic stands on a shard that reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,26 +115,6 @@ struct Topic {
     reader: Option<Box<Reader>>,
     /// The home has answered.
     live: Option<Live>,
-}
-
-/// Mail that waits for room.
-#[derive(Debug)]
-enum Outgoing {
-    /// Whatever the topic's interest is when this is posted.
-    Interest(TopicRef),
-    /// Whether the pattern is watched when this is posted.
-    Watch((u32, u32)),
-    /// Whether the member is there when this is posted.
-    Member((u32, u32)),
-    /// Whatever the topic's past is when this is answered.
-    Pull {
-        from: TopicRef,
-        subscription: SubscriptionRef,
-        reader: TopicRef,
-        view: View,
-        portion: Portion,
-    },
-    Mail(Mail, usize),
 }
 
 /// What a flush means for a subscriber.
@@ -489,135 +402,6 @@ impl Hub {
         TopicRef { index, generation: self.topics.generation(index).expect("a topic") }
     }
 
-    /// The interest of this shard in a topic may have changed: tell its home.
-    fn want(&mut self, index: u32) {
-        self.is_fresh = true;
-        let reference = self.reference(index);
-        let topic = self.topics.at_mut(index).expect("a topic");
-        let home = topic.home;
-        if home == self.shard {
-            self.settle_interest_at_home(index);
-        } else if !topic.interest_queued {
-            topic.interest_queued = true;
-            self.outgoing[home.index()].push_back(Outgoing::Interest(reference));
-        }
-    }
-
-    /// Publishes a message.
-    ///
-    /// # Errors
-    /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::TooBig`],
-    /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`].
-    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, HubError> {
-        let &Publication { topic: name, key, removes_key, message, receipt, caller } = publication;
-        let known = self.names.get(name).copied().and_then(|index| self.topics.at(index));
-        if known.is_none() && !is_topic_name(name) {
-            return Err(HubError::BadName);
-        }
-        let rule = known.map_or_else(|| self.rules.number(name), |topic| topic.rule);
-        let rule = self.rules.get(rule);
-        if !rule.publish.allows(caller) || name.starts_with(name::RESERVED) {
-            return Err(HubError::NotAllowed);
-        }
-        let key_bytes = key.map_or(0, str::len);
-        if key_bytes > KEY_BYTES_MAX || key.is_some() && rule.keys_max == 0 {
-            return Err(HubError::BadKey);
-        }
-        let payload = message.payload();
-        if payload.len() > self.limits.message_bytes_max {
-            return Err(HubError::TooBig);
-        }
-        let home = match known {
-            Some(topic) => topic.home,
-            None => Hub::home_of(name, self.home_seed, self.shards),
-        };
-        if home == self.shard {
-            let index = self.topic_index(name)?;
-            let payload = Bytes::copy_from_slice(payload);
-            let key = key.map(|key| self.shared_key(index, key));
-            let seq = self.number(index, key, removes_key, message.kind(), payload);
-            if let Some(Receipt { connection, token }) = receipt {
-                self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
-            }
-            return Ok(Published::Queued);
-        }
-        let weight = payload.len() + key_bytes + MAIL_OVERHEAD_BYTES;
-        // One message fits always, whatever its size, or it could never be sent.
-        let bytes_max = self.limits.publish_overflow_bytes_max;
-        let name = match known {
-            Some(topic) => Arc::clone(&topic.name),
-            None => name.into(),
-        };
-        let waiting_bytes = &mut self.outgoing_bytes[home.index()];
-        if *waiting_bytes > 0 && *waiting_bytes + weight > bytes_max {
-            return Err(HubError::Full);
-        }
-        *waiting_bytes += weight;
-        let is_behind = self.stuck[home.index()].is_some() || *waiting_bytes > bytes_max / 2;
-        self.is_fresh = true;
-        let mail = Mail::Publish {
-            topic: name,
-            key: key.map(Arc::from),
-            removes_key,
-            kind: message.kind(),
-            payload: Bytes::copy_from_slice(payload),
-            receipt,
-        };
-        self.outgoing[home.index()].push_back(Outgoing::Mail(mail, weight));
-        Ok(if is_behind { Published::Backpressure } else { Published::Queued })
-    }
-
-    /// Takes mail from another hub.
-    pub fn receive(&mut self, from: ShardId, mail: Mail) {
-        self.is_fresh = true;
-        match mail {
-            Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
-            Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
-                let result = self.topic_index(&topic).map(|index| {
-                    let key = key.map(|key| self.shared_key(index, &key));
-                    self.number(index, key, removes_key, kind, payload)
-                });
-                if let Some(receipt) = receipt {
-                    let mail = Outgoing::Mail(Mail::Published { receipt, result }, 0);
-                    self.outgoing[from.index()].push_back(mail);
-                }
-            }
-            Mail::Pull { topic, reader, subscription, view, portion } => {
-                if let Some(&index) = self.names.get(&topic) {
-                    let pull = Outgoing::Pull {
-                        from: self.reference(index),
-                        reader,
-                        subscription,
-                        view,
-                        portion,
-                    };
-                    self.outgoing[from.index()].push_back(pull);
-                }
-            }
-            Mail::Welcome { topic, epoch, last } => self.welcome(topic, epoch, last),
-            Mail::Entry { topic, entry } => {
-                if self.topics.get(topic.index, topic.generation).is_some() {
-                    self.append_to_tapes(topic.index, &entry);
-                }
-            }
-            Mail::Gap { topic, missed } => {
-                if self.topics.get(topic.index, topic.generation).is_some() {
-                    self.restart_tapes(topic.index, missed);
-                }
-            }
-            Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
-            Mail::Watch { pattern, reader, wanted } => self.watch(from, pattern, reader, wanted),
-            Mail::Appeared { pattern, topic, since } => self.matched(pattern, &topic, since),
-            Mail::Silent { topic } => self.fell_silent(topic),
-            Mail::Member { topic, key, name, is_present } => {
-                self.member(&topic, key, &name, is_present);
-            }
-            Mail::Published { receipt: Receipt { connection, token }, result } => {
-                self.signals.push(Signal::Published { connection, token, result });
-            }
-        }
-    }
-
     /// Forgets a topic that nobody reads, here or (at home) elsewhere.
     fn forget_if_unused(&mut self, index: u32) {
         let Some(topic) = self.topics.at(index) else { return };
@@ -648,74 +432,6 @@ impl Hub {
         }
         self.signal_silence(signals);
         self.keep_within_budget();
-    }
-
-    fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
-        while let Some(outgoing) = self.outgoing[to.index()].pop_front() {
-            // What it adds to `outgoing_bytes`, and what it weighs under way.
-            let (mail, waiting, weight) = match outgoing {
-                Outgoing::Mail(mail, weight) => (mail, weight, weight),
-                Outgoing::Interest(topic) => match self.settle_interest(topic) {
-                    Some(mail) => (mail, 0, 0),
-                    None => continue,
-                },
-                Outgoing::Watch(pattern) => match self.settle_watch(to, pattern) {
-                    Some(mail) => (mail, 0, 0),
-                    None => continue,
-                },
-                Outgoing::Member(member) => match self.settle_member(member) {
-                    Some(mail) => (mail, 0, 0),
-                    None => continue,
-                },
-                Outgoing::Pull { from, subscription, reader, view, portion } => {
-                    let Some(past) = self.past(from, to, view, portion) else { continue };
-                    let weight = past.entries.iter().map(|entry| entry.weight()).sum();
-                    (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
-                }
-            };
-            if to == self.shard {
-                self.receive(to, mail);
-                continue;
-            }
-            match post.post(to, mail, weight) {
-                Ok(()) => {
-                    self.outgoing_bytes[to.index()] -= waiting;
-                }
-                Err(mail) => {
-                    self.stuck[to.index()] = Some(weight);
-                    self.outgoing_bytes[to.index()] += weight - waiting;
-                    return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
-                }
-            }
-        }
-    }
-
-    /// The mail that brings the home up to date with this shard's interest.
-    fn settle_interest(&mut self, reference: TopicRef) -> Option<Mail> {
-        let topic = self.topics.get_mut(reference.index, reference.generation)?;
-        topic.interest_queued = false;
-        let wanted = topic.reader.is_some();
-        let changed = wanted != topic.interest_posted;
-        topic.interest_posted = wanted;
-        let name = Arc::clone(&topic.name);
-        if !wanted {
-            topic.live = None;
-            self.forget_if_unused(reference.index);
-        }
-        let changed = changed && !(wanted && planted(Bug::LostInterest));
-        changed.then_some(Mail::Interest { topic: name, reader: reference, wanted })
-    }
-
-    /// Whether publications wait for room at another shard.
-    pub fn is_congested(&self) -> bool {
-        self.outgoing_bytes.iter().any(|&bytes| bytes > 0)
-    }
-
-    /// The shards that had no room at the last flush, and the weight of the mail
-    /// that found none.
-    pub fn stuck(&self) -> impl Iterator<Item = (ShardId, usize)> {
-        let stuck = self.stuck.iter().enumerate();
-        stuck.filter_map(|(shard, weight)| Some((ShardId(shard as u16), (*weight)?)))
     }
 
     /// Whether there is something that [`Hub::flush`] would move.

@@ -6,6 +6,7 @@ use super::super::*;
 use crate::base::planted::{Bug, plant};
 use crate::mailbox::{Receiver, Sender, channel};
 use crate::testing::ENVELOPE;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

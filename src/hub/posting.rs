@@ -1,0 +1,167 @@
+//! Mail between this hub and the others: what comes is handed to whom it concerns,
+//! and what goes waits in its order for room. States (interest, what is watched, who
+//! is a member) and answers about the past are made out when they are posted, so that
+//! they are never out of date and wait as one.
+
+use super::log::{Portion, TopicRef, View};
+use super::mail::{Mail, Post, Receipt};
+use super::rates::SubscriptionRef;
+use super::{Hub, Signal};
+use crate::base::ShardId;
+use crate::base::planted::{Bug, planted};
+use std::sync::Arc;
+
+/// Mail that waits for room.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// Whatever the topic's interest is when this is posted.
+    Interest(TopicRef),
+    /// Whether the pattern is watched when this is posted.
+    Watch((u32, u32)),
+    /// Whether the member is there when this is posted.
+    Member((u32, u32)),
+    /// Whatever the topic's past is when this is answered.
+    Pull {
+        from: TopicRef,
+        subscription: SubscriptionRef,
+        reader: TopicRef,
+        view: View,
+        portion: Portion,
+    },
+    Mail(Mail, usize),
+}
+
+impl Hub {
+    /// Takes mail from another hub.
+    pub fn receive(&mut self, from: ShardId, mail: Mail) {
+        self.is_fresh = true;
+        match mail {
+            Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
+            Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
+                let result = self.topic_index(&topic).map(|index| {
+                    let key = key.map(|key| self.shared_key(index, &key));
+                    self.number(index, key, removes_key, kind, payload)
+                });
+                if let Some(receipt) = receipt {
+                    let mail = Outgoing::Mail(Mail::Published { receipt, result }, 0);
+                    self.outgoing[from.index()].push_back(mail);
+                }
+            }
+            Mail::Pull { topic, reader, subscription, view, portion } => {
+                if let Some(&index) = self.names.get(&topic) {
+                    let pull = Outgoing::Pull {
+                        from: self.reference(index),
+                        reader,
+                        subscription,
+                        view,
+                        portion,
+                    };
+                    self.outgoing[from.index()].push_back(pull);
+                }
+            }
+            Mail::Welcome { topic, epoch, last } => self.welcome(topic, epoch, last),
+            Mail::Entry { topic, entry } => {
+                if self.topics.get(topic.index, topic.generation).is_some() {
+                    self.append_to_tapes(topic.index, &entry);
+                }
+            }
+            Mail::Gap { topic, missed } => {
+                if self.topics.get(topic.index, topic.generation).is_some() {
+                    self.restart_tapes(topic.index, missed);
+                }
+            }
+            Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
+            Mail::Watch { pattern, reader, wanted } => self.watch(from, pattern, reader, wanted),
+            Mail::Appeared { pattern, topic, since } => self.matched(pattern, &topic, since),
+            Mail::Silent { topic } => self.fell_silent(topic),
+            Mail::Member { topic, key, name, is_present } => {
+                self.member(&topic, key, &name, is_present);
+            }
+            Mail::Published { receipt: Receipt { connection, token }, result } => {
+                self.signals.push(Signal::Published { connection, token, result });
+            }
+        }
+    }
+
+    /// The interest of this shard in a topic may have changed: tell its home.
+    pub(super) fn want(&mut self, index: u32) {
+        self.is_fresh = true;
+        let reference = self.reference(index);
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let home = topic.home;
+        if home == self.shard {
+            self.settle_interest_at_home(index);
+        } else if !topic.interest_queued {
+            topic.interest_queued = true;
+            self.outgoing[home.index()].push_back(Outgoing::Interest(reference));
+        }
+    }
+
+    pub(super) fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
+        while let Some(outgoing) = self.outgoing[to.index()].pop_front() {
+            // What it adds to `outgoing_bytes`, and what it weighs under way.
+            let (mail, waiting, weight) = match outgoing {
+                Outgoing::Mail(mail, weight) => (mail, weight, weight),
+                Outgoing::Interest(topic) => match self.settle_interest(topic) {
+                    Some(mail) => (mail, 0, 0),
+                    None => continue,
+                },
+                Outgoing::Watch(pattern) => match self.settle_watch(to, pattern) {
+                    Some(mail) => (mail, 0, 0),
+                    None => continue,
+                },
+                Outgoing::Member(member) => match self.settle_member(member) {
+                    Some(mail) => (mail, 0, 0),
+                    None => continue,
+                },
+                Outgoing::Pull { from, subscription, reader, view, portion } => {
+                    let Some(past) = self.past(from, to, view, portion) else { continue };
+                    let weight = past.entries.iter().map(|entry| entry.weight()).sum();
+                    (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
+                }
+            };
+            if to == self.shard {
+                self.receive(to, mail);
+                continue;
+            }
+            match post.post(to, mail, weight) {
+                Ok(()) => {
+                    self.outgoing_bytes[to.index()] -= waiting;
+                }
+                Err(mail) => {
+                    self.stuck[to.index()] = Some(weight);
+                    self.outgoing_bytes[to.index()] += weight - waiting;
+                    return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
+                }
+            }
+        }
+    }
+
+    /// The mail that brings the home up to date with this shard's interest.
+    fn settle_interest(&mut self, reference: TopicRef) -> Option<Mail> {
+        let topic = self.topics.get_mut(reference.index, reference.generation)?;
+        topic.interest_queued = false;
+        let wanted = topic.reader.is_some();
+        let changed = wanted != topic.interest_posted;
+        topic.interest_posted = wanted;
+        let name = Arc::clone(&topic.name);
+        if !wanted {
+            topic.live = None;
+            self.forget_if_unused(reference.index);
+        }
+        let changed = changed && !(wanted && planted(Bug::LostInterest));
+        changed.then_some(Mail::Interest { topic: name, reader: reference, wanted })
+    }
+
+    /// Whether publications wait for room at another shard.
+    pub fn is_congested(&self) -> bool {
+        self.outgoing_bytes.iter().any(|&bytes| bytes > 0)
+    }
+
+    /// The shards that had no room at the last flush, and the weight of the mail
+    /// that found none.
+    pub fn stuck(&self) -> impl Iterator<Item = (ShardId, usize)> {
+        let stuck = self.stuck.iter().enumerate();
+        stuck.filter_map(|(shard, weight)| Some((ShardId(shard as u16), (*weight)?)))
+    }
+}

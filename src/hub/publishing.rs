@@ -1,0 +1,145 @@
+//! Messages come in: what is published on this shard goes to its topic's home.
+
+use super::mail::{Mail, Receipt};
+use super::name::{self, is_topic_name};
+use super::posting::Outgoing;
+use super::rules::Caller;
+use super::{Hub, HubError, MAIL_OVERHEAD_BYTES, Signal};
+use crate::protocol::Message;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Bytes of a key.
+pub const KEY_BYTES_MAX: usize = 255;
+
+/// What became of a publication that was accepted.
+///
+/// ```
+/// use tapecast::ShardId;
+/// use tapecast::hub::{Hub, Outbox, Publication, Published};
+///
+/// let ShardId(home) = Hub::home_of("news", 1, 2);
+/// let mut elsewhere = Hub::for_tests(ShardId(1 - home), 2);
+/// assert_eq!(elsewhere.publish(&Publication::new("news", "first")), Ok(Published::Queued));
+/// elsewhere.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
+/// let second = elsewhere.publish(&Publication::new("news", "second"));
+/// assert_eq!(second, Ok(Published::Backpressure));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is on its way.
+    Queued,
+    /// It waits until the topic's home catches up. The publishing connection is
+    /// not read from until then.
+    Backpressure,
+}
+
+/// A message for a topic.
+///
+/// ```
+/// use tapecast::hub::{Hub, Publication};
+///
+/// let mut hub = Hub::alone(&tapecast::Limits::default());
+/// let quote = Publication { key: Some("BTC"), ..Publication::new("quotes", "64000") };
+/// assert!(hub.publish(&quote).is_ok());
+/// // Delisted: who asks for a snapshot does not get it any more.
+/// let gone = Publication { removes_key: true, ..Publication { message: "".into(), ..quote } };
+/// assert!(hub.publish(&gone).is_ok());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// What it is the newest value of, in at most [`KEY_BYTES_MAX`] bytes. Messages
+    /// without a key are all of one.
+    pub key: Option<&'a str>,
+    /// From this message on its key has no value: it is delivered, and no snapshot
+    /// has it.
+    pub removes_key: bool,
+    /// The message.
+    pub message: Message<'a>,
+    /// Who is told its number ([`Signal::Published`]).
+    pub receipt: Option<Receipt>,
+    /// On whose behalf.
+    pub caller: Caller,
+}
+
+impl<'a> Publication<'a> {
+    /// A message without a key, by the server itself.
+    pub fn new(topic: &'a str, message: impl Into<Message<'a>>) -> Publication<'a> {
+        Publication {
+            topic,
+            key: None,
+            removes_key: false,
+            message: message.into(),
+            receipt: None,
+            caller: Caller::Server,
+        }
+    }
+}
+
+impl Hub {
+    /// Publishes a message.
+    ///
+    /// # Errors
+    /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::TooBig`],
+    /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`].
+    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, HubError> {
+        let &Publication { topic: name, key, removes_key, message, receipt, caller } = publication;
+        let known = self.names.get(name).copied().and_then(|index| self.topics.at(index));
+        if known.is_none() && !is_topic_name(name) {
+            return Err(HubError::BadName);
+        }
+        let rule = known.map_or_else(|| self.rules.number(name), |topic| topic.rule);
+        let rule = self.rules.get(rule);
+        if !rule.publish.allows(caller) || name.starts_with(name::RESERVED) {
+            return Err(HubError::NotAllowed);
+        }
+        let key_bytes = key.map_or(0, str::len);
+        if key_bytes > KEY_BYTES_MAX || key.is_some() && rule.keys_max == 0 {
+            return Err(HubError::BadKey);
+        }
+        let payload = message.payload();
+        if payload.len() > self.limits.message_bytes_max {
+            return Err(HubError::TooBig);
+        }
+        let home = match known {
+            Some(topic) => topic.home,
+            None => Hub::home_of(name, self.home_seed, self.shards),
+        };
+        if home == self.shard {
+            let index = self.topic_index(name)?;
+            let payload = Bytes::copy_from_slice(payload);
+            let key = key.map(|key| self.shared_key(index, key));
+            let seq = self.number(index, key, removes_key, message.kind(), payload);
+            if let Some(Receipt { connection, token }) = receipt {
+                self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
+            }
+            return Ok(Published::Queued);
+        }
+        let weight = payload.len() + key_bytes + MAIL_OVERHEAD_BYTES;
+        // One message fits always, whatever its size, or it could never be sent.
+        let bytes_max = self.limits.publish_overflow_bytes_max;
+        let name = match known {
+            Some(topic) => Arc::clone(&topic.name),
+            None => name.into(),
+        };
+        let waiting_bytes = &mut self.outgoing_bytes[home.index()];
+        if *waiting_bytes > 0 && *waiting_bytes + weight > bytes_max {
+            return Err(HubError::Full);
+        }
+        *waiting_bytes += weight;
+        let is_behind = self.stuck[home.index()].is_some() || *waiting_bytes > bytes_max / 2;
+        self.is_fresh = true;
+        let mail = Mail::Publish {
+            topic: name,
+            key: key.map(Arc::from),
+            removes_key,
+            kind: message.kind(),
+            payload: Bytes::copy_from_slice(payload),
+            receipt,
+        };
+        self.outgoing[home.index()].push_back(Outgoing::Mail(mail, weight));
+        Ok(if is_behind { Published::Backpressure } else { Published::Queued })
+    }
+}

@@ -37,8 +37,8 @@ const EDGES: &[(u32, &str, &[&str])] = &[
         "testing",
         &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app", "shard"],
     ),
-    // `doctor` sets a ring up as a shard does.
-    (9, "cli", &["base", "ring", "routes", "control", "server"]),
+    // `doctor` sets a ring up as a shard does; rules of topics are settings.
+    (9, "cli", &["base", "hub", "ring", "routes", "control", "server"]),
 ];
 
 /// Files that may contain `unsafe`: the ring, the queues, the SIMD kernels.

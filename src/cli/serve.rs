@@ -28,9 +28,10 @@ pub fn run(
         Err(error) => {
             eprintln!("tapecast: {error}");
             match error {
-                ServerError::Ring(_) | ServerError::Limits(_) | ServerError::Shards(..) => {
-                    ExitCode::from(EXIT_CONFIG)
-                }
+                ServerError::Ring(_)
+                | ServerError::Limits(_)
+                | ServerError::Rule(_)
+                | ServerError::Shards(..) => ExitCode::from(EXIT_CONFIG),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -61,7 +62,8 @@ fn serve(
     filter: LogFilter,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
 ) -> Result<(), ServerError> {
-    let builder = sockets(Server::builder().limits(settings.limits.clone()), &settings)?;
+    let builder = Server::builder().limits(settings.limits.clone());
+    let builder = sockets(builder.rules(settings.rules.clone()), &settings)?;
     let builder = match settings.shards {
         Shards::PerCore => builder,
         Shards::Count(count) => builder.shards(count),

@@ -38,6 +38,16 @@ fn collect(
         let origin_of_key = origin(name.span().start);
         match value.get_ref() {
             DeValue::Table(inner) => collect(&format!("{key}."), inner, origin, found)?,
+            // [[topics]]: the first one's keys are topics.0.KEY.
+            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+                for (place, item) in items.iter().enumerate() {
+                    let DeValue::Table(inner) = item.get_ref() else {
+                        let message = format!("{key}: expected tables only");
+                        return Err(Problem { origin: origin_of_key, message });
+                    };
+                    collect(&format!("{key}.{place}."), inner, origin, found)?;
+                }
+            }
             DeValue::Array(items) => {
                 let values: Result<_, _> = items.iter().map(scalar).collect();
                 let values = values.map_err(|message| Problem {

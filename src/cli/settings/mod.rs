@@ -6,17 +6,20 @@
 
 mod file;
 mod sources;
+mod topics;
 
 pub use sources::Sources;
 
 use super::text;
 use crate::base::Limits;
+use crate::hub::Rule;
 use crate::server::Address;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use topics::TOPICS;
 
 /// How many shards to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub struct Settings {
     pub log: String,
     pub log_format: LogFormat,
     pub limits: Limits,
+    /// What holds for topics, in the order in which it is looked through.
+    pub rules: Vec<Rule>,
+    /// The assignments that make the rules.
+    topics: Vec<Vec<Assignment>>,
     /// Where the keys that were set got their values.
     origins: BTreeMap<String, Origin>,
 }
@@ -60,6 +67,8 @@ impl Default for Settings {
             log: "info".into(),
             log_format: LogFormat::Text,
             limits: Limits::default(),
+            rules: Vec::new(),
+            topics: Vec::new(),
             origins: BTreeMap::new(),
         }
     }
@@ -85,6 +94,15 @@ impl fmt::Display for Origin {
             Origin::File { name, line } => write!(formatter, "{name}:{line}"),
             Origin::Environment(name) => formatter.write_str(name),
             Origin::Flag(name) => formatter.write_str(name),
+        }
+    }
+}
+
+impl Origin {
+    fn is_of_same_file(&self, other: &Origin) -> bool {
+        match (self, other) {
+            (Origin::File { name: one, .. }, Origin::File { name: other, .. }) => one == other,
+            _ => false,
         }
     }
 }
@@ -229,6 +247,10 @@ fn names() -> Vec<String> {
 impl Settings {
     /// Carries out an assignment.
     fn assign(&mut self, assignment: Assignment) -> Result<(), Problem> {
+        if let Some(key) = assignment.key.strip_prefix(TOPICS) {
+            let key = key.to_owned();
+            return self.assign_topic(&key, assignment);
+        }
         let Assignment { key, values, origin } = assignment;
         let result = if let Some(name) = key.strip_prefix(LIMITS)
             && self.limits.table().iter().any(|limit| limit.0 == name)
@@ -250,6 +272,26 @@ impl Settings {
             }
             Err(error) => Err(Problem { message: format!("{key}: {error}"), origin }),
         }
+    }
+
+    /// Carries out an assignment to a rule of topics, `PLACE.KEY`. The rules of a later
+    /// source take the place of all earlier ones.
+    fn assign_topic(&mut self, key: &str, assignment: Assignment) -> Result<(), Problem> {
+        let place = key.split_once('.').and_then(|(place, key)| Some((place.parse().ok()?, key)));
+        let Some((place, key)) = place else {
+            let Assignment { origin, .. } = assignment;
+            let message = "topics: expected [[topics]] tables of a configuration file".into();
+            return Err(Problem { origin, message });
+        };
+        let first = self.topics.iter().flatten().next();
+        if first.is_some_and(|first| !first.origin.is_of_same_file(&assignment.origin)) {
+            self.topics.clear();
+        }
+        if self.topics.len() <= place {
+            self.topics.resize(place + 1, Vec::new());
+        }
+        self.topics[place].push(Assignment { key: key.to_owned(), ..assignment });
+        Ok(())
     }
 
     /// What contradicts itself once everything is known.
@@ -287,7 +329,10 @@ impl Settings {
         let limits = limits.into_iter().zip(others).map(|(limit, other)| {
             (format!("{LIMITS}{}", limit.0), limit.1.to_string(), other.1.to_string())
         });
-        keys.chain(limits).filter(|(_, one, other)| one != other).collect()
+        let rules = |settings: &Settings| format!("{} rules", settings.rules.len());
+        let changed = self.rules != other.rules;
+        let rules = changed.then(|| ("topics".to_owned(), rules(self), rules(other)));
+        keys.chain(limits).filter(|(_, one, other)| one != other).chain(rules).collect()
     }
 
     /// Whether a running server can be given a new value of this key.
@@ -312,6 +357,10 @@ impl Settings {
         for (name, value, _) in self.limits.table() {
             out += &line(&format!("{LIMITS}{name}"), name, &value.to_string());
         }
+        out += &topics::printed(&self.rules, |place, key| {
+            let given = self.topics[place].iter().find(|given| given.key == key);
+            given.map_or(&Origin::Default, |given| &given.origin).to_string()
+        });
         out
     }
 }
@@ -327,6 +376,7 @@ pub fn reference() -> String {
     for (name, value, text) in defaults.limits.table() {
         out += &format!("{name} = {value}\n    {text}\n");
     }
+    out += &topics::reference(&defaults.limits);
     out
 }
 

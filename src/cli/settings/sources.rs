@@ -1,7 +1,7 @@
 //! Where settings come from, in order: defaults, profile, configuration file,
 //! environment, flags. A later one wins.
 
-use super::{Assignment, Origin, Problem, Settings, file};
+use super::{Assignment, Origin, Problem, Settings, file, topics};
 use crate::cli::text;
 use std::path::Path;
 
@@ -86,6 +86,12 @@ impl Sources {
             && let Err(problem) = settings.check()
         {
             problems.push(problem);
+        }
+        if problems.is_empty() {
+            match topics::rules(&settings.topics, &settings.limits) {
+                Ok(rules) => settings.rules = rules,
+                Err(found) => problems.extend(found),
+            }
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }

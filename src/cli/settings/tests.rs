@@ -1,6 +1,7 @@
 //! Precedence, origins, and what is refused.
 
 use super::*;
+use crate::hub::{Access, SlowReader};
 
 fn sources(config: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -111,4 +112,66 @@ fn what_is_wrong_is_told_with_its_place() {
     let mut missing = sources("", &[], &[]);
     missing.config = Some("/no/such/file.toml".into());
     assert!(missing.resolve().unwrap_err()[0].to_string().starts_with("--config: "));
+}
+
+const RULES: &str = r#"
+[[topics]]
+pattern = "quotes.>"
+delivery = ["latest"]
+slow_reader = "conflate"
+retention_bytes = "64 KiB"
+members_max = 10
+
+[[topics]]
+pattern = "ops"
+publish = "server"
+"#;
+
+#[test]
+fn rules_of_topics_come_from_the_file_in_their_order() {
+    let settings = sources(RULES, &[], &[]).resolve().unwrap();
+    let [quotes, ops] = &settings.rules[..] else { panic!("two rules") };
+    assert_eq!((quotes.pattern.as_str(), quotes.retention_bytes), ("quotes.>", 64 << 10));
+    assert!(!quotes.allow_all && quotes.allow_latest);
+    assert_eq!((quotes.slow_reader, ops.publish), (SlowReader::Conflate, Access::Server));
+    let effective = settings.effective();
+    let line = effective.lines().find(|line| line.starts_with("slow_reader = \"conflate\""));
+    assert!(line.unwrap().ends_with(".toml:5"), "{line:?}");
+    let again = sources(&effective, &[], &[]).resolve().unwrap();
+    assert_eq!(again.rules, settings.rules);
+    let none = Settings::default();
+    let expected = ("topics".to_owned(), "0 rules".to_owned(), "2 rules".to_owned());
+    assert!(none.differences(&settings).contains(&expected));
+    assert!(!Settings::is_reloadable("topics"));
+}
+
+#[test]
+fn a_bad_rule_is_told_with_its_place() {
+    let check = |text, expected: &[&str]| assert_eq!(problems(sources(text, &[], &[])), expected);
+    check(
+        "[[topics]]\npattern = \"a\"\nflushms = 1\nslow_reader = \"drop\"\n",
+        &[
+            "FILE:3: topics: unknown key flushms: did you mean flush_ms?",
+            "FILE:4: topics: slow_reader: \"drop\": expected gap, conflate, close",
+        ],
+    );
+    check(
+        "[[topics]]\nkeys_max = 5\n\n[[topics]]\npattern = \"a.*b\"\n[[topics]]\npattern = \"a..b\"",
+        &[
+            "FILE:2: topics: pattern is \"\": expected a topic's name, in which * stands for a \
+              segment, and > at the end for one or more",
+            "FILE:7: topics: pattern is \"a..b\": expected a topic's name, in which * stands for \
+             a segment, and > at the end for one or more",
+        ],
+    );
+    check(
+        "[limits]\nlog_messages_max = 10\n[[topics]]\npattern = \"a\"\nretention_messages = 11",
+        &["FILE:5: topics: retention_messages is 11: expected at most 10"],
+    );
+    check("topics = 5", &["FILE:1: unknown key topics"]);
+    check(
+        "[topics]\npattern = \"a\"",
+        &["FILE:2: topics: expected [[topics]] tables of a \
+             configuration file"],
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::metrics;
 use super::signals::Order;
-use crate::app::{ConnectionSummary, Errand, Page, Shards};
+use crate::app::{ConnectionSummary, Errand, Page, Publish, Shards};
 use crate::base::ConnectionId;
 use crate::hub::HubError;
 use crate::protocol::{CloseCode, Message};
@@ -292,6 +292,9 @@ async fn show_topics(
 #[serde(deny_unknown_fields)]
 struct Publication {
     topic: String,
+    key: Option<String>,
+    #[serde(default)]
+    removes_key: bool,
     text: Option<String>,
     binary: Option<String>,
 }
@@ -302,11 +305,13 @@ async fn publish(
 ) -> Result<Json<Value>, Fault> {
     let Json(publication) = publication?;
     let publisher = &access.shards.publisher;
+    let (topic, key) = (&publication.topic, publication.key.as_deref());
+    let how = Publish { key, removes_key: publication.removes_key, token: None };
     let published = match (&publication.text, &publication.binary) {
-        (Some(text), None) => publisher.publish(&publication.topic, text.as_str()),
+        (Some(text), None) => publisher.publish_with(topic, text.as_str(), &how),
         (None, Some(binary)) => {
             let bytes = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
-            publisher.publish(&publication.topic, Message::Binary(&bytes))
+            publisher.publish_with(topic, Message::Binary(&bytes), &how)
         }
         _ => return Err(bad("expected either text or binary")),
     };

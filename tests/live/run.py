@@ -40,6 +40,8 @@ from live import (  # noqa: E402
     refusals,
     reloading,
     starting,
+    topics,
+    topics_slow,
 )
 from live.server import BINARY, Failure, Server  # noqa: E402
 
@@ -192,6 +194,15 @@ TESTS = (
     timed("load: handshakes", loading_outside.handshakes, shards=(1,)),
     timed("load: a protocol in JSON", loading_outside.of_json, shards=(1,)),
     timed("load: several places", loading_outside.several_places, shards=(1,)),
+    Test("topic: every message", topics.every_message, 30),
+    Test("topic: refused", topics.refused),
+    Test("topic: latest", topics.latest),
+    Test("topic: rate", topics.rated, 30),
+    Test("topic: since", topics.since, 30),
+    Test("topic: snapshot", topics.snapshot),
+    Test("topic: window", topics.window),
+    Test("topic: a reader that falls off", topics_slow.falls_off, 60),
+    Test("topic: by the query", topics_slow.by_the_query),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),

@@ -99,6 +99,7 @@ pub trait Handler {
 /// assert_eq!(client.receive(), Some(Received::Text("time is up".into())));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice<'a> {
     /// A subscription is live: the connection gets every message of `topic` with
     /// a number above `seq`.

@@ -17,6 +17,7 @@ use std::fmt;
 /// assert_eq!(hub.publish(&Publication::new("news..today", "hi")), Err(HubError::BadName));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HubError {
     /// A topic's name is 1 to 255 bytes without control characters, in segments
     /// split by `.` of which none is empty, `*` or `>`.

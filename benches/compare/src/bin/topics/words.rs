@@ -52,8 +52,9 @@ impl Handler for Words {
             Notice::Published { token, result: Err(error) } => {
                 format!("refused pub {token} {error}")
             }
+            Notice::Refused { topic, error } => format!("refused match {topic} {error}"),
             // Marks come in their lane. The others were not asked for.
-            Notice::Marked { .. } | Notice::Writable | Notice::Timer | Notice::Draining => return,
+            _ => return,
         };
         answer(conn, &words);
     }

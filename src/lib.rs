@@ -64,6 +64,8 @@ mod server;
 #[cfg(feature = "server")]
 mod shard;
 #[cfg(feature = "server")]
+pub mod subprotocol;
+#[cfg(feature = "server")]
 pub mod testing;
 
 /// The README's example compiles.

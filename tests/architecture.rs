@@ -23,6 +23,8 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (4, "app", &["base", "protocol", "mailbox", "connection", "hub"]),
     // The public API: topics' deliveries and the message type are part of it.
     (5, "routes", &["app", "hub", "protocol"]),
+    // Handlers with the public API, and the lanes that go with them.
+    (5, "subprotocol", &["app", "connection", "hub", "protocol"]),
     // Limits and times.
     (5, "admission", &["base"]),
     // Where ring, connections and hub meet.
@@ -38,7 +40,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
         &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app", "shard"],
     ),
     // `doctor` sets a ring up as a shard does; rules of topics are settings.
-    (9, "cli", &["base", "hub", "ring", "routes", "control", "server"]),
+    (9, "cli", &["base", "hub", "ring", "routes", "subprotocol", "control", "server"]),
 ];
 
 /// Files that may contain `unsafe`: the ring, the queues, the SIMD kernels.

@@ -120,6 +120,8 @@ pub struct Publish<'a> {
     /// From this message on its key has no value: it is delivered, and no snapshot
     /// has it.
     pub removes_key: bool,
+    /// It is a text that is JSON: in lanes of JSON it stands as it was written.
+    pub json: bool,
     /// On a connection: `Notice::Published` tells, with this token, what number it got.
     pub token: Option<u64>,
 }
@@ -395,6 +397,32 @@ impl<'a, S> Conn<'a, S> {
         self.link.hub.acknowledge(*self.link.subscriptions, topic, seq)
     }
 
+    /// The number of the last message of `topic` that has left for this connection, or
+    /// was skipped for it; none while it has no subscription that is live.
+    pub fn position(&self, topic: &str) -> Option<u64> {
+        self.link.hub.position(*self.link.subscriptions, topic)
+    }
+
+    /// Publishes a text that the caller knows to be JSON, on behalf of the peer.
+    pub(crate) fn publish_json(
+        &mut self,
+        topic: &str,
+        json: &str,
+        publish: &Publish<'_>,
+    ) -> Result<Published, HubError> {
+        self.publish_any(topic, Message::Text(json), &Publish { json: true, ..*publish }, true)
+    }
+
+    /// The server's limits.
+    pub fn limits(&self) -> &Limits {
+        self.link.limits
+    }
+
+    /// The time since the server's start.
+    pub(crate) fn now(&self) -> Time {
+        self.link.now
+    }
+
     /// Ends a subscription; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
         self.link.hub.unsubscribe(self.link.subscriptions, topic)
@@ -425,16 +453,31 @@ impl<'a, S> Conn<'a, S> {
         message: impl Into<Message<'m>>,
         publish: &Publish<'_>,
     ) -> Result<Published, HubError> {
-        let &Publish { key, removes_key, token } = publish;
+        self.publish_any(topic, message.into(), publish, false)
+    }
+
+    fn publish_any(
+        &mut self,
+        topic: &str,
+        message: Message<'_>,
+        publish: &Publish<'_>,
+        is_checked: bool,
+    ) -> Result<Published, HubError> {
+        let &Publish { key, removes_key, json, token } = publish;
         let connection = self.link.id;
-        let published = self.link.hub.publish(&Publication {
+        let publication = Publication {
             topic,
             key,
             removes_key,
-            message: message.into(),
+            message,
+            is_json: json,
             receipt: token.map(|token| Receipt { connection, token }),
             caller: self.link.caller(),
-        });
+        };
+        let published = match is_checked {
+            true => self.link.hub.publish_checked(&publication),
+            false => self.link.hub.publish(&publication),
+        };
         match published {
             Ok(outcome) => {
                 self.link.deferred.publications += 1;

@@ -16,6 +16,7 @@ pub(crate) struct Publication {
     pub topic: Arc<str>,
     pub key: Option<Arc<str>>,
     pub removes_key: bool,
+    pub is_json: bool,
     pub kind: Kind,
     pub payload: Bytes,
 }

@@ -78,9 +78,12 @@ impl Publisher {
         publish: &Publish<'_>,
     ) -> Result<(), HubError> {
         let message = message.into();
-        let &Publish { key, removes_key, token: _ } = publish;
+        let &Publish { key, removes_key, json, token: _ } = publish;
         if !hub::is_topic_name(topic) {
             return Err(HubError::BadName);
+        }
+        if json && !message.is_json() {
+            return Err(HubError::BadJson);
         }
         if key.is_some_and(|key| key.len() > hub::KEY_BYTES_MAX) {
             return Err(HubError::BadKey);
@@ -98,6 +101,7 @@ impl Publisher {
             topic: topic.into(),
             key: key.map(Arc::from),
             removes_key,
+            is_json: json,
             kind: message.kind(),
             payload,
         };

@@ -103,6 +103,12 @@ limits! {
     drain_ms: u64 = 2_000, tiny 100;
     /// Topics one connection may be subscribed to, by name or by patterns. Above it: an error value, or a notice.
     subscriptions_max: usize = 1_024, tiny 4;
+    /// Milliseconds after which `tapecast.v1.json` tells a connection the positions of its quiet channels, again and again. 0: never.
+    heartbeat_ms: u64 = 30_000, tiny 500;
+    /// Milliseconds from the handshake to the first subscription of a `tapecast.v1.json` connection. Above it: close 1008. 0: no limit.
+    first_subscribe_ms: u64 = 0, tiny 0;
+    /// Publications a second of one `tapecast.v1.json` connection. Above it: an error. 0: no limit.
+    publishes_per_second_max: u32 = 0, tiny 0;
     /// Subscriptions to patterns on one shard. Above it: an error value.
     patterns_max: usize = 4_096, tiny 8;
     /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
@@ -278,7 +284,7 @@ impl Limits {
         between!(message_fragments_max, 1..=1 << 30);
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
-        between!(subscriptions_max, 1..=1 << 24);
+        between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);
         between!(pong_ms, 1..=1 << 40);
         between!(idle_max_ms, 0..=1 << 40);
@@ -289,8 +295,10 @@ impl Limits {
         between!(drain_ms, 0..=24 * 3_600_000);
         between!(log_messages_max, 1..=1 << 30);
         between!(log_ms, 0..=365 * 24 * 3_600_000);
+        between!(heartbeat_ms, 0..=1 << 40);
+        between!(first_subscribe_ms, 0..=1 << 40);
         between!(topics_max, 1..=1 << 30);
-        between!(patterns_max, 0..=1 << 24);
+        between!(patterns_max, 0..=65_024);
         between!(topic_keys_max, 0..=1 << 24);
         between!(replay_bytes_max, 1..=1 << 30);
         between!(mailbox_mails_max, 1..=1 << 24);

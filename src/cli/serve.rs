@@ -1,11 +1,12 @@
 //! Runs the server: sockets, logs, the supervisor, signals.
 
-use super::settings::{LogFormat, Problem, Settings, Shards};
+use super::settings::{LogFormat, Problem, Settings, Shards, rules_with_defaults};
 use super::supervisor::{self, tell};
 use super::{EXIT_CONFIG, text};
 use crate::control::{self, Admin, Control, Order};
 use crate::routes;
 use crate::server::{Builder, Server, ServerError, ServerHandle};
+use crate::subprotocol::json::Json;
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::net::TcpListener;
@@ -63,7 +64,8 @@ fn serve(
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
 ) -> Result<(), ServerError> {
     let builder = Server::builder().limits(settings.limits.clone());
-    let builder = sockets(builder.rules(settings.rules.clone()), &settings)?;
+    let rules = rules_with_defaults(&settings.rules, &settings.limits);
+    let builder = sockets(builder.rules(rules), &settings)?;
     let builder = match settings.shards {
         Shards::PerCore => builder,
         Shards::Count(count) => builder.shards(count),
@@ -74,7 +76,7 @@ fn serve(
     {
         tracing::info!(%address, "administration server");
     }
-    let server = builder.start(|_shard| routes::builtin())?;
+    let server = builder.start(|_shard| routes::builtin().route("/", Json))?;
     let handle = server.handle();
     let running = RefCell::new(settings);
     let control = Control {

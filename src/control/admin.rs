@@ -306,7 +306,7 @@ async fn publish(
     let Json(publication) = publication?;
     let publisher = &access.shards.publisher;
     let (topic, key) = (&publication.topic, publication.key.as_deref());
-    let how = Publish { key, removes_key: publication.removes_key, token: None };
+    let how = Publish { key, removes_key: publication.removes_key, json: false, token: None };
     let published = match (&publication.text, &publication.binary) {
         (Some(text), None) => publisher.publish_with(topic, text.as_str(), &how),
         (None, Some(binary)) => {

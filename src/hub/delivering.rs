@@ -129,6 +129,16 @@ impl Hub {
         })
     }
 
+    /// The number of the last message of `topic` that was handed over to a connection,
+    /// or skipped for it, or came before its subscription.
+    pub fn position(&self, subscriptions: Subscriptions, topic: &str) -> Option<u64> {
+        let subscription = self.at(self.subscription_to(subscriptions, topic)?);
+        match subscription.state {
+            State::Live | State::Fallen => Some(subscription.cursor - 1),
+            State::Joining | State::CatchingUp => None,
+        }
+    }
+
     /// A message of a topic has arrived on this shard.
     pub(super) fn append_to_tapes(&mut self, index: u32, entry: &Entry) {
         let topic = self.topics.at_mut(index).expect("a topic");

@@ -24,6 +24,8 @@ pub enum HubError {
     BadName,
     /// A key is at most 255 bytes, and the topic's rule has keys.
     BadKey,
+    /// What is published as JSON is not.
+    BadJson,
     /// The delivery asked for can't be: what is wrong with it.
     BadDelivery(&'static str),
     /// The topic's rule does not allow it.
@@ -50,6 +52,7 @@ impl fmt::Display for HubError {
                  '.' of which none is empty, '*' or '>'"
             }
             HubError::BadKey => "a key is at most 255 bytes, and this topic may have none",
+            HubError::BadJson => "the message is not JSON",
             HubError::BadDelivery(wrong) => wrong,
             HubError::NotAllowed => "not allowed on this topic",
             HubError::AlreadySubscribed => "already subscribed to this topic",

@@ -1,12 +1,11 @@
 //! A topic at its home: its messages are numbered, kept, sent on to the shards that
 //! read it, and at last forgotten.
 
-use super::log::{Entry, Log, Past, Portion, ReaderShard, TopicRef, View};
+use super::log::{Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View};
 use super::mail::{Mail, Post};
 use super::name::RESERVED;
 use super::{Hub, Outgoing};
 use crate::base::{ShardId, Time};
-use crate::protocol::Kind;
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -39,7 +38,7 @@ impl Hub {
         index: u32,
         key: Option<Arc<str>>,
         removes_key: bool,
-        kind: Kind,
+        kind: EntryKind,
         payload: Bytes,
     ) -> u64 {
         self.is_fresh = true;
@@ -173,7 +172,19 @@ impl Hub {
                 self.announce(index, silent_after);
             }
         }
-        self.end_if_over(index);
+        self.forget_later(index);
+    }
+
+    /// A topic that was read is forgotten when it has not been for as long as its rule
+    /// keeps messages, so that a reader who comes back finds the same numbers.
+    fn forget_later(&mut self, index: u32) {
+        let Some(topic) = self.topics.at_mut(index) else { return };
+        let is_unread = topic.log.as_ref().is_some_and(|log| log.readers.is_empty());
+        if is_unread && !topic.has_timer {
+            topic.has_timer = true;
+            let retention_ms = self.rules.get(topic.rule).retention_ms;
+            self.retention.set(index, self.now.plus_millis(retention_ms));
+        }
     }
 
     /// At home no mail is needed: what is published next must already be read.

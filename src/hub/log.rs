@@ -4,7 +4,7 @@ use super::mail::Mail;
 use super::rules::Rule;
 use super::values::Values;
 use crate::base::{Limits, ShardId};
-use crate::protocol::Kind;
+use crate::protocol::{Kind, Opcode};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// A topic on some shard, named by that shard's table.
 ///
 /// ```
+/// # use tapecast::base::Time;
 /// # use tapecast::hub::{Delivery, Hub, Outbox, Signal, Subscriptions};
 /// # let mut hub = Hub::alone(&tapecast::Limits::default());
 /// # let mut subscriptions = Subscriptions::default();
@@ -25,8 +26,9 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// hub.flush(&mut Outbox::default(), &mut signals);
 /// let Signal::Subscribed { topic, .. } = signals[0] else { panic!("one subscription") };
 /// assert_eq!(hub.name(topic), Some("news"));
-/// // Once nobody reads it and nothing was published, the topic is forgotten.
+/// // When nobody has read it for long and nothing was published, the topic is forgotten.
 /// hub.leave(&mut subscriptions);
+/// hub.tick(Time::ZERO.plus_millis(100_000));
 /// assert_eq!(hub.name(topic), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,43 @@ pub struct TopicRef {
     pub index: u32,
     /// Generation of the entry.
     pub generation: u32,
+}
+
+/// What the payload of a message is.
+///
+/// ```
+/// use tapecast::hub::EntryKind;
+/// use tapecast::protocol::Kind;
+///
+/// assert_eq!(EntryKind::from(Kind::Binary), EntryKind::Binary);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// JSON, known to be that.
+    Json,
+    /// Valid UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl EntryKind {
+    /// The opcode of a frame that carries it as it is.
+    pub fn opcode(self) -> Opcode {
+        match self {
+            EntryKind::Json | EntryKind::Text => Opcode::Text,
+            EntryKind::Binary => Opcode::Binary,
+        }
+    }
+}
+
+impl From<Kind> for EntryKind {
+    fn from(kind: Kind) -> EntryKind {
+        match kind {
+            Kind::Text => EntryKind::Text,
+            Kind::Binary => EntryKind::Binary,
+        }
+    }
 }
 
 /// One message of a topic.
@@ -57,8 +96,8 @@ pub struct Entry {
     pub key: Option<Arc<str>>,
     /// From this message on its key has no value.
     pub removes_key: bool,
-    /// Text or binary.
-    pub kind: Kind,
+    /// What the payload is.
+    pub kind: EntryKind,
     /// The payload.
     pub payload: Bytes,
 }
@@ -324,7 +363,7 @@ pub(super) mod tests {
             time_ms: seq,
             key: key.map(Arc::from),
             removes_key: false,
-            kind: Kind::Text,
+            kind: EntryKind::Text,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         }
     }

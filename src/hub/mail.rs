@@ -2,9 +2,8 @@
 
 use super::HubError;
 use super::delivery::Since;
-use super::log::{Entry, Past, Portion, TopicRef, View};
+use super::log::{Entry, EntryKind, Past, Portion, TopicRef, View};
 use crate::base::{ConnectionId, ShardId};
-use crate::protocol::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -56,8 +55,8 @@ pub enum Mail {
         key: Option<Arc<str>>,
         /// From this message on its key has no value.
         removes_key: bool,
-        /// Text or binary.
-        kind: Kind,
+        /// What the payload is.
+        kind: EntryKind,
         /// The payload.
         payload: Bytes,
         /// Who wants to know its number.

@@ -56,7 +56,7 @@ pub use catching_up::Step;
 pub use delivery::{Delivery, Mode, RATE_MAX, Since, SlowReader, WINDOW_MAX};
 pub use error::HubError;
 pub use lane::{Lane, Mark, Raw};
-pub use log::{Entry, Past, Portion, TopicRef, View};
+pub use log::{Entry, EntryKind, Past, Portion, TopicRef, View};
 pub use mail::{Mail, Outbox, Post, Receipt};
 pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_topic_name, matches};
 pub use patterns::Match;

@@ -14,7 +14,7 @@ use super::log::TopicRef;
 use super::mail::Mail;
 use super::name::{is_pattern, matches};
 use super::rules::Caller;
-use super::subscriptions::{NONE, Subscriptions};
+use super::subscriptions::{NO_PATTERN, Subscriptions};
 use super::{Hub, HubError, Outgoing, Signal};
 use crate::base::{ShardId, Slab};
 use foldhash::quality::RandomState;
@@ -48,7 +48,7 @@ pub(super) struct PatternSubscription {
     subscriber: u32,
     place: u32,
     /// The connection's next.
-    next: u32,
+    next: u16,
     caller: Caller,
     delivery: Delivery,
 }
@@ -76,6 +76,11 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
+    fn at(&self, own: u16) -> Option<&PatternSubscription> {
+        // There are never so many that one had this number: see `patterns_max`.
+        self.subscriptions.at(own.into()).filter(|_| own != NO_PATTERN)
+    }
+
     /// Patterns, subscriptions to them, and watchers.
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize, usize) {
@@ -119,7 +124,7 @@ impl Hub {
         if known.is_some_and(|known| self.find_pattern(*subscriptions, known).is_some()) {
             return Err(HubError::AlreadySubscribed);
         }
-        if subscriptions.count as usize >= self.limits.subscriptions_max
+        if usize::from(subscriptions.count) >= self.limits.subscriptions_max
             || self.patterns.subscriptions.len() >= self.limits.patterns_max
         {
             return Err(HubError::TooManySubscriptions);
@@ -136,7 +141,7 @@ impl Hub {
         };
         let (own, generation) = self.patterns.subscriptions.insert(own);
         watched.subscribers.push(own);
-        subscriptions.patterns = own;
+        subscriptions.patterns = own as u16;
         // What others on this shard were told of already.
         for topic in watched.topics.keys() {
             let subscription = (own, generation);
@@ -163,9 +168,9 @@ impl Hub {
     }
 
     /// The pattern subscription of a connection, and the one before it in its list.
-    fn find_pattern(&self, subscriptions: Subscriptions, pattern: u32) -> Option<(u32, u32)> {
-        let (mut before, mut own) = (NONE, subscriptions.patterns);
-        while let Some(subscription) = self.patterns.subscriptions.at(own) {
+    fn find_pattern(&self, subscriptions: Subscriptions, pattern: u32) -> Option<(u16, u16)> {
+        let (mut before, mut own) = (NO_PATTERN, subscriptions.patterns);
+        while let Some(subscription) = self.patterns.at(own) {
             if subscription.pattern == pattern {
                 return Some((before, own));
             }
@@ -184,7 +189,7 @@ impl Hub {
         let Some(&index) = self.patterns.names.get(pattern) else { return false };
         let Some((before, own)) = self.find_pattern(*subscriptions, index) else { return false };
         let next = self.remove_pattern_subscription(own);
-        match self.patterns.subscriptions.at_mut(before) {
+        match self.patterns.subscriptions.at_mut(before.into()) {
             Some(before) => before.next = next,
             None => subscriptions.patterns = next,
         }
@@ -198,14 +203,14 @@ impl Hub {
 
     /// Ends every subscription of a connection to patterns.
     pub(super) fn leave_patterns(&mut self, subscriptions: &mut Subscriptions) {
-        while subscriptions.patterns != NONE {
+        while subscriptions.patterns != NO_PATTERN {
             subscriptions.patterns = self.remove_pattern_subscription(subscriptions.patterns);
         }
     }
 
     /// Says what came after it in the connection's list.
-    fn remove_pattern_subscription(&mut self, own: u32) -> u32 {
-        let removed = self.patterns.subscriptions.remove(own).expect("listed");
+    fn remove_pattern_subscription(&mut self, own: u16) -> u16 {
+        let removed = self.patterns.subscriptions.remove(own.into()).expect("listed");
         let watched = self.patterns.watched.at_mut(removed.pattern).expect("somebody's pattern");
         watched.subscribers.swap_remove(removed.place as usize);
         if let Some(&moved) = watched.subscribers.get(removed.place as usize) {
@@ -219,10 +224,10 @@ impl Hub {
     /// The subscription to a pattern that means `topic`, if the connection has one.
     pub(super) fn pattern_for(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
         let mut own = subscriptions.patterns;
-        while let Some(subscription) = self.patterns.subscriptions.at(own) {
+        while let Some(subscription) = self.patterns.at(own) {
             let pattern = self.patterns.watched.at(subscription.pattern).expect("somebody's");
             if matches(&pattern.text, topic) {
-                return Some(own);
+                return Some(own.into());
             }
             own = subscription.next;
         }

@@ -9,12 +9,12 @@
 //! there is room, as interest is; what comes and goes in between is never posted.
 
 use super::delivery::Delivery;
+use super::log::EntryKind;
 use super::mail::Mail;
 use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX};
 use super::rules::Caller;
 use super::subscriptions::{NONE, Subscriptions};
 use super::{Hub, HubError, KEY_BYTES_MAX, Outgoing};
-use crate::protocol::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -152,6 +152,6 @@ impl Hub {
         };
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
         let payload = format!(r#"{{"{word}":"{name}","members":{members}}}"#);
-        self.number(index, Some(key), !is_present, Kind::Text, Bytes::from(payload));
+        self.number(index, Some(key), !is_present, EntryKind::Json, Bytes::from(payload));
     }
 }

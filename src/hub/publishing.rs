@@ -1,5 +1,6 @@
 //! Messages come in: what is published on this shard goes to its topic's home.
 
+use super::log::EntryKind;
 use super::mail::{Mail, Receipt};
 use super::name::{self, is_topic_name};
 use super::posting::Outgoing;
@@ -58,6 +59,8 @@ pub struct Publication<'a> {
     pub removes_key: bool,
     /// The message.
     pub message: Message<'a>,
+    /// It is a text that is JSON: in lanes of JSON it stands as it was written.
+    pub is_json: bool,
     /// Who is told its number ([`Signal::Published`]).
     pub receipt: Option<Receipt>,
     /// On whose behalf.
@@ -72,6 +75,7 @@ impl<'a> Publication<'a> {
             key: None,
             removes_key: false,
             message: message.into(),
+            is_json: false,
             receipt: None,
             caller: Caller::Server,
         }
@@ -82,10 +86,23 @@ impl Hub {
     /// Publishes a message.
     ///
     /// # Errors
-    /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::TooBig`],
+    /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::BadJson`], [`HubError::TooBig`],
     /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`].
     pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, HubError> {
-        let &Publication { topic: name, key, removes_key, message, receipt, caller } = publication;
+        if publication.is_json && !publication.message.is_json() {
+            return Err(HubError::BadJson);
+        }
+        self.publish_checked(publication)
+    }
+
+    /// Publishes a message that is JSON if it says so.
+    pub(crate) fn publish_checked(
+        &mut self,
+        publication: &Publication<'_>,
+    ) -> Result<Published, HubError> {
+        let &Publication { topic: name, key, removes_key, message, is_json, receipt, caller } =
+            publication;
+        let kind = if is_json { EntryKind::Json } else { message.kind().into() };
         let known = self.names.get(name).copied().and_then(|index| self.topics.at(index));
         if known.is_none() && !is_topic_name(name) {
             return Err(HubError::BadName);
@@ -111,7 +128,7 @@ impl Hub {
             let index = self.topic_index(name)?;
             let payload = Bytes::copy_from_slice(payload);
             let key = key.map(|key| self.shared_key(index, key));
-            let seq = self.number(index, key, removes_key, message.kind(), payload);
+            let seq = self.number(index, key, removes_key, kind, payload);
             if let Some(Receipt { connection, token }) = receipt {
                 self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
             }
@@ -135,7 +152,7 @@ impl Hub {
             topic: name,
             key: key.map(Arc::from),
             removes_key,
-            kind: message.kind(),
+            kind,
             payload: Bytes::copy_from_slice(payload),
             receipt,
         };

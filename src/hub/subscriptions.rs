@@ -12,6 +12,7 @@ use super::{Hub, HubError, Live, Signal, is_topic_name};
 use std::sync::Arc;
 
 pub(super) const NONE: u32 = u32::MAX;
+pub(super) const NO_PATTERN: u16 = u16::MAX;
 
 /// The subscriptions of one connection: a ring of them, entered where the next
 /// turn of sending starts.
@@ -31,21 +32,22 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriptions {
     pub(super) first: u32,
-    pub(super) count: u32,
+    // Small, since every connection has them, subscribed or not.
+    pub(super) count: u16,
     /// The first of its subscriptions to patterns.
-    pub(super) patterns: u32,
+    pub(super) patterns: u16,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Subscriptions { first: NONE, count: 0, patterns: NONE }
+        Subscriptions { first: NONE, count: 0, patterns: NO_PATTERN }
     }
 }
 
 impl Subscriptions {
     /// How many topics they are.
     pub fn len(&self) -> u32 {
-        self.count
+        self.count.into()
     }
 
     /// Whether there is no topic.
@@ -160,7 +162,7 @@ impl Hub {
             // Who asks for it by name wins over a pattern.
             self.unlink(subscriptions, previous);
         }
-        if subscriptions.count as usize >= self.limits.subscriptions_max {
+        if usize::from(subscriptions.count) >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
         }
         let lane = self.lanes.number(delivery.lane);

@@ -65,6 +65,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether it is a text that is one JSON value (RFC 8259).
+    pub fn is_json(&self) -> bool {
+        matches!(self, Message::Text(text) if super::json::Scanner::new(text).whole().is_ok())
+    }
+
     /// Text or binary.
     pub const fn kind(&self) -> Kind {
         match self {

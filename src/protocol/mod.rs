@@ -11,6 +11,7 @@ pub mod frame;
 pub mod handshake;
 pub mod head;
 pub mod inbound;
+pub mod json;
 pub mod mask;
 pub mod message;
 pub mod utf8;

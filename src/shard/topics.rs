@@ -167,17 +167,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// A thread that is no shard published something; this shard is its home.
     pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
-        let Publication { topic, key, removes_key, kind, payload } = publication;
+        let Publication { topic, key, removes_key, is_json, kind, payload } = publication;
         let Some(message) = kind.message(payload) else { return };
         let publication = hub::Publication {
             topic,
             key: key.as_deref(),
             removes_key: *removes_key,
             message,
+            is_json: *is_json,
             receipt: None,
             caller: Caller::Server,
         };
-        match self.core.hub.publish(&publication) {
+        // It was checked where it came from.
+        match self.core.hub.publish_checked(&publication) {
             Ok(_) => self.counters().publications.add(1),
             Err(_) => self.counters().publications_refused.add(1),
         }

@@ -9,6 +9,7 @@ mod sources;
 mod topics;
 
 pub use sources::Sources;
+pub use topics::with_defaults as rules_with_defaults;
 
 use super::text;
 use crate::base::Limits;

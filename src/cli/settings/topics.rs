@@ -4,6 +4,7 @@ use super::{Assignment, Origin, Problem, one};
 use crate::base::Limits;
 use crate::cli::text;
 use crate::hub::{Access, Rule, Rules, SlowReader};
+use crate::routes::BROADCAST_TOPIC;
 
 /// The prefix of the keys of rules: `topics.0.pattern` is the first one's.
 pub const TOPICS: &str = "topics.";
@@ -128,6 +129,23 @@ fn choose<T: Copy>(words: &[(&str, T)], value: &str) -> Result<T, String> {
     })
 }
 
+/// What holds where a configuration says nothing: a browser that comes from anywhere may
+/// read, but who publishes is on this machine, unless a rule says otherwise.
+fn default_rule(pattern: &str, limits: &Limits) -> Rule {
+    Rule { publish: Access::Local, ..Rule::new(pattern, limits) }
+}
+
+/// The rules of the program: those that are configured, that of `/broadcast`, which is
+/// everybody's, and the default for all others.
+pub fn with_defaults(configured: &[Rule], limits: &Limits) -> Vec<Rule> {
+    let mut rules = configured.to_vec();
+    if configured.iter().all(|rule| rule.pattern != BROADCAST_TOPIC) {
+        rules.insert(0, Rule::new(BROADCAST_TOPIC, limits));
+    }
+    rules.push(default_rule(">", limits));
+    rules
+}
+
 /// The rules that tables of assignments make, once the limits are known.
 ///
 /// # Errors
@@ -145,7 +163,7 @@ pub fn rules(tables: &[Vec<Assignment>], limits: &Limits) -> Result<Vec<Rule>, V
 }
 
 fn rule(table: &[Assignment], limits: &Limits) -> Result<Rule, Vec<Problem>> {
-    let mut rule = Rule::new("", limits);
+    let mut rule = default_rule("", limits);
     let mut problems = Vec::new();
     for assignment in table {
         let Assignment { key, values, origin } = assignment;
@@ -193,7 +211,7 @@ pub fn printed(rules: &[Rule], comment: impl Fn(usize, &str) -> String) -> Strin
 
 /// Every key with its default and its text.
 pub fn reference(limits: &Limits) -> String {
-    let rule = Rule::new(">", limits);
+    let rule = default_rule(">", limits);
     let lines =
         KEYS.iter().map(|key| format!("{} = {}\n    {}\n", key.name, (key.get)(&rule), key.text));
     format!("\n[[topics]]\n{}", lines.collect::<String>())

@@ -125,6 +125,7 @@ fn publish(conn: &mut Conn<'_, ()>, message: Message<'_>) -> Result<(), String> 
             .filter(|&token| token != "-")
             .map(|token| number("token", token))
             .transpose()?,
+        json: false,
     };
     // A publication that waits has the connection paused; more is not to be done.
     conn.publish_with(topic, payload, &publish).map(|_| ()).map_err(|error| error.to_string())

@@ -1,0 +1,91 @@
+//! The numbered errors of `tapecast.v1.json`.
+
+use crate::hub::HubError;
+
+macro_rules! errors {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
+        /// What is wrong with a request, by number. The connection stays open.
+        ///
+        /// ```
+        /// use tapecast::subprotocol::json::ErrorCode;
+        ///
+        /// assert_eq!(ErrorCode::UnknownType as u16, 103);
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ $name = $code,)+
+        }
+
+        impl ErrorCode {
+            /// Every error: its number, its name, and what it means.
+            pub const ALL: &'static [(u16, &'static str, &'static str)] =
+                &[$(($code, stringify!($name), concat!($($doc,)+)),)+];
+        }
+    };
+}
+
+errors! {
+    /// The message is not text.
+    NotText = 100,
+    /// The message is not JSON; the text says what is wrong and at which byte.
+    Malformed = 101,
+    /// The message is JSON, but not an object.
+    NotAnObject = 102,
+    /// There is no such `type`.
+    UnknownType = 103,
+    /// A field that the request needs is missing.
+    MissingField = 104,
+    /// A field has a value of the wrong kind.
+    BadField = 105,
+    /// The channel's or room's name can't be one.
+    BadChannel = 110,
+    /// There is a subscription to this channel already.
+    AlreadySubscribed = 111,
+    /// There is no subscription to this channel.
+    NotSubscribed = 112,
+    /// The connection has as many subscriptions as it may.
+    TooManySubscriptions = 113,
+    /// The delivery asked for can't be.
+    BadDelivery = 114,
+    /// The channel's rule does not allow it.
+    NotAllowed = 115,
+    /// The key is longer than 255 bytes, or the channel has no keys.
+    BadKey = 116,
+    /// There are as many topics as there may be.
+    TooManyTopics = 117,
+    /// The channel's home is behind: try again later.
+    Behind = 120,
+    /// The message is longer than a message may be.
+    TooBig = 121,
+    /// More is published a second than the connection may.
+    TooFast = 122,
+    /// A chat message before any room was joined.
+    NoRoom = 130,
+}
+
+impl From<HubError> for ErrorCode {
+    fn from(error: HubError) -> ErrorCode {
+        match error {
+            HubError::BadName => ErrorCode::BadChannel,
+            HubError::BadKey => ErrorCode::BadKey,
+            HubError::BadJson => ErrorCode::Malformed,
+            HubError::BadDelivery(_) => ErrorCode::BadDelivery,
+            HubError::NotAllowed => ErrorCode::NotAllowed,
+            HubError::AlreadySubscribed => ErrorCode::AlreadySubscribed,
+            HubError::TooManySubscriptions => ErrorCode::TooManySubscriptions,
+            HubError::TooManyTopics => ErrorCode::TooManyTopics,
+            HubError::Full | HubError::Stopped => ErrorCode::Behind,
+            HubError::TooBig => ErrorCode::TooBig,
+        }
+    }
+}
+
+/// The errors as a table in Markdown.
+pub fn table() -> String {
+    let mut out = String::from("| code | name | when |\n|---|---|---|\n");
+    for (code, name, text) in ErrorCode::ALL {
+        out += &format!("| {code} | {name} |{text} |\n");
+    }
+    out
+}

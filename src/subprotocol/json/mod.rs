@@ -1,0 +1,392 @@
+//! `tapecast.v1.json`: topics in JSON, one object per text message.
+//!
+//! A request is answered, with the `id` that it brought; what is wrong with it is an
+//! `error` with a number ([`ErrorCode`]), and never the connection's end. Bodies of
+//! messages pass through as their publishers wrote them, inside an envelope that only
+//! the server writes.
+
+mod error;
+mod lane;
+mod request;
+
+pub use error::{ErrorCode, table as error_table};
+pub use lane::{JsonLane, LANE};
+
+use crate::app::{Conn, Handler, Notice, Publish, Request, Upgrade};
+use crate::connection::SendOutcome;
+use crate::hub::{Delivery, HubError, is_pattern};
+use crate::protocol::Message;
+use crate::protocol::json::write_string;
+use request::{Fields, Kind, Refused};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The subprotocol's name.
+pub const NAME: &str = "tapecast.v1.json";
+
+/// Bytes of an `id` that is sent back.
+const ID_BYTES_MAX: usize = 256;
+/// Publications of a connection whose number is under way to it.
+const PUBLISHES_MAX: usize = 1_024;
+
+/// Serves topics in JSON to clients that name the subprotocol, and to those that name
+/// none.
+///
+/// ```
+/// use tapecast::subprotocol::json::Json;
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let mut shard = TestShard::new(Json);
+/// let mut client = shard.connect("/");
+/// client.send(r#"{"type":"subscribe","channel":"quotes","id":1}"#);
+/// client.send(r#"{"type":"publish","channel":"quotes","key":"BTC","message":{"bid":64000.5}}"#);
+/// shard.run();
+/// let Some(Received::Text(subscribed)) = client.receive() else { panic!("an answer") };
+/// assert!(subscribed.starts_with(r#"{"type":"subscribed","channel":"quotes","epoch":"#));
+/// assert!(subscribed.ends_with(r#","seq":0,"recovered":false,"id":1}"#));
+/// let quote = r#"{"type":"message","channel":"quotes","seq":1,"time":0,"key":"BTC","message":{"bid":64000.5}}"#;
+/// assert_eq!(client.receive(), Some(Received::Text(quote.into())));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+/// What is kept for a connection: most of it only while a request is under way.
+#[derive(Debug, Default)]
+pub struct JsonSession {
+    /// Channels and rooms subscribed to.
+    channels: Vec<Channel>,
+    /// Publications whose number was asked for.
+    publishes: VecDeque<Publishing>,
+    next_token: u64,
+    /// Publications of this second, by its number.
+    second: u64,
+    published: u32,
+    is_subscribed: bool,
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: Box<str>,
+    is_room: bool,
+    /// Until the subscription is live: the request's.
+    id: Option<Box<str>>,
+    /// The position at the last heartbeat.
+    told: u64,
+}
+
+#[derive(Debug)]
+struct Publishing {
+    token: u64,
+    channel: Box<str>,
+    id: Box<str>,
+}
+
+/// An answer that is being written: `{"type":"…"` is there.
+struct Answer(Vec<u8>);
+
+impl Answer {
+    fn new(kind: &str) -> Answer {
+        Answer(format!(r#"{{"type":"{kind}""#).into_bytes())
+    }
+
+    fn text(mut self, name: &str, value: &str) -> Answer {
+        self.0.extend_from_slice(format!(r#","{name}":"#).as_bytes());
+        write_string(value, &mut self.0);
+        self
+    }
+
+    /// A value that is JSON already.
+    fn json(mut self, name: &str, value: impl std::fmt::Display) -> Answer {
+        self.0.extend_from_slice(format!(r#","{name}":{value}"#).as_bytes());
+        self
+    }
+
+    fn id(self, id: Option<&str>) -> Answer {
+        match id {
+            Some(id) => self.json("id", id),
+            None => self,
+        }
+    }
+
+    fn send(mut self, conn: &mut Conn<'_, JsonSession>) {
+        self.0.push(b'}');
+        let text = String::from_utf8(self.0).expect("written from text");
+        // Who does not read its answers is paused, and then closed by the limits.
+        let (SendOutcome::Queued | SendOutcome::Backpressure | SendOutcome::Dropped) =
+            conn.send(text.as_str());
+    }
+}
+
+fn refuse(conn: &mut Conn<'_, JsonSession>, id: Option<&str>, refused: &Refused) {
+    let (code, text) = refused;
+    Answer::new("error").json("code", *code as u16).text("message", text).id(id).send(conn);
+}
+
+fn refused(error: HubError, channel: &str) -> Refused {
+    (error.into(), format!("{channel}: {error}").into())
+}
+
+impl Handler for Json {
+    type Session = JsonSession;
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<JsonSession> {
+        let accepted = Upgrade::accept(JsonSession::default());
+        match request.protocols().position(|name| name == NAME) {
+            Some(offered) => accepted.protocol(offered),
+            None => accepted,
+        }
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, JsonSession>) {
+        match conn.limits().first_subscribe_ms {
+            0 => set_heartbeat(conn),
+            first_ms => conn.set_timer(Duration::from_millis(first_ms)),
+        }
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_, JsonSession>, message: Message<'_>) {
+        let Message::Text(text) = message else {
+            return refuse(conn, None, &(ErrorCode::NotText, "expected text".into()));
+        };
+        let fields = match Fields::read(text) {
+            Ok(fields) => fields,
+            Err(refused) => return refuse(conn, None, &refused),
+        };
+        // An id is sent back as it came, within reason.
+        let id = fields.id.filter(|id| id.len() <= ID_BYTES_MAX);
+        let done = match fields.id {
+            Some(long) if id.is_none() => Err((
+                ErrorCode::BadField,
+                format!("id has {} bytes: expected at most 256", long.len()).into(),
+            )),
+            _ => fields.kind().and_then(|kind| obey(conn, kind, &fields)),
+        };
+        if let Err(refused) = done {
+            refuse(conn, id, &refused);
+        }
+    }
+
+    fn notice(&mut self, conn: &mut Conn<'_, JsonSession>, notice: Notice<'_>) {
+        match notice {
+            Notice::Subscribed { topic, epoch, seq, recovered } => {
+                let channels = &mut conn.session().channels;
+                let channel = channels.iter_mut().find(|channel| *channel.name == *topic);
+                let id = channel.and_then(|channel| channel.id.take());
+                Answer::new("subscribed")
+                    .text("channel", topic)
+                    .json("epoch", epoch)
+                    .json("seq", seq)
+                    .json("recovered", recovered)
+                    .id(id.as_deref())
+                    .send(conn);
+            }
+            Notice::Published { token, result } => published(conn, token, result),
+            Notice::Refused { topic, error } => refuse(conn, None, &refused(error, topic)),
+            Notice::Timer
+                if conn.session().is_subscribed || conn.limits().first_subscribe_ms == 0 =>
+            {
+                heartbeat(conn);
+                set_heartbeat(conn);
+            }
+            Notice::Timer => conn.close(1008, "no subscription in time"),
+            Notice::Draining => {
+                let limits = conn.limits();
+                let within_ms = limits.drain_notice_ms + limits.drain_ms;
+                Answer::new("shutdown").json("within_ms", within_ms).send(conn);
+            }
+            // Marks come in their lane.
+            Notice::Marked { .. } | Notice::Writable => {}
+        }
+    }
+}
+
+fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Result<(), Refused> {
+    match kind {
+        Kind::Publish => {
+            let channel = fields.channel()?;
+            publish(conn, &channel, fields)
+        }
+        Kind::Message => say(conn, fields),
+        Kind::Ack => {
+            let (channel, seq) = (fields.channel()?, fields.seq()?);
+            match conn.acknowledge(&channel, seq) {
+                true => Ok(()),
+                false => Err(not_subscribed(&channel)),
+            }
+        }
+        Kind::Ping => {
+            Answer::new("pong").id(fields.id).send(conn);
+            Ok(())
+        }
+        Kind::Subscribe => {
+            let delivery = Delivery {
+                mode: fields.mode()?,
+                max_rate: fields.max_rate()?,
+                since: fields.since()?,
+                snapshot: fields.snapshot()?,
+                window: fields.window()?,
+                slow_reader: None,
+                lane: Some(&LANE),
+            };
+            let channels = fields.all_channels(conn.limits().subscriptions_max)?;
+            for_each(conn, &channels, fields.id, |conn, channel| {
+                subscribe(conn, channel, &delivery, fields.id, false)
+            })
+        }
+        Kind::Unsubscribe => {
+            let channels = fields.all_channels(conn.limits().subscriptions_max)?;
+            for_each(conn, &channels, fields.id, |conn, channel| {
+                unsubscribe(conn, channel, fields.id)
+            })
+        }
+        Kind::Join => {
+            let delivery = Delivery { lane: Some(&LANE), ..Delivery::default() };
+            let room = fields.room()?;
+            if is_pattern(&room) {
+                return Err(refused(HubError::BadName, &room));
+            }
+            subscribe(conn, &room, &delivery, fields.id, true)
+        }
+        Kind::Leave => unsubscribe(conn, &fields.room()?, fields.id),
+    }
+}
+
+/// Does something with each of several channels; what goes wrong with one does not stop
+/// the others.
+fn for_each(
+    conn: &mut Conn<'_, JsonSession>,
+    channels: &[Cow<'_, str>],
+    id: Option<&str>,
+    mut each: impl FnMut(&mut Conn<'_, JsonSession>, &str) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    for channel in channels {
+        if let Err(refused) = each(conn, channel) {
+            refuse(conn, id, &refused);
+        }
+    }
+    Ok(())
+}
+
+fn subscribe(
+    conn: &mut Conn<'_, JsonSession>,
+    channel: &str,
+    delivery: &Delivery,
+    id: Option<&str>,
+    is_room: bool,
+) -> Result<(), Refused> {
+    conn.subscribe_with(channel, delivery).map_err(|error| refused(error, channel))?;
+    let session = conn.session();
+    session.is_subscribed = true;
+    let is_pattern = is_pattern(channel);
+    let id_later = id.filter(|_| !is_pattern).map(Box::from);
+    session.channels.push(Channel { name: channel.into(), is_room, id: id_later, told: u64::MAX });
+    if is_pattern {
+        // Each topic that it matches is told of in its turn.
+        Answer::new("subscribed").text("channel", channel).id(id).send(conn);
+    }
+    Ok(())
+}
+
+fn unsubscribe(
+    conn: &mut Conn<'_, JsonSession>,
+    channel: &str,
+    id: Option<&str>,
+) -> Result<(), Refused> {
+    if !conn.unsubscribe(channel) {
+        return Err(not_subscribed(channel));
+    }
+    conn.session().channels.retain(|known| *known.name != *channel);
+    Answer::new("unsubscribed").text("channel", channel).id(id).send(conn);
+    Ok(())
+}
+
+fn not_subscribed(channel: &str) -> Refused {
+    (ErrorCode::NotSubscribed, format!("{channel}: not subscribed").into())
+}
+
+/// A chat message goes to every room that was joined.
+fn say(conn: &mut Conn<'_, JsonSession>, fields: &Fields<'_>) -> Result<(), Refused> {
+    let rooms = conn.session().channels.iter().filter(|channel| channel.is_room);
+    let rooms: Vec<Box<str>> = rooms.map(|channel| channel.name.clone()).collect();
+    if rooms.is_empty() {
+        return Err((ErrorCode::NoRoom, "join a room first".into()));
+    }
+    rooms.iter().try_for_each(|room| publish(conn, room, fields))
+}
+
+fn publish(
+    conn: &mut Conn<'_, JsonSession>,
+    channel: &str,
+    fields: &Fields<'_>,
+) -> Result<(), Refused> {
+    let (message, key, removes_key) = (fields.message()?, fields.key()?, fields.remove()?);
+    let per_second_max = conn.limits().publishes_per_second_max;
+    let second = conn.now().as_millis() / 1_000;
+    let session = conn.session();
+    if session.second != second {
+        (session.second, session.published) = (second, 0);
+    }
+    session.published = session.published.saturating_add(1);
+    if per_second_max > 0 && session.published > per_second_max {
+        let text = format!("{channel}: more than {per_second_max} publications a second");
+        return Err((ErrorCode::TooFast, text.into()));
+    }
+    if fields.id.is_some() && session.publishes.len() >= PUBLISHES_MAX {
+        return Err(refused(HubError::Full, channel));
+    }
+    let token = fields.id.map(|_| session.next_token);
+    let publish = Publish { key: key.as_deref(), removes_key, json: true, token };
+    conn.publish_json(channel, message, &publish).map_err(|error| refused(error, channel))?;
+    if let (Some(token), Some(id)) = (token, fields.id) {
+        let session = conn.session();
+        session.next_token += 1;
+        session.publishes.push_back(Publishing { token, channel: channel.into(), id: id.into() });
+    }
+    Ok(())
+}
+
+/// What became of a publication that had an id.
+fn published(conn: &mut Conn<'_, JsonSession>, token: u64, result: Result<u64, HubError>) {
+    let publishes = &mut conn.session().publishes;
+    let Some(place) = publishes.iter().position(|publish| publish.token == token) else { return };
+    let Some(Publishing { channel, id, .. }) = publishes.remove(place) else { return };
+    match result {
+        Ok(seq) => Answer::new("published")
+            .text("channel", &channel)
+            .json("seq", seq)
+            .id(Some(&id))
+            .send(conn),
+        Err(error) => refuse(conn, Some(&id), &refused(error, &channel)),
+    }
+}
+
+fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
+    if let heartbeat_ms @ 1.. = conn.limits().heartbeat_ms {
+        conn.set_timer(Duration::from_millis(heartbeat_ms));
+    }
+}
+
+/// Tells the positions of channels on which nothing has come since the last heartbeat,
+/// so that a client sees what is missing at the end.
+fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
+    let mut channels = std::mem::take(&mut conn.session().channels);
+    let mut quiet = Vec::new();
+    for channel in &mut channels {
+        let Some(position) = conn.position(&channel.name) else { continue };
+        if std::mem::replace(&mut channel.told, position) == position {
+            quiet.push(if quiet.is_empty() { b'{' } else { b',' });
+            write_string(&channel.name, &mut quiet);
+            quiet.extend_from_slice(format!(":{position}").as_bytes());
+        }
+    }
+    conn.session().channels = channels;
+    if !quiet.is_empty() {
+        quiet.push(b'}');
+        let quiet = String::from_utf8(quiet).expect("written from text");
+        Answer::new("heartbeat").json("channels", quiet).send(conn);
+    }
+}
+
+#[cfg(test)]
+mod tests;

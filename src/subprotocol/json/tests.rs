@@ -1,0 +1,205 @@
+//! The words of the protocol, through the test shard.
+
+use super::*;
+use crate::base::Limits;
+use crate::hub::{Access, Rule};
+use crate::testing::{Received, TestClient, TestShard};
+
+fn texts(client: &mut TestClient) -> Vec<String> {
+    std::iter::from_fn(|| match client.receive()? {
+        Received::Text(text) => Some(text),
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+/// Says something and returns what came of it, with epochs taken out.
+fn ask(shard: &mut TestShard<Json>, client: &mut TestClient, words: &str) -> Vec<String> {
+    client.send(words);
+    shard.run();
+    texts(client).into_iter().map(|text| without_epoch(&text)).collect()
+}
+
+fn without_epoch(text: &str) -> String {
+    match text.split_once(r#""epoch":"#) {
+        Some((before, after)) => {
+            let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!(r#"{before}"epoch":E{rest}"#)
+        }
+        None => text.to_owned(),
+    }
+}
+
+#[test]
+fn every_request_has_its_answer() {
+    let mut shard = TestShard::new(Json);
+    let mut client = shard.connect_offering("/", &["chat", NAME]);
+    let mut check = |words: &str, expected: &[&str]| {
+        assert_eq!(ask(&mut shard, &mut client, words), expected, "{words}");
+    };
+    check(r#"{"type":"ping"}"#, &[r#"{"type":"pong"}"#]);
+    check(r#"{"type":"ping","id":"a\"b"}"#, &[r#"{"type":"pong","id":"a\"b"}"#]);
+    check(
+        r#"{"type":"subscribe","channels":["a","b"],"id":7}"#,
+        &[
+            r#"{"type":"subscribed","channel":"a","epoch":E,"seq":0,"recovered":false,"id":7}"#,
+            r#"{"type":"subscribed","channel":"b","epoch":E,"seq":0,"recovered":false,"id":7}"#,
+        ],
+    );
+    check(
+        r#"{"type":"publish","channel":"a","message":{"x": [1 ]},"id":8}"#,
+        &[
+            r#"{"type":"published","channel":"a","seq":1,"id":8}"#,
+            r#"{"type":"message","channel":"a","seq":1,"time":0,"message":{"x": [1 ]}}"#,
+        ],
+    );
+    check(
+        r#"{"type":"publish","channel":"a","key":"k","message":null}"#,
+        &[r#"{"type":"message","channel":"a","seq":2,"time":0,"key":"k","message":null}"#],
+    );
+    check(
+        r#"{"type":"publish","channel":"a","key":"k","remove":true,"message":""}"#,
+        &[
+            r#"{"type":"message","channel":"a","seq":3,"time":0,"key":"k","removed":true,"message":""}"#,
+        ],
+    );
+    check(r#"{"type":"unsubscribe","channel":"a"}"#, &[r#"{"type":"unsubscribed","channel":"a"}"#]);
+    check(r#"{"type":"publish","channel":"a","message":1}"#, &[]);
+    check(
+        r#"{"type":"subscribe","channel":"c.*","id":9}"#,
+        &[r#"{"type":"subscribed","channel":"c.*","id":9}"#],
+    );
+    check(
+        r#"{"type":"publish","channel":"c.d","message":2}"#,
+        &[
+            r#"{"type":"subscribed","channel":"c.d","epoch":E,"seq":0,"recovered":true}"#,
+            r#"{"type":"message","channel":"c.d","seq":1,"time":0,"message":2}"#,
+        ],
+    );
+}
+
+#[test]
+fn every_error_has_its_number() {
+    let limits = Limits {
+        subscriptions_max: 2,
+        topics_max: 4,
+        publishes_per_second_max: 3,
+        publish_overflow_bytes_max: 100,
+        ..Limits::default()
+    };
+    let rules = vec![
+        Rule { publish: Access::Server, ..Rule::new("closed", &limits) },
+        Rule { keys_max: 0, ..Rule::new("keyless", &limits) },
+    ];
+    let mut shard = TestShard::with_rules(Json, limits, rules);
+    let mut client = shard.connect("/");
+    let mut check = |words: &str, code: ErrorCode| {
+        let answers = ask(&mut shard, &mut client, words);
+        let code = code as u16;
+        let expected = format!(r#"{{"type":"error","code":{code},"message":""#);
+        let is_there = answers.iter().any(|answer| answer.starts_with(&expected));
+        assert!(is_there, "{words}: {answers:?}");
+        shard.advance(Duration::from_secs(1));
+    };
+    check("{", ErrorCode::Malformed);
+    check("7", ErrorCode::NotAnObject);
+    check(r#"{"type":"dance"}"#, ErrorCode::UnknownType);
+    check(r#"{"type":"subscribe"}"#, ErrorCode::MissingField);
+    check(r#"{"type":"subscribe","channel":5}"#, ErrorCode::BadField);
+    check(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(300)), ErrorCode::BadField);
+    check(r#"{"type":"subscribe","channel":"a..b"}"#, ErrorCode::BadChannel);
+    check(r#"{"type":"join","room":"a.*"}"#, ErrorCode::BadChannel);
+    check(r#"{"type":"subscribe","channel":"a","max_rate":0}"#, ErrorCode::BadDelivery);
+    check(r#"{"type":"subscribe","channels":["a","a"]}"#, ErrorCode::AlreadySubscribed);
+    check(r#"{"type":"unsubscribe","channel":"b"}"#, ErrorCode::NotSubscribed);
+    check(r#"{"type":"ack","channel":"b","seq":1}"#, ErrorCode::NotSubscribed);
+    check(r#"{"message":"hi"}"#, ErrorCode::NoRoom);
+    check(r#"{"type":"subscribe","channels":["b","c"]}"#, ErrorCode::TooManySubscriptions);
+    check(r#"{"type":"publish","channel":"closed","message":1}"#, ErrorCode::NotAllowed);
+    check(r#"{"type":"publish","channel":"keyless","key":"k","message":1}"#, ErrorCode::BadKey);
+    let publish =
+        |channel: &str| format!(r#"{{"type":"publish","channel":"{channel}","message":1}}"#);
+    for channel in ["d", "e"] {
+        assert_eq!(ask(&mut shard, &mut client, &publish(channel)), Vec::<String>::new());
+    }
+    let too_many = ask(&mut shard, &mut client, &publish("f"));
+    assert!(too_many[0].contains(r#""code":117"#), "{too_many:?}");
+    let too_fast = ask(&mut shard, &mut client, &publish("d"));
+    assert!(too_fast[0].contains(r#""code":122"#), "{too_fast:?}");
+    client.send(b"bytes");
+    shard.run();
+    let not_text = texts(&mut client);
+    assert!(not_text[0].contains(r#""code":100"#), "{not_text:?}");
+}
+
+#[test]
+fn a_chat() {
+    let mut shard = TestShard::new(Json);
+    let [mut alice, mut bob] = [(); 2].map(|()| shard.connect("/"));
+    for client in [&mut alice, &mut bob] {
+        let joined = ask(&mut shard, client, r#"{"type":"join","room":"lobby"}"#);
+        assert!(joined[0].starts_with(r#"{"type":"subscribed","channel":"lobby""#));
+    }
+    let hello = r#"{"type":"message","channel":"lobby","seq":1,"time":0,"message":"Hello"}"#;
+    assert_eq!(ask(&mut shard, &mut alice, r#"{"message":"Hello"}"#), [hello]);
+    assert_eq!(texts(&mut bob), [hello]);
+    let left = r#"{"type":"unsubscribed","channel":"lobby"}"#;
+    assert_eq!(ask(&mut shard, &mut bob, r#"{"type":"leave","room":"lobby"}"#), [left]);
+    ask(&mut shard, &mut alice, r#"{"type":"message","message":{"text":"Bob?"}}"#);
+    assert_eq!(texts(&mut bob), Vec::<String>::new());
+}
+
+#[test]
+fn a_reader_resumes_and_is_told_of_the_end() {
+    let limits = Limits { heartbeat_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let mut client = shard.connect("/");
+    client.send(r#"{"type":"subscribe","channel":"a"}"#);
+    shard.run();
+    let answer = texts(&mut client).remove(0);
+    let epoch: String = answer
+        .split_once(r#""epoch":"#)
+        .unwrap()
+        .1
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    client.reset();
+    for number in 1..=3 {
+        shard.publisher().publish("a", format!("{number}").as_str()).unwrap();
+    }
+    let mut again = shard.connect("/");
+    let since = format!(
+        r#"{{"type":"subscribe","channel":"a","since":{{"epoch":{epoch},"seq":1}},"window":1}}"#
+    );
+    let got = ask(&mut shard, &mut again, &since);
+    assert!(got[0].ends_with(r#""seq":1,"recovered":true}"#), "{got:?}");
+    assert_eq!(got[1..], [r#"{"type":"message","channel":"a","seq":2,"time":0,"message":"2"}"#]);
+    let got = ask(&mut shard, &mut again, r#"{"type":"ack","channel":"a","seq":2}"#);
+    assert_eq!(got, [r#"{"type":"message","channel":"a","seq":3,"time":0,"message":"3"}"#]);
+    shard.advance(Duration::from_millis(2_500));
+    let beats = texts(&mut again);
+    assert_eq!(beats, [r#"{"type":"heartbeat","channels":{"a":3}}"#]);
+    shard.drain();
+    shard.run();
+    let last = texts(&mut again);
+    assert_eq!(last, [r#"{"type":"shutdown","within_ms":3000}"#]);
+}
+
+#[test]
+fn who_subscribes_to_nothing_is_closed_in_time() {
+    let limits = Limits { first_subscribe_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let [mut idle, mut reader] = [(); 2].map(|()| shard.connect("/"));
+    ask(&mut shard, &mut reader, r#"{"type":"subscribe","channel":"a"}"#);
+    shard.advance(Duration::from_secs(2));
+    let closed = Received::Close(Some((1008, "no subscription in time".into())));
+    assert_eq!((idle.receive(), reader.receive()), (Some(closed), None));
+}
+
+#[test]
+fn the_table_of_errors_has_every_one() {
+    assert_eq!(error_table().lines().count(), 2 + ErrorCode::ALL.len());
+    let numbers: Vec<u16> = ErrorCode::ALL.iter().map(|error| error.0).collect();
+    assert!(numbers.is_sorted() && numbers.windows(2).all(|pair| pair[0] != pair[1]));
+}

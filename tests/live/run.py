@@ -41,6 +41,7 @@ from live import (  # noqa: E402
     reloading,
     starting,
     topics,
+    topics_crowd,
     topics_slow,
 )
 from live.server import BINARY, Failure, Server  # noqa: E402
@@ -203,6 +204,7 @@ TESTS = (
     Test("topic: window", topics.window),
     Test("topic: a reader that falls off", topics_slow.falls_off, 60),
     Test("topic: by the query", topics_slow.by_the_query),
+    Test("topic: 200 readers", topics_crowd.every_promise, 120, long=True, shards=(2,)),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),

@@ -29,8 +29,10 @@ def serving_topics(like, rules=(), **limits):
 
 def unmasked(opcode, payload):
     """A frame masked with zeros, which costs nothing; the server can't tell."""
-    start = wire.frame(opcode, b"", declared=len(payload))[:-4]
-    return start + b"\0\0\0\0" + payload
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, 0x80 | length, 0, 0, 0, 0)) + payload
+    return wire.frame(opcode, declared=length)[:-4] + b"\0\0\0\0" + payload
 
 
 class Client(asyncio.Protocol):

@@ -42,6 +42,7 @@ from live import (  # noqa: E402
     starting,
     topics,
     topics_crowd,
+    topics_memory,
     topics_slow,
 )
 from live.server import BINARY, Failure, Server  # noqa: E402
@@ -205,6 +206,9 @@ TESTS = (
     Test("topic: a reader that falls off", topics_slow.falls_off, 60),
     Test("topic: by the query", topics_slow.by_the_query),
     Test("topic: 200 readers", topics_crowd.every_promise, 120, long=True, shards=(2,)),
+    Test("topic: a million and forgotten", topics_memory.a_million_forgotten, 120, long=True),
+    Test("topic: a million quiet", topics_memory.a_million_quiet, 120, long=True),
+    timed("topic: 1,000 stalled readers", topics_memory.stalled_crowd, 90, long=True),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),
     Test("leak", leak.leak, 150, alone=True, long=True, shards=(2,)),

@@ -82,6 +82,9 @@ impl Publisher {
         if !hub::is_topic_name(topic) {
             return Err(HubError::BadName);
         }
+        if hub::is_reserved(topic) {
+            return Err(HubError::NotAllowed);
+        }
         if json && !message.is_json() {
             return Err(HubError::BadJson);
         }

@@ -85,8 +85,16 @@ impl Guide {
     /// `end`, and how many messages.
     #[inline]
     pub fn bounds(&self, end: u64) -> (u64, u64) {
-        let to = self.rate.as_ref().map_or(end, |rate| rate.to);
+        let to = self.rate.as_ref().map_or(end, |rate| rate.to.min(end));
         (to, self.credit())
+    }
+
+    /// Up to which message everything has been handed over, while it is catching up with
+    /// all that was said.
+    pub fn handed_over(&self) -> Option<u64> {
+        let catch_up = self.catch_up.as_ref()?;
+        let is_known = catch_up.view != View::Snapshot && catch_up.recovering.is_none();
+        is_known.then_some(catch_up.next - 1)
     }
 
     fn credit(&self) -> u64 {
@@ -97,6 +105,13 @@ impl Guide {
     pub fn delivered(&mut self, runs: &[(u64, u64)]) {
         if let Some(window) = &mut self.window {
             runs.iter().for_each(|&(first, count)| window.delivered(first, count));
+        }
+    }
+
+    /// A move has begun: it ends where the tape does now.
+    pub fn moved(&mut self, end: u64) {
+        if let Some(rate) = &mut self.rate {
+            rate.to = rate.to.min(end);
         }
     }
 
@@ -113,8 +128,10 @@ impl Guide {
         Some(rate.per_second)
     }
 
-    /// The tick has come.
-    pub fn tick(&mut self, end: u64) {
+    /// The tick has come. Where only the newest counts, it is what is the newest when
+    /// the move begins: older ones are superseded by then.
+    pub fn tick(&mut self, end: u64, is_latest: bool) {
+        let end = if is_latest { u64::MAX } else { end };
         if let Some(rate) = &mut self.rate {
             rate.is_waiting = planted(Bug::LostLastValue);
             rate.to = end;
@@ -213,14 +230,18 @@ impl Hub {
         let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
         let begin = reader.expect("somebody reads").tape(lane).begin();
-        let since = start.since.filter(|since| since.epoch == epoch && since.seq <= last);
+        // Numbers stay far below that, even at a billion messages a second.
+        let since = start.since.filter(|since| since.epoch == epoch && since.seq < 1 << 53);
         let topic = self.reference(index);
         let subscribed =
             |seq, recovered| Signal::Subscribed { subscriber, topic, epoch, seq, recovered };
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         match (since, self.guides.at_mut(guide)) {
             // Whoever wants the newest only asks the home, which knows what that is.
-            (Some(since), _) if since.seq == last || since.seq + 1 >= begin && !is_latest => {
+            (Some(since), _)
+                if since.seq == last
+                    || since.seq < last && since.seq + 1 >= begin && !is_latest =>
+            {
                 subscription.cursor = since.seq + 1;
                 self.signals.push(subscribed(since.seq, true));
                 self.signals.push(Signal::Pending(subscriber));
@@ -231,6 +252,8 @@ impl Hub {
                 let recovering = Some(since.seq);
                 let next = since.seq + 1 + u64::from(planted(Bug::ReplayJoin));
                 guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next) });
+                // It may be ahead of this shard: only the home knows whether that can be.
+                subscription.cursor = (since.seq + 1).max(last + 1);
                 subscription.state = State::CatchingUp;
                 self.signals.push(Signal::Attend(subscriber));
             }
@@ -383,8 +406,8 @@ impl Hub {
         if catch_up.is_pulling {
             return Some(false);
         }
-        let CatchUp { view, next, has_begun, .. } = *catch_up;
-        if next >= cursor {
+        let CatchUp { view, next, has_begun, recovering, .. } = *catch_up;
+        if next >= cursor && recovering.is_none() {
             if view == View::Snapshot {
                 if !has_begun {
                     self.mark(own, Mark::Snapshot { count: 0 }, hand);
@@ -430,15 +453,18 @@ impl Hub {
         let topic = self.reference(index);
         let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
         let &mut CatchUp { view, next, recovering, has_begun, .. } = catch_up;
-        let is_whole = past.missed == 0;
+        let is_whole = past.missed == 0 && recovering.is_none_or(|seq| seq <= past.last);
         if let Some(seq) = recovering {
             catch_up.recovering = None;
             if !is_whole {
                 *catch_up = CatchUp::new(View::Snapshot, 1);
             }
             let live = self.topics.at(index).and_then(|topic| topic.live);
-            let epoch = live.expect("a topic that is read").epoch;
-            let seq = if is_whole { seq } else { cursor - 1 };
+            let live = live.expect("a topic that is read");
+            let epoch = live.epoch;
+            let seq = if is_whole { seq } else { cursor.min(live.last + 1) - 1 };
+            self.subscriptions.at_mut(own).expect("listed").cursor =
+                if is_whole { cursor } else { seq + 1 };
             hand.steps.push(Step::Subscribed { topic, epoch, seq, recovered: is_whole });
             if !is_whole {
                 return None;

@@ -79,6 +79,7 @@ impl Hub {
             if let Some((tape, span)) = self.span_of(subscription) {
                 let guide = subscription.guide;
                 let mut cursor = subscription.cursor;
+                let end = tape.end();
                 for run in tape.runs(span) {
                     if bytes == 0 {
                         break;
@@ -103,6 +104,9 @@ impl Hub {
                 self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
                 if let Some(guide) = self.guides.at_mut(guide) {
                     guide.delivered(&delivered);
+                    if !delivered.is_empty() {
+                        guide.moved(end);
+                    }
                     delivered.clear();
                 }
             }
@@ -167,6 +171,7 @@ impl Hub {
     /// The subscribers of a topic are to be gone through at the next flush.
     pub(super) fn has_grown(&mut self, index: u32) {
         let topic = self.topics.at_mut(index).expect("a topic");
+        self.is_fresh = true;
         if !topic.has_grown {
             topic.has_grown = true;
             self.grown.push(index);
@@ -214,6 +219,9 @@ impl Hub {
         let held = reader.held_bytes();
         reader.let_go(&mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
+        if reader.held_bytes() > 0 && !reader.is_chore {
+            self.add_chore(index);
+        }
     }
 
     /// Subscriptions with a rate whose tick has come may move to the end.
@@ -225,7 +233,7 @@ impl Hub {
             let Some(guide) = self.guides.at_mut(subscription.guide) else { continue };
             let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
             let Some(reader) = &topic.reader else { continue };
-            guide.tick(reader.tape(subscription.lane).end());
+            guide.tick(reader.tape(subscription.lane).end(), subscription.is_latest);
             if subscription.state == State::Live {
                 self.is_fresh = true;
                 self.signals.push(Signal::Pending(subscription.subscriber));

@@ -14,6 +14,14 @@ use std::sync::Arc;
 /// Topics looked at when memory is short, each time that it is.
 const SWEEP_TOPICS: u32 = 1_024;
 
+/// What takes memory, in the order in which it goes.
+#[derive(Clone, Copy)]
+enum Held {
+    History,
+    Tapes,
+    Values,
+}
+
 /// Topics whose messages are gathered before they are sent on, by when that is over.
 #[derive(Debug, Default)]
 pub(super) struct Flushes(BinaryHeap<Reverse<(Time, u32, u32)>>);
@@ -70,8 +78,15 @@ impl Hub {
                 }
             }
         }
-        if !self.topics.at(index).expect("a topic").is_announced {
-            self.announce(index, seq - 1);
+        let topic = self.topics.at(index).expect("a topic");
+        if !topic.is_announced {
+            self.announce(index, seq - 1, None);
+        } else if topic.log.as_ref().is_some_and(|log| !log.left.is_empty()) {
+            self.announce_to_who_left(index, seq - 1);
+        }
+        let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
+        if log.is_some_and(|log| log.is_pressing(self.shard, &self.limits)) {
+            self.forward_here(index);
         }
         let topic = self.topics.at_mut(index).expect("a topic");
         if !topic.has_timer {
@@ -80,6 +95,21 @@ impl Hub {
             self.retention.set(index, self.now.plus_millis(retention_ms));
         }
         seq
+    }
+
+    /// Sends what is new in a log to the tapes of this shard, which need no room in a
+    /// mailbox: before so much has been gathered that they would fall off.
+    fn forward_here(&mut self, index: u32) {
+        let topic = self.topics.at_mut(index).expect("a topic");
+        let Some(mut log) = topic.log.take() else { return };
+        log.forward(|to, mail, _| match (to == self.shard, mail) {
+            (true, Mail::Entry { topic, entry }) => {
+                self.append_to_tapes(topic.index, &entry);
+                Ok(())
+            }
+            (_, mail) => Err(mail),
+        });
+        self.topics.at_mut(index).expect("a topic").log = Some(log);
     }
 
     /// Topics whose messages have been gathered for long enough are sent on.
@@ -152,24 +182,31 @@ impl Hub {
             let log =
                 topic.log.get_or_insert_with(|| Box::new(Log::new(self.epochs.number() >> 11)));
             log.readers.retain(|known| known.shard != from);
+            log.left.retain(|left| *left != from);
             log.readers.reserve_exact(1);
             log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
             let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };
-            match from == self.shard {
-                true => self.receive(from, welcome),
-                false => self.outgoing[from.index()].push_back(Outgoing::Mail(welcome, 0)),
+            // All that was ever said is gone: whoever comes because of a pattern can go.
+            let is_silent = log.len() == 0 && log.next() > 1;
+            if is_silent {
+                log.silent_after = Some(log.next() - 1);
+            }
+            self.answer(from, welcome);
+            if is_silent {
+                self.answer(from, Mail::Silent { topic: reader });
             }
             return;
         }
-        // Whoever watches a pattern that it matches is to hear of the next message; or
-        // of one that came before the shard's answer to being told of silence.
-        topic.is_announced = false;
         if let Some(log) = &mut topic.log {
             log.readers.retain(|known| known.shard != from);
-            if let Some(silent_after) = log.silent_after
-                && log.next() - 1 > silent_after
-            {
-                self.announce(index, silent_after);
+            // If it watches a pattern that the topic matches, it is to hear of the next
+            // message; or of those that came before it was seen to have let go.
+            if self.patterns.is_watching(from) && !log.left.contains(&from) {
+                log.left.push(from);
+            }
+            let last = log.next() - 1;
+            if let Some(silent_after) = log.silent_after.take_if(|after| last > *after) {
+                self.announce_to_who_left(index, silent_after);
             }
         }
         self.forget_later(index);
@@ -251,11 +288,15 @@ impl Hub {
         log.silent_after = Some(log.next() - 1);
         let readers: Vec<_> = log.readers.iter().map(|known| (known.shard, known.topic)).collect();
         for (shard, topic) in readers {
-            let mail = Mail::Silent { topic };
-            match shard == self.shard {
-                true => self.receive(shard, mail),
-                false => self.outgoing[shard.index()].push_back(Outgoing::Mail(mail, 0)),
-            }
+            self.answer(shard, Mail::Silent { topic });
+        }
+    }
+
+    /// Mail for a reader shard, which may be this one.
+    pub(super) fn answer(&mut self, to: ShardId, mail: Mail) {
+        match to == self.shard {
+            true => self.receive(to, mail),
+            false => self.outgoing[to.index()].push_back(Outgoing::Mail(mail, 0)),
         }
     }
 
@@ -274,36 +315,57 @@ impl Hub {
     }
 
     /// While logs and tapes together take more than their share, the longest kept of
-    /// them goes: logs first, for a tape's readers are there.
+    /// them goes: histories first, then tapes, whose readers are there, and at last the
+    /// values of most keys.
     pub(super) fn keep_within_budget(&mut self) {
         let share = self.limits.topics_bytes_max / usize::from(self.shards);
-        if self.log_bytes + self.tape_bytes <= share {
+        let held = self.log_bytes + self.tape_bytes;
+        if held <= share {
+            self.incompressible_bytes = 0;
+            return;
+        }
+        // What could not be let go of a moment ago can't be now.
+        if held <= self.incompressible_bytes {
             return;
         }
         self.tally.budget_exceeded += 1;
-        for from_tapes in [false, true] {
+        for what in [Held::History, Held::Tapes, Held::Values] {
             for _ in 0..SWEEP_TOPICS.min(self.topics.index_end()) {
                 if self.log_bytes + self.tape_bytes <= share {
                     return;
                 }
                 let index = self.sweep;
                 self.sweep = (index + 1) % self.topics.index_end();
-                self.halve(index, from_tapes);
+                self.halve(index, what);
             }
         }
+        self.incompressible_bytes = self.log_bytes + self.tape_bytes;
     }
 
-    fn halve(&mut self, index: u32, from_tapes: bool) {
+    fn halve(&mut self, index: u32, what: Held) {
         let Some(topic) = self.topics.at_mut(index) else { return };
-        if let Some(reader) = topic.reader.as_mut().filter(|_| from_tapes) {
-            let before = reader.held_bytes();
-            reader.halve();
-            self.tape_bytes = self.tape_bytes + reader.held_bytes() - before;
-            self.has_grown(index);
-        } else if let Some(log) = topic.log.as_mut().filter(|_| !from_tapes) {
-            let before = log.weight();
-            log.halve();
-            self.log_bytes = self.log_bytes + log.weight() - before;
+        match (what, &mut topic.log, &mut topic.reader) {
+            (Held::Tapes, _, Some(reader)) => {
+                let before = reader.held_bytes();
+                reader.halve();
+                let after = reader.held_bytes();
+                self.tape_bytes = self.tape_bytes + after - before;
+                if after < before {
+                    self.has_grown(index);
+                }
+            }
+            (Held::History, Some(log), _) => {
+                let before = log.weight();
+                log.halve();
+                self.log_bytes = self.log_bytes + log.weight() - before;
+            }
+            // A list of members is not what a publisher has filled.
+            (Held::Values, Some(log), _) if !topic.name.starts_with(RESERVED) => {
+                let before = log.weight();
+                log.halve_values();
+                self.log_bytes = self.log_bytes + log.weight() - before;
+            }
+            _ => {}
         }
     }
 }

@@ -141,6 +141,8 @@ pub struct Past {
     pub entries: Vec<Arc<Entry>>,
     /// The number from which on to ask next.
     pub next: u64,
+    /// The number of the topic's last message.
+    pub last: u64,
 }
 
 /// How much of a topic's past to hand over at once.
@@ -167,6 +169,9 @@ pub struct Log {
     pub values: Values,
     /// Its readers were told that nothing had come after this message for long.
     pub silent_after: Option<u64>,
+    /// Shards that no longer read, and are to hear of the next message if they watch a
+    /// pattern that the topic matches.
+    pub left: Vec<ShardId>,
     entries: VecDeque<Arc<Entry>>,
     /// The number of the oldest entry that is kept.
     first: u64,
@@ -174,6 +179,8 @@ pub struct Log {
     weight: usize,
     /// Of values that are no longer among the entries.
     values_weight: usize,
+    /// Of what came since readers were last sent something.
+    unsent_weight: usize,
 }
 
 impl Log {
@@ -184,10 +191,12 @@ impl Log {
             readers: Vec::new(),
             values: Values::new(1),
             silent_after: None,
+            left: Vec::new(),
             entries: VecDeque::new(),
             first: 1,
             weight: 0,
             values_weight: 0,
+            unsent_weight: 0,
         }
     }
 
@@ -218,6 +227,7 @@ impl Log {
         debug_assert_eq!(entry.seq, self.next());
         let entry = Arc::new(entry);
         self.weight += entry.weight();
+        self.unsent_weight += entry.weight();
         if entry.key.is_none() || keys_max > 0 {
             for gone in self.values.put(&entry, keys_max).into_iter().flatten() {
                 self.drop_value(&gone);
@@ -244,7 +254,7 @@ impl Log {
         self.weight -= oldest.weight();
         self.first += 1;
         // Kept as the newest value of its key.
-        if self.values.between(oldest.seq, oldest.seq).next().is_some() {
+        if self.values.contains(oldest.seq) {
             self.values_weight += oldest.weight();
         }
     }
@@ -281,6 +291,25 @@ impl Log {
         self.entries.shrink_to(self.entries.len() * 2);
     }
 
+    /// Lets go of half of the values, and says so to who asks for changes from before.
+    pub fn halve_values(&mut self) {
+        let (first, weight) = (self.first, &mut self.values_weight);
+        self.values.halve(|gone| {
+            if gone.seq < first {
+                *weight -= gone.weight();
+            }
+        });
+    }
+
+    /// Whether so much waits to be sent to `shard` that it would soon fall off.
+    pub fn is_pressing(&self, shard: ShardId, limits: &Limits) -> bool {
+        let reader = self.readers.iter().find(|reader| reader.shard == shard);
+        let waiting = reader.map_or(0, |reader| self.next() - reader.next.max(self.first));
+        waiting > 0
+            && (waiting as usize >= limits.log_messages_max / 2
+                || self.unsent_weight >= limits.log_bytes_max / 2)
+    }
+
     /// A portion of the past.
     pub fn past(&self, view: View, portion: Portion) -> Past {
         let Portion { from, to, messages_max, bytes_max } = portion;
@@ -291,7 +320,8 @@ impl Log {
             View::Snapshot => from,
         };
         let start = from.max(complete_from.min(to + 1));
-        let mut past = Past { missed: start - from, entries: Vec::new(), next: start };
+        let last = self.next() - 1;
+        let mut past = Past { missed: start - from, entries: Vec::new(), next: start, last };
         let mut weight = 0;
         let mut take = |entry: &Arc<Entry>| {
             let fits = past.entries.len() < messages_max
@@ -308,10 +338,8 @@ impl Log {
                 let skip = (start - self.first.min(start)) as usize;
                 self.entries.iter().skip(skip).take_while(|entry| entry.seq <= to).all(&mut take)
             }
-            View::Changes => self.values.between(start, to).all(&mut take),
-            View::Snapshot => {
-                self.values.between(start, to).filter(|entry| !entry.removes_key).all(&mut take)
-            }
+            View::Changes => self.values.between(start, to, true).all(&mut take),
+            View::Snapshot => self.values.between(start, to, false).all(&mut take),
         };
         if all {
             // Nothing is left up to there, whether or not something lay there.
@@ -327,6 +355,7 @@ impl Log {
         mut send: impl FnMut(ShardId, Mail, usize) -> Result<(), Mail>,
     ) -> bool {
         let next = self.next();
+        self.unsent_weight = 0;
         let mut all_sent = true;
         for reader in &mut self.readers {
             let &mut ReaderShard { shard, topic, .. } = reader;

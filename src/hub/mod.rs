@@ -17,6 +17,7 @@
 //! | `catching_up` | cursors that are not on their tape: replay, snapshots, who fell off |
 //! | `patterns` | subscriptions to topics that are not there yet |
 //! | `presence` | who is on a topic, as a topic beside it |
+//! | `chores` | what is looked after now and then |
 //! | `rates`, `window` | what holds a cursor back |
 //! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
 //! | `mail`, `posting` | what hubs write to each other, and how it waits for room |
@@ -30,6 +31,7 @@
 //! a clock. A subscriber is a number, and the time is what the shard says it is.
 
 mod catching_up;
+mod chores;
 mod delivering;
 mod delivery;
 mod error;
@@ -58,7 +60,7 @@ pub use error::HubError;
 pub use lane::{Lane, Mark, Raw};
 pub use log::{Entry, EntryKind, Past, Portion, TopicRef, View};
 pub use mail::{Mail, Outbox, Post, Receipt};
-pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_topic_name, matches};
+pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_reserved, is_topic_name, matches};
 pub use patterns::Match;
 pub use presence::Listed;
 pub use publishing::{KEY_BYTES_MAX, Publication, Published};
@@ -68,6 +70,7 @@ pub use summary::{Tally, TopicSummary};
 
 use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
 use catching_up::Guide;
+use chores::Chores;
 use foldhash::quality::RandomState;
 use home::Flushes;
 use lane::Lanes;
@@ -276,6 +279,11 @@ pub struct Hub {
     tape_bytes: usize,
     /// Where memory is looked for next when it is short.
     sweep: u32,
+    /// What was left when nothing more could be let go of.
+    incompressible_bytes: usize,
+    /// Topics to look after now and then: what all have read goes, and who reads a
+    /// silent one only because of a pattern lets go of it.
+    chores: Chores,
     tally: Tally,
     signals: Vec<Signal>,
     /// Subscriptions whose home has answered: with the next flush they begin.
@@ -319,6 +327,8 @@ impl Hub {
             log_bytes: 0,
             tape_bytes: 0,
             sweep: 0,
+            incompressible_bytes: 0,
+            chores: Chores::default(),
             tally: Tally::default(),
             signals: Vec::new(),
             beginning: Vec::new(),
@@ -352,6 +362,9 @@ impl Hub {
             self.move_rated();
         }
         self.flush_due();
+        if self.chores.next <= now {
+            self.do_chores();
+        }
         if self.retention.next_time() <= now {
             self.expire_topics();
         }
@@ -359,7 +372,8 @@ impl Hub {
 
     /// When something will be due.
     pub fn next_time(&mut self) -> Time {
-        self.rates.next().min(self.flushes.next()).min(self.retention.next_time())
+        let next = self.rates.next().min(self.flushes.next()).min(self.chores.next);
+        next.min(self.retention.next_time())
     }
 
     fn now_ms(&self) -> u64 {

@@ -9,6 +9,11 @@ pub const RESERVED: char = '$';
 /// With the name of a topic behind it: the list of its members.
 pub const PRESENCE: &str = "$presence.";
 
+/// Whether only the server itself publishes to the topic of this name.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
 /// Whether `name` can be a topic's: 1 to 255 bytes without control characters, in
 /// segments split by `.` of which none is empty, `*` or `>`.
 pub fn is_topic_name(name: &str) -> bool {

@@ -51,6 +51,8 @@ pub(super) struct PatternSubscription {
     next: u16,
     caller: Caller,
     delivery: Delivery,
+    /// Its connection was told that there is no room for more topics.
+    is_full: bool,
 }
 
 /// A pattern that a shard watches, at a home.
@@ -76,6 +78,11 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
+    /// Whether a shard watches some pattern.
+    pub fn is_watching(&self, shard: ShardId) -> bool {
+        self.watchers.iter().any(|watcher| watcher.shard == shard)
+    }
+
     fn at(&self, own: u16) -> Option<&PatternSubscription> {
         // There are never so many that one had this number: see `patterns_max`.
         self.subscriptions.at(own.into()).filter(|_| own != NO_PATTERN)
@@ -124,8 +131,11 @@ impl Hub {
         if known.is_some_and(|known| self.find_pattern(*subscriptions, known).is_some()) {
             return Err(HubError::AlreadySubscribed);
         }
-        if usize::from(subscriptions.count) >= self.limits.subscriptions_max
+        let own_count = usize::from(subscriptions.count) + self.pattern_count(*subscriptions);
+        let is_new = known.is_none();
+        if own_count >= self.limits.subscriptions_max
             || self.patterns.subscriptions.len() >= self.limits.patterns_max
+            || is_new && self.patterns.watched.len() >= self.limits.patterns_max
         {
             return Err(HubError::TooManySubscriptions);
         }
@@ -138,18 +148,32 @@ impl Hub {
             next: subscriptions.patterns,
             caller,
             delivery: *delivery,
+            is_full: false,
         };
         let (own, generation) = self.patterns.subscriptions.insert(own);
         watched.subscribers.push(own);
         subscriptions.patterns = own as u16;
-        // What others on this shard were told of already.
-        for topic in watched.topics.keys() {
+        // What others on this shard were told of already: as much as it may have, and one
+        // more, to be told that it may not.
+        let room = (self.limits.subscriptions_max + 1).saturating_sub(own_count);
+        for topic in watched.topics.keys().take(room) {
             let subscription = (own, generation);
             let found = Match { subscription, topic: Arc::clone(topic), since: None };
             self.signals.push(Signal::Matched { subscriber, found });
         }
         self.tell_homes(index);
         Ok(())
+    }
+
+    /// How many patterns a connection is subscribed to.
+    fn pattern_count(&self, subscriptions: Subscriptions) -> usize {
+        let mut own = subscriptions.patterns;
+        let mut count = 0;
+        while let Some(subscription) = self.patterns.at(own) {
+            count += 1;
+            own = subscription.next;
+        }
+        count
     }
 
     fn new_pattern(&mut self, pattern: &str) -> u32 {
@@ -253,7 +277,12 @@ impl Hub {
         let topic = &*found.topic;
         match self.attach(caller, subscriber, subscriptions, topic, &delivery, start, true) {
             Err(HubError::AlreadySubscribed | HubError::NotAllowed) => Ok(()),
-            result => result,
+            result => {
+                // Of many topics that there is no room for, the first is told.
+                let own = self.patterns.subscriptions.at_mut(own).expect("just looked up");
+                let was_full = std::mem::replace(&mut own.is_full, result.is_err());
+                if was_full { Ok(()) } else { result }
+            }
         }
     }
 
@@ -309,6 +338,10 @@ impl Hub {
         reader: (u32, u32),
         wanted: bool,
     ) {
+        // What was found for it before and is still here is of no more use.
+        self.outgoing[from.index()].retain(|waiting| {
+            !matches!(waiting, Outgoing::Mail(Mail::Appeared { pattern, .. }, _) if *pattern == reader)
+        });
         let is_other = |watcher: &Watcher| watcher.shard != from || watcher.reader != reader;
         self.patterns.watchers.retain(is_other);
         self.patterns.scans.retain(|scan| (scan.0, scan.1) != (from, reader));
@@ -323,6 +356,10 @@ impl Hub {
         let Some(&mut (shard, reader, ref mut next)) = self.patterns.scans.front_mut() else {
             return;
         };
+        if self.outgoing[shard.index()].len() > SCAN_TOPICS as usize {
+            // The shard has yet to take what was found before.
+            return self.patterns.scans.rotate_left(1);
+        }
         let from = *next;
         let to = self.topics.index_end().min(from + SCAN_TOPICS);
         *next = to;
@@ -346,18 +383,27 @@ impl Hub {
         self.is_fresh |= !self.patterns.scans.is_empty();
     }
 
-    /// At home: a topic has got messages behind number `seq` that those whose patterns
-    /// match it, and who do not read it, have to be told of.
-    pub(super) fn announce(&mut self, index: u32, seq: u64) {
+    /// The shards that have let go of a topic hear of its messages behind number `seq`.
+    pub(super) fn announce_to_who_left(&mut self, index: u32, seq: u64) {
+        let log = self.topics.at_mut(index).and_then(|topic| topic.log.as_mut());
+        let left = log.map(|log| std::mem::take(&mut log.left)).unwrap_or_default();
+        self.announce(index, seq, Some(&left));
+    }
+
+    /// At home: a topic has got messages behind number `seq` that shards, all or only
+    /// some, have to be told of if they watch a pattern that matches it.
+    pub(super) fn announce(&mut self, index: u32, seq: u64, only: Option<&[ShardId]>) {
         let Some(topic) = self.topics.at_mut(index) else { return };
         topic.is_announced = true;
         let name = Arc::clone(&topic.name);
-        let Some(log) = &topic.log else { return };
+        let Some(log) = &mut topic.log else { return };
+        log.left.clear();
         let since = Some(Since { epoch: log.epoch, seq });
         let told: Vec<(ShardId, (u32, u32))> = self
             .patterns
             .watchers
             .iter()
+            .filter(|watcher| only.is_none_or(|only| only.contains(&watcher.shard)))
             .filter(|watcher| matches(&watcher.pattern, &name))
             .map(|watcher| (watcher.shard, watcher.reader))
             .collect();
@@ -373,11 +419,7 @@ impl Hub {
         topic: Arc<str>,
         since: Option<Since>,
     ) {
-        let mail = Mail::Appeared { pattern, topic, since };
-        match shard == self.shard {
-            true => self.receive(shard, mail),
-            false => self.outgoing[shard.index()].push_back(Outgoing::Mail(mail, 0)),
-        }
+        self.answer(shard, Mail::Appeared { pattern, topic, since });
     }
 
     /// A home tells of a topic that a pattern matches.
@@ -402,19 +444,24 @@ impl Hub {
     /// go of it, if nobody on this shard has asked for it by name.
     pub(super) fn fell_silent(&mut self, reference: TopicRef) {
         let Some(topic) = self.topics.get(reference.index, reference.generation) else { return };
-        let Some(reader) = &topic.reader else { return };
-        let by_name = |&own: &u32| !self.at(own).is_matched;
-        if reader.subscribers.iter().any(by_name) {
+        let name = Arc::clone(&topic.name);
+        if topic.reader.is_none() {
             return;
-        }
-        for &own in &reader.subscribers {
-            let subscriber = self.at(own).subscriber;
-            self.patterns.silent.push((subscriber, reference));
         }
         for &watched in self.patterns.names.values() {
             let watched = self.patterns.watched.at_mut(watched).expect("named");
-            watched.topics.remove(&topic.name);
+            watched.topics.remove(&name);
         }
+        let topic = self.topics.at_mut(reference.index).expect("just looked up");
+        topic.reader.as_mut().expect("just looked up").is_silent = true;
+        if self.let_go_of_silent(reference.index) {
+            self.add_chore(reference.index);
+        }
+    }
+
+    pub(super) fn signal_silence_to(&mut self, subscriber: u32, topic: TopicRef) {
+        self.is_fresh = true;
+        self.patterns.silent.push((subscriber, topic));
     }
 
     /// Says who is to let go of what, after everything else that a flush says.
@@ -425,9 +472,11 @@ impl Hub {
 
     /// After [`Signal::Silent`]: lets go of a topic.
     pub fn let_go(&mut self, subscriptions: &mut Subscriptions, topic: TopicRef) {
-        let Some(name) = self.name(topic).map(str::to_owned) else { return };
-        if self.matched_topics(*subscriptions).iter().any(|matched| **matched == *name) {
-            self.unlink_topic(subscriptions, &name);
+        if self.topics.get(topic.index, topic.generation).is_some()
+            && let Some(previous) = self.find(*subscriptions, topic.index)
+            && self.at(self.at(previous).next).is_matched
+        {
+            self.unlink(subscriptions, previous);
         }
     }
 }

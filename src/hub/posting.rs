@@ -29,6 +29,8 @@ pub(super) enum Outgoing {
         portion: Portion,
     },
     Mail(Mail, usize),
+    /// An answer about the past that found no room; nobody is held up for it.
+    Answer(Mail, usize),
 }
 
 impl Hub {
@@ -102,6 +104,7 @@ impl Hub {
             // What it adds to `outgoing_bytes`, and what it weighs under way.
             let (mail, waiting, weight) = match outgoing {
                 Outgoing::Mail(mail, weight) => (mail, weight, weight),
+                Outgoing::Answer(mail, weight) => (mail, 0, weight),
                 Outgoing::Interest(topic) => match self.settle_interest(topic) {
                     Some(mail) => (mail, 0, 0),
                     None => continue,
@@ -130,8 +133,11 @@ impl Hub {
                 }
                 Err(mail) => {
                     self.stuck[to.index()] = Some(weight);
-                    self.outgoing_bytes[to.index()] += weight - waiting;
-                    return self.outgoing[to.index()].push_front(Outgoing::Mail(mail, weight));
+                    let again = match waiting == weight {
+                        true => Outgoing::Mail(mail, weight),
+                        false => Outgoing::Answer(mail, weight),
+                    };
+                    return self.outgoing[to.index()].push_front(again);
                 }
             }
         }

@@ -11,12 +11,15 @@
 use super::delivery::Delivery;
 use super::log::EntryKind;
 use super::mail::Mail;
-use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX};
+use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX, is_topic_name};
 use super::rules::Caller;
 use super::subscriptions::{NONE, Subscriptions};
 use super::{Hub, HubError, KEY_BYTES_MAX, Outgoing};
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// Mails that may wait for a list's home before nobody more can be listed.
+const WAITING_MAX: usize = 64 << 10;
 
 /// One who is listed.
 #[derive(Debug)]
@@ -72,11 +75,16 @@ impl Hub {
         if self.rules.of(topic).members_max == 0 {
             return Err(HubError::NotAllowed);
         }
-        if PRESENCE.len() + topic.len() > TOPIC_NAME_BYTES_MAX {
+        if !is_topic_name(topic) || PRESENCE.len() + topic.len() > TOPIC_NAME_BYTES_MAX {
             return Err(HubError::BadName);
         }
         if name.len() > KEY_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(HubError::BadKey);
+        }
+        let list = format!("{PRESENCE}{topic}");
+        let home = Hub::home_of(&list, self.home_seed, self.shards);
+        if self.outgoing[home.index()].len() > WAITING_MAX {
+            return Err(HubError::Full);
         }
         self.subscribe_for(caller, subscriber, subscriptions, topic, delivery)?;
         let Some(own) = self.subscription_to(*subscriptions, topic) else {

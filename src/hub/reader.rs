@@ -21,6 +21,10 @@ pub struct Reader {
     pub subscribers: Vec<u32>,
     lanes: Vec<LaneTape>,
     latest_readers: u32,
+    /// It is on the list of topics to look after.
+    pub is_chore: bool,
+    /// The home has said that nothing of its history is left, and nothing came since.
+    pub is_silent: bool,
     superseded: Option<Box<Superseded>>,
 }
 
@@ -75,6 +79,7 @@ impl Reader {
 
     /// Appends a message to every lane.
     pub fn append(&mut self, entry: &Entry, topic: &str, lanes: &Lanes, pool: &mut ChunkPool) {
+        self.is_silent = false;
         for LaneTape { number, tape, .. } in &mut self.lanes {
             let lane = lanes.get(*number);
             tape.append(entry.payload.len(), pool, |out| lane.message(topic, entry, out));

@@ -152,6 +152,8 @@ impl Hub {
             (most, asked) => Some(asked.map_or(most, |asked| asked.min(most))),
         };
         let slow_reader = delivery.slow_reader.unwrap_or(rule.slow_reader);
+        let lane = self.lanes.number(delivery.lane);
+        let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
         if let Some(&known) = self.names.get(topic)
             && let Some(previous) = self.find(*subscriptions, known)
         {
@@ -165,8 +167,6 @@ impl Hub {
         if usize::from(subscriptions.count) >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
         }
-        let lane = self.lanes.number(delivery.lane);
-        let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
         let index = self.topic_index(topic)?;
         let guide = Guide::new(max_rate, delivery.window, start);
         let guide = guide.map_or(NONE, |guide| self.guides.insert(guide).0);
@@ -190,11 +190,15 @@ impl Hub {
             is_matched,
         });
         reader.subscribers.push(own);
+        let is_silent = reader.is_silent && is_matched;
         let is_live = topic.live.is_some();
         self.link(subscriptions, own);
         match is_live {
             true => self.beginning.push((own, generation)),
             false => self.want(index),
+        }
+        if is_silent {
+            self.add_chore(index);
         }
         self.is_fresh = true;
         Ok(())
@@ -243,10 +247,7 @@ impl Hub {
         if own.is_matched {
             return false;
         }
-        let live = self.topics.at(index).and_then(|topic| topic.live);
-        let since = live
-            .filter(|_| own.state == State::Live)
-            .map(|live| Since { epoch: live.epoch, seq: own.cursor - 1 });
+        let since = self.reached(own);
         self.unlink(subscriptions, previous);
         self.fall_back_on_pattern(subscriptions, topic, since);
         true
@@ -256,6 +257,17 @@ impl Hub {
     pub(super) fn subscription_to(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
         let previous = self.find(subscriptions, *self.names.get(topic)?)?;
         Some(self.at(previous).next)
+    }
+
+    /// How far a subscription has come, if that can be said.
+    fn reached(&self, subscription: &Subscription) -> Option<Since> {
+        let epoch = self.topics.at(subscription.topic)?.live?.epoch;
+        let seq = match subscription.state {
+            State::Joining => return None,
+            State::Live | State::Fallen => subscription.cursor - 1,
+            State::CatchingUp => self.guides.at(subscription.guide)?.handed_over()?,
+        };
+        Some(Since { epoch, seq })
     }
 
     /// Ends the subscription to this topic, if there is one.
@@ -291,7 +303,7 @@ impl Hub {
     }
 
     /// Removes the subscription behind `previous` in the connection's ring.
-    fn unlink(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
+    pub(super) fn unlink(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
         let own = self.at(previous).next;
         let removed = self.subscriptions.remove(own).expect("linked");
         subscriptions.count -= 1;
@@ -318,7 +330,7 @@ impl Hub {
     }
 
     /// The subscription before the one to this topic in the connection's ring.
-    fn find(&self, subscriptions: Subscriptions, topic: u32) -> Option<u32> {
+    pub(super) fn find(&self, subscriptions: Subscriptions, topic: u32) -> Option<u32> {
         let mut previous = subscriptions.first;
         for _ in 0..subscriptions.count {
             let next = self.at(previous).next;

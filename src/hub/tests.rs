@@ -1,6 +1,7 @@
 //! The hub's own tests; `model` has the promises of deliveries against a naive twin.
 
 mod model;
+mod regressions;
 
 use super::*;
 

@@ -16,17 +16,31 @@ pub struct Values {
     /// The newest message without a key; most topics have only that.
     keyless: Option<Arc<Entry>>,
     keyed: Option<Box<Keyed>>,
-    /// Values with a number from this on are all here; before it some were let go.
+    /// What changed from this number on is all here; before it some was let go.
     complete_from: u64,
 }
 
 #[derive(Debug, Default)]
 struct Keyed {
+    /// The number of the newest message of each key.
     numbers: HashMap<Arc<str>, u64, RandomState>,
-    /// Every value, and of a key that was removed the message that removed it.
     values: BTreeMap<u64, Arc<Entry>>,
-    /// How many of those only say that a key was removed.
-    removals: usize,
+    /// Of keys that were removed, the messages that did so.
+    removals: BTreeMap<u64, Arc<Entry>>,
+}
+
+impl Keyed {
+    /// Takes the message with this number out, whichever it is.
+    fn take(&mut self, number: u64) -> Option<Arc<Entry>> {
+        self.values.remove(&number).or_else(|| self.removals.remove(&number))
+    }
+
+    /// Lets go of a message, and of its key's number.
+    fn forget(&mut self, entry: &Entry) {
+        if let Some(key) = &entry.key {
+            self.numbers.remove(key);
+        }
+    }
 }
 
 impl Values {
@@ -37,17 +51,16 @@ impl Values {
 
     /// How many keys have a value.
     pub fn count(&self) -> usize {
-        let keyed = self.keyed.as_ref().map_or(0, |keyed| keyed.values.len() - keyed.removals);
+        let keyed = self.keyed.as_ref().map_or(0, |keyed| keyed.values.len());
         keyed + usize::from(self.keyless.is_some())
     }
 
-    /// Whether values with a number from `seq` on are all here; else the number from
-    /// which on they are.
+    /// The number from which on everything that changed is here.
     pub fn complete_from(&self) -> u64 {
         self.complete_from
     }
 
-    /// The key as it is shared already, if it has a value.
+    /// The key as it is shared already, if it is known.
     pub fn shared_key(&self, key: &str) -> Option<Arc<str>> {
         let known = self.keyed.as_ref()?.numbers.get_key_value(key)?;
         Some(Arc::clone(known.0))
@@ -55,85 +68,115 @@ impl Values {
 
     /// Whether the key has a value.
     pub fn has(&self, key: &str) -> bool {
-        let keyed = self.keyed.as_ref();
-        let number = keyed.and_then(|keyed| keyed.numbers.get(key));
-        let newest = number.and_then(|number| keyed.expect("it has the number").values.get(number));
-        newest.is_some_and(|newest| !newest.removes_key)
+        let Some(keyed) = &self.keyed else { return false };
+        keyed.numbers.get(key).is_some_and(|number| keyed.values.contains_key(number))
     }
 
-    /// Takes the newest message over. Says which values left for it: the one that it
-    /// supersedes, and one that was too many.
+    /// Whether message `seq` is here.
+    pub fn contains(&self, seq: u64) -> bool {
+        let is_keyless = self.keyless.as_ref().is_some_and(|entry| entry.seq == seq);
+        let keyed = self.keyed.as_ref();
+        is_keyless
+            || keyed.is_some_and(|keyed| {
+                keyed.values.contains_key(&seq) || keyed.removals.contains_key(&seq)
+            })
+    }
+
+    /// Takes the newest message over. Says which left for it: the one that it
+    /// supersedes, and one that was too many, of at most `keys_max` values and as many
+    /// removals.
     pub fn put(&mut self, entry: &Arc<Entry>, keys_max: usize) -> [Option<Arc<Entry>>; 2] {
         let Some(key) = &entry.key else {
             return [self.keyless.replace(Arc::clone(entry)), None];
         };
         let keyed = self.keyed.get_or_insert_default();
         let superseded = keyed.numbers.insert(Arc::clone(key), entry.seq);
-        let superseded = superseded.and_then(|number| keyed.values.remove(&number));
-        if superseded.as_ref().is_some_and(|entry| entry.removes_key) {
-            keyed.removals -= 1;
-        }
-        keyed.values.insert(entry.seq, Arc::clone(entry));
-        keyed.removals += usize::from(entry.removes_key);
-        let surplus = (keyed.values.len() > keys_max).then(|| self.let_go_of_oldest()).flatten();
+        let superseded = superseded.and_then(|number| keyed.take(number));
+        let entries = match entry.removes_key {
+            true => &mut keyed.removals,
+            false => &mut keyed.values,
+        };
+        entries.insert(entry.seq, Arc::clone(entry));
+        let surplus = if entries.len() > keys_max { entries.pop_first() } else { None };
+        let surplus = surplus.map(|(number, surplus)| {
+            keyed.forget(&surplus);
+            self.complete_from = self.complete_from.max(number + 1);
+            surplus
+        });
         [superseded, surplus]
-    }
-
-    fn let_go_of_oldest(&mut self) -> Option<Arc<Entry>> {
-        let keyed = self.keyed.as_mut()?;
-        let (number, entry) = keyed.values.pop_first()?;
-        keyed.removals -= usize::from(entry.removes_key);
-        if let Some(key) = &entry.key {
-            keyed.numbers.remove(key);
-        }
-        self.complete_from = self.complete_from.max(number + 1);
-        Some(entry)
     }
 
     /// Lets go of removals before message `first`: whoever has yet to hear of them
     /// has fallen out of the history.
-    pub fn forget_removals_before(&mut self, first: u64, mut gone: impl FnMut(Arc<Entry>)) {
-        while let Some(keyed) = &self.keyed
-            && keyed.removals > 0
-        {
-            // They are few, and old ones lie at the front among values that are as old.
-            let oldest = keyed.values.values().find(|entry| entry.removes_key);
-            let Some(number) = oldest.map(|entry| entry.seq).filter(|&number| number < first)
-            else {
-                return;
-            };
-            let keyed = self.keyed.as_mut().expect("just looked at");
-            let entry = keyed.values.remove(&number).expect("just found");
-            keyed.removals -= 1;
-            if let Some(key) = &entry.key {
-                keyed.numbers.remove(key);
-            }
+    pub fn forget_removals_before(&mut self, first: u64, gone: impl FnMut(Arc<Entry>)) {
+        let Some(keyed) = &mut self.keyed else { return };
+        let kept = keyed.removals.split_off(&first);
+        let forgotten = std::mem::replace(&mut keyed.removals, kept);
+        self.let_go(forgotten, gone);
+    }
+
+    /// Lets go of the older half of the values with keys.
+    pub fn halve(&mut self, gone: impl FnMut(Arc<Entry>)) {
+        let Some(keyed) = &mut self.keyed else { return };
+        let half = keyed.values.len() / 2;
+        let Some(&first) = keyed.values.keys().nth(half) else { return };
+        let kept = keyed.values.split_off(&first);
+        let forgotten = std::mem::replace(&mut keyed.values, kept);
+        self.let_go(forgotten, gone);
+    }
+
+    fn let_go(&mut self, forgotten: BTreeMap<u64, Arc<Entry>>, mut gone: impl FnMut(Arc<Entry>)) {
+        for (number, entry) in forgotten {
+            self.keyed.as_mut().expect("they came from there").forget(&entry);
             self.complete_from = self.complete_from.max(number + 1);
             gone(entry);
         }
     }
 
-    /// Values with numbers from `from` to `to`, in their order, removals among them.
-    pub fn between(&self, from: u64, to: u64) -> impl Iterator<Item = &Arc<Entry>> {
+    /// What changed with numbers from `from` to `to`, in their order: values, and
+    /// removals if asked for.
+    pub fn between(
+        &self,
+        from: u64,
+        to: u64,
+        with_removals: bool,
+    ) -> impl Iterator<Item = &Arc<Entry>> {
+        let keyed = self.keyed.as_ref().filter(|_| from <= to);
+        let mut values =
+            keyed.map(|keyed| range_of(&keyed.values, from, to)).into_iter().flatten().peekable();
+        let removals = keyed.filter(|_| with_removals);
+        let mut removals = removals
+            .map(|keyed| range_of(&keyed.removals, from, to))
+            .into_iter()
+            .flatten()
+            .peekable();
         let keyless = self.keyless.iter().filter(move |entry| (from..=to).contains(&entry.seq));
-        let keyless_seq = keyless.clone().next().map_or(u64::MAX, |entry| entry.seq);
-        let range = move |from: u64, to: u64| {
-            let values = self.keyed.as_ref().filter(|_| from <= to).map(|keyed| &keyed.values);
-            values
-                .into_iter()
-                .flat_map(move |values| values.range(from..=to))
-                .map(|(_, value)| value)
-        };
-        let before = range(from, to.min(keyless_seq.saturating_sub(1)));
-        let after = range(from.max(keyless_seq.saturating_add(1)), to);
-        before.chain(keyless).chain(after.filter(move |_| keyless_seq != u64::MAX))
+        let mut keyless = keyless.peekable();
+        std::iter::from_fn(move || {
+            let number = |entry: Option<&&Arc<Entry>>| entry.map_or(u64::MAX, |entry| entry.seq);
+            let heads = [number(values.peek()), number(removals.peek()), number(keyless.peek())];
+            match heads.iter().min() {
+                Some(&u64::MAX) | None => None,
+                Some(least) if *least == heads[0] => values.next(),
+                Some(least) if *least == heads[1] => removals.next(),
+                Some(_) => keyless.next(),
+            }
+        })
     }
 
-    /// The number of the newest value.
+    /// The number of the newest value or removal.
     #[cfg(test)]
     fn newest(&self) -> Option<u64> {
-        self.between(0, u64::MAX).last().map(|entry| entry.seq)
+        self.between(0, u64::MAX - 1, true).last().map(|entry| entry.seq)
     }
+}
+
+fn range_of(
+    entries: &BTreeMap<u64, Arc<Entry>>,
+    from: u64,
+    to: u64,
+) -> impl Iterator<Item = &Arc<Entry>> {
+    entries.range(from..=to).map(|(_, entry)| entry)
 }
 
 #[cfg(test)]
@@ -157,6 +200,9 @@ mod tests {
                 let made = Arc::new(made);
                 values.put(&made, keys_max);
                 all.push(made);
+                if random.u8(..50) == 0 {
+                    values.halve(|_| ());
+                }
                 if random.u8(..20) == 0 {
                     floor = random.u64(floor..=seq);
                     values.forget_removals_before(floor, |_| ());
@@ -167,7 +213,8 @@ mod tests {
                 };
                 let from = random.u64(..=seq);
                 let to = random.u64(from..=seq + 1);
-                let found: Vec<u64> = values.between(from, to).map(|entry| entry.seq).collect();
+                let found: Vec<u64> =
+                    values.between(from, to, true).map(|entry| entry.seq).collect();
                 let wanted: Vec<u64> = all
                     .iter()
                     .filter(newest)
@@ -180,7 +227,7 @@ mod tests {
                 };
                 assert_eq!(after(&found), after(&wanted), "seed {seed}, {from} to {to}");
                 assert!(found.iter().all(|seq| wanted.contains(seq)), "only newest values");
-                assert!(values.keyed.as_ref().is_none_or(|keyed| keyed.values.len() <= keys_max));
+                assert!(values.count() <= keys_max + 1);
                 assert_eq!(values.newest(), Some(seq), "the newest is always there");
             }
         }

@@ -37,7 +37,7 @@ impl Window {
     pub fn acknowledge(&mut self, seq: u64) -> bool {
         let before = self.outstanding;
         while let Some((first, count)) = self.runs.front_mut() {
-            let acknowledged = (seq + 1).saturating_sub(*first).min(*count);
+            let acknowledged = seq.saturating_add(1).saturating_sub(*first).min(*count);
             self.outstanding -= acknowledged;
             *first += acknowledged;
             *count -= acknowledged;

@@ -288,7 +288,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.links.rouse();
         }
         self.core.now = self.driver.now();
-        self.core.hub.tick(self.core.now);
         if !events.is_empty() && self.core.limits.spin_us > 0 {
             let spin_us = self.core.limits.spin_us.into();
             self.awake_until = self.core.now + Duration::from_micros(spin_us);
@@ -297,6 +296,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.counters().turns.add(1);
         result?;
         self.complete_sends();
+        // Not before: it moves bounds that the sends were planned by.
+        self.core.hub.tick(self.core.now);
         Ok(events)
     }
 

@@ -144,7 +144,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.waits_to_read = true;
                 self.readable.push_back(token);
             }
-            Interest::Writable => self.mark_dirty(token.index),
+            Interest::Writable => {
+                self.mark_dirty(token.index);
+                // Before its tapes fill the socket again.
+                self.may_attend(token.index);
+            }
         }
     }
 

@@ -178,8 +178,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             receipt: None,
             caller: Caller::Server,
         };
-        // It was checked where it came from.
-        match self.core.hub.publish_checked(&publication) {
+        // It was checked where it came from; but not whether the topic has keys.
+        let published = match self.core.hub.publish_checked(&publication) {
+            Err(HubError::BadKey) => {
+                let keyless = hub::Publication { key: None, removes_key: false, ..publication };
+                self.core.hub.publish_checked(&keyless)
+            }
+            published => published,
+        };
+        match published {
             Ok(_) => self.counters().publications.add(1),
             Err(_) => self.counters().publications_refused.add(1),
         }

@@ -412,3 +412,49 @@ fn a_topic_that_falls_silent_is_forgotten_and_comes_back() {
     shard.run();
     assert_eq!(texts(&mut client), ["+trades.BTC", "M trades.BTC 1 3000 - 2"]);
 }
+
+/// One topic with a rate, one without.
+struct TwoTopics;
+
+impl Handler for TwoTopics {
+    type Session = ();
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        let rated = Delivery { max_rate: Some(10), ..Delivery::default() };
+        conn.subscribe_with("rated", &rated).unwrap();
+        conn.subscribe("plain").unwrap();
+    }
+    fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+}
+
+#[test]
+fn a_tick_comes_while_another_topic_is_sent() {
+    let mut shard = TestShard::new(TwoTopics);
+    let mut client = shard.connect("/");
+    shard.advance(Duration::from_millis(1_010));
+    shard.publisher().publish("rated", "RRRR").unwrap();
+    shard.publisher().publish("plain", "pppppppp").unwrap();
+    // One turn: published, flushed; to be sent by the next, which begins a little later.
+    shard.shard.turn().unwrap();
+    let tick = shard.world.now().as_millis() / 100 * 100 + 100;
+    shard.world.advance_to(crate::base::Time::ZERO.plus_millis(tick));
+    shard.run();
+    shard.advance(Duration::from_millis(500));
+    assert_eq!(client.receive(), text("pppppppp"));
+    assert_eq!(client.receive(), text("RRRR"));
+}
+
+#[test]
+fn a_key_where_there_are_none_is_left_out() {
+    let limits = Limits::default();
+    let rule = Rule { keys_max: 0, ..Rule::new("plain", &limits) };
+    let mut shard = TestShard::with_rules(TwoTopics, limits, vec![rule]);
+    let mut client = shard.connect("/");
+    shard.run();
+    let keyed = crate::app::Publish { key: Some("k"), ..Default::default() };
+    shard.publisher().publish_with("plain", "x", &keyed).unwrap();
+    shard.run();
+    assert_eq!(client.receive(), text("x"), "'then the message goes without'");
+}

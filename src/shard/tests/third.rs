@@ -69,7 +69,7 @@ impl Third {
         let mut flag = || random.chance(3);
         let (latest, rate, window, snapshot, policy) = (flag(), flag(), flag(), flag(), flag());
         let is_known = !self.in_snapshot && self.conflated_to == 0;
-        self.since = self.last.filter(|_| is_known && flag()).map(|last| (self.epoch, last));
+        self.since = self.last.filter(|_| is_known && !flag()).map(|last| (self.epoch, last));
         self.asked = Asked { latest, window };
         self.is_asking = true;
         let digits = [latest, rate, window, snapshot, policy].map(|on| if on { '1' } else { '0' });

@@ -1,0 +1,100 @@
+//! What is looked after now and then, and not with every message: the memory of tapes
+//! that all have read, and topics that have fallen silent.
+
+use super::Hub;
+use super::log::TopicRef;
+use super::subscriptions::State;
+use crate::base::Time;
+
+/// Milliseconds between two rounds, while there is something to look after.
+const PERIOD_MS: u64 = 1_000;
+
+/// Topics to look after.
+#[derive(Debug)]
+pub(super) struct Chores {
+    /// When the next round is due.
+    pub next: Time,
+    topics: Vec<TopicRef>,
+}
+
+impl Default for Chores {
+    fn default() -> Self {
+        Chores { next: Time::NEVER, topics: Vec::new() }
+    }
+}
+
+impl Hub {
+    /// A topic is to be looked after.
+    pub(super) fn add_chore(&mut self, index: u32) {
+        let reference = self.reference(index);
+        let reader = self.topics.at_mut(index).and_then(|topic| topic.reader.as_mut());
+        if let Some(reader) = reader.filter(|reader| !reader.is_chore) {
+            reader.is_chore = true;
+            self.chores.topics.push(reference);
+            if self.chores.next == Time::NEVER {
+                self.chores.next = self.now.plus_millis(PERIOD_MS);
+            }
+        }
+    }
+
+    pub(super) fn do_chores(&mut self) {
+        let topics = std::mem::take(&mut self.chores.topics);
+        self.chores.next = Time::NEVER;
+        for TopicRef { index, generation } in topics {
+            let topic = self.topics.get_mut(index, generation);
+            let Some(reader) = topic.and_then(|topic| topic.reader.as_mut()) else { continue };
+            reader.is_chore = false;
+            let is_silent = reader.is_silent;
+            self.let_go_of_passed(index);
+            let again = is_silent && self.let_go_of_silent(index);
+            let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
+            if again || reader.is_some_and(|reader| reader.held_bytes() > 0) {
+                self.add_chore(index);
+            }
+        }
+    }
+
+    /// Lets go of the chunks of a topic's tapes that all cursors have passed.
+    fn let_go_of_passed(&mut self, index: u32) {
+        let Some(reader) = self.topics.at_mut(index).and_then(|topic| topic.reader.as_mut()) else {
+            return;
+        };
+        for place in 0..reader.subscribers.len() {
+            let subscription = self.subscriptions.at(reader.subscribers[place]).expect("listed");
+            if let State::Live | State::CatchingUp = subscription.state {
+                reader.wanted_from(subscription.lane, subscription.cursor);
+            }
+        }
+        let held = reader.held_bytes();
+        reader.let_go(&mut self.chunks);
+        self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
+    }
+
+    /// Who reads a silent topic only because of a pattern, and has got all of it, lets go
+    /// of it, if nobody on this shard has asked for it by name. Says whether to look
+    /// again.
+    pub(super) fn let_go_of_silent(&mut self, index: u32) -> bool {
+        let topic = self.topics.at(index).expect("a topic");
+        let Some(reader) = &topic.reader else { return false };
+        let mut matched = reader.subscribers.iter().filter(|&&own| self.at(own).is_matched);
+        if matched.next().is_none() {
+            return false;
+        }
+        if reader.subscribers.iter().any(|&own| !self.at(own).is_matched) {
+            return true;
+        }
+        let last = topic.live.map_or(0, |live| live.last);
+        let mut waits = false;
+        let mut silent = Vec::new();
+        for &own in &reader.subscribers {
+            let subscription = self.at(own);
+            match subscription.state == State::Live && subscription.cursor > last {
+                true => silent.push(subscription.subscriber),
+                false => waits = true,
+            }
+        }
+        let reference = self.reference(index);
+        silent.into_iter().for_each(|subscriber| self.signal_silence_to(subscriber, reference));
+        waits
+    }
+}

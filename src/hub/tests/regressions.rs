@@ -1,0 +1,423 @@
+//! Things that went wrong once, each in its smallest form.
+
+use super::super::*;
+use crate::testing::ENVELOPE;
+
+fn at(ms: u64) -> Time {
+    Time::ZERO.plus_millis(ms)
+}
+fn flush(hub: &mut Hub) -> Vec<Signal> {
+    let mut signals = Vec::new();
+    hub.flush(&mut Outbox::default(), &mut signals);
+    signals
+}
+fn pending(hub: &Hub, own: Subscriptions) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    hub.pending(own, usize::MAX, 99, |slice| bytes.extend_from_slice(slice));
+    bytes
+}
+fn with_rules(limits: &Limits, rules: Vec<Rule>) -> Hub {
+    let rules = Arc::new(Rules::new(rules, limits).unwrap());
+    Hub::new(Setup { rules, ..Setup::for_tests(ShardId(0), 1, limits) })
+}
+
+#[test]
+fn the_newest_arrives_at_its_rate_however_often_it_changes() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    let rated = Delivery { mode: Mode::Latest, max_rate: Some(10), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "q", &rated).unwrap();
+    flush(&mut hub);
+    let mut got = 0;
+    // A message a millisecond, a turn a millisecond, ten seconds; the client takes all at once.
+    for ms in 1..10_000 {
+        // enter(): the send of what is pending, then the tick, then mail, then the flush.
+        let bytes = pending(&hub, own);
+        got += hub.advance(&mut own, bytes.len(), |_| ());
+        hub.tick(at(ms));
+        hub.publish(&Publication::new("q", "x")).unwrap();
+        flush(&mut hub);
+    }
+    assert!(got >= 90, "{got} of about 100 updates arrived");
+}
+
+#[test]
+fn who_has_left_does_not_push_others_off_the_list() {
+    let limits = Limits::default();
+    let mut hub = with_rules(&limits, vec![Rule { members_max: 2, ..Rule::new("lobby", &limits) }]);
+    let mut all = [Subscriptions::default(); 3];
+    let join = |hub: &mut Hub, n: usize, own: &mut Subscriptions| {
+        let key = format!("k{n}");
+        let listed = Listed { key: &key, name: &key };
+        hub.subscribe_as(Caller::Server, n as u32, own, "lobby", &Delivery::default(), listed)
+            .unwrap();
+        flush(hub);
+    };
+    join(&mut hub, 0, &mut all[0]); // stays
+    join(&mut hub, 1, &mut all[1]);
+    hub.leave(&mut all[1]);
+    flush(&mut hub);
+    join(&mut hub, 2, &mut all[2]);
+    let log = |hub: &Hub| {
+        let index = hub.names["$presence.lobby"];
+        let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+        let portion = Portion { from: 1, to: 99, messages_max: 99, bytes_max: 1 << 20 };
+        let texts = |view| -> Vec<String> {
+            let past = log.past(view, portion).entries;
+            past.iter().map(|e| String::from_utf8_lossy(&e.payload).into_owned()).collect()
+        };
+        (texts(View::Snapshot), texts(View::Messages))
+    };
+    let (snapshot, _) = log(&hub);
+    hub.leave(&mut all[0]);
+    flush(&mut hub);
+    let (_, messages) = log(&hub);
+    assert!(snapshot.iter().any(|text| text.contains("k0")), "k0 is on the topic: {snapshot:?}");
+    assert!(messages.last().unwrap().contains("leave"), "{messages:?}");
+}
+
+#[test]
+fn removed_keys_do_not_push_values_out() {
+    let limits = Limits::default();
+    let mut hub = with_rules(&limits, vec![Rule { keys_max: 2, ..Rule::new("q", &limits) }]);
+    let put = |hub: &mut Hub, key, removes_key| {
+        hub.publish(&Publication { key: Some(key), removes_key, ..Publication::new("q", key) })
+            .unwrap();
+    };
+    put(&mut hub, "live", false);
+    put(&mut hub, "b", false);
+    put(&mut hub, "b", true);
+    put(&mut hub, "c", true);
+    put(&mut hub, "d", true);
+    let log = hub.topics.at(0).unwrap().log.as_ref().unwrap();
+    assert!(log.values.has("live"), "one key has a value, and two may");
+}
+
+#[test]
+fn silence_waits_for_who_has_yet_to_get_something() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+    flush(&mut hub);
+    let turn = |hub: &mut Hub, own: &mut Subscriptions| {
+        let mut attends = false;
+        for signal in flush(hub) {
+            match signal {
+                Signal::Matched { found, .. } => hub.subscribe_matched(own, &found).unwrap(),
+                Signal::Silent { topic, .. } => hub.let_go(own, topic),
+                Signal::Attend(_) => attends = true,
+                _ => {}
+            }
+        }
+        attends
+    };
+    hub.tick(at(10));
+    hub.publish(&Publication::new("n.a", "one")).unwrap();
+    turn(&mut hub, &mut own);
+    for _ in 0..3 {
+        turn(&mut hub, &mut own);
+    }
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    while hub.attend(&mut own, &mut frames, &mut steps) {}
+    let mut got = frames.clone();
+    // "two": the connection's socket is full for two seconds.
+    hub.publish(&Publication::new("n.a", "two")).unwrap();
+    turn(&mut hub, &mut own);
+    assert_eq!(pending(&hub, own), b"\x81\x03two");
+    for ms in [500, 1_050, 1_100, 1_500, 2_000] {
+        hub.tick(at(ms));
+        turn(&mut hub, &mut own);
+    }
+    got.extend(pending(&hub, own));
+    hub.publish(&Publication::new("n.a", "three")).unwrap();
+    for _ in 0..3 {
+        turn(&mut hub, &mut own);
+    }
+    frames.clear();
+    while hub.attend(&mut own, &mut frames, &mut steps) {}
+    got.extend(&frames);
+    got.extend(pending(&hub, own));
+    assert!(String::from_utf8_lossy(&got).contains("two"), "{:?}", String::from_utf8_lossy(&got));
+}
+
+#[test]
+fn a_topic_that_is_watched_is_forgotten_when_nobody_else_reads_it() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    for named_leaves_late in [false, true] {
+        let mut hub = Hub::alone(&limits);
+        let (mut monitor, mut guest) = (Subscriptions::default(), Subscriptions::default());
+        hub.subscribe(0, &mut monitor, "room.*", &Delivery::default()).unwrap();
+        hub.subscribe(1, &mut guest, "room.7", &Delivery::default()).unwrap();
+        hub.tick(at(10));
+        hub.publish(&Publication::new("room.7", "hi")).unwrap();
+        for round in 0..200 {
+            hub.tick(at(10 + 100 * round));
+            if round == if named_leaves_late { 50 } else { 1 } {
+                hub.leave(&mut guest);
+            }
+            for signal in flush(&mut hub) {
+                match signal {
+                    Signal::Matched { found, .. } => {
+                        hub.subscribe_matched(&mut monitor, &found).unwrap();
+                    }
+                    Signal::Silent { subscriber: 0, topic } => hub.let_go(&mut monitor, topic),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(hub.sizes(), (0, 0), "nobody is in room.7; late: {named_leaves_late}");
+    }
+}
+
+#[test]
+fn values_keep_to_the_budget_and_a_full_shard_sleeps() {
+    let limits = Limits { topics_bytes_max: 64 << 10, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "other", &Delivery::default()).unwrap();
+    let payload = "x".repeat(1_000);
+    for n in 0..1_000 {
+        let key = n.to_string();
+        let keyed = Publication { key: Some(&key), ..Publication::new("q", payload.as_str()) };
+        hub.publish(&keyed).unwrap();
+        flush(&mut hub);
+    }
+    for _ in 0..1_000 {
+        flush(&mut hub);
+    }
+    let (tapes, logs) = hub.held_bytes();
+    assert!(
+        !hub.needs_flush() && tapes + logs <= limits.topics_bytes_max,
+        "needs_flush {} after 1000 idle flushes; held {} of {}",
+        hub.needs_flush(),
+        tapes + logs,
+        limits.topics_bytes_max
+    );
+}
+
+#[test]
+fn a_topic_that_all_have_read_holds_no_chunk() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "t", &Delivery::default()).unwrap();
+    flush(&mut hub);
+    let payload = "x".repeat(1_000);
+    for _ in 0..400 {
+        hub.publish(&Publication::new("t", payload.as_str())).unwrap();
+    }
+    flush(&mut hub);
+    let bytes = pending(&hub, own);
+    hub.advance(&mut own, bytes.len(), |_| ());
+    for _ in 0..10 {
+        flush(&mut hub);
+        hub.tick(at(100_000));
+    }
+    assert!(!hub.has_pending(own));
+    assert_eq!(hub.held_bytes().0, 0, "bytes on tapes that everybody has read");
+}
+
+#[test]
+fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
+    let home = Hub::home_of("news", 1, 2);
+    let far = ShardId(1 - home.0);
+    let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(far, 2));
+    let mut first = Subscriptions::default();
+    here.subscribe(0, &mut first, "news", &Delivery::default()).unwrap();
+    let exchange = |there: &mut Hub, here: &mut Hub| {
+        let mut signals = Vec::new();
+        for _ in 0..4 {
+            let mut outbox = Outbox::default();
+            here.flush(&mut outbox, &mut signals);
+            outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+            there.flush(&mut outbox, &mut Vec::new());
+            outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+        }
+        signals
+    };
+    exchange(&mut there, &mut here);
+    // A client on the home's shard gets messages 1 to 3 while the mail to the other shard waits.
+    let mut client = Subscriptions::default();
+    there.subscribe(5, &mut client, "news", &Delivery::default()).unwrap();
+    let mut full = Outbox { room: 0, ..Outbox::default() };
+    let mut signals = Vec::new();
+    there.flush(&mut full, &mut signals);
+    let Some(Signal::Subscribed { epoch, .. }) = signals.pop() else { panic!() };
+    for _ in 0..3 {
+        there.publish(&Publication::new("news", "x")).unwrap();
+    }
+    there.flush(&mut full, &mut Vec::new());
+    assert_eq!(pending(&there, client).len(), 9);
+    there.leave(&mut client);
+    // It comes back on the other shard.
+    let since = Some(Since { epoch, seq: 3 });
+    let mut again = Subscriptions::default();
+    here.subscribe(6, &mut again, "news", &Delivery { since, ..Delivery::default() }).unwrap();
+    let signals = exchange(&mut there, &mut here);
+    let told: Vec<_> =
+        signals.iter().filter(|s| matches!(s, Signal::Subscribed { subscriber: 6, .. })).collect();
+    let told = format!("{told:?}");
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        hub_attend(&mut here, &mut again, &mut frames, &mut steps);
+        exchange(&mut there, &mut here);
+    }
+    frames.extend(pending(&here, again));
+    assert_eq!(frames.len(), 0, "it has all three already: {told} {steps:?}");
+}
+
+#[test]
+fn patterns_count_among_subscriptions() {
+    let limits = Limits { subscriptions_max: 4, patterns_max: 1_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    let taken = (0..1_000)
+        .filter(|n| hub.subscribe(0, &mut own, &format!("p{n}.*"), &Delivery::default()).is_ok())
+        .count();
+    assert!(taken <= 4, "{taken} subscriptions of a connection that may have 4");
+}
+
+#[test]
+fn what_waits_for_a_full_mailbox_is_bounded() {
+    let limits = Limits::default();
+    let mut there = Hub::new(Setup::for_tests(ShardId(0), 2, &limits));
+    let mut here = Hub::new(Setup::for_tests(ShardId(1), 2, &limits));
+    let homed = (0..).map(|n| format!("t.{n}")).filter(|n| Hub::home_of(n, 1, 2) == ShardId(0));
+    for name in homed.take(1_000) {
+        there.publish(&Publication::new(&name, "x")).unwrap();
+    }
+    let mut own = Subscriptions::default();
+    let mut most = 0;
+    for _ in 0..20 {
+        here.subscribe(0, &mut own, "t.*", &Delivery::default()).unwrap();
+        for turn in 0..2 {
+            let mut outbox = Outbox::default();
+            here.flush(&mut outbox, &mut Vec::new());
+            outbox
+                .mails
+                .drain(..)
+                .filter(|m| m.0 == ShardId(0))
+                .for_each(|(_, m)| there.receive(ShardId(1), m));
+            // The mailbox to `here` is full: it is in a long turn.
+            there.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
+            if turn == 0 {
+                here.unsubscribe(&mut own, "t.*");
+            }
+        }
+        most = most.max(there.outgoing[1].len());
+    }
+    assert!(most <= 4_000, "{most} mails wait, for 1000 topics");
+}
+
+#[test]
+fn who_reads_already_is_not_told_again() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut many = vec![Subscriptions::default(); 1_000];
+    for (n, own) in many.iter_mut().enumerate() {
+        hub.subscribe(n as u32, own, "q.*", &Delivery::default()).unwrap();
+    }
+    flush(&mut hub);
+    hub.publish(&Publication::new("q.a", "x")).unwrap();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { subscriber, found } = signal {
+                hub.subscribe_matched(&mut many[subscriber as usize], &found).unwrap();
+            }
+        }
+    }
+    // A shard with one reader that comes and goes.
+    let mut matched = 0;
+    for _ in 0..10 {
+        let reader = TopicRef { index: 0, generation: 0 };
+        hub.receive(
+            ShardId(0),
+            Mail::Watch { pattern: "zzz.*".into(), reader: (9, 9), wanted: false },
+        );
+        hub.interest(ShardId(7), "q.a", reader, false);
+        hub.publish(&Publication::new("q.a", "x")).unwrap();
+        matched += flush(&mut hub).iter().filter(|s| matches!(s, Signal::Matched { .. })).count();
+    }
+    assert!(matched == 0, "{matched} needless signals");
+}
+
+#[test]
+fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
+    let limits = Limits { tape_bytes_max: 4 << 10, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    let lane = Delivery { lane: Some(&ENVELOPE), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "n.*", &lane).unwrap();
+    hub.subscribe(0, &mut own, "n.a", &lane).unwrap();
+    flush(&mut hub);
+    for n in 0..100 {
+        let text = format!("{n} {}", "x".repeat(90));
+        hub.publish(&Publication::new("n.a", text.as_str())).unwrap();
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+    }
+    // Nothing was sent yet; it has fallen off. Now it is left to the pattern.
+    hub.unsubscribe(&mut own, "n.a");
+    hub.publish(&Publication::new("n.a", "last")).unwrap();
+    let mut attends = flush(&mut hub).iter().any(|s| matches!(s, Signal::Attend(_)));
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    while attends {
+        attends = hub.attend(&mut own, &mut frames, &mut steps);
+    }
+    frames.extend(pending(&hub, own));
+    let text = String::from_utf8_lossy(&frames);
+    let accounted = text.contains("G n.a") || text.matches("M n.a").count() == 101;
+    assert!(accounted, "neither the messages nor a gap: {text:?} {steps:?}");
+}
+
+#[test]
+fn the_largest_number_acknowledges_everything() {
+    let mut hub = Hub::alone(&Limits::default());
+    assert!(!hub.acknowledge(Subscriptions::default(), "x", u64::MAX));
+    let mut own = Subscriptions::default();
+    let windowed = Delivery { window: Some(1), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "n", &windowed).unwrap();
+    flush(&mut hub);
+    hub.publish(&Publication::new("n", "x")).unwrap();
+    hub.publish(&Publication::new("n", "y")).unwrap();
+    flush(&mut hub);
+    let bytes = pending(&hub, own);
+    hub.advance(&mut own, bytes.len(), |_| ());
+    hub.acknowledge(own, "n", u64::MAX);
+    assert!(!pending(&hub, own).is_empty(), "acknowledged");
+}
+
+#[test]
+fn nobody_is_listed_by_a_pattern() {
+    let limits = Limits::default();
+    let mut hub =
+        with_rules(&limits, vec![Rule { members_max: 9, ..Rule::new("room.*", &limits) }]);
+    let mut own = Subscriptions::default();
+    let listed = Listed { key: "k", name: "n" };
+    let result =
+        hub.subscribe_as(Caller::Server, 0, &mut own, "room.*", &Delivery::default(), listed);
+    assert!(result.is_err(), "{result:?}, but it is on no list");
+}
+
+#[test]
+fn what_is_gathered_does_not_fall_off_the_log() {
+    let limits = Limits { log_messages_max: 100, ..Limits::default() };
+    let mut hub = with_rules(&limits, vec![Rule { flush_ms: 1_000, ..Rule::new("n", &limits) }]);
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "n", &Delivery::default()).unwrap();
+    flush(&mut hub);
+    for ms in 0..500 {
+        hub.tick(at(ms));
+        hub.publish(&Publication::new("n", "x")).unwrap();
+        flush(&mut hub);
+    }
+    hub.tick(at(1_001));
+    flush(&mut hub);
+    assert_eq!(pending(&hub, own).len(), 500 * 3, "a reader that was never slow");
+}
+
+fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
+    while hub.attend(own, frames, steps) {}
+}

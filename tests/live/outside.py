@@ -175,7 +175,14 @@ def make_page_handler(page, finished):
 
 
 def in_chromium(server):
-    page = (HERE / "page.html").read_text().replace("PORT", str(server.port)).encode()
+    found = page_in_chromium(server, "page.html")
+    expect(found == "text ok, binary ok, closed 3210 clean", f"the page says {found!r}")
+
+
+def page_in_chromium(server, name):
+    """Opens a page of this directory, which is told the server's port; returns what it
+    writes as its result."""
+    page = (HERE / name).read_text().replace("PORT", str(server.port)).encode()
     finished = threading.Event()
     handler = make_page_handler(page, finished)
     pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -203,4 +210,4 @@ def in_chromium(server):
             pages.server_close()
     found = re.search(r'<pre id="result">(.*?)</pre>', output.decode(errors="replace"), re.S)
     expect(found, f"no result in the document; stderr: {errors.decode(errors='replace')[-500:]}")
-    expect(found[1] == "text ok, binary ok, closed 3210 clean", f"the page says {found[1]!r}")
+    return found[1]

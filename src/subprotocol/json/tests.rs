@@ -203,3 +203,9 @@ fn the_table_of_errors_has_every_one() {
     let numbers: Vec<u16> = ErrorCode::ALL.iter().map(|error| error.0).collect();
     assert!(numbers.is_sorted() && numbers.windows(2).all(|pair| pair[0] != pair[1]));
 }
+
+#[test]
+fn the_page_has_the_table_of_errors() {
+    let page = include_str!("../../../PROTOCOL.md");
+    assert!(page.ends_with(&error_table()), "PROTOCOL.md ends with:\n{}", error_table());
+}

@@ -1,6 +1,7 @@
 //! Cursors move along tapes: what a connection has yet to get, and where its cursors
 //! stand once that, or a part of it, has been sent. The hot path.
 
+use super::delivery::SlowReader;
 use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
@@ -194,7 +195,13 @@ impl Hub {
                 State::CatchingUp => {}
                 State::Live if cursor < tape.begin() => {
                     subscription.state = State::Fallen;
-                    signals.push(Signal::Attend(subscription.subscriber));
+                    let subscriber = subscription.subscriber;
+                    let is_closed =
+                        subscription.slow_reader == SlowReader::Close && !subscription.is_latest;
+                    signals.push(match is_closed {
+                        true => Signal::FellBehind(subscriber),
+                        false => Signal::Attend(subscriber),
+                    });
                     continue;
                 }
                 State::Live if cursor >= tape.end() => {}

@@ -143,6 +143,9 @@ pub enum Signal {
     /// It has fallen off a tape or has yet to get onto one: [`Hub::attend`], once
     /// everything that it was sent before has left.
     Attend(u32),
+    /// It has fallen off a tape, and its policy is to be closed: at once, for it may never
+    /// read again.
+    FellBehind(u32),
     /// A subscription is live.
     Subscribed {
         /// Whose.

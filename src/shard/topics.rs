@@ -20,6 +20,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             match signal {
                 Signal::Pending(index) => self.mark_dirty(index),
                 Signal::Attend(index) => self.needs_attention(index),
+                Signal::FellBehind(index) => self.fell_off(index),
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     self.notify_subscribed(subscriber, topic, epoch, seq, recovered);
                 }

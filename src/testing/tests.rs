@@ -413,6 +413,23 @@ fn a_topic_that_falls_silent_is_forgotten_and_comes_back() {
     assert_eq!(texts(&mut client), ["+trades.BTC", "M trades.BTC 1 3000 - 2"]);
 }
 
+#[test]
+fn a_reader_that_never_reads_again_is_closed_too() {
+    let limits = Limits { tape_bytes_max: 64 << 10, close_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Broadcast, limits);
+    let (mut slow, mut fast) = (shard.connect("/"), shard.connect("/"));
+    shard.run();
+    slow.stall(true);
+    for _ in 0..1_000 {
+        fast.send("x".repeat(1_000).as_str());
+        shard.run();
+        assert!(fast.receive().is_some());
+    }
+    shard.advance(Duration::from_secs(3));
+    assert_eq!(shard.counters().readers_fallen.get(), 1);
+    assert_eq!(shard.counters().connections.get(), 1);
+}
+
 /// One topic with a rate, one without.
 struct TwoTopics;
 

@@ -91,6 +91,13 @@ impl Reader {
         Reader { by_pattern, ..Reader::default() }
     }
 
+    /// It is closed for being slow.
+    fn fall(&mut self, hub: &mut Hub) {
+        hub.leave(&mut self.subscriptions);
+        self.records.iter_mut().for_each(|record| record.is_over = true);
+        (self.fell, self.patterns) = (true, Vec::new());
+    }
+
     /// Nothing is under way, which would be taken for the next subscription's.
     fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.partial.is_empty()
@@ -240,6 +247,9 @@ impl World {
         for signal in signals {
             match signal {
                 Signal::Pending(_) | Signal::Published { .. } => {}
+                Signal::FellBehind(subscriber) => {
+                    self.readers[shard][subscriber as usize].fall(&mut self.hubs[shard]);
+                }
                 Signal::Attend(subscriber) => {
                     self.readers[shard][subscriber as usize].needs_attention = true;
                 }
@@ -290,9 +300,7 @@ impl World {
                     subscribed(reader, &name, (epoch, seq, recovered));
                 }
                 Step::FellBehind => {
-                    hub.leave(&mut reader.subscriptions);
-                    reader.records.iter_mut().for_each(|record| record.is_over = true);
-                    (reader.fell, reader.patterns) = (true, Vec::new());
+                    reader.fall(hub);
                     break;
                 }
             }

@@ -12,7 +12,7 @@ use super::mail::Mail;
 use super::rates::SubscriptionRef;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::window::Window;
-use super::{Hub, Live, Mark, Outgoing, Signal, Since, SlowReader};
+use super::{Hub, Mark, Outgoing, Signal, Since, SlowReader};
 use crate::base::planted::{Bug, planted};
 
 /// Messages of a portion at most.
@@ -211,22 +211,22 @@ impl Hub {
                 let topic = self.topics.at(subscription.topic);
                 // It may have been left by everybody, and asked for again.
                 if let Some(live) = topic.expect("a subscription has its topic").live {
-                    self.begin(own, live);
+                    self.begin(own, live.epoch);
                 }
             }
         }
         self.beginning.clear();
     }
 
-    fn begin(&mut self, own: u32, live: Live) {
+    /// A subscription begins at its cursor, or where it has asked to.
+    fn begin(&mut self, own: u32, epoch: u64) {
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         if subscription.state != State::Joining {
             return;
         }
-        let Live { epoch, last } = live;
         let &mut Subscription { topic: index, subscriber, lane, is_latest, guide, .. } =
             subscription;
-        subscription.cursor = last + 1;
+        let last = subscription.cursor - 1;
         let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
         let begin = reader.expect("somebody reads").tape(lane).begin();

@@ -181,7 +181,8 @@ impl Hub {
             subscriber,
             place,
             next: subscriptions.first,
-            cursor: u64::MAX,
+            // From here on, or from where the home will say.
+            cursor: topic.live.map_or(u64::MAX, |live| live.last + 1),
             guide,
             lane,
             state: State::Joining,
@@ -213,6 +214,11 @@ impl Hub {
         reader.restart(last + 1, &mut self.chunks);
         for &own in &reader.subscribers {
             let generation = self.subscriptions.generation(own).expect("listed");
+            // What arrives with this mail is for them already.
+            let subscription = self.subscriptions.at_mut(own).expect("listed");
+            if subscription.state == State::Joining {
+                subscription.cursor = last + 1;
+            }
             self.beginning.push((own, generation));
         }
     }

@@ -418,6 +418,25 @@ fn what_is_gathered_does_not_fall_off_the_log() {
     assert_eq!(pending(&hub, own).len(), 500 * 3, "a reader that was never slow");
 }
 
+#[test]
+fn who_subscribes_and_publishes_gets_its_own_message() {
+    let home = Hub::home_of("news", 1, 2);
+    let far = ShardId(1 - home.0);
+    let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(far, 2));
+    let mut own = Subscriptions::default();
+    here.subscribe(0, &mut own, "news", &Delivery::default()).unwrap();
+    here.publish(&Publication::new("news", "mine")).unwrap();
+    let mut outbox = Outbox::default();
+    here.flush(&mut outbox, &mut Vec::new());
+    outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+    there.flush(&mut outbox, &mut Vec::new());
+    // Both answers come in one turn.
+    outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    let signals = flush(&mut here);
+    assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0)]));
+    assert_eq!(pending(&here, own), b"\x81\x04mine");
+}
+
 fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
     while hub.attend(own, frames, steps) {}
 }

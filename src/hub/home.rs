@@ -81,7 +81,11 @@ impl Hub {
         let topic = self.topics.at(index).expect("a topic");
         if !topic.is_announced {
             self.announce(index, seq - 1, None);
-        } else if topic.log.as_ref().is_some_and(|log| !log.left.is_empty()) {
+        } else if topic
+            .log
+            .as_ref()
+            .is_some_and(|log| log.untold.as_ref().is_some_and(|untold| !untold.left.is_empty()))
+        {
             self.announce_to_who_left(index, seq - 1);
         }
         let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
@@ -182,14 +186,16 @@ impl Hub {
             let log =
                 topic.log.get_or_insert_with(|| Box::new(Log::new(self.epochs.number() >> 11)));
             log.readers.retain(|known| known.shard != from);
-            log.left.retain(|left| *left != from);
+            if let Some(untold) = &mut log.untold {
+                untold.left.retain(|left| *left != from);
+            }
             log.readers.reserve_exact(1);
             log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
             let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };
             // All that was ever said is gone: whoever comes because of a pattern can go.
             let is_silent = log.len() == 0 && log.next() > 1;
             if is_silent {
-                log.silent_after = Some(log.next() - 1);
+                log.untold().silent_after = Some(log.next() - 1);
             }
             self.answer(from, welcome);
             if is_silent {
@@ -201,11 +207,14 @@ impl Hub {
             log.readers.retain(|known| known.shard != from);
             // If it watches a pattern that the topic matches, it is to hear of the next
             // message; or of those that came before it was seen to have let go.
-            if self.patterns.is_watching(from) && !log.left.contains(&from) {
-                log.left.push(from);
+            if self.patterns.is_watching(from) && !log.untold().left.contains(&from) {
+                log.untold().left.push(from);
             }
             let last = log.next() - 1;
-            if let Some(silent_after) = log.silent_after.take_if(|after| last > *after) {
+            let untold = log.untold.as_mut();
+            let silent_after =
+                untold.and_then(|untold| untold.silent_after.take_if(|after| last > *after));
+            if let Some(silent_after) = silent_after {
                 self.announce_to_who_left(index, silent_after);
             }
         }
@@ -285,7 +294,7 @@ impl Hub {
     fn tell_silence(&mut self, index: u32) {
         let log = self.topics.at_mut(index).and_then(|topic| topic.log.as_mut());
         let Some(log) = log.filter(|log| log.len() == 0) else { return };
-        log.silent_after = Some(log.next() - 1);
+        log.untold().silent_after = Some(log.next() - 1);
         let readers: Vec<_> = log.readers.iter().map(|known| (known.shard, known.topic)).collect();
         for (shard, topic) in readers {
             self.answer(shard, Mail::Silent { topic });

@@ -158,6 +158,15 @@ pub struct Portion {
     pub bytes_max: usize,
 }
 
+/// What shards that watch a pattern have yet to hear of a topic that matches it.
+#[derive(Debug, Default)]
+pub struct Untold {
+    /// Its readers were told that nothing had come after this message for long.
+    pub silent_after: Option<u64>,
+    /// Shards that no longer read, and are to hear of the next message.
+    pub left: Vec<ShardId>,
+}
+
 /// The history of one topic, numbered without holes from 1.
 #[derive(Debug)]
 pub struct Log {
@@ -167,11 +176,8 @@ pub struct Log {
     /// Who reads.
     pub readers: Vec<ReaderShard>,
     pub values: Values,
-    /// Its readers were told that nothing had come after this message for long.
-    pub silent_after: Option<u64>,
-    /// Shards that no longer read, and are to hear of the next message if they watch a
-    /// pattern that the topic matches.
-    pub left: Vec<ShardId>,
+    /// What shards that watch patterns have yet to hear; most topics have none of it.
+    pub untold: Option<Box<Untold>>,
     entries: VecDeque<Arc<Entry>>,
     /// The number of the oldest entry that is kept.
     first: u64,
@@ -190,8 +196,7 @@ impl Log {
             epoch,
             readers: Vec::new(),
             values: Values::new(1),
-            silent_after: None,
-            left: Vec::new(),
+            untold: None,
             entries: VecDeque::new(),
             first: 1,
             weight: 0,
@@ -308,6 +313,11 @@ impl Log {
         waiting > 0
             && (waiting as usize >= limits.log_messages_max / 2
                 || self.unsent_weight >= limits.log_bytes_max / 2)
+    }
+
+    /// What is yet to be told, which there is none of until now.
+    pub fn untold(&mut self) -> &mut Untold {
+        self.untold.get_or_insert_default()
     }
 
     /// A portion of the past.

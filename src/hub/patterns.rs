@@ -386,7 +386,8 @@ impl Hub {
     /// The shards that have let go of a topic hear of its messages behind number `seq`.
     pub(super) fn announce_to_who_left(&mut self, index: u32, seq: u64) {
         let log = self.topics.at_mut(index).and_then(|topic| topic.log.as_mut());
-        let left = log.map(|log| std::mem::take(&mut log.left)).unwrap_or_default();
+        let untold = log.and_then(|log| log.untold.as_mut());
+        let left = untold.map(|untold| std::mem::take(&mut untold.left)).unwrap_or_default();
         self.announce(index, seq, Some(&left));
     }
 
@@ -397,7 +398,9 @@ impl Hub {
         topic.is_announced = true;
         let name = Arc::clone(&topic.name);
         let Some(log) = &mut topic.log else { return };
-        log.left.clear();
+        if let Some(untold) = &mut log.untold {
+            untold.left.clear();
+        }
         let since = Some(Since { epoch: log.epoch, seq });
         let told: Vec<(ShardId, (u32, u32))> = self
             .patterns

@@ -5,7 +5,7 @@ use super::log::{Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, Vi
 use super::mail::{Mail, Post};
 use super::name::RESERVED;
 use super::{Hub, Outgoing};
-use crate::base::{ShardId, Time};
+use crate::base::{Random, ShardId, Time};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -33,6 +33,12 @@ impl Flushes {
     }
 }
 
+/// The log of a topic's new incarnation.
+fn new_log(epochs: &mut Random) -> Box<Log> {
+    // 53 bits: a JavaScript number holds them.
+    Box::new(Log::new(epochs.number() >> 11))
+}
+
 impl Hub {
     /// A key as the topic's values share it already, or anew.
     pub(super) fn shared_key(&self, index: u32, key: &str) -> Arc<str> {
@@ -53,10 +59,7 @@ impl Hub {
         let time_ms = self.now_ms();
         let topic = self.topics.at_mut(index).expect("a topic");
         let rule = self.rules.get(topic.rule);
-        let log = topic.log.get_or_insert_with(|| {
-            // 53 bits: a JavaScript number holds them.
-            Box::new(Log::new(self.epochs.number() >> 11))
-        });
+        let log = topic.log.get_or_insert_with(|| new_log(&mut self.epochs));
         let seq = log.next();
         let is_reserved = topic.name.starts_with(RESERVED);
         let keys_max = if is_reserved { rule.members_max } else { rule.keys_max };
@@ -92,13 +95,18 @@ impl Hub {
         if log.is_some_and(|log| log.is_pressing(self.shard, &self.limits)) {
             self.forward_here(index);
         }
+        self.look_after_retention(index);
+        seq
+    }
+
+    /// When the rule's retention is over, it is looked whether the topic is.
+    fn look_after_retention(&mut self, index: u32) {
         let topic = self.topics.at_mut(index).expect("a topic");
         if !topic.has_timer {
             topic.has_timer = true;
             let retention_ms = self.rules.get(topic.rule).retention_ms;
             self.retention.set(index, self.now.plus_millis(retention_ms));
         }
-        seq
     }
 
     /// Sends what is new in a log to the tapes of this shard, which need no room in a
@@ -183,8 +191,7 @@ impl Hub {
         let topic = self.topics.at_mut(index).expect("just looked up");
         debug_assert_eq!(topic.home, self.shard, "interest went to the topic's home");
         if wanted {
-            let log =
-                topic.log.get_or_insert_with(|| Box::new(Log::new(self.epochs.number() >> 11)));
+            let log = topic.log.get_or_insert_with(|| new_log(&mut self.epochs));
             log.readers.retain(|known| known.shard != from);
             if let Some(untold) = &mut log.untold {
                 untold.left.retain(|left| *left != from);
@@ -224,12 +231,9 @@ impl Hub {
     /// A topic that was read is forgotten when it has not been for as long as its rule
     /// keeps messages, so that a reader who comes back finds the same numbers.
     fn forget_later(&mut self, index: u32) {
-        let Some(topic) = self.topics.at_mut(index) else { return };
-        let is_unread = topic.log.as_ref().is_some_and(|log| log.readers.is_empty());
-        if is_unread && !topic.has_timer {
-            topic.has_timer = true;
-            let retention_ms = self.rules.get(topic.rule).retention_ms;
-            self.retention.set(index, self.now.plus_millis(retention_ms));
+        let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
+        if log.is_some_and(|log| log.readers.is_empty()) {
+            self.look_after_retention(index);
         }
     }
 

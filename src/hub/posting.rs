@@ -45,8 +45,7 @@ impl Hub {
                     self.number(index, key, removes_key, kind, payload)
                 });
                 if let Some(receipt) = receipt {
-                    let mail = Outgoing::Mail(Mail::Published { receipt, result }, 0);
-                    self.outgoing[from.index()].push_back(mail);
+                    self.answer(from, Mail::Published { receipt, result });
                 }
             }
             Mail::Pull { topic, reader, subscription, view, portion } => {

@@ -15,6 +15,8 @@ use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX, is_topic_name};
 use super::rules::Caller;
 use super::subscriptions::{NONE, Subscriptions};
 use super::{Hub, HubError, KEY_BYTES_MAX, Outgoing};
+use crate::base::ShardId;
+use crate::protocol::json::write_string;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -81,8 +83,7 @@ impl Hub {
         if name.len() > KEY_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(HubError::BadKey);
         }
-        let list = format!("{PRESENCE}{topic}");
-        let home = Hub::home_of(&list, self.home_seed, self.shards);
+        let home = self.home_of_list(topic);
         if self.outgoing[home.index()].len() > WAITING_MAX {
             return Err(HubError::Full);
         }
@@ -104,6 +105,11 @@ impl Hub {
         Ok(())
     }
 
+    /// The shard that keeps the list of a topic's members.
+    fn home_of_list(&self, topic: &str) -> ShardId {
+        Hub::home_of(&format!("{PRESENCE}{topic}"), self.home_seed, self.shards)
+    }
+
     /// A listed subscription has ended.
     pub(super) fn leave_list(&mut self, member: u32) {
         if member != NONE {
@@ -117,8 +123,8 @@ impl Hub {
         let generation = self.members.generation(index).expect("a member");
         let member = self.members.at_mut(index).expect("a member");
         if !std::mem::replace(&mut member.queued, true) {
-            let list = format!("{PRESENCE}{}", member.topic);
-            let home = Hub::home_of(&list, self.home_seed, self.shards);
+            let topic = Arc::clone(&member.topic);
+            let home = self.home_of_list(&topic);
             self.outgoing[home.index()].push_back(Outgoing::Member((index, generation)));
         }
     }
@@ -158,8 +164,9 @@ impl Hub {
             true => ("join", members + 1),
             false => ("leave", members - 1),
         };
-        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-        let payload = format!(r#"{{"{word}":"{name}","members":{members}}}"#);
+        let mut payload = format!(r#"{{"{word}":"#).into_bytes();
+        write_string(name, &mut payload);
+        payload.extend_from_slice(format!(r#","members":{members}}}"#).as_bytes());
         self.number(index, Some(key), !is_present, EntryKind::Json, Bytes::from(payload));
     }
 }

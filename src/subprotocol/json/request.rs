@@ -4,6 +4,7 @@ use super::ErrorCode;
 use crate::hub::{Mode, Since};
 use crate::protocol::json::{Scanner, string};
 use std::borrow::Cow;
+use std::str::FromStr;
 
 /// A request is refused: the number, and what to say.
 pub type Refused = (ErrorCode, Cow<'static, str>);
@@ -122,8 +123,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is missing, or not a string.
     pub fn channel(&self) -> Result<Cow<'a, str>, Refused> {
-        let value = self.channel.ok_or_else(|| missing("channel"))?;
-        string(value).ok_or_else(|| bad("channel", "a string"))
+        required("channel", self.channel)
     }
 
     /// The room that it is about.
@@ -131,8 +131,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// As for a channel.
     pub fn room(&self) -> Result<Cow<'a, str>, Refused> {
-        let value = self.room.ok_or_else(|| missing("room"))?;
-        string(value).ok_or_else(|| bad("room", "a string"))
+        required("room", self.room)
     }
 
     /// `channel`, or every one of `channels`, at most `count_max` of them.
@@ -209,7 +208,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is not a number.
     pub fn max_rate(&self) -> Result<Option<u32>, Refused> {
-        small("max_rate", self.max_rate)
+        number("max_rate", self.max_rate)
     }
 
     /// How many messages it wants to acknowledge at most.
@@ -217,7 +216,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is not a number.
     pub fn window(&self) -> Result<Option<u32>, Refused> {
-        small("window", self.window)
+        number("window", self.window)
     }
 
     /// Whether it wants the newest values first.
@@ -248,12 +247,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn number(name: &'static str, value: Option<&str>) -> Result<Option<u64>, Refused> {
-    let parse = |value: &str| value.parse().map_err(|_| bad(name, "a whole number"));
-    value.map(parse).transpose()
+fn required<'a>(name: &'static str, value: Option<&'a str>) -> Result<Cow<'a, str>, Refused> {
+    string(value.ok_or_else(|| missing(name))?).ok_or_else(|| bad(name, "a string"))
 }
 
-fn small(name: &'static str, value: Option<&str>) -> Result<Option<u32>, Refused> {
+fn number<N: FromStr>(name: &'static str, value: Option<&str>) -> Result<Option<N>, Refused> {
     let parse = |value: &str| value.parse().map_err(|_| bad(name, "a whole number"));
     value.map(parse).transpose()
 }

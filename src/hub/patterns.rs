@@ -305,12 +305,17 @@ impl Hub {
     /// Whether somebody on this shard is subscribed to the pattern may have changed.
     fn tell_homes(&mut self, index: u32) {
         self.is_fresh = true;
-        let generation = self.patterns.watched.generation(index).expect("a pattern");
-        for home in 0..self.shards {
+        let reference = (index, self.patterns.watched.generation(index).expect("a pattern"));
+        for home in (0..self.shards).filter(|home| *home != self.shard.0) {
             let watched = self.patterns.watched.at_mut(index).expect("a pattern");
             if !std::mem::replace(&mut watched.queued[usize::from(home)], true) {
-                self.outgoing[usize::from(home)].push_back(Outgoing::Watch((index, generation)));
+                self.outgoing[usize::from(home)].push_back(Outgoing::Watch(reference));
             }
+        }
+        // What is published next may be homed here.
+        let settled = self.settle_watch(self.shard, reference);
+        if let Some(Mail::Watch { pattern, reader, wanted }) = settled {
+            self.watch(self.shard, pattern, reader, wanted);
         }
     }
 

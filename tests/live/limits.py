@@ -139,7 +139,8 @@ def connections_refusing_max(server):
         with Bystander(small.port):
             peers = [Peer.open(small.port) for _ in range(most - 1)]
             silent = [Peer(small.port) for _ in range(refusing + 4 * server.shards)]
-            time.sleep(0.2)
+            # Until all are accepted that will be.
+            time.sleep(1)
             with Peer(small.port) as waiting:
                 waiting.send(wire.head())
                 readable, _, _ = select.select([waiting.socket], [], [], 0.5)

@@ -165,6 +165,10 @@ fn a_topic_that_is_watched_is_forgotten_when_nobody_else_reads_it() {
                     _ => {}
                 }
             }
+            // The monitor takes all that there is.
+            hub_attend(&mut hub, &mut monitor, &mut Vec::new(), &mut Vec::new());
+            let bytes = pending(&hub, monitor).len();
+            hub.advance(&mut monitor, bytes, |_| ());
         }
         assert_eq!(hub.sizes(), (0, 0), "nobody is in room.7; late: {named_leaves_late}");
     }
@@ -435,6 +439,25 @@ fn who_subscribes_and_publishes_gets_its_own_message() {
     let signals = flush(&mut here);
     assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0)]));
     assert_eq!(pending(&here, own), b"\x81\x04mine");
+}
+
+#[test]
+fn who_watches_and_publishes_gets_its_own_message() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "news.*", &Delivery::default()).unwrap();
+    hub.publish(&Publication::new("news.local", "mine")).unwrap();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+    }
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    hub_attend(&mut hub, &mut own, &mut frames, &mut steps);
+    frames.extend(pending(&hub, own));
+    assert_eq!(frames, b"\x81\x04mine");
 }
 
 fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {

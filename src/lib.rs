@@ -35,7 +35,8 @@
 //! works inside stands in `ARCHITECTURE.md`.
 //!
 //! Without the feature `server` the crate is the protocol, the ring and the client
-//! side of a connection, which the load generator is made of.
+//! side of a connection, which the load generator is made of; the feature `client` adds
+//! [`client`], for programs that publish and subscribe.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("tapecast is built on io_uring: Linux only");
@@ -53,6 +54,8 @@ mod app;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "cli")]
 mod control;
 #[cfg(feature = "server")]

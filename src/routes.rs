@@ -1,7 +1,8 @@
 //! Layer 5: the handlers of the binary's own routes, written with the public API
 //! and nothing else.
 
-use crate::app::{Conn, Handler, Request, Router, Upgrade};
+use crate::app::{Conn, Handler, Notice, Request, Router, Upgrade};
+use crate::connection::Close;
 use crate::hub::{Delivery, SlowReader};
 use crate::protocol::Message;
 
@@ -77,13 +78,13 @@ impl Handler for Broadcast {
     }
 }
 
-/// Answers a plain GET with a fixed text: for health checks.
+/// Answers a plain GET with a fixed document.
 ///
 /// ```
 /// use tapecast::routes::Document;
 /// use tapecast::testing::{Received, TestShard};
 ///
-/// let mut shard = TestShard::new(Document("ok\n"));
+/// let mut shard = TestShard::new(Document::text("ok\n"));
 /// let mut client = shard.connect("/healthz");
 /// shard.run();
 /// // It asked for a WebSocket and got a document.
@@ -91,16 +92,101 @@ impl Handler for Broadcast {
 /// assert_eq!(client.receive(), Some(answered));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Document(pub &'static str);
+pub struct Document {
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// What it says.
+    pub body: &'static str,
+}
+
+impl Document {
+    /// Plain text.
+    pub const fn text(body: &'static str) -> Document {
+        Document { content_type: "text/plain; charset=utf-8", body }
+    }
+
+    /// A page for browsers.
+    pub const fn html(body: &'static str) -> Document {
+        Document { content_type: "text/html; charset=utf-8", body }
+    }
+
+    /// A style sheet.
+    pub const fn css(body: &'static str) -> Document {
+        Document { content_type: "text/css; charset=utf-8", body }
+    }
+
+    /// A module in JavaScript.
+    pub const fn javascript(body: &'static str) -> Document {
+        Document { content_type: "text/javascript; charset=utf-8", body }
+    }
+
+    fn answer<S>(&self) -> Upgrade<S> {
+        Upgrade::respond(200, self.content_type, self.body)
+    }
+}
 
 impl Handler for Document {
     type Session = ();
 
     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
-        Upgrade::respond(200, "text/plain; charset=utf-8", self.0)
+        self.answer()
     }
 
     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+}
+
+/// A handler whose path shows a page to those who come with a browser: to a plain GET
+/// that accepts HTML.
+///
+/// ```
+/// use tapecast::routes::{Document, Echo, Paged};
+/// use tapecast::testing::{Received, TestShard};
+///
+/// let page = Document::html("<!doctype html><title>Echo</title>");
+/// let mut shard = TestShard::new(Paged { page, handler: Echo });
+/// let mut client = shard.connect("/");
+/// client.send("hello");
+/// shard.run();
+/// assert_eq!(client.receive(), Some(Received::Text("hello".into())));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Paged<H> {
+    /// For those who look.
+    pub page: Document,
+    /// For those who talk.
+    pub handler: H,
+}
+
+impl<H: Handler> Handler for Paged<H> {
+    type Session = H::Session;
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<H::Session> {
+        // `text/html;q=0.9` is one of the ways to name it.
+        let accepts_html = request.elements("accept").any(|kind| {
+            kind.split(';').next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
+        });
+        match accepts_html && !request.is_upgrade() {
+            true => self.page.answer(),
+            false => self.handler.upgrade(request),
+        }
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, H::Session>) {
+        self.handler.open(conn);
+    }
+
+    #[inline]
+    fn message(&mut self, conn: &mut Conn<'_, H::Session>, message: Message<'_>) {
+        self.handler.message(conn, message);
+    }
+
+    fn notice(&mut self, conn: &mut Conn<'_, H::Session>, notice: Notice<'_>) {
+        self.handler.notice(conn, notice);
+    }
+
+    fn close(&mut self, session: H::Session, close: Close) {
+        self.handler.close(session, close);
+    }
 }
 
 /// Answers a plain GET with 200, or with 503 while the server drains: for whoever
@@ -132,13 +218,20 @@ impl Handler for Readiness {
     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
 }
 
-/// The routes of `tapecast serve`: `/echo` and `/ws` echo, `/broadcast` sends to
-/// everyone, `/healthz` says alive and `/readyz` says taking connections.
+/// The client in JavaScript, and its types.
+const CLIENT: Document = Document::javascript(include_str!("web/tapecast.js"));
+const CLIENT_TYPES: Document = Document::text(include_str!("web/tapecast.d.ts"));
+
+/// The routes of `tapecast serve` but `/`: `/echo` and `/ws` echo, `/broadcast` sends to
+/// everyone, `/healthz` says alive and `/readyz` says taking connections; and the client
+/// in JavaScript.
 pub fn builtin() -> Router {
     Router::new()
         .route("/echo", Echo)
         .route("/ws", Echo)
         .route("/broadcast", Broadcast)
-        .route("/healthz", Document("ok\n"))
+        .route("/healthz", Document::text("ok\n"))
         .route("/readyz", Readiness)
+        .route("/tapecast.js", CLIENT)
+        .route("/tapecast.d.ts", CLIENT_TYPES)
 }

@@ -18,11 +18,14 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (3, "connection", &["base", "protocol"]),
     // Tapes hold encoded frames.
     (3, "hub", &["base", "protocol"]),
+    // Frames, their handshake, and JSON.
+    (4, "client", &["base", "connection", "protocol"]),
     // A `Conn` is a connection's sending half and the hub; a `Publisher` writes
     // to an inbox.
     (4, "app", &["base", "protocol", "mailbox", "connection", "hub"]),
-    // The public API: topics' deliveries and the message type are part of it.
-    (5, "routes", &["app", "hub", "protocol"]),
+    // The public API: topics' deliveries, the message type and how a connection ended
+    // are part of it.
+    (5, "routes", &["app", "connection", "hub", "protocol"]),
     // Handlers with the public API, and the lanes that go with them.
     (5, "subprotocol", &["app", "connection", "hub", "protocol"]),
     // Limits and times.

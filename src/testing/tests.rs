@@ -135,7 +135,7 @@ fn refusals_and_documents() {
     let mut shard = TestShard::new(
         Router::new()
             .route("/echo", Echo)
-            .route("/healthz", Document("ok"))
+            .route("/healthz", Document::text("ok"))
             .route("/forbidden", Diary::default())
             .route("/panic", Diary::default()),
     );

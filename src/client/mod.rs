@@ -1,0 +1,309 @@
+//! Layer 4: a client of `tapecast.v1.json`.
+//!
+//! [`Client`] connects, comes back by itself, and goes on in every channel where it left;
+//! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread
+//! and blocks in [`Client::next`] alone. [`Session`] is the same without I/O, for those
+//! who move bytes in their own way. CLIENTS.md has a page of examples.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `event` | what a client is told and asked, errors, options |
+//! | `session` | the connection's life, requests and answers, without I/O |
+//! | `subscription` | where a subscription is in its channels |
+//! | `words` | the protocol's text |
+//! | `url` | where a server is |
+//!
+//! It knows nothing of the server's side.
+
+mod event;
+mod session;
+mod subscription;
+mod url;
+mod words;
+
+pub use event::{Error, Event, Mode, Options, Position, Received, RequestId, Subscribe};
+pub use session::{Need, Session};
+pub use url::Url;
+pub use words::{NAME, NotAWord, Word, Words};
+
+use crate::base::Time;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+/// Events that wait for the caller, above which nothing more is read.
+const EVENTS_MAX: usize = 16 << 10;
+
+/// A client on a blocking socket. All it does, it does in the calls of its methods.
+///
+/// Somebody has to call [`Client::next`] now and then, publishers too: that is where
+/// answers are read and the server's pings answered.
+///
+/// ```no_run
+/// use tapecast::client::{Client, Event, Subscribe};
+///
+/// let mut client = Client::connect("ws://127.0.0.1:9001/")?;
+/// client.subscribe("trades", &Subscribe { snapshot: true, ..Subscribe::default() })?;
+/// client.publish("trades", Some("BTC"), r#"{"price":64000.5}"#)?;
+/// loop {
+///     match client.next()? {
+///         Event::Message(message) => println!("{} {}", message.seq, message.body),
+///         Event::Gap { from, to, .. } => println!("missed {from} to {to}"),
+///         Event::Disconnected { reason } => println!("{reason}; trying again"),
+///         _ => {}
+///     }
+/// }
+/// # #[allow(unreachable_code)]
+/// # Ok::<(), tapecast::client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    session: Session,
+    stream: Option<TcpStream>,
+    origin: Instant,
+    buffer: Box<[u8]>,
+}
+
+impl Client {
+    /// Connects. A server that is not there is an error; one that goes later is not, but
+    /// an [`Event::Disconnected`], and tried again.
+    ///
+    /// # Errors
+    /// The URL is none; the server is not there or does not accept.
+    pub fn connect(url: &str) -> Result<Client, Error> {
+        Client::with_options(url, Options::default())
+    }
+
+    /// As [`Client::connect`], with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_options(url: &str, options: Options) -> Result<Client, Error> {
+        let url = url.parse().map_err(Error::Url)?;
+        // Random for the process and the moment, which is enough to spread delays.
+        let seed = RandomState::new().hash_one(Instant::now());
+        let mut client = Client {
+            session: Session::new(url, options, seed),
+            stream: None,
+            origin: Instant::now(),
+            buffer: vec![0; READ_BYTES].into(),
+        };
+        match client.next()? {
+            Event::Connected => Ok(client),
+            Event::Disconnected { reason } => Err(Error::Connect(reason)),
+            other => unreachable!("{other:?} before a connection"),
+        }
+    }
+
+    /// Subscribes, now or once connected, and again whenever it is. [`Event::Subscribed`]
+    /// or [`Event::Refused`] follows.
+    ///
+    /// # Errors
+    /// There is a subscription to this channel already.
+    pub fn subscribe(&mut self, channel: &str, how: &Subscribe) -> Result<(), Error> {
+        self.session.subscribe(channel, how)?;
+        self.send()
+    }
+
+    /// Ends a subscription.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn unsubscribe(&mut self, channel: &str) -> Result<(), Error> {
+        self.session.unsubscribe(channel)?;
+        self.send()
+    }
+
+    /// Publishes JSON, as what a key stands for if it has one. The answer is an
+    /// [`Event::Published`] or [`Event::Refused`]; or [`Event::Unanswered`], when the
+    /// connection is lost before it comes.
+    ///
+    /// # Errors
+    /// It is not JSON. [`Error::Full`], when too much is under way: take events first.
+    pub fn publish(
+        &mut self,
+        channel: &str,
+        key: Option<&str>,
+        json: &str,
+    ) -> Result<RequestId, Error> {
+        let request = self.session.publish(channel, key, json)?;
+        self.send()?;
+        Ok(request)
+    }
+
+    /// Publishes that a key has no value any more. Else as [`Client::publish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
+        let request = self.session.remove(channel, key)?;
+        self.send()?;
+        Ok(request)
+    }
+
+    /// Asks whether the server is there: [`Event::Pong`].
+    ///
+    /// # Errors
+    /// [`Error::Full`], when too much is under way.
+    pub fn ping(&mut self) -> Result<RequestId, Error> {
+        let request = self.session.ping()?;
+        self.send()?;
+        Ok(request)
+    }
+
+    /// Everything of `channel` up to `seq`, or to the last message, is done with: for
+    /// subscriptions with `manual_ack`.
+    ///
+    /// # Errors
+    /// There is no subscription that gets it.
+    pub fn ack(&mut self, channel: &str, seq: Option<u64>) -> Result<(), Error> {
+        self.session.ack(channel, seq)?;
+        self.send()
+    }
+
+    /// The last message of `channel` that came, for a later `since`.
+    pub fn position(&self, channel: &str) -> Option<Position> {
+        self.session.position(channel)
+    }
+
+    /// Whether there is a connection now.
+    pub fn is_open(&self) -> bool {
+        self.session.is_open()
+    }
+
+    /// The next event; waits for it.
+    ///
+    /// # Errors
+    /// Something is wrong with this machine: a lost connection is an event.
+    #[expect(clippy::should_implement_trait, reason = "it has no end and can fail")]
+    pub fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.next_within(Duration::from_secs(3_600))? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event, if there is one within that time.
+    ///
+    /// # Errors
+    /// As [`Client::next`].
+    pub fn next_within(&mut self, patience: Duration) -> Result<Option<Event>, Error> {
+        let end = self.now() + patience;
+        loop {
+            if let Some(event) = self.session.next_event() {
+                return Ok(Some(event));
+            }
+            if !self.turn(end)? {
+                return Ok(self.session.next_event());
+            }
+        }
+    }
+
+    /// Says goodbye. Dropping a client just closes its socket.
+    pub fn close(mut self) {
+        self.session.close();
+        let _ = self.send();
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    /// Sends what can be sent now, and takes what has come.
+    fn send(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        self.turn(now)?;
+        Ok(())
+    }
+
+    /// Does what is to be done, or waits for it, until `end` at most; whether that has
+    /// not come yet.
+    fn turn(&mut self, end: Time) -> Result<bool, Error> {
+        let now = self.now();
+        match self.session.need(now) {
+            Need::Connect => {
+                match self.open() {
+                    Ok(stream) => {
+                        self.stream = Some(stream);
+                        self.session.connected(now);
+                    }
+                    Err(error) => self.session.lost(self.now(), &error.to_string()),
+                }
+                Ok(true)
+            }
+            Need::Disconnect => {
+                self.stream = None;
+                Ok(true)
+            }
+            Need::Wait(until) => {
+                self.wait(until.min(end) - now)?;
+                self.exchange();
+                Ok(self.now() < end)
+            }
+        }
+    }
+
+    fn open(&self) -> io::Result<TcpStream> {
+        let address = self.session.url().resolve()?;
+        let stream = TcpStream::connect_timeout(&address, self.session.options().connect)?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Waits until something can be read, or written that is to be.
+    fn wait(&mut self, patience: Duration) -> io::Result<()> {
+        let Some(stream) = &self.stream else {
+            std::thread::sleep(patience);
+            return Ok(());
+        };
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, self.session.events() < EVENTS_MAX);
+        wanted.set(PollFlags::OUT, !self.session.outgoing().is_empty());
+        let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        match poll(&mut [PollFd::new(stream, wanted)], Some(&timeout)) {
+            // A signal's handler ran: the caller's loop looks at the time.
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes and reads what can be without waiting.
+    fn exchange(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        let out = self.session.outgoing();
+        let mut lost = None;
+        if !out.is_empty() {
+            match stream.write(out) {
+                Ok(written) => drop(out.drain(..written)),
+                Err(error) if is_later(&error) => {}
+                Err(error) => lost = Some(error.to_string()),
+            }
+        }
+        if lost.is_none() && self.session.events() < EVENTS_MAX {
+            match stream.read(&mut self.buffer) {
+                Ok(0) => lost = Some("closed by the server".to_owned()),
+                Ok(read) => {
+                    let now = Time::ZERO + self.origin.elapsed();
+                    self.session.receive(now, &mut self.buffer[..read]);
+                }
+                Err(error) if is_later(&error) => {}
+                Err(error) => lost = Some(error.to_string()),
+            }
+        }
+        if let Some(reason) = lost {
+            self.stream = None;
+            self.session.lost(self.now(), &reason);
+        }
+    }
+}
+
+/// Nothing is wrong, but nothing can be done now.
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

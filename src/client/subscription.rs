@@ -1,0 +1,322 @@
+//! One subscription of a client: where it is in its channels, and what it missed.
+//!
+//! **Invariant: a position is the last message that was handed on or accounted for by a
+//! mark**, so a subscription that goes on behind it gets nothing twice and misses nothing
+//! in silence. While a snapshot comes, there is no such position: a connection that is
+//! lost then begins with a new snapshot.
+
+use super::event::{Event, Mode, Position, Received, Subscribe};
+use super::words::{Word, Words};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Where a channel stands.
+#[derive(Debug)]
+struct Place {
+    channel: Arc<str>,
+    /// None for a channel that a pattern got without being told of it.
+    epoch: Option<u64>,
+    seq: u64,
+    is_snapshot: bool,
+    /// Up to here, holes are announced.
+    conflated_to: u64,
+    /// The last message, of a snapshot too.
+    received: u64,
+    unacknowledged: u32,
+}
+
+impl Place {
+    fn new(channel: Arc<str>, epoch: Option<u64>, seq: u64, is_snapshot: bool) -> Place {
+        let (conflated_to, unacknowledged) = (0, 0);
+        Place { channel, epoch, seq, is_snapshot, conflated_to, received: seq, unacknowledged }
+    }
+
+    fn position(&self) -> Option<Position> {
+        Some(Position { epoch: self.epoch?, seq: self.seq })
+    }
+
+    /// With every message, a hole that no mark has announced is a gap as well.
+    fn expect(&self, mode: Mode, seq: u64, events: &mut VecDeque<Event>) {
+        let from = self.seq.max(self.conflated_to) + 1;
+        if mode == Mode::All && seq >= from {
+            events.push_back(Event::Gap { channel: self.channel.clone(), from, to: seq });
+        }
+    }
+}
+
+/// A subscription to a channel or a pattern.
+#[derive(Debug)]
+pub struct Subscription {
+    name: Arc<str>,
+    how: Subscribe,
+    is_pattern: bool,
+    places: BTreeMap<Arc<str>, Place>,
+}
+
+impl Subscription {
+    pub fn new(name: &str, how: Subscribe) -> Subscription {
+        let is_pattern = name.split('.').any(|segment| matches!(segment, "*" | ">"));
+        Subscription { name: name.into(), how, is_pattern, places: BTreeMap::new() }
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether it gets what is published to `channel`, unless that has a subscription of
+    /// its own.
+    pub fn matches(&self, channel: &str) -> bool {
+        match self.is_pattern {
+            true => matches(&self.name, channel),
+            false => *self.name == *channel,
+        }
+    }
+
+    /// What asks for it: the first time, or for what has come since.
+    pub fn request(&self) -> Words {
+        match self.places.get(&self.name) {
+            None => self.how.words(&self.name, self.how.since, self.how.snapshot),
+            Some(place) => {
+                let from = place.position().filter(|_| !place.is_snapshot);
+                self.how.words(&self.name, from, true)
+            }
+        }
+    }
+
+    pub fn position(&self, channel: &str) -> Option<Position> {
+        self.places.get(channel)?.position()
+    }
+
+    /// Takes what the server says of one of its channels.
+    pub fn take(&mut self, word: Word<'_>, events: &mut VecDeque<Event>) {
+        match word {
+            Word::Subscribed { channel, epoch: Some(epoch), seq, recovered, .. } => {
+                self.subscribed(&channel, Position { epoch, seq }, recovered, events);
+            }
+            Word::Message { channel, seq, time_ms, key, is_removed, body } => {
+                let mode = self.how.mode;
+                let Some(place) = self.place(&channel, seq) else { return };
+                if !place.is_snapshot {
+                    if seq <= place.seq {
+                        return;
+                    }
+                    place.expect(mode, seq - 1, events);
+                    place.seq = seq;
+                }
+                place.received = seq;
+                let (channel, is_snapshot) = (place.channel.clone(), place.is_snapshot);
+                let key = key.map(|key| Box::from(&*key));
+                let body = body.into();
+                let received =
+                    Received { channel, seq, time_ms, key, is_removed, is_snapshot, body };
+                events.push_back(Event::Message(received));
+            }
+            Word::Snapshot { channel, count } => {
+                let Some(place) = self.places.get_mut(&*channel) else { return };
+                place.is_snapshot = true;
+                events.push_back(Event::Snapshot { channel: place.channel.clone(), count });
+            }
+            Word::SnapshotEnd { channel, seq } => {
+                let Some(place) = self.places.get_mut(&*channel) else { return };
+                (place.is_snapshot, place.seq) = (false, seq);
+                events.push_back(Event::SnapshotEnd { channel: place.channel.clone(), seq });
+            }
+            Word::Gap { channel, from, to } => {
+                let Some(place) = self.places.get_mut(&*channel) else { return };
+                place.seq = place.seq.max(to);
+                events.push_back(Event::Gap { channel: place.channel.clone(), from, to });
+            }
+            Word::Conflated { channel, from, to } => {
+                let Some(place) = self.places.get_mut(&*channel) else { return };
+                place.conflated_to = place.conflated_to.max(to);
+                events.push_back(Event::Conflated { channel: place.channel.clone(), from, to });
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything of `channel` up to `seq` has been sent.
+    pub fn heartbeat(&mut self, channel: &str, seq: u64, events: &mut VecDeque<Event>) {
+        let mode = self.how.mode;
+        let Some(place) = self.places.get_mut(channel) else { return };
+        if !place.is_snapshot && seq > place.seq {
+            place.expect(mode, seq, events);
+            place.seq = seq;
+        }
+    }
+
+    fn subscribed(
+        &mut self,
+        channel: &str,
+        position: Position,
+        recovered: bool,
+        events: &mut VecDeque<Event>,
+    ) {
+        let before = self.places.remove(channel);
+        let asks_past = self.how.snapshot || self.how.since.is_some() || before.is_some();
+        let is_snapshot = !recovered && !self.is_pattern && asks_past;
+        let Position { epoch, seq } = position;
+        let channel: Arc<str> = if self.is_pattern { channel.into() } else { self.name.clone() };
+        let place = Place::new(channel.clone(), Some(epoch), seq, is_snapshot);
+        self.places.insert(channel.clone(), place);
+        events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
+        let before = before.and_then(|place| place.position());
+        if let Some(previous) = before.filter(|before| !recovered && *before != position) {
+            events.push_back(Event::Reset { channel, previous, position });
+        }
+    }
+
+    /// Where `channel` is when message `seq` of it comes; none for what was left behind
+    /// by a subscription that has ended.
+    fn place(&mut self, channel: &str, seq: u64) -> Option<&mut Place> {
+        if self.is_pattern && !self.places.contains_key(channel) {
+            // It had a subscription by name until now, and goes on with this one.
+            let channel: Arc<str> = channel.into();
+            self.places.insert(channel.clone(), Place::new(channel, None, seq - 1, false));
+        }
+        self.places.get_mut(channel)
+    }
+
+    /// A message of `channel` was taken by the caller. Up to which one is to be
+    /// acknowledged now: half a window at a time, so that the server need not wait.
+    pub fn taken(&mut self, channel: &str) -> Option<u64> {
+        let window = self.how.window.filter(|_| !self.how.manual_ack)?;
+        let place = self.places.get_mut(channel)?;
+        place.unacknowledged += 1;
+        if place.unacknowledged.saturating_mul(2) < window {
+            return None;
+        }
+        place.unacknowledged = 0;
+        Some(place.received)
+    }
+
+    /// The last message of `channel` that came.
+    pub fn received(&self, channel: &str) -> Option<u64> {
+        Some(self.places.get(channel)?.received)
+    }
+}
+
+/// `*` is one segment, `>` at the end one or more.
+fn matches(pattern: &str, channel: &str) -> bool {
+    let mut segments = channel.split('.');
+    let mut words = pattern.split('.').peekable();
+    while let Some(word) = words.next() {
+        let Some(segment) = segments.next() else { return false };
+        match word {
+            ">" if words.peek().is_none() => return true,
+            "*" => {}
+            _ if word == segment => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(subscription: &mut Subscription, texts: &[&str]) -> Vec<String> {
+        let mut events = VecDeque::new();
+        for text in texts {
+            subscription.take(Word::read(text).unwrap(), &mut events);
+        }
+        let short = |event| match event {
+            Event::Message(Received { seq, is_snapshot, .. }) => {
+                format!("{seq}{}", if is_snapshot { "s" } else { "" })
+            }
+            Event::Subscribed { recovered, .. } => format!("subscribed {recovered}"),
+            Event::Reset { previous, .. } => format!("reset {}", previous.seq),
+            Event::Snapshot { count, .. } => format!("snapshot {count}"),
+            Event::SnapshotEnd { seq, .. } => format!("end {seq}"),
+            Event::Gap { from, to, .. } => format!("gap {from} {to}"),
+            Event::Conflated { from, to, .. } => format!("conflated {from} {to}"),
+            other => panic!("{other:?}"),
+        };
+        events.into_iter().map(short).collect()
+    }
+
+    fn message(seq: u64) -> String {
+        format!(r#"{{"type":"message","channel":"a","seq":{seq},"time":1,"message":1}}"#)
+    }
+
+    fn subscribed(epoch: u64, seq: u64, recovered: bool) -> String {
+        format!(
+            r#"{{"type":"subscribed","channel":"a","epoch":{epoch},"seq":{seq},"recovered":{recovered}}}"#
+        )
+    }
+
+    #[test]
+    fn every_hole_is_told_of_and_nothing_comes_twice() {
+        let mut all = Subscription::new("a", Subscribe::default());
+        assert_eq!(says(&mut all, &[&message(1)]), [""; 0]);
+        assert_eq!(says(&mut all, &[&subscribed(1, 4, false)]), ["subscribed false"]);
+        let came = says(&mut all, &[&message(5), &message(5), &message(4), &message(8)]);
+        assert_eq!(came, ["5", "gap 6 7", "8"]);
+        let gap = r#"{"type":"gap","channel":"a","from":9,"to":12}"#;
+        assert_eq!(says(&mut all, &[gap, &message(13)]), ["gap 9 12", "13"]);
+        let conflated = r#"{"type":"conflated","channel":"a","from":14,"to":20}"#;
+        let came = says(&mut all, &[conflated, &message(16), &message(20), &message(22)]);
+        assert_eq!(came, ["conflated 14 20", "16", "20", "gap 21 21", "22"]);
+        let mut events = VecDeque::new();
+        all.heartbeat("a", 22, &mut events);
+        assert_eq!(events, []);
+        all.heartbeat("a", 24, &mut events);
+        assert_eq!(events, [Event::Gap { channel: "a".into(), from: 23, to: 24 }]);
+        let latest = Subscribe { mode: Mode::Latest, ..Subscribe::default() };
+        let mut latest = Subscription::new("a", latest);
+        let came = says(&mut latest, &[&subscribed(1, 0, false), &message(7), &message(9)]);
+        assert_eq!(came, ["subscribed false", "7", "9"]);
+    }
+
+    #[test]
+    fn goes_on_where_it_was() {
+        let snapshot = Subscribe { snapshot: true, ..Subscribe::default() };
+        let mut subscription = Subscription::new("a", snapshot);
+        let asks = |subscription: &Subscription| subscription.request().end();
+        let plain = r#"{"type":"subscribe","channel":"a","snapshot":true}"#;
+        assert_eq!(asks(&subscription), plain);
+        let begin = r#"{"type":"snapshot","channel":"a","count":1}"#;
+        let end = r#"{"type":"snapshot_end","channel":"a","seq":6}"#;
+        let came = says(&mut subscription, &[&subscribed(1, 6, false), begin, &message(3)]);
+        assert_eq!(came, ["subscribed false", "snapshot 1", "3s"]);
+        // Within a snapshot there is no position that could be gone on from.
+        assert_eq!(asks(&subscription), plain);
+        assert_eq!(says(&mut subscription, &[end, &message(7)]), ["end 6", "7"]);
+        let since = r#"{"type":"subscribe","channel":"a","since":{"epoch":1,"seq":7}}"#;
+        assert_eq!(asks(&subscription), since);
+        let came = says(&mut subscription, &[&subscribed(1, 7, true), &message(8)]);
+        assert_eq!(came, ["subscribed true", "8"]);
+        let came = says(&mut subscription, &[&subscribed(2, 1, false), begin, &message(1)]);
+        assert_eq!(came, ["subscribed false", "reset 8", "snapshot 1", "1s"]);
+        assert_eq!(asks(&subscription), plain);
+    }
+
+    #[test]
+    fn acknowledges_half_a_window_at_a_time() {
+        let window = Subscribe { window: Some(4), ..Subscribe::default() };
+        let mut subscription = Subscription::new("a", window);
+        says(&mut subscription, &[&subscribed(1, 0, false), &message(1), &message(2)]);
+        assert_eq!((subscription.taken("a"), subscription.taken("a")), (None, Some(2)));
+        assert_eq!(subscription.taken("b"), None);
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, channel, expected) in [
+            ("a.*", "a.b", true),
+            ("a.*", "a", false),
+            ("a.*", "a.b.c", false),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            (">", "a", true),
+            ("*.b", "a.b", true),
+            ("*.b", "a.c", false),
+        ] {
+            assert_eq!(matches(pattern, channel), expected, "{pattern} {channel}");
+        }
+        let mut subscription = Subscription::new("*", Subscribe::default());
+        assert_eq!(says(&mut subscription, &[&message(5), &message(6)]), ["5", "6"]);
+        assert_eq!(subscription.position("a"), None);
+    }
+}

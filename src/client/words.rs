@@ -1,0 +1,378 @@
+//! What a server of `tapecast.v1.json` says, and what it is asked, as text.
+
+use crate::protocol::json::{Scanner, string, write_string};
+use std::borrow::Cow;
+
+/// The subprotocol's name.
+pub const NAME: &str = "tapecast.v1.json";
+
+/// A message of the server, borrowed from its text.
+///
+/// ```
+/// use tapecast::client::Word;
+///
+/// let word = Word::read(r#"{"type":"gap","channel":"trades","from":7,"to":9}"#);
+/// assert_eq!(word, Ok(Word::Gap { channel: "trades".into(), from: 7, to: 9 }));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Word<'a> {
+    /// A publication.
+    Message {
+        /// To which channel.
+        channel: Cow<'a, str>,
+        /// Its number.
+        seq: u64,
+        /// Milliseconds since 1970, at the server.
+        time_ms: u64,
+        /// What it is the value of, if of anything.
+        key: Option<Cow<'a, str>>,
+        /// The key has no value any more.
+        is_removed: bool,
+        /// Its JSON.
+        body: &'a str,
+    },
+    /// A subscription is live.
+    Subscribed {
+        /// To what.
+        channel: Cow<'a, str>,
+        /// The channel's incarnation; a pattern has none.
+        epoch: Option<u64>,
+        /// What comes, comes after this message.
+        seq: u64,
+        /// That is where it had asked to go on.
+        recovered: bool,
+        /// The request's.
+        id: Option<u64>,
+    },
+    /// A subscription has ended.
+    Unsubscribed {
+        /// To what.
+        channel: Cow<'a, str>,
+        /// The request's.
+        id: Option<u64>,
+    },
+    /// A publication has its number.
+    Published {
+        /// To which channel.
+        channel: Cow<'a, str>,
+        /// The number.
+        seq: u64,
+        /// The request's.
+        id: Option<u64>,
+    },
+    /// The next messages of the channel are newest values.
+    Snapshot {
+        /// Of which channel.
+        channel: Cow<'a, str>,
+        /// How many.
+        count: u64,
+    },
+    /// The snapshot is over.
+    SnapshotEnd {
+        /// Of which channel.
+        channel: Cow<'a, str>,
+        /// What follows comes after this message.
+        seq: u64,
+    },
+    /// Messages do not come.
+    Gap {
+        /// Of which channel.
+        channel: Cow<'a, str>,
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// Of messages, the newest of each key come.
+    Conflated {
+        /// Of which channel.
+        channel: Cow<'a, str>,
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// Channels on which nothing came, and up to where everything has been sent.
+    Heartbeat(Vec<(Cow<'a, str>, u64)>),
+    /// The answer to a ping.
+    Pong {
+        /// The request's.
+        id: Option<u64>,
+    },
+    /// The server goes away.
+    Shutdown {
+        /// Within so many milliseconds.
+        within_ms: u64,
+    },
+    /// A request that can't be.
+    Error {
+        /// The number of the error.
+        code: u16,
+        /// What is wrong.
+        message: Cow<'a, str>,
+        /// The request's.
+        id: Option<u64>,
+    },
+    /// What a later version may say.
+    Other,
+}
+
+/// A text that no server of this protocol says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAWord;
+
+impl<'a> Word<'a> {
+    /// Reads a message. Fields that it does not know are passed over.
+    ///
+    /// # Errors
+    /// It is not JSON, or lacks what its type needs.
+    pub fn read(text: &'a str) -> Result<Word<'a>, NotAWord> {
+        let fields = Fields::read(text)?;
+        let channel = || fields.channel.and_then(string).ok_or(NotAWord);
+        let number = |value: Option<&str>| value.and_then(|it| it.parse().ok()).ok_or(NotAWord);
+        let optional = |value: Option<&str>| value.and_then(|it| it.parse().ok());
+        let id = optional(fields.id);
+        Ok(match fields.kind {
+            r#""message""# => Word::Message {
+                channel: channel()?,
+                seq: number(fields.seq)?,
+                time_ms: number(fields.time)?,
+                key: fields.key.and_then(string),
+                is_removed: fields.removed == Some("true"),
+                body: fields.message.ok_or(NotAWord)?,
+            },
+            r#""subscribed""# => Word::Subscribed {
+                channel: channel()?,
+                epoch: optional(fields.epoch),
+                seq: optional(fields.seq).unwrap_or(0),
+                recovered: fields.recovered == Some("true"),
+                id,
+            },
+            r#""unsubscribed""# => Word::Unsubscribed { channel: channel()?, id },
+            r#""published""# => {
+                Word::Published { channel: channel()?, seq: number(fields.seq)?, id }
+            }
+            r#""snapshot""# => Word::Snapshot { channel: channel()?, count: number(fields.count)? },
+            r#""snapshot_end""# => {
+                Word::SnapshotEnd { channel: channel()?, seq: number(fields.seq)? }
+            }
+            r#""gap""# => Word::Gap {
+                channel: channel()?,
+                from: number(fields.from)?,
+                to: number(fields.to)?,
+            },
+            r#""conflated""# => Word::Conflated {
+                channel: channel()?,
+                from: number(fields.from)?,
+                to: number(fields.to)?,
+            },
+            r#""heartbeat""# => Word::Heartbeat(positions(fields.channels.ok_or(NotAWord)?)?),
+            r#""pong""# => Word::Pong { id },
+            r#""shutdown""# => Word::Shutdown { within_ms: number(fields.within_ms)? },
+            r#""error""# => Word::Error {
+                code: fields.code.and_then(|it| it.parse().ok()).ok_or(NotAWord)?,
+                message: fields.message.and_then(string).unwrap_or_default(),
+                id,
+            },
+            _ => Word::Other,
+        })
+    }
+}
+
+/// Values as they stand in the text.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: &'a str,
+    channel: Option<&'a str>,
+    channels: Option<&'a str>,
+    seq: Option<&'a str>,
+    time: Option<&'a str>,
+    key: Option<&'a str>,
+    removed: Option<&'a str>,
+    message: Option<&'a str>,
+    epoch: Option<&'a str>,
+    recovered: Option<&'a str>,
+    count: Option<&'a str>,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    within_ms: Option<&'a str>,
+    code: Option<&'a str>,
+    id: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> Result<Fields<'a>, NotAWord> {
+        let mut fields = Fields::default();
+        let read = Scanner::new(text).members(|name, value| match name {
+            "type" => fields.kind = value,
+            "channel" => fields.channel = Some(value),
+            "channels" => fields.channels = Some(value),
+            "seq" => fields.seq = Some(value),
+            "time" => fields.time = Some(value),
+            "key" => fields.key = Some(value),
+            "removed" => fields.removed = Some(value),
+            "message" => fields.message = Some(value),
+            "epoch" => fields.epoch = Some(value),
+            "recovered" => fields.recovered = Some(value),
+            "count" => fields.count = Some(value),
+            "from" => fields.from = Some(value),
+            "to" => fields.to = Some(value),
+            "within_ms" => fields.within_ms = Some(value),
+            "code" => fields.code = Some(value),
+            "id" => fields.id = Some(value),
+            _ => {}
+        });
+        read.map_err(|_| NotAWord)?;
+        Ok(fields)
+    }
+}
+
+/// Channels and their positions.
+fn positions(object: &str) -> Result<Vec<(Cow<'_, str>, u64)>, NotAWord> {
+    let mut positions = Vec::new();
+    let mut is_sound = true;
+    let read = Scanner::new(object).members(|name, value| {
+        // Names come without their quotes.
+        let name = match name.contains('\\') {
+            true => string(&format!("\"{name}\"")).map(|name| Cow::Owned(name.into_owned())),
+            false => Some(Cow::Borrowed(name)),
+        };
+        match (name, value.parse()) {
+            (Some(name), Ok(seq)) => positions.push((name, seq)),
+            _ => is_sound = false,
+        }
+    });
+    match read {
+        Ok(()) if is_sound => Ok(positions),
+        _ => Err(NotAWord),
+    }
+}
+
+/// A request that is being written.
+#[derive(Debug)]
+pub struct Words(Vec<u8>);
+
+impl Words {
+    /// Of this type.
+    pub fn new(kind: &str) -> Words {
+        Words(format!(r#"{{"type":"{kind}""#).into_bytes())
+    }
+
+    /// A field that is text.
+    #[must_use]
+    pub fn text(mut self, name: &str, value: &str) -> Words {
+        self.0.extend_from_slice(format!(r#","{name}":"#).as_bytes());
+        write_string(value, &mut self.0);
+        self
+    }
+
+    /// A field that is JSON already.
+    #[must_use]
+    pub fn json(mut self, name: &str, value: impl std::fmt::Display) -> Words {
+        self.0.extend_from_slice(format!(r#","{name}":{value}"#).as_bytes());
+        self
+    }
+
+    /// The whole of it.
+    pub fn end(mut self) -> String {
+        self.0.push(b'}');
+        String::from_utf8(self.0).expect("written from text")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word() {
+        let check = |text, word| assert_eq!(Word::read(text), Ok(word), "{text}");
+        let channel = Cow::Borrowed("a");
+        check(
+            r#"{"type":"message","channel":"a","seq":3,"time":9,"key":"k","removed":true,"message":{"x":[1]}}"#,
+            Word::Message {
+                channel: channel.clone(),
+                seq: 3,
+                time_ms: 9,
+                key: Some("k".into()),
+                is_removed: true,
+                body: r#"{"x":[1]}"#,
+            },
+        );
+        check(
+            r#"{"type":"subscribed","channel":"a","epoch":5,"seq":3,"recovered":true,"id":8}"#,
+            Word::Subscribed {
+                channel: channel.clone(),
+                epoch: Some(5),
+                seq: 3,
+                recovered: true,
+                id: Some(8),
+            },
+        );
+        check(
+            r#"{"type":"subscribed","channel":"a.*","id":8}"#,
+            Word::Subscribed {
+                channel: "a.*".into(),
+                epoch: None,
+                seq: 0,
+                recovered: false,
+                id: Some(8),
+            },
+        );
+        check(
+            r#"{"type":"unsubscribed","channel":"a"}"#,
+            Word::Unsubscribed { channel: channel.clone(), id: None },
+        );
+        check(
+            r#"{"type":"published","channel":"a","seq":1,"id":2}"#,
+            Word::Published { channel: channel.clone(), seq: 1, id: Some(2) },
+        );
+        check(
+            r#"{"type":"snapshot","channel":"a","count":1}"#,
+            Word::Snapshot { channel: channel.clone(), count: 1 },
+        );
+        check(
+            r#"{"type":"snapshot_end","channel":"a","seq":1}"#,
+            Word::SnapshotEnd { channel: channel.clone(), seq: 1 },
+        );
+        check(
+            r#"{"type":"conflated","channel":"a","from":1,"to":2}"#,
+            Word::Conflated { channel, from: 1, to: 2 },
+        );
+        check(
+            r#"{"type":"heartbeat","channels":{"a":1,"b\u002ec":2}}"#,
+            Word::Heartbeat(vec![("a".into(), 1), ("b.c".into(), 2)]),
+        );
+        check(r#"{"type":"pong","id":2}"#, Word::Pong { id: Some(2) });
+        check(r#"{"type":"shutdown","within_ms":2}"#, Word::Shutdown { within_ms: 2 });
+        check(
+            r#"{"type":"error","code":112,"message":"no\n","id":2}"#,
+            Word::Error { code: 112, message: "no\n".into(), id: Some(2) },
+        );
+        check(r#"{"type":"later","x":1}"#, Word::Other);
+    }
+
+    #[test]
+    fn no_words() {
+        for text in [
+            "",
+            "[]",
+            r#"{"type":"message","channel":"a","seq":-1,"time":1,"message":1}"#,
+            r#"{"type":"message","channel":7,"seq":1,"time":1,"message":1}"#,
+            r#"{"type":"message","channel":"a","seq":1,"time":1}"#,
+            r#"{"type":"gap","channel":"a","from":1}"#,
+            r#"{"type":"heartbeat","channels":{"a":"1"}}"#,
+            r#"{"type":"heartbeat","channels":[1]}"#,
+            r#"{"type":"error","message":"x"}"#,
+        ] {
+            assert_eq!(Word::read(text), Err(NotAWord), "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_are_json() {
+        let text = Words::new("publish").text("channel", "a\"b").json("message", "[1]").end();
+        assert_eq!(text, r#"{"type":"publish","channel":"a\"b","message":[1]}"#);
+    }
+}

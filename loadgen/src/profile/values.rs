@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tapecast::base::Random;
+use tapecast::client;
 
 /// A whole number within bounds.
 pub fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -297,51 +299,32 @@ impl fmt::Display for Content {
 /// Where to connect.
 #[derive(Clone, Debug)]
 pub struct Url {
-    text: String,
+    url: client::Url,
     /// Resolved once, before anything is measured.
     pub address: SocketAddr,
-    /// The `Host` header.
-    pub host: String,
-    /// Path and query.
-    pub target: String,
+}
+
+impl Deref for Url {
+    type Target = client::Url;
+
+    fn deref(&self) -> &client::Url {
+        &self.url
+    }
 }
 
 impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Url, String> {
-        let failed = |why: String| format!("{text:?}: {why}");
-        let expected = || failed("expected ws://HOST[:PORT][/PATH]".into());
-        let uri: http::Uri = text.parse().map_err(|_| expected())?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => return Err(failed("TLS is not supported yet".into())),
-            _ => return Err(expected()),
-        }
-        let authority = uri.authority().ok_or_else(expected)?;
-        if authority.as_str().contains('@') {
-            return Err(failed("a URL with a password: use --header 'Authorization: …'".into()));
-        }
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| expected())?,
-            None => 80,
-        };
-        let address = (name, port)
-            .to_socket_addrs()
-            .map_err(|error| failed(error.to_string()))?
-            .next()
-            .ok_or_else(|| failed("the name has no address".into()))?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let target = if target.is_empty() { "/" } else { target };
-        let (text, host) = (text.to_owned(), authority.as_str().to_owned());
-        Ok(Url { text, address, host, target: target.to_owned() })
+        let url: client::Url = text.parse()?;
+        let address = url.resolve().map_err(|error| format!("{text:?}: {error}"))?;
+        Ok(Url { url, address })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        self.url.fmt(formatter)
     }
 }
 
@@ -449,9 +432,9 @@ mod tests {
     #[test]
     fn urls_sources_and_headers() {
         let url: Url = "ws://127.0.0.1:9001/echo?a=b".parse().unwrap();
-        assert_eq!((url.host.as_str(), url.target.as_str()), ("127.0.0.1:9001", "/echo?a=b"));
+        assert_eq!((url.host(), url.target()), ("127.0.0.1:9001", "/echo?a=b"));
         let url: Url = "ws://[::1]".parse().unwrap();
-        assert_eq!((url.address, url.target.as_str()), ("[::1]:80".parse().unwrap(), "/"));
+        assert_eq!((url.address, url.target()), ("[::1]:80".parse().unwrap(), "/"));
         for wrong in
             ["http://a", "127.0.0.1:9001", "wss://127.0.0.1", "ws://", "ws://a:b@127.0.0.1"]
         {

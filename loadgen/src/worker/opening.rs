@@ -90,7 +90,7 @@ impl Worker<'_> {
         let offer = Offer {
             protocols: &group.subprotocols,
             headers: &group.headers,
-            ..Offer::new(&url.host, if path.is_empty() { &url.target } else { &path })
+            ..Offer::new(url.host(), if path.is_empty() { url.target() } else { &path })
         };
         peer.out.clear();
         peer.sent = 0;

@@ -42,8 +42,13 @@ const EDGES: &[(u32, &str, &[&str])] = &[
         "testing",
         &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app", "shard"],
     ),
-    // `doctor` sets a ring up as a shard does; rules of topics are settings.
-    (9, "cli", &["base", "hub", "ring", "routes", "subprotocol", "control", "server"]),
+    // `doctor` sets a ring up as a shard does; rules of topics are settings; the demo's
+    // market publishes, and its reader is a client.
+    (
+        9,
+        "cli",
+        &["app", "base", "client", "control", "hub", "ring", "routes", "server", "subprotocol"],
+    ),
 ];
 
 /// Files that may contain `unsafe`: the ring, the queues, the SIMD kernels.

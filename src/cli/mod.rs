@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `settings` | what can be set, and where each value came from |
 //! | `serve` | runs the server: sockets, logs, the supervisor |
+//! | `demo` | a market on it, and a page to look at |
 //! | `doctor` | looks at the machine |
 //! | `supervisor` | what systemd is told |
 //! | `text` | words and numbers |
 
+mod demo;
 mod doctor;
 mod serve;
 mod settings;
@@ -33,6 +35,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the server with a simulated market on it, and a page to look at.
+    Demo {
+        #[command(flatten)]
+        config: Config,
+        /// Events of the market a second.
+        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
+    },
     /// Runs the server: /echo and /ws echo, /broadcast sends to everyone.
     #[command(after_help = SERVE_HELP)]
     Serve(Config),
@@ -160,10 +170,8 @@ pub fn main() -> ExitCode {
     }
     let matches = command.get_matches();
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
-        Command::Serve(config) => {
-            let again = config.clone();
-            with_settings(config, |settings| serve::run(settings, move || again.clone().resolve()))
-        }
+        Command::Serve(config) => run_server(config, serve::plain()),
+        Command::Demo { config, rate } => run_server(config, demo::show(rate)),
         Command::CheckConfig(config) => {
             with_settings(config, |settings| print(&settings.effective()))
         }
@@ -180,6 +188,11 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error),
         },
     }
+}
+
+fn run_server(config: Config, show: serve::Show) -> ExitCode {
+    let again = config.clone();
+    with_settings(config, |settings| serve::run(settings, move || again.clone().resolve(), show))
 }
 
 fn manual() -> io::Result<Vec<u8>> {

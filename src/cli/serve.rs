@@ -1,19 +1,54 @@
-//! Runs the server: sockets, logs, the supervisor, signals.
+//! Runs the server: sockets, logs, the supervisor, signals; and what a command shows on
+//! it.
 
 use super::settings::{LogFormat, Problem, Settings, Shards, rules_with_defaults};
 use super::supervisor::{self, tell};
 use super::{EXIT_CONFIG, text};
+use crate::app::Router;
+use crate::base::Limits;
 use crate::control::{self, Admin, Control, Order};
-use crate::routes;
+use crate::hub::Rule;
+use crate::routes::{self, Document, Paged};
 use crate::server::{Builder, Server, ServerError, ServerHandle};
 use crate::subprotocol::json::Json;
 use std::cell::RefCell;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
+
+/// What a command adds to the server.
+pub struct Show {
+    /// Handlers beside the built-in ones.
+    pub routes: fn(Router) -> Router,
+    /// Rules behind those that are configured.
+    pub rules: fn(&Limits) -> Vec<Rule>,
+    pub begin: Begin,
+}
+
+/// Called once the server listens; returns where to look at it.
+pub type Begin = Box<dyn FnOnce(&Server) -> io::Result<Option<String>>>;
+
+/// Nothing but topics in JSON on `/`, and a page to try them.
+pub fn plain() -> Show {
+    Show {
+        routes: |router| {
+            router
+                .route("/", Paged { page: CONSOLE, handler: Json })
+                .route("/console.js", CONSOLE_SCRIPT)
+                .route("/style.css", STYLE)
+        },
+        rules: |_| Vec::new(),
+        begin: Box::new(|_| Ok(None)),
+    }
+}
+
+const CONSOLE: Document = Document::html(include_str!("../web/console.html"));
+const CONSOLE_SCRIPT: Document = Document::javascript(include_str!("../web/console.js"));
+/// What the pages look like.
+pub const STYLE: Document = Document::css(include_str!("../web/style.css"));
 
 /// Changes what is logged.
 type LogFilter = reload::Handle<EnvFilter, Registry>;
@@ -22,9 +57,10 @@ type LogFilter = reload::Handle<EnvFilter, Registry>;
 pub fn run(
     settings: Settings,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
+    show: Show,
 ) -> ExitCode {
     let filter = start_logs(&settings);
-    match serve(settings, filter, again) {
+    match serve(settings, filter, again, show) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tapecast: {error}");
@@ -62,9 +98,12 @@ fn serve(
     settings: Settings,
     filter: LogFilter,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
+    show: Show,
 ) -> Result<(), ServerError> {
     let builder = Server::builder().limits(settings.limits.clone());
-    let rules = rules_with_defaults(&settings.rules, &settings.limits);
+    let mut rules = settings.rules.clone();
+    rules.extend((show.rules)(&settings.limits));
+    let rules = rules_with_defaults(&rules, &settings.limits);
     let builder = sockets(builder.rules(rules), &settings)?;
     let builder = match settings.shards {
         Shards::PerCore => builder,
@@ -76,7 +115,7 @@ fn serve(
     {
         tracing::info!(%address, "administration server");
     }
-    let server = builder.start(|_shard| routes::builtin().route("/", Json))?;
+    let server = builder.start(move |_shard| (show.routes)(routes::builtin()))?;
     let handle = server.handle();
     let running = RefCell::new(settings);
     let control = Control {
@@ -106,7 +145,9 @@ fn serve(
     let shards = server.shards();
     let noun = if shards == 1 { "shard" } else { "shards" };
     let line = format!("listening on {} ({shards} {noun})", addresses.join(", "));
-    if text::print(&format!("{line}\n")).is_err() {
+    let page = (show.begin)(&server).map_err(ServerError::Thread)?;
+    let page = page.map_or(String::new(), |page| format!("look at {page}\n"));
+    if text::print(&format!("{line}\n{page}")).is_err() {
         tracing::warn!("nobody reads the standard output: {line}");
     }
     tell(&format!("READY=1\nSTATUS={line}"));

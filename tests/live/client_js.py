@@ -12,17 +12,12 @@ import tempfile
 import urllib.request
 
 from .outside import NODE_MODULES, free_port
-from .server import Server, expect
+from .server import Server, expect, serving
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 15
 # Notices a loss within half a second and comes back at once.
 IMPATIENT = {"backoffMs": 20, "backoffMaxMs": 200, "connectMs": 500, "idleMs": 250, "answerMs": 250}
-
-
-def again(server, **settings):
-    """Another server like this one."""
-    return Server(server.shards, server.binary, **settings)
 
 
 def served(server, path):
@@ -189,7 +184,7 @@ async def comes_back(server):
     had is not the same any more."""
     port = free_port()
     listen = (f"127.0.0.1:{port}",)
-    with again(server, listen=listen) as first:
+    with Server(server.shards, server.binary, listen=listen) as first:
         async with client(first, **IMPATIENT) as one:
             one.do("subscribe", channel="a", options={"snapshot": True})
             await one.next("snapshot_end")
@@ -201,7 +196,7 @@ async def comes_back(server):
             # It is sent once there is a server again.
             one.do("publish", channel="b", message="later")
             await asyncio.sleep(0.5)
-            with again(server, listen=listen):
+            with serving(server, listen=listen):
                 # Which comes first of what is on two shards is not said.
                 came = [await one.next("reset", "snapshot_end", "published") for _ in range(3)]
                 by_kind = {event["event"]: event for event in came}
@@ -261,7 +256,7 @@ async def network_lost(server):
         await asyncio.sleep(1.2)
         network.find()
 
-    with again(server) as own:
+    with serving(server) as own:
         async with Network(own) as network:
             return await hears_all(own, network, trouble, 1)
 
@@ -272,7 +267,7 @@ async def network_cut(server):
             await asyncio.sleep(0.25)
             network.cut()
 
-    with again(server) as own:
+    with serving(server) as own:
         async with Network(own) as network:
             return await hears_all(own, network, trouble, 5)
 
@@ -300,11 +295,11 @@ async def drained(server):
     """It is told, and comes to the next server."""
     port = free_port()
     listen, limits = (f"127.0.0.1:{port}",), {"drain_notice_ms": 200, "drain_ms": 200}
-    with again(server, listen=listen, limits=limits) as first:
+    with serving(server, listen=listen, limits=limits) as first:
         async with client(first, **IMPATIENT) as one:
             await one.subscribe("a")
             first.process.send_signal(signal.SIGTERM)
             expect((await one.next("shutdown"))["withinMs"] == 400, "the time that is left")
             await asyncio.to_thread(first.process.wait, 10)
-            with again(server, listen=listen):
+            with serving(server, listen=listen):
                 await one.next("reset")

@@ -49,7 +49,7 @@ def environment_of(variables):
 class Server:
     """`with Server(shards=2) as server:` runs the binary for that long.
 
-    `before` is a command that becomes the binary, and `flags` are further words of
+    `program` is the binary's command, `before` is a command that becomes the binary, and `flags` are further words of
     the command line; `listen` is a list of addresses, None for no flag at all;
     `limits` is {name: value}; `environment` is added to this process's;
     `descriptors_hard` is the hard limit of open files; `prepare` is called in the new
@@ -67,6 +67,7 @@ class Server:
         environment=None,
         descriptors_hard=None,
         prepare=None,
+        program="serve",
         **popen,
     ):
         self.shards = shards
@@ -78,7 +79,7 @@ class Server:
         self.addresses = []
         self.exit_code = None
         self._errors = tempfile.TemporaryFile()
-        self.command = [*before, binary, "serve", "--shards", str(shards)]
+        self.command = [*before, binary, program, "--shards", str(shards)]
         for address in listen or ():
             self.command += ["--listen", address]
         for name, value in (limits or {}).items():
@@ -151,6 +152,11 @@ class Server:
     def _status(self, name):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(rf"^{name}:\s+(\d+)", text, re.M)[1])
+
+    def cpu_seconds(self):
+        """CPU time of the whole process so far."""
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self):
         return self._status("VmRSS") * 1024

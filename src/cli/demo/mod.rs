@@ -1,0 +1,78 @@
+//! `tapecast demo`: the server, a simulated market on it, and a page to look at.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `book` | an order book that lives by itself |
+//! | `market` | a hundred of them, told in messages |
+//! | `figures` | what the server says of itself |
+//!
+//! The page is `src/web/demo.html`, and speaks to the server through `/tapecast.js` as
+//! any page would.
+
+mod book;
+mod figures;
+mod market;
+
+use super::serve::{STYLE, Show};
+use crate::hub::{Access, Rule, SlowReader};
+use crate::routes::{Document, Paged};
+use crate::server::{Address, Server};
+use crate::subprotocol::json::Json;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+const PAGE: Document = Document::html(include_str!("../../web/demo.html"));
+const SCRIPT: Document = Document::javascript(include_str!("../../web/demo.js"));
+
+/// What the demo adds to a server.
+pub fn show(events_per_second: u32) -> Show {
+    Show {
+        routes: |router| {
+            router
+                .route("/", Paged { page: PAGE, handler: Json })
+                .route("/style.css", STYLE)
+                .route("/demo.js", SCRIPT)
+        },
+        rules: |limits| {
+            let ours = |pattern: &str| Rule {
+                // Nobody but the market says what a price is.
+                publish: Access::Server,
+                slow_reader: SlowReader::Conflate,
+                ..Rule::new(pattern, limits)
+            };
+            vec![ours(market::QUOTES), ours(market::TRADES), ours("book.*"), ours(figures::FIGURES)]
+        },
+        begin: Box::new(move |server| begin(server, events_per_second)),
+    }
+}
+
+fn begin(server: &Server, events_per_second: u32) -> io::Result<Option<String>> {
+    let ages = figures::Ages::default();
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(format!("demo-{name}")).spawn(run)
+    };
+    let publisher = server.publisher();
+    let seed = RandomState::new().hash_one(Instant::now());
+    spawn("market", Box::new(move || market::run(&publisher, seed, events_per_second)))?;
+    let (publisher, shards) = (server.publisher(), server.handle().shards());
+    let seen = figures::Ages::clone(&ages);
+    spawn("figures", Box::new(move || figures::publish(&publisher, &shards, &seen)))?;
+    let Some(address) = server.addresses().iter().find_map(reachable) else { return Ok(None) };
+    let url = format!("ws://{address}/");
+    spawn("reader", Box::new(move || figures::read(&url, market::QUOTES, &ages)))?;
+    Ok(Some(format!("http://{address}/")))
+}
+
+/// The address under which this machine reaches the server.
+fn reachable(address: &Address) -> Option<SocketAddr> {
+    let mut address = address.ip()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Some(address)
+}

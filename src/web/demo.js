@@ -1,0 +1,472 @@
+// The demo's page: quotes, a depth ladder whose sequence is checked, and two readers.
+//
+// What comes is kept in plain values; at most so often a second as the chosen rate says,
+// what has changed is written into elements that never change their size.
+
+import { Tapecast } from '/tapecast.js';
+
+const element = (id) => document.getElementById(id);
+const write = (node, text) => {
+  if (node.firstChild?.nodeValue !== text) node.textContent = text;
+};
+const grouped = new Intl.NumberFormat('en-US');
+const price = (value) => value.toFixed(2);
+
+const LEVELS = 10;
+const TRADES = 16;
+const SVG = 'http://www.w3.org/2000/svg';
+const POINTS = 49; // of a sparkline, two units apart
+const POINT_MS = 2_500;
+const WINDOW = 64; // messages on their way to this tab without an acknowledgement
+const FLASH_MS = 400;
+
+const tape = new Tapecast();
+const second = new Tapecast();
+
+const chosen = { mode: 'latest', rate: 2, symbol: undefined, isStalled: false };
+
+// ---- Theme -------------------------------------------------------------------------
+
+const themes = ['system', 'dark', 'light'];
+function setTheme(theme) {
+  if (theme === 'system') delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  element('theme').textContent = `Theme: ${theme}`;
+  try { localStorage.setItem('theme', theme); } catch { /* not allowed to remember */ }
+}
+
+// ---- Quotes ------------------------------------------------------------------------
+
+const quotes = new Map(); // symbol -> row and what it shows
+const changed = new Set();
+
+class Quote {
+  constructor(symbol) {
+    this.symbol = symbol;
+    this.points = [];
+    this.isDrawn = true;
+    this.row = document.createElement('div');
+    this.row.className = 'row';
+    this.row.id = `row-${symbol}`;
+    this.row.setAttribute('role', 'option');
+    this.row.setAttribute('aria-selected', 'false');
+    this.row.dataset.symbol = symbol;
+    this.cells = {};
+    for (const name of ['symbol', 'bid', 'ask', 'last', 'change', 'volume']) {
+      this.cells[name] = this.row.appendChild(document.createElement('span'));
+    }
+    this.cells.symbol.textContent = symbol;
+    const svg = this.row.appendChild(document.createElementNS(SVG, 'svg'));
+    svg.setAttribute('viewBox', '0 0 100 20');
+    this.line = svg.appendChild(document.createElementNS(SVG, 'polyline'));
+  }
+
+  show(now) {
+    const { bid, ask, last, change, volume } = this.quote;
+    const { cells } = this;
+    write(cells.bid, price(bid));
+    write(cells.ask, price(ask));
+    if (this.shown !== undefined && this.shown !== last) {
+      cells.last.className = last > this.shown ? 'rose' : 'fell';
+      this.flashUntil = now + FLASH_MS;
+      flashing.add(this);
+    }
+    this.shown = last;
+    write(cells.last, price(last));
+    write(cells.change, `${change > 0 ? '+' : ''}${change.toFixed(2)}%`);
+    const direction = change > 0 ? 'up' : change < 0 ? 'down' : '';
+    if (cells.change.className !== direction) cells.change.className = direction;
+    write(cells.volume, volume < 10_000 ? `${volume}` : `${Math.round(volume / 1000)}k`);
+  }
+
+  draw() {
+    this.isDrawn = true;
+    const { points } = this;
+    const [low, high] = [Math.min(...points), Math.max(...points)];
+    const places = points.map((point, index) => {
+      const x = 98 - 2 * (points.length - 1 - index);
+      const y = 17 - ((point - low) / (high - low || 1)) * 14;
+      return `${x},${y.toFixed(1)}`;
+    });
+    this.line.setAttribute('points', places.join(' '));
+    this.line.setAttribute('class', points.at(-1) >= points[0] ? 'up' : 'down');
+  }
+}
+
+const flashing = new Set();
+const inView = new Set();
+const visible = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    for (const { dataset } of target.children) {
+      const quote = quotes.get(dataset.symbol);
+      if (isIntersecting) inView.add(quote);
+      else inView.delete(quote);
+      if (quote.quote) changed.add(quote);
+    }
+  }
+  schedule();
+}, { root: element('rows'), rootMargin: '60px' });
+
+let isArranged = true;
+
+/** Puts the rows in their order, ten to a block. */
+function arrange() {
+  isArranged = true;
+  visible.disconnect();
+  inView.clear();
+  const rows = [...quotes.keys()].sort().map((symbol) => quotes.get(symbol).row);
+  const blocks = [];
+  for (let first = 0; first < rows.length; first += 10) {
+    const block = document.createElement('div');
+    block.className = 'block';
+    block.setAttribute('role', 'presentation');
+    block.append(...rows.slice(first, first + 10));
+    blocks.push(block);
+  }
+  element('rows').replaceChildren(...blocks);
+  for (const block of blocks) visible.observe(block);
+}
+
+const thisReader = { seq: undefined, received: 0, before: 0 };
+const otherReader = { seq: undefined, received: 0, before: 0 };
+let board;
+
+function subscribeBoard() {
+  board?.unsubscribe().catch(() => {});
+  const { mode, rate } = chosen;
+  let unacknowledged = 0;
+  board = tape.subscribe(
+    'quotes',
+    { mode, maxRate: rate || undefined, snapshot: true, window: WINDOW, manualAck: true },
+    ({ key, seq, message }) => {
+      let quote = quotes.get(key);
+      if (!quote) {
+        quote = new Quote(key);
+        quotes.set(key, quote);
+        isArranged = false;
+      }
+      quote.quote = message;
+      changed.add(quote);
+      thisReader.seq = seq;
+      thisReader.received += 1;
+      unacknowledged += 1;
+      // Half a window at a time; not while it is stalled.
+      if (!chosen.isStalled && unacknowledged * 2 >= WINDOW) {
+        unacknowledged = 0;
+        board.ack();
+      }
+      schedule();
+    },
+  );
+  const says = (text) => write(element('this-what'), text);
+  board.on('subscribed', () => says(`${mode}, ${rate ? `at most ${rate} a second` : 'no limit'}, window ${WINDOW}`));
+  board.on('snapshot_end', () => {
+    if (!isArranged) arrange();
+    if (!chosen.symbol && quotes.size) select([...quotes.keys()].sort()[0]);
+  });
+  board.on('conflated', ({ from, to }) => says(`of ${grouped.format(to - from + 1)} messages it got the newest`));
+  board.on('gap', ({ from, to }) => says(`missed ${grouped.format(to - from + 1)} messages`));
+}
+
+second.subscribe('quotes', { mode: 'latest', maxRate: 1 }, ({ seq }) => {
+  otherReader.seq = seq;
+  otherReader.received += 1;
+});
+
+// ---- The ladder --------------------------------------------------------------------
+
+const ladder = { bids: new Map(), asks: new Map(), seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 };
+const levels = { ask: [], bid: [] };
+let spread;
+let depth;
+
+function buildLadder() {
+  const make = (side) => {
+    const node = element('ladder').appendChild(document.createElement('div'));
+    node.className = `level ${side}`;
+    const cell = (name) => {
+      const span = node.appendChild(document.createElement('span'));
+      span.className = name;
+      return span;
+    };
+    const level = { node, size: cell('size'), price: cell('price'), total: cell('total quiet') };
+    levels[side].push(level);
+  };
+  for (let level = 0; level < LEVELS; level += 1) make('ask');
+  spread = element('ladder').appendChild(document.createElement('div'));
+  spread.className = 'spread';
+  for (let level = 0; level < LEVELS; level += 1) make('bid');
+}
+
+/** The book of one symbol, followed message by message from a snapshot on. */
+function follow(symbol) {
+  depth?.unsubscribe().catch(() => {});
+  Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 });
+  ladder.bids.clear();
+  ladder.asks.clear();
+  let before; // the last number, for a check of our own
+  let isBroken = false; // of what was missed, nothing can be checked until a snapshot
+  depth = tape.subscribe(`book.${symbol}`, { snapshot: true, maxRate: chosen.rate || undefined }, (received) => {
+    const { seq, message, removed } = received;
+    const side = message.side === 'bid' ? ladder.bids : ladder.asks;
+    if (removed) side.delete(message.price);
+    else side.set(message.price, message.size);
+    if (!received.snapshot) {
+      if (before !== undefined && seq !== before + 1) ladder.missing += seq - before - 1;
+      before = seq;
+      if (!isBroken) check(message);
+    }
+    ladder.seq = seq;
+    ladder.isChanged = true;
+    schedule();
+  });
+  depth.on('snapshot_end', ({ seq }) => {
+    before = seq;
+    isBroken = false;
+  });
+  depth.on('gap', () => { isBroken = true; });
+  depth.on('conflated', () => { isBroken = true; });
+  depth.on('subscribed', ({ recovered }) => {
+    if (recovered) ladder.resumed += 1;
+    ladder.isChanged = true;
+    schedule();
+  });
+  depth.on('reset', () => {
+    ladder.anew += 1;
+    ladder.bids.clear();
+    ladder.asks.clear();
+  });
+}
+
+/** What this message made of the server's book must be what it made of ours. */
+function check({ bid, ask, bids, asks }) {
+  const best = (side, choose) => (side.size ? choose(...side.keys()) : null);
+  const isSame =
+    ladder.bids.size === bids && ladder.asks.size === asks &&
+    best(ladder.bids, Math.max) === bid && best(ladder.asks, Math.min) === ask;
+  if (isSame) ladder.checks += 1;
+  else ladder.differences += 1;
+}
+
+function showLadder() {
+  ladder.isChanged = false;
+  const asks = [...ladder.asks].sort((one, other) => one[0] - other[0]).slice(0, LEVELS);
+  const bids = [...ladder.bids].sort((one, other) => other[0] - one[0]).slice(0, LEVELS);
+  const most = Math.max(1, ...asks.map(([, size]) => size), ...bids.map(([, size]) => size));
+  const side = (nodes, entries) => {
+    let total = 0;
+    for (const [index, node] of nodes.entries()) {
+      const entry = entries[index];
+      total += entry?.[1] ?? 0;
+      write(node.size, entry ? grouped.format(entry[1]) : '');
+      write(node.price, entry ? price(entry[0]) : '');
+      write(node.total, entry ? grouped.format(total) : '');
+      const share = `${Math.round(((entry?.[1] ?? 0) / most) * 100)}%`;
+      if (node.share !== share) node.node.style.backgroundSize = `${share} calc(100% - 2px)`;
+      node.share = share;
+    }
+  };
+  side([...levels.ask].reverse(), asks);
+  side(levels.bid, bids);
+  write(spread, asks.length && bids.length ? `spread ${price(asks[0][0] - bids[0][0])}` : '');
+  const { seq, missing, checks, differences, resumed, anew } = ladder;
+  write(element('seq'), seq === undefined ? '–' : grouped.format(seq));
+  write(element('gaps'), grouped.format(missing));
+  write(element('checks'), `${grouped.format(checks)} times`);
+  write(element('differences'), grouped.format(differences));
+  write(element('resumes'), `${resumed} / ${anew}`);
+  element('gaps').className = missing ? 'down' : '';
+  element('differences').className = differences ? 'down' : '';
+}
+
+// ---- Trades ------------------------------------------------------------------------
+
+const trades = [];
+const tradeRows = [];
+
+function buildTrades() {
+  for (let index = 0; index < TRADES; index += 1) {
+    const node = element('trades').appendChild(document.createElement('div'));
+    node.className = 'trade';
+    tradeRows.push(['time', 'symbol', 'price', 'size'].map(() => node.appendChild(document.createElement('span'))));
+  }
+}
+
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+// Of all trades, what a person can read.
+tape.subscribe('trades', { mode: 'latest', maxRate: 2 }, ({ time, message }) => {
+  trades.unshift({ time, ...message });
+  trades.length = Math.min(trades.length, TRADES);
+  trades.isChanged = true;
+  schedule();
+});
+
+function showTrades() {
+  trades.isChanged = false;
+  for (const [index, trade] of trades.entries()) {
+    const [time, symbol, at, size] = tradeRows[index];
+    write(time, clock.format(trade.time));
+    write(symbol, trade.symbol);
+    write(at, price(trade.price));
+    write(size, grouped.format(trade.size));
+    const direction = trade.side === 'buy' ? 'up' : 'down';
+    if (at.className !== direction) at.className = direction;
+  }
+}
+
+// ---- The server's figures ----------------------------------------------------------
+
+let figures;
+tape.subscribe('server', { mode: 'latest', snapshot: true }, ({ message }) => {
+  figures = message;
+  schedule();
+});
+
+function showFigures() {
+  const { deliveries, publications, cpu, p99_us: p99, connections } = figures;
+  figures = undefined;
+  write(element('deliveries'), grouped.format(deliveries));
+  write(element('publications'), grouped.format(publications));
+  write(element('cpu'), `${(cpu * 100).toFixed(1)} % of a core`);
+  write(element('p99'), p99 === null ? '–' : `${(p99 / 1000).toFixed(2)} ms`);
+  write(element('connections'), grouped.format(connections));
+  for (const [name, reader] of [['this', thisReader], ['other', otherReader]]) {
+    write(element(`${name}-seq`), reader.seq === undefined ? '–' : grouped.format(reader.seq));
+    write(element(`${name}-rate`), grouped.format(reader.received - reader.before));
+    reader.before = reader.received;
+  }
+  const behind = chosen.isStalled && (otherReader.seq ?? 0) - (thisReader.seq ?? 0);
+  if (behind > 0) write(element('this-what'), `stalled, ${grouped.format(behind)} messages behind`);
+}
+
+// ---- Painting ----------------------------------------------------------------------
+
+let isScheduled = false;
+let paintedAt = 0;
+
+function schedule() {
+  if (isScheduled) return;
+  isScheduled = true;
+  const every = 1000 / (chosen.rate || 60);
+  const wait = paintedAt + every - performance.now();
+  const frame = () => requestAnimationFrame(paint);
+  if (wait > 4) setTimeout(frame, wait);
+  else frame();
+}
+
+function paint(now) {
+  isScheduled = false;
+  paintedAt = now;
+  for (const quote of flashing) {
+    if (quote.flashUntil > now) continue;
+    quote.cells.last.className = '';
+    flashing.delete(quote);
+  }
+  if (!isArranged) arrange();
+  for (const quote of changed) if (inView.has(quote)) quote.show(now);
+  changed.clear();
+  if (ladder.isChanged) showLadder();
+  if (trades.isChanged) showTrades();
+  if (figures) showFigures();
+  // A few lines a frame: all of them in one would be a long one.
+  let left = 4;
+  for (const quote of inView) {
+    if (quote.isDrawn) continue;
+    quote.draw();
+    if ((left -= 1) === 0) break;
+  }
+}
+
+setInterval(() => {
+  for (const quote of quotes.values()) {
+    if (!quote.quote) continue;
+    quote.points.push(quote.quote.last);
+    if (quote.points.length > POINTS) quote.points.shift();
+    quote.isDrawn = false;
+  }
+}, POINT_MS);
+
+// ---- What can be chosen ------------------------------------------------------------
+
+function select(symbol) {
+  if (chosen.symbol) quotes.get(chosen.symbol)?.row.setAttribute('aria-selected', 'false');
+  chosen.symbol = symbol;
+  const row = element(`row-${symbol}`);
+  row.setAttribute('aria-selected', 'true');
+  element('rows').setAttribute('aria-activedescendant', row.id);
+  write(element('ladder-title'), `Depth of ${symbol}`);
+  follow(symbol);
+}
+
+function move(by) {
+  const symbols = [...quotes.keys()].sort();
+  const index = symbols.indexOf(chosen.symbol) + by;
+  if (index < 0 || index >= symbols.length) return;
+  select(symbols[index]);
+  element(`row-${symbols[index]}`).scrollIntoView({ block: 'nearest' });
+}
+
+function setMode(mode) {
+  chosen.mode = mode;
+  for (const button of element('modes').children) {
+    button.setAttribute('aria-pressed', String(button.dataset.mode === mode));
+  }
+  subscribeBoard();
+}
+
+function setStalled(isStalled) {
+  chosen.isStalled = isStalled;
+  element('stall').setAttribute('aria-pressed', String(isStalled));
+  element('stall').textContent = isStalled ? 'Go on reading' : 'Stall this tab';
+  if (!isStalled) {
+    write(element('this-what'), 'reading again');
+    board.ack();
+  }
+}
+
+const stall = () => setStalled(!chosen.isStalled);
+const nextTheme = () => {
+  const now = document.documentElement.dataset.theme ?? 'system';
+  setTheme(themes[(themes.indexOf(now) + 1) % themes.length]);
+};
+
+element('modes').onclick = ({ target }) => target.dataset.mode && setMode(target.dataset.mode);
+element('rate').onchange = ({ target }) => {
+  chosen.rate = Number(target.value);
+  subscribeBoard();
+  if (chosen.symbol) follow(chosen.symbol);
+};
+element('stall').onclick = stall;
+element('theme').onclick = nextTheme;
+element('rows').onclick = ({ target }) => {
+  const symbol = target.closest('.row')?.dataset.symbol;
+  if (symbol) select(symbol);
+};
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === 'SELECT') return;
+  const act = {
+    ArrowDown: () => move(1),
+    ArrowUp: () => move(-1),
+    j: () => move(1),
+    k: () => move(-1),
+    m: () => setMode(chosen.mode === 'all' ? 'latest' : 'all'),
+    r: () => element('rate').focus(),
+    s: stall,
+    t: nextTheme,
+  }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+tape.on('state', (state) => {
+  element('state').dataset.state = state;
+  write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'waiting', closed: 'closed' }[state]);
+});
+
+buildLadder();
+buildTrades();
+subscribeBoard();
+let remembered = 'system';
+try { remembered = localStorage.getItem('theme') ?? 'system'; } catch { /* not allowed to */ }
+setTheme(themes.includes(remembered) ? remembered : 'system');

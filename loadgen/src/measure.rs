@@ -131,6 +131,21 @@ impl Counted {
         self.uncorrected.record(uncorrected);
     }
 
+    /// A number came in this order; whether it was not here before.
+    #[inline]
+    pub fn order(&mut self, order: Order) -> bool {
+        match order {
+            Order::Next => {}
+            Order::After(missed) => self.gaps += missed as i64,
+            Order::Late => {
+                self.gaps -= 1;
+                self.reordered += 1;
+            }
+            Order::Again => self.duplicates += 1,
+        }
+        order != Order::Again
+    }
+
     /// A message left, so much later than planned.
     #[inline]
     pub fn left(&mut self, late: Duration) {

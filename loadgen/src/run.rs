@@ -63,8 +63,8 @@ impl Shared {
                 connections: group.connections,
                 rooms: group.rooms,
                 publishers: match (group.scenario, group.publishers) {
-                    (Scenario::Broadcast, 0) => group.connections,
-                    (Scenario::Broadcast, publishers) => publishers,
+                    (Scenario::Broadcast | Scenario::Topics, 0) => group.connections,
+                    (Scenario::Broadcast | Scenario::Topics, publishers) => publishers,
                     _ => 0,
                 },
             })

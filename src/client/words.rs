@@ -274,6 +274,11 @@ impl Words {
         self
     }
 
+    /// Appends what there is so far to `out`: without an end, for whoever adds to it.
+    pub fn open(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+
     /// The whole of it.
     pub fn end(mut self) -> String {
         self.0.push(b'}');

@@ -369,7 +369,7 @@ function paint(now) {
   if (trades.isChanged) showTrades();
   if (figures) showFigures();
   // A few lines a frame: all of them in one would be a long one.
-  let left = 4;
+  let left = 12;
   for (const quote of inView) {
     if (quote.isDrawn) continue;
     quote.draw();

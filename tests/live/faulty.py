@@ -6,6 +6,7 @@ subclass: it overrides what happens at a handshake, at a message, or in between.
 
 import base64
 import hashlib
+import json
 import selectors
 import socket
 import struct
@@ -266,6 +267,23 @@ class Relaying(FaultyServer):
         for reader in list(self.connections.values()):
             if reader.is_open:
                 reader.send(octets)
+
+
+class Numbering(Relaying):
+    """The same in the words of tapecast.v1.json, with one channel: what is dropped has
+    had its number."""
+
+    def message(self, connection, opcode, payload):
+        request = json.loads(payload)
+        channel, answer = request["channel"], {"type": "error", "code": 103, "message": "?"}
+        if request["type"] == "publish":
+            message = {"type": "message", "channel": channel, "seq": self.published + 1}
+            message |= {"time": 1, "message": request["message"]}
+            return super().message(connection, opcode, json.dumps(message).encode())
+        if request["type"] == "subscribe":
+            answer = {"type": "subscribed", "channel": channel, "epoch": 7}
+            answer |= {"seq": self.published, "recovered": False}
+        connection.send_frame(opcode, json.dumps(answer).encode())
 
 
 class RefusingHalf(FaultyServer):

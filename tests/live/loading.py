@@ -10,7 +10,15 @@ import subprocess
 import tempfile
 import time
 
-from .faulty import FaultyServer, Misbehaving, RefusingHalf, Relaying, Serving, Stalling
+from .faulty import (
+    FaultyServer,
+    Misbehaving,
+    Numbering,
+    RefusingHalf,
+    Relaying,
+    Serving,
+    Stalling,
+)
 from .server import ROOT, expect
 
 PROGRAM = ROOT / "target" / "release" / "tapecast-loadgen"
@@ -118,28 +126,61 @@ def one_stall_of_one_connection(_server):
 
 def planted_order(_server):
     """Gaps, duplicates and reorderings are counted as often as they were planted."""
+    return planted(Relaying, "broadcast")
+
+
+def planted_numbers(_server):
+    """The same by the server's numbers of a topic."""
+    return planted(Numbering, "ticker", "--publishers", 1, "--delivery", "all", "--keys", 0)
+
+
+def planted(kind, *words):
     readers, rate, seconds = 20, 300, 3
     plan = {}
     for number in range(60, 700):
         what = {3: "drop", 5: "twice", 8: "late"}.get(number % 10)
         if what and number % 7:
             plan[number] = what
-    planted = {what: list(plan.values()).count(what) for what in ("drop", "twice", "late")}
-    with Relaying(plan) as server:
+    counts = {what: list(plan.values()).count(what) for what in ("drop", "twice", "late")}
+    with kind(plan) as server:
         loaded = load(
-            "broadcast", server.url(), "--connections", readers, "--rate", rate,
+            words[0], server.url(), *words[1:], "--connections", readers, "--rate", rate,
             "--warmup", "0s", "--duration", f"{seconds}s", "--fail-if", "gaps>0",
         )
-    expect(loaded.code == 1, f"{planted} and exit code {loaded.code}")
+    expect(loaded.code == 1, f"{counts} and exit code {loaded.code}")
     found = {
         "drop": loaded.values["gaps"],
         "twice": loaded.values["duplicates"],
         "late": loaded.values["reordered"],
     }
-    expected = {what: count * readers for what, count in planted.items()}
+    expected = {what: count * readers for what, count in counts.items()}
     expect(found == expected, f"planted {expected}, found {found}")
     expect(loaded.values["errors"] == 0, loaded.faults())
     return f"{sum(expected.values())} of them"
+
+
+def topics(server):
+    """Publishers at a rate, and readers in every delivery: nobody misses anything that
+    it wants, and the newest come less often."""
+    words = ("--connections", 200, "--publishers", 4, "--rate", 500, "--keys", 10)
+    words += ("--warmup", "1s", "--duration", "3s")
+    every = {}
+    for delivery in ("all", "latest", "all@10", "latest@10"):
+        loaded = load("ticker", server.url("/"), *words, "--delivery", delivery)
+        values = loaded.values
+        expect(loaded.code == 0 and values["errors"] == 0, f"{loaded.errors}{loaded.faults()}")
+        order = [values[name] for name in ("gaps", "duplicates", "reordered")]
+        expect(order == [0, 0, 0], f"{delivery}: {order}")
+        every[delivery] = values["throughput"]
+    # Ten keys, ten times a second; and the four who publish have all.
+    expect(every["latest@10"] < 196 * 101 + 4 * 600, f"{every}")
+    for delivery in ("all", "all@10"):
+        expect(every[delivery] > 200 * 400, f"{every}")
+    expect(every["latest@10"] < every["latest"] < every["all"], f"{every}")
+    refused = load("ticker", server.url("/"), *words, "--channel", "a..b")
+    faults = refused.faults()
+    expect("refused: the server answered with an error" in faults, f"{faults}")
+    return ", ".join(f"{delivery} {rate:,.0f}/s" for delivery, rate in every.items())
 
 
 def rates_are_kept(server):

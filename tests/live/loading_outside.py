@@ -108,7 +108,11 @@ def every_broadcast(like, broadcast):
     # One after the other: each would hear the others.
     for profile, words, deliveries in (
         ("broadcast", ("--connections", 20, "--rate", 50), 20 * 50),
-        ("chat", ("--connections", 10, "--rate", "10/connection"), 10 * 10 * 10),
+        (
+            "chat",
+            ("--scenario", "broadcast", "--connections", 10, "--rate", "10/connection"),
+            10 * 10 * 10,
+        ),
     ):
         values, _ = found(like, profile, broadcast, *words, "--arrivals", "constant")
         expect(near(values["throughput"], deliveries, BUSY), f"{profile}: {values}")

@@ -171,6 +171,8 @@ TESTS = (
     timed("load: stalls show", loading.stalls_show, 30, shards=(1,)),
     timed("load: a stall of one connection", loading.one_stall_of_one_connection, 30, shards=(1,)),
     timed("load: planted gaps, duplicates and reorderings", loading.planted_order, 30, shards=(1,)),
+    timed("load: planted in the numbers of a topic", loading.planted_numbers, 30, shards=(1,)),
+    timed("load: topics", loading.topics, 60),
     timed("load: rates", loading.rates_are_kept, 60, shards=(1,)),
     Test("load: a rate that is not kept", loading.a_rate_that_is_not_kept, 30, shards=(1,)),
     timed("load: highest rate", loading.highest_rate, 70, shards=(1,)),

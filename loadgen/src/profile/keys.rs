@@ -82,6 +82,7 @@ fn list<T: ToString>(values: &[T]) -> String {
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("echo", Scenario::Echo),
     ("broadcast", Scenario::Broadcast),
+    ("topics", Scenario::Topics),
     ("connect", Scenario::Connect),
     ("idle", Scenario::Idle),
 ];
@@ -211,7 +212,7 @@ pub const KEYS: &[Key] = &[
         name: "scenario",
         value: "SCENARIO",
         text: "echo: every connection sends and awaits the reply. broadcast: some publish, all \
-               receive. connect: they connect, perhaps say something, perhaps leave and come \
+               receive. topics: the same over tapecast.v1.json. connect: they connect, perhaps say something, perhaps leave and come \
                again. idle: they are held open.",
         is_list: false,
         access: Access::Group {
@@ -430,6 +431,37 @@ pub const KEYS: &[Key] = &[
         access: Access::Group {
             set: |group, values| put(&mut group.rooms, small(values, 1, 65_536)),
             get: |group| group.rooms.to_string(),
+        },
+    },
+    Key {
+        name: "channel",
+        value: "NAME",
+        text: "topics: the channel. {room} stands for the connection's room.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.channel, Ok(one(values)?.to_owned())),
+            get: |group| quoted(&group.channel),
+        },
+    },
+    Key {
+        name: "keys",
+        value: "N",
+        text: "topics: publications carry one of so many keys; 0: none.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.keys, small(values, 0, 1_000_000)),
+            get: |group| group.keys.to_string(),
+        },
+    },
+    Key {
+        name: "delivery",
+        value: "DELIVERY",
+        text: "topics: what readers ask for, all or latest, with a rate like latest@10. Of \
+               several, they take turns. Who publishes wants all.",
+        is_list: true,
+        access: Access::Group {
+            set: |group, values| put(&mut group.deliveries, all(values, str::parse)),
+            get: |group| list(&group.deliveries),
         },
     },
     Key {

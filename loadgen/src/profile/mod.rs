@@ -15,7 +15,7 @@ use crate::verdict::FailIf;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
-use values::{Content, Rate, Sizes, Sources, Url};
+use values::{Content, Delivery, Rate, Sizes, Sources, Url};
 
 /// What connections of a group do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Scenario {
     Echo,
     /// Some publish, all receive.
     Broadcast,
+    /// The same, in the words of `tapecast.v1.json`.
+    Topics,
     /// They connect, perhaps say something, perhaps leave and come again.
     Connect,
     /// They are held open.
@@ -73,6 +75,9 @@ pub struct Group {
     pub check: Check,
     pub publishers: u32,
     pub rooms: u32,
+    pub channel: String,
+    pub keys: u32,
+    pub deliveries: Vec<Delivery>,
     pub messages: u32,
     pub stalled: f64,
     pub stall: Option<Duration>,
@@ -103,6 +108,9 @@ impl Default for Group {
             check: Check::Content,
             publishers: 1,
             rooms: 1,
+            channel: "load.{room}".into(),
+            keys: 0,
+            deliveries: Vec::new(),
             messages: 0,
             stalled: 0.0,
             stall: None,
@@ -321,7 +329,13 @@ impl Profile {
             if !group.template.is_empty() && group.check == Check::Length {
                 problem(group, "in a template, replies are checked for content, or any".into());
             }
-            if group.scenario == Scenario::Broadcast {
+            if group.scenario == Scenario::Topics && !group.text {
+                problem(group, "topics are text: give kind = \"text\" too".into());
+            }
+            if group.scenario == Scenario::Topics && !group.template.is_empty() {
+                problem(group, "topics have words of their own: no template".into());
+            }
+            if matches!(group.scenario, Scenario::Broadcast | Scenario::Topics) {
                 if group.publishers > 0 && group.publishers < group.rooms {
                     problem(group, "more rooms than publishers: some would stay silent".into());
                 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tapecast::base::Random;
-use tapecast::client;
+use tapecast::client::{self, Mode};
 
 /// A whole number within bounds.
 pub fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -328,6 +328,48 @@ impl fmt::Display for Url {
     }
 }
 
+/// How a reader of topics wants its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub mode: Mode,
+    pub max_rate: Option<u32>,
+}
+
+impl Delivery {
+    /// Every message, at once.
+    pub const ALL: Delivery = Delivery { mode: Mode::All, max_rate: None };
+
+    /// That of the reader with this number.
+    pub fn of(deliveries: &[Delivery], number: u32) -> Delivery {
+        let place = (number as usize).checked_rem(deliveries.len());
+        place.map_or(Delivery::ALL, |place| deliveries[place])
+    }
+}
+
+impl FromStr for Delivery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Delivery, String> {
+        let (mode, max_rate) = match text.split_once('@') {
+            Some((mode, rate)) => (mode, Some(number(rate, 1, 1_000)? as u32)),
+            None => (text, None),
+        };
+        let mode = match mode {
+            "all" => Mode::All,
+            "latest" => Mode::Latest,
+            _ => return Err(format!("{text:?}: expected all or latest, or one like latest@10")),
+        };
+        Ok(Delivery { mode, max_rate })
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.mode == Mode::All { "all" } else { "latest" })?;
+        self.max_rate.map_or(Ok(()), |rate| write!(formatter, "@{rate}"))
+    }
+}
+
 /// Addresses to connect from.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -426,6 +468,18 @@ mod tests {
         assert!(near(mean("64:90,4KiB:10"), 467.2));
         for wrong in ["", "-5", "10-5", "65MiB", "64:0", "64:a", "7MiB-65MiB", "exponential 9MiB"] {
             assert!(wrong.parse::<Sizes>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn deliveries() {
+        let delivery: Delivery = "latest@10".parse().unwrap();
+        assert_eq!(delivery, Delivery { mode: Mode::Latest, max_rate: Some(10) });
+        assert_eq!(delivery.to_string(), "latest@10");
+        assert_eq!(Delivery::of(&[delivery, Delivery::ALL], 3), Delivery::ALL);
+        assert_eq!(Delivery::of(&[], 3), Delivery::ALL);
+        for wrong in ["", "most", "all@0", "all@", "latest@1001"] {
+            assert!(wrong.parse::<Delivery>().is_err(), "{wrong}");
         }
     }
 

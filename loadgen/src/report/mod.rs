@@ -335,7 +335,7 @@ impl Group {
         let at = |index: usize| per_connection.get(index).copied().unwrap_or(0);
         let planned = |steps: Vec<crate::profile::values::Step>| steps[0].per_second;
         let senders = match (group.scenario, group.publishers) {
-            (Scenario::Broadcast, publishers) if publishers > 0 => publishers,
+            (Scenario::Broadcast | Scenario::Topics, publishers) if publishers > 0 => publishers,
             _ => group.connections,
         };
         let rate = group.rate.as_ref().filter(|rate| rate.steps.len() == 1);

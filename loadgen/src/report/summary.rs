@@ -111,7 +111,7 @@ fn counts(report: &Report, group: &Group) -> String {
             amount(figures.messages as f64),
             a_second(figures.messages)
         ),
-        "broadcast" => format!(
+        "broadcast" | "topics" => format!(
             "deliveries   {}, {} a second, {:.2} MB/s; {} published\n\
              order        {} gaps, {} duplicates, {} reordered",
             amount(figures.messages as f64),

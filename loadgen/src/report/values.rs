@@ -119,7 +119,8 @@ impl Report {
 
     fn figures(&self, values: &mut Values, figures: &Figures, groups: &[Group]) {
         let has = |scenario: &str| groups.iter().any(|group| group.scenario == scenario);
-        if has("echo") || has("broadcast") || has("connect") {
+        let has_order = has("broadcast") || has("topics");
+        if has("echo") || has_order || has("connect") {
             let messages = figures.messages as f64;
             values.add("messages", messages, "");
             values.add("throughput", messages / self.seconds, "/s");
@@ -141,7 +142,7 @@ impl Report {
             values.percentiles("lateness", &figures.lateness, &[99.0]);
             values.add("unanswered", figures.unanswered as f64, "messages");
         }
-        if has("broadcast") {
+        if has_order {
             values.add("gaps", figures.gaps as f64, "messages");
             values.add("duplicates", figures.duplicates as f64, "messages");
             values.add("reordered", figures.reordered as f64, "messages");
@@ -162,7 +163,7 @@ impl Report {
             values.add("handshakes", figures.opened as f64 / self.seconds, "/s");
         }
         values.percentiles("handshake", &figures.handshake, &[50.0, 99.0]);
-        if let ([group], true) = (groups, has("echo") || has("broadcast")) {
+        if let ([group], true) = (groups, has("echo") || has_order) {
             values.add("connection_min", group.connection_min as f64, "messages");
             values.add("connection_median", group.connection_median as f64, "messages");
         }

@@ -90,6 +90,8 @@ struct Reader {
     first_track: usize,
     /// Stops reading.
     is_stalled: bool,
+    /// Everything is to reach it.
+    wants_all: bool,
     /// Deliveries since measuring began.
     counted: u64,
 }
@@ -110,11 +112,22 @@ impl Broadcast {
                 let first_track = tracks;
                 tracks += streams.len();
                 let publisher = rooms.publisher(connection);
-                Reader { publisher, streams, first_track, is_stalled, counted: 0 }
+                let wants_all = true;
+                Reader { publisher, streams, first_track, is_stalled, wants_all, counted: 0 }
             })
             .collect();
         let tracks = vec![Track::ANYWHERE; tracks];
         Broadcast { payload, window: window.into(), streams, readers, tracks, has_started: false }
+    }
+
+    /// This one gets the newest only: what never reaches it is not missed.
+    pub fn wants_newest(&mut self, connection: usize) {
+        self.readers[connection].wants_all = false;
+    }
+
+    /// Whether this connection publishes.
+    pub fn publishes(&self, connection: usize) -> bool {
+        self.readers[connection].publisher.is_some()
     }
 
     /// A connection is open. Before the load starts it is sure which number comes
@@ -148,10 +161,15 @@ impl Broadcast {
         published - track.next().unwrap_or(published).min(published)
     }
 
+    /// Whether it publishes in a closed loop and may do so now.
+    pub fn is_due(&self, connection: usize) -> bool {
+        let publisher = self.readers[connection].publisher;
+        publisher.is_some_and(|publisher| self.in_flight(connection, publisher) < self.window)
+    }
+
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
-        let Some(publisher) = self.readers[connection].publisher else { return 0 };
         let mut sent = 0;
-        while self.in_flight(connection, publisher) < self.window {
+        while self.is_due(connection) {
             self.send(connection, now, now, send);
             sent += 1;
         }
@@ -159,18 +177,26 @@ impl Broadcast {
     }
 
     pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
-        let Some(publisher) = self.readers[connection].publisher else { return };
+        if let Some((_, publication)) = self.publish(connection, planned, now) {
+            send(publication);
+        }
+    }
+
+    /// The next publication of this connection and its number, which counts as sent;
+    /// none if it does not publish.
+    pub fn publish(&mut self, connection: usize, planned: Time, now: Time) -> Option<(u64, &[u8])> {
+        let publisher = self.readers[connection].publisher?;
         let stream = &self.streams[publisher as usize];
         let number = stream.published.load(Ordering::Relaxed);
         let late_ns = (now - planned).as_nanos().try_into().unwrap_or(u32::MAX);
         let stamp = Stamp { publisher: publisher as u16, number, planned, late_ns };
-        send(self.payload.publication(&stamp));
         let mut kept = stream.planned.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == PLANNED_MAX {
             kept.pop_front();
         }
         kept.push_back(planned);
         stream.published.store(number + 1, Ordering::Relaxed);
+        Some((number, self.payload.publication(&stamp)))
     }
 
     #[inline]
@@ -188,30 +214,46 @@ impl Broadcast {
             }
             return Received::Wrong;
         };
-        let reader = &mut self.readers[connection];
+        match self.take(connection, &stamp) {
+            Some(order) if counted.order(order) => {
+                self.count(connection, &stamp, now, bytes.len(), counted);
+                Received::Fine
+            }
+            Some(_) => Received::Fine,
+            None => Received::Wrong,
+        }
+    }
+
+    /// The stamp of a publication, if nothing of it was changed.
+    pub fn stamp(&self, bytes: &[u8]) -> Option<Stamp> {
+        self.payload.stamp(bytes)
+    }
+
+    /// Takes note of a publication that came; none if its publisher is not of the room.
+    #[inline]
+    pub fn take(&mut self, connection: usize, stamp: &Stamp) -> Option<Order> {
+        let Reader { streams, first_track, .. } = &self.readers[connection];
         let publisher = u32::from(stamp.publisher);
-        if !reader.streams.contains(&publisher) {
-            return Received::Wrong;
-        }
-        let track =
-            &mut self.tracks[reader.first_track + (publisher - reader.streams.start) as usize];
-        match track.take(stamp.number) {
-            Order::Next => {}
-            Order::After(missed) => counted.gaps += missed as i64,
-            Order::Late => {
-                counted.gaps -= 1;
-                counted.reordered += 1;
-            }
-            Order::Again => {
-                counted.duplicates += 1;
-                return Received::Fine;
-            }
-        }
+        let is_known = streams.contains(&publisher);
+        is_known.then(|| {
+            self.tracks[first_track + (publisher - streams.start) as usize].take(stamp.number)
+        })
+    }
+
+    /// Counts a delivery with its age.
+    #[inline]
+    pub fn count(
+        &mut self,
+        connection: usize,
+        stamp: &Stamp,
+        now: Time,
+        bytes: usize,
+        counted: &mut Counted,
+    ) {
         let age = now - stamp.planned;
         let late = std::time::Duration::from_nanos(stamp.late_ns.into());
-        counted.message(age, age.saturating_sub(late), bytes.len());
-        reader.counted += 1;
-        Received::Fine
+        counted.message(age, age.saturating_sub(late), bytes);
+        self.readers[connection].counted += 1;
     }
 
     /// What is published before it is back is not missing.
@@ -220,7 +262,8 @@ impl Broadcast {
     }
 
     pub fn finish(&mut self, now: Time, stalled: bool, counted: &mut Counted) {
-        for reader in self.readers.iter().filter(|reader| reader.is_stalled == stalled) {
+        let all = self.readers.iter().filter(|reader| reader.wants_all);
+        for reader in all.filter(|reader| reader.is_stalled == stalled) {
             for (index, publisher) in reader.streams.clone().enumerate() {
                 let Some(next) = self.tracks[reader.first_track + index].next() else { continue };
                 let stream = &self.streams[publisher as usize];

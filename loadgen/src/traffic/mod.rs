@@ -5,9 +5,11 @@
 
 mod broadcast;
 mod echo;
+mod topics;
 
 pub use broadcast::{Broadcast, Rooms, Stream};
 pub use echo::Echo;
+pub use topics::Topics;
 
 use crate::measure::Counted;
 use tapecast::base::Time;
@@ -24,6 +26,8 @@ pub enum Received {
     Wrong,
     /// Nothing was awaited.
     Unawaited,
+    /// The server says that something can't be.
+    Refused,
     /// What was awaited, and the connection has done what it came for.
     Done,
 }
@@ -33,6 +37,7 @@ pub enum Received {
 pub enum Traffic {
     Echo(Echo),
     Broadcast(Broadcast),
+    Topics(Topics),
     /// Connecting is what it is about: perhaps with a few messages.
     Connect {
         echo: Echo,
@@ -48,6 +53,7 @@ impl Traffic {
     pub fn opened(&mut self, connection: usize, planned: Time, now: Time, counted: &mut Counted) {
         match self {
             Traffic::Broadcast(broadcast) => broadcast.opened(connection),
+            Traffic::Topics(topics) => topics.broadcast().opened(connection),
             Traffic::Connect { messages, connections, .. } => {
                 connections[connection] = (planned, 0);
                 if *messages == 0 {
@@ -58,11 +64,20 @@ impl Traffic {
         }
     }
 
+    /// What is to be said first on a connection.
+    pub fn greeting(&self, connection: usize) -> Option<String> {
+        match self {
+            Traffic::Topics(topics) => Some(topics.greeting(connection)),
+            _ => None,
+        }
+    }
+
     /// Closed loop: hands `send` what is to leave on this connection now.
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
         match self {
             Traffic::Echo(echo) => echo.due(connection, now, u64::MAX, send),
             Traffic::Broadcast(broadcast) => broadcast.due(connection, now, send),
+            Traffic::Topics(topics) => topics.due(connection, now, send),
             Traffic::Connect { echo, messages, connections } => {
                 let left = *messages - connections[connection].1;
                 echo.due(connection, now, left, send)
@@ -76,6 +91,7 @@ impl Traffic {
         match self {
             Traffic::Echo(echo) => echo.send(connection, planned, now, send),
             Traffic::Broadcast(broadcast) => broadcast.send(connection, planned, now, send),
+            Traffic::Topics(topics) => topics.send(connection, planned, now, send),
             Traffic::Connect { .. } | Traffic::Idle => {}
         }
     }
@@ -92,6 +108,7 @@ impl Traffic {
         match self {
             Traffic::Echo(echo) => echo.received(connection, now, bytes, counted),
             Traffic::Broadcast(broadcast) => broadcast.received(connection, now, bytes, counted),
+            Traffic::Topics(topics) => topics.received(connection, now, bytes, counted),
             Traffic::Connect { echo, messages, connections } => {
                 let received = echo.reply(connection, bytes, counted).map(|_| ());
                 let (planned, replies) = &mut connections[connection];
@@ -121,6 +138,7 @@ impl Traffic {
                 echo.lost(connection, now, counted);
             }
             Traffic::Broadcast(broadcast) => broadcast.lost(connection),
+            Traffic::Topics(topics) => topics.broadcast().lost(connection),
             Traffic::Idle => {}
         }
     }
@@ -131,14 +149,17 @@ impl Traffic {
         match self {
             Traffic::Echo(echo) if !stalled => echo.finish(now, counted),
             Traffic::Broadcast(broadcast) => broadcast.finish(now, stalled, counted),
+            Traffic::Topics(topics) => topics.broadcast().finish(now, stalled, counted),
             _ => {}
         }
     }
 
     /// The load starts.
     pub fn start(&mut self) {
-        if let Traffic::Broadcast(broadcast) = self {
-            broadcast.start();
+        match self {
+            Traffic::Broadcast(broadcast) => broadcast.start(),
+            Traffic::Topics(topics) => topics.broadcast().start(),
+            _ => {}
         }
     }
 
@@ -147,15 +168,17 @@ impl Traffic {
         match self {
             Traffic::Echo(echo) => echo.start_measuring(),
             Traffic::Broadcast(broadcast) => broadcast.start_measuring(),
+            Traffic::Topics(topics) => topics.broadcast().start_measuring(),
             Traffic::Connect { .. } | Traffic::Idle => {}
         }
     }
 
     /// Messages counted, per connection.
-    pub fn per_connection(&self) -> Vec<u64> {
+    pub fn per_connection(&mut self) -> Vec<u64> {
         match self {
             Traffic::Echo(echo) => echo.per_connection(),
             Traffic::Broadcast(broadcast) => broadcast.per_connection(),
+            Traffic::Topics(topics) => topics.broadcast().per_connection(),
             Traffic::Connect { .. } | Traffic::Idle => Vec::new(),
         }
     }

@@ -20,6 +20,7 @@ enum Next {
 }
 
 const WRONG: &str = "wrong: a message that is not the one awaited";
+const REFUSED: &str = "refused: the server answered with an error";
 const UNAWAITED: &str = "wrong: a message that nothing awaited";
 
 /// What a message looks like, for an example.
@@ -139,6 +140,7 @@ impl Worker<'_> {
                 Received::Fine => {}
                 Received::Done => return Next::Done,
                 Received::Wrong => return Next::Fault(WRONG, detail(bytes)),
+                Received::Refused => return Next::Fault(REFUSED, detail(bytes)),
                 Received::Unawaited => return Next::Fault(UNAWAITED, detail(bytes)),
             }
         }

@@ -22,7 +22,7 @@ use crate::payload::{Payload, fill_in};
 use crate::profile::{Group, Profile, Scenario};
 use crate::run::{Phase, Shared};
 use crate::schedule::Schedule;
-use crate::traffic::{Broadcast, Echo, Rooms, Traffic};
+use crate::traffic::{Broadcast, Echo, Rooms, Topics, Traffic};
 use peer::{Peer, State};
 use seconds::Seconds;
 use std::cmp::Reverse;
@@ -151,7 +151,7 @@ pub fn run(profile: &Profile, shared: &Shared, thread: u32) -> Result<Vec<Outcom
 }
 
 impl Share<'_> {
-    fn outcome(self) -> Outcome {
+    fn outcome(mut self) -> Outcome {
         let per_connection = self.traffic.per_connection();
         Outcome { counted: self.counted, stalled: self.stalled, per_connection }
     }
@@ -166,7 +166,7 @@ impl Share<'_> {
         let rate = self.group.rate.as_ref().filter(|_| !self.senders.is_empty())?;
         let all = match self.group.scenario {
             Scenario::Idle => return None,
-            Scenario::Broadcast => self.rooms.publishers,
+            Scenario::Broadcast | Scenario::Topics => self.rooms.publishers,
             Scenario::Echo | Scenario::Connect => self.group.connections,
         };
         let share = self.senders.len() as f64 / f64::from(all);
@@ -211,12 +211,22 @@ impl<'a> Worker<'a> {
             let mut senders: Vec<u32> = all.clone().collect();
             let traffic = match group.scenario {
                 Scenario::Echo => Traffic::Echo(Echo::new(payload, own.len(), window)),
-                Scenario::Broadcast => {
+                Scenario::Broadcast | Scenario::Topics => {
                     senders
                         .retain(|peer| rooms.publisher(own[(peer - first) as usize].0).is_some());
                     let streams = shared.streams(number);
-                    let own = own.iter().copied();
-                    Traffic::Broadcast(Broadcast::new(payload, window, rooms, streams, own))
+                    let all = own.iter().copied();
+                    let broadcast = Broadcast::new(payload, window, rooms, streams, all);
+                    match group.scenario {
+                        Scenario::Topics => Traffic::Topics(Topics::new(
+                            broadcast,
+                            &group.channel,
+                            group.keys,
+                            &group.deliveries,
+                            own.iter().map(|(number, _)| (rooms.of(*number), *number)),
+                        )),
+                        _ => Traffic::Broadcast(broadcast),
+                    }
                 }
                 Scenario::Connect => Traffic::Connect {
                     echo: Echo::new(payload, own.len(), 1),

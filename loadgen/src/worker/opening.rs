@@ -123,6 +123,9 @@ impl Worker<'_> {
         counted.handshake.saturating_record((now - peer.planned).as_nanos() as u64);
         share.traffic.opened(peer.index as usize, peer.planned, now, counted);
         if let Some(client) = &mut peer.client {
+            if let Some(greeting) = share.traffic.greeting(peer.index as usize) {
+                client.frame(&mut peer.out, Opcode::Text, true, greeting.as_bytes());
+            }
             for message in &share.group.on_open {
                 let text = fill_in(message, share.rooms.of(number), number);
                 client.frame(&mut peer.out, Opcode::Text, true, text.as_bytes());

@@ -43,11 +43,22 @@ const EDGES: &[(u32, &str, &[&str])] = &[
         &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app", "shard"],
     ),
     // `doctor` sets a ring up as a shard does; rules of topics are settings; the demo's
-    // market publishes, and its reader is a client.
+    // market publishes, and its reader is a client; `replay` writes JSON.
     (
         9,
         "cli",
-        &["app", "base", "client", "control", "hub", "ring", "routes", "server", "subprotocol"],
+        &[
+            "app",
+            "base",
+            "client",
+            "control",
+            "hub",
+            "protocol",
+            "ring",
+            "routes",
+            "server",
+            "subprotocol",
+        ],
     ),
 ];
 

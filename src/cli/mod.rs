@@ -5,12 +5,14 @@
 //! | `settings` | what can be set, and where each value came from |
 //! | `serve` | runs the server: sockets, logs, the supervisor |
 //! | `demo` | a market on it, and a page to look at |
+//! | `replay` | publishes the lines of a file |
 //! | `doctor` | looks at the machine |
 //! | `supervisor` | what systemd is told |
 //! | `text` | words and numbers |
 
 mod demo;
 mod doctor;
+mod replay;
 mod serve;
 mod settings;
 mod supervisor;
@@ -46,6 +48,9 @@ enum Command {
     /// Runs the server: /echo and /ws echo, /broadcast sends to everyone.
     #[command(after_help = SERVE_HELP)]
     Serve(Config),
+    /// Publishes the lines of a CSV file to a running server, at the pace at which they
+    /// happened or another.
+    Replay(replay::Replay),
     /// Prints what `serve` would run with and where each value came from, or
     /// everything that is wrong with it.
     CheckConfig(Config),
@@ -172,6 +177,7 @@ pub fn main() -> ExitCode {
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Serve(config) => run_server(config, serve::plain()),
         Command::Demo { config, rate } => run_server(config, demo::show(rate)),
+        Command::Replay(what) => replay::run(&what),
         Command::CheckConfig(config) => {
             with_settings(config, |settings| print(&settings.effective()))
         }

@@ -16,7 +16,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -287,7 +288,7 @@ async fn show_topics(
     Ok(Json(json!({ "topics": topics, "next": next })))
 }
 
-/// A message for a topic: text, or bytes as base64.
+/// A message for a topic: JSON, text, or bytes as base64.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Publication {
@@ -295,8 +296,15 @@ struct Publication {
     key: Option<String>,
     #[serde(default)]
     removes_key: bool,
+    #[serde(default, deserialize_with = "as_written")]
+    message: Option<Box<RawValue>>,
     text: Option<String>,
     binary: Option<String>,
+}
+
+/// Whatever JSON there is, null too.
+fn as_written<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 async fn publish(
@@ -306,14 +314,16 @@ async fn publish(
     let Json(publication) = publication?;
     let publisher = &access.shards.publisher;
     let (topic, key) = (&publication.topic, publication.key.as_deref());
-    let how = Publish { key, removes_key: publication.removes_key, json: false, token: None };
-    let published = match (&publication.text, &publication.binary) {
-        (Some(text), None) => publisher.publish_with(topic, text.as_str(), &how),
-        (None, Some(binary)) => {
+    let json = publication.message.is_some();
+    let how = Publish { key, removes_key: publication.removes_key, json, token: None };
+    let published = match (&publication.message, &publication.text, &publication.binary) {
+        (Some(message), None, None) => publisher.publish_with(topic, message.get(), &how),
+        (None, Some(text), None) => publisher.publish_with(topic, text.as_str(), &how),
+        (None, None, Some(binary)) => {
             let bytes = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
             publisher.publish_with(topic, Message::Binary(&bytes), &how)
         }
-        _ => return Err(bad("expected either text or binary")),
+        _ => return Err(bad("expected one of message (any JSON), text and binary")),
     };
     match published {
         Ok(()) => Ok(Json(json!({ "published": true }))),

@@ -117,6 +117,10 @@ async def metrics(server):
             await client.close()
 
 
+def deep(levels):
+    return [] if levels == 0 else [deep(levels - 1)]
+
+
 async def steering(server):
     port = free_port()
     with serving(server, flags=["--admin", f"127.0.0.1:{port}"]) as own:
@@ -142,6 +146,14 @@ async def steering(server):
         for reader in readers:
             expect(await reader.recv() == "hé", "the text did not arrive")
             expect(await reader.recv() == bytes(range(256)), "the bytes did not arrive")
+        # What is JSON there is JSON for those who read it: as it was written.
+        async with websockets.connect(own.url("/"), proxy=None) as reader:
+            await reader.send('{"type":"subscribe","channel":"news"}')
+            await reader.recv()
+            for body in ({"n": 1.50, "t": "hé"}, None, [1, 2]):
+                admin.ask("POST", "/publish", {"topic": "news", "key": "k", "message": body})
+                message = json.loads(await reader.recv())
+                expect(message["message"] == body and message["key"] == "k", f"{message}")
         victim = readers[3].local_address[1]
         name = next(each["id"] for each in listed if each["peer"].endswith(f":{victim}"))
         order = {"id": name, "code": 4000, "reason": "bye"}
@@ -156,6 +168,8 @@ async def steering(server):
         for path, body, status in [
             ("/publish", {"topic": "a"}, 400),
             ("/publish", {"topic": "a", "text": "x", "binary": ""}, 400),
+            ("/publish", {"topic": "a", "text": "x", "message": None}, 400),
+            ("/publish", {"topic": "a", "message": deep(100)}, 400),
             ("/publish", {"topic": "", "text": "x"}, 400),
             ("/publish", {"topic": "a", "binary": "!"}, 400),
             ("/publish", {"topik": "a", "text": "x"}, 422),

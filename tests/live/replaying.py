@@ -1,0 +1,101 @@
+"""`tapecast replay`: a file of trades, published as it happened, faster, and not at all."""
+
+import asyncio
+import json
+import pathlib
+import tempfile
+import time
+
+import websockets
+
+from .server import command, expect, serving
+
+TRADES = 200
+# From the first to the last.
+SECONDS = 2
+
+
+def trades(directory):
+    """A file of trades of two symbols, ten milliseconds apart."""
+    path = pathlib.Path(directory, "trades.csv")
+    lines = ["time,symbol,price,size,note"]
+    for number in range(TRADES):
+        at = 1_795_300_000_000 + number * 1_000 * SECONDS // (TRADES - 1)
+        symbol = ("BTC", "ETH")[number % 2]
+        lines.append(f'{at},{symbol},{64000 + number}.50,{number},"said ""{number}"""')
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def replay(server, path, *words, port=None, **options):
+    url = f"ws://127.0.0.1:{port or server.port}/"
+    return command(server, "replay", str(path), "--url", url, *words, **options)
+
+
+async def hear(server, channel, count, task):
+    """What comes on a channel until there are so many, and what the task returns."""
+    async with websockets.connect(server.url("/"), proxy=None) as reader:
+        await reader.send(json.dumps({"type": "subscribe", "channel": channel}))
+        await reader.recv()
+        running = asyncio.create_task(asyncio.to_thread(task))
+        heard = []
+        while len(heard) < count:
+            message = json.loads(await asyncio.wait_for(reader.recv(), 15))
+            if message["type"] == "message":
+                heard.append(message)
+        return heard, await running
+
+
+async def paces(server):
+    """Every line in its order, as fast as it was asked for."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+        path = trades(directory)
+        for speed, least, most in (("1", SECONDS, 3 * SECONDS), ("10", 0.2, 2), ("max", 0, 2)):
+            began = time.monotonic()
+            heard, done = await hear(
+                server, f"replay.{speed}", TRADES,
+                lambda: replay(server, path, "--speed", speed, "--channel", f"replay.{speed}"),
+            )
+            seconds = time.monotonic() - began
+            expect(least <= seconds <= most, f"speed {speed} took {seconds:.2f}s")
+            expect(done.returncode == 0, done.stderr)
+            expect("published 200\n" == done.stdout, f"{done.stdout}")
+            for number, message in enumerate(heard):
+                body = message["message"]
+                expect(body["size"] == number and body["note"] == f'said "{number}"', f"{message}")
+                expect(body["price"] == 64000.5 + number, f"{message}")
+                expect(message["key"] == body["symbol"], f"{message}")
+        heard, done = await hear(
+            server, "by.ETH", TRADES // 2,
+            lambda: replay(server, path, "--speed", "max", "--channel", "by.{symbol}"),
+        )
+        expect({message["message"]["symbol"] for message in heard} == {"ETH"}, "another symbol")
+
+
+def refused(server):
+    """What can't be is said, with an exit code."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+        path = trades(directory)
+        rules = pathlib.Path(directory, "rules.toml")
+        rules.write_text('[[topics]]\npattern = "closed"\npublish = "server"\n')
+        with serving(server, flags=["--config", str(rules)]) as own:
+            done = replay(own, path, "--speed", "max", "--channel", "closed")
+            expect(done.returncode == 1, f"{done}")
+            expect("published 0, refused 200 (115 closed: " in done.stdout, f"{done.stdout}")
+        for text, words, code, why in (
+            ("a,b\n1,2\n", (), 78, "no column is called time, timestamp"),
+            ("a,b\n1,2\n", ("--key", "c"), 78, "no column is called c: a, b"),
+            ("time,b\nsoon,2\n", (), 78, 'line 2: "soon" is no time'),
+            ("time,b\n1,2,3\n", (), 78, "found record with 3 fields"),
+            ("time,b\n", (), 78, "there are no lines"),
+            ("time,b\n1,2\n", ("--speed", "0"), 2, "expected a factor above 0, or max"),
+        ):
+            path.write_text(text)
+            done = replay(server, path, *words)
+            expect(done.returncode == code, f"{text!r} {words}: exit code {done.returncode}")
+            expect(why in done.stderr, f"{text!r} {words}: {done.stderr}")
+        done = replay(server, pathlib.Path(directory, "nowhere.csv"))
+        expect(done.returncode == 78 and "nowhere.csv: " in done.stderr, f"{done}")
+        path.write_text("time,b\n1,2\n")
+        done = replay(server, path, port=1)
+        expect(done.returncode == 1 and "can't connect" in done.stderr, f"{done}")

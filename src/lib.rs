@@ -76,6 +76,11 @@ pub mod testing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The clients' examples compile.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../CLIENTS.md")]
+struct Clients;
+
 pub use base::{ConnectionId, Counters, Limits, ShardId};
 pub use connection::{Close, SendOutcome};
 pub use protocol::{CloseCode, Message};

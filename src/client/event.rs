@@ -1,6 +1,6 @@
 //! What a client is told, and what it can be asked for.
 
-use super::words::Words;
+use crate::protocol::json::Object;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -56,8 +56,8 @@ pub struct Subscribe {
 
 impl Subscribe {
     /// The request for it, which goes on behind `from`.
-    pub(super) fn words(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Words {
-        let mut words = Words::new("subscribe").text("channel", channel);
+    pub(super) fn words(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
+        let mut words = Object::new("subscribe").text("channel", channel);
         if self.mode == Mode::Latest {
             words = words.text("mode", "latest");
         }

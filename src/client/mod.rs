@@ -24,7 +24,7 @@ mod words;
 pub use event::{Error, Event, Mode, Options, Position, Received, RequestId, Subscribe};
 pub use session::{Need, Session};
 pub use url::Url;
-pub use words::{NAME, NotAWord, Word, Words};
+pub use words::{NAME, NotAWord, Word};
 
 use crate::base::Time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

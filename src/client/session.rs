@@ -3,11 +3,11 @@
 use super::event::{Error, Event, Options, Position, RequestId, Subscribe};
 use super::subscription::Subscription;
 use super::url::Url;
-use super::words::{NAME, Word, Words};
+use super::words::{NAME, Word};
 use crate::base::{BufferPool, Random, Time};
 use crate::connection::client::Client as Codec;
 use crate::protocol::handshake::Offer;
-use crate::protocol::json::Scanner;
+use crate::protocol::json::{Object, Scanner};
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -156,7 +156,7 @@ impl Session {
                 match asked {
                     Some(_) => self.give_up(now, "no answer"),
                     None => {
-                        self.write(&Words::new("ping").end());
+                        self.write(&Object::new("ping").end());
                         self.phase = Phase::Open { heard, asked: Some(now) };
                     }
                 }
@@ -413,7 +413,7 @@ impl Session {
         let place = place.ok_or_else(|| Error::NotSubscribed(channel.to_owned()))?;
         self.subscriptions.remove(place);
         if self.is_open() {
-            self.ask(RequestKind::Unsubscribe, Words::new("unsubscribe").text("channel", channel));
+            self.ask(RequestKind::Unsubscribe, Object::new("unsubscribe").text("channel", channel));
         }
         Ok(())
     }
@@ -433,7 +433,7 @@ impl Session {
         Scanner::new(json)
             .whole()
             .map_err(|malformed| Error::NotJson { message: malformed.message, at: malformed.at })?;
-        let words = Words::new("publish").text("channel", channel);
+        let words = Object::new("publish").text("channel", channel);
         let words = match key {
             Some(key) => words.text("key", key),
             None => words,
@@ -446,7 +446,7 @@ impl Session {
     /// # Errors
     /// Too much is under way.
     pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
-        let words = Words::new("publish").text("channel", channel).text("key", key);
+        let words = Object::new("publish").text("channel", channel).text("key", key);
         self.bounded(words.json("remove", true).json("message", "null"))
     }
 
@@ -455,7 +455,7 @@ impl Session {
     /// # Errors
     /// Too much is under way.
     pub fn ping(&mut self) -> Result<RequestId, Error> {
-        self.bounded(Words::new("ping"))
+        self.bounded(Object::new("ping"))
     }
 
     /// Everything of `channel` up to `seq`, or to the last message, is done with.
@@ -486,12 +486,12 @@ impl Session {
 
     fn send_ack(&mut self, channel: &str, seq: u64) {
         if self.is_open() {
-            self.write(&Words::new("ack").text("channel", channel).json("seq", seq).end());
+            self.write(&Object::new("ack").text("channel", channel).json("seq", seq).end());
         }
     }
 
     /// A request of the caller's, who is refused where there is no room.
-    fn bounded(&mut self, words: Words) -> Result<RequestId, Error> {
+    fn bounded(&mut self, words: Object) -> Result<RequestId, Error> {
         let Options { requests_max, unsent_bytes_max, .. } = self.options;
         if self.requests.len() >= requests_max || self.out.len() >= unsent_bytes_max {
             return Err(Error::Full);
@@ -499,7 +499,7 @@ impl Session {
         Ok(self.ask(RequestKind::Other, words))
     }
 
-    fn ask(&mut self, kind: RequestKind, words: Words) -> RequestId {
+    fn ask(&mut self, kind: RequestKind, words: Object) -> RequestId {
         let id = self.next_id;
         self.next_id += 1;
         let text = words.json("id", id).end();

@@ -6,7 +6,8 @@
 //! lost then begins with a new snapshot.
 
 use super::event::{Event, Mode, Position, Received, Subscribe};
-use super::words::{Word, Words};
+use super::words::Word;
+use crate::protocol::json::Object;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ impl Subscription {
     }
 
     /// What asks for it: the first time, or for what has come since.
-    pub fn request(&self) -> Words {
+    pub fn request(&self) -> Object {
         match self.places.get(&self.name) {
             None => self.how.words(&self.name, self.how.since, self.how.snapshot),
             Some(place) => {

@@ -1,6 +1,6 @@
-//! What a server of `tapecast.v1.json` says, and what it is asked, as text.
+//! What a server of `tapecast.v1.json` says, read from its text.
 
-use crate::protocol::json::{Scanner, string, write_string};
+use crate::protocol::json::{Scanner, string};
 use std::borrow::Cow;
 
 /// The subprotocol's name.
@@ -249,43 +249,6 @@ fn positions(object: &str) -> Result<Vec<(Cow<'_, str>, u64)>, NotAWord> {
     }
 }
 
-/// A request that is being written.
-#[derive(Debug)]
-pub struct Words(Vec<u8>);
-
-impl Words {
-    /// Of this type.
-    pub fn new(kind: &str) -> Words {
-        Words(format!(r#"{{"type":"{kind}""#).into_bytes())
-    }
-
-    /// A field that is text.
-    #[must_use]
-    pub fn text(mut self, name: &str, value: &str) -> Words {
-        self.0.extend_from_slice(format!(r#","{name}":"#).as_bytes());
-        write_string(value, &mut self.0);
-        self
-    }
-
-    /// A field that is JSON already.
-    #[must_use]
-    pub fn json(mut self, name: &str, value: impl std::fmt::Display) -> Words {
-        self.0.extend_from_slice(format!(r#","{name}":{value}"#).as_bytes());
-        self
-    }
-
-    /// Appends what there is so far to `out`: without an end, for whoever adds to it.
-    pub fn open(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    /// The whole of it.
-    pub fn end(mut self) -> String {
-        self.0.push(b'}');
-        String::from_utf8(self.0).expect("written from text")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,11 +336,5 @@ mod tests {
         ] {
             assert_eq!(Word::read(text), Err(NotAWord), "{text}");
         }
-    }
-
-    #[test]
-    fn requests_are_json() {
-        let text = Words::new("publish").text("channel", "a\"b").json("message", "[1]").end();
-        assert_eq!(text, r#"{"type":"publish","channel":"a\"b","message":[1]}"#);
     }
 }

@@ -5,6 +5,8 @@
 //! nested deeper than [`DEPTH_MAX`].
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::Write;
 
 /// Objects and arrays inside of each other.
 pub const DEPTH_MAX: u32 = 64;
@@ -344,6 +346,65 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// Bytes that most objects have room in.
+const OBJECT_BYTES: usize = 160;
+
+/// An object that is being written, member by member.
+///
+/// ```
+/// use tapecast::protocol::json::Object;
+///
+/// let gap = Object::new("gap").text("channel", "a\"b").json("from", 7).end();
+/// assert_eq!(gap, r#"{"type":"gap","channel":"a\"b","from":7}"#);
+/// ```
+#[derive(Debug)]
+pub struct Object(Vec<u8>);
+
+impl Object {
+    /// With its `type`, which needs no escapes.
+    pub fn new(kind: &str) -> Object {
+        let mut out = Vec::with_capacity(OBJECT_BYTES);
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(kind.as_bytes());
+        out.push(b'"');
+        Object(out)
+    }
+
+    /// A member's name, which needs no escapes.
+    fn name(&mut self, name: &str) {
+        self.0.extend_from_slice(br#",""#);
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(br#"":"#);
+    }
+
+    /// A member that is text.
+    #[must_use]
+    pub fn text(mut self, name: &str, value: &str) -> Object {
+        self.name(name);
+        write_string(value, &mut self.0);
+        self
+    }
+
+    /// A member that is JSON already.
+    #[must_use]
+    pub fn json(mut self, name: &str, value: impl Display) -> Object {
+        self.name(name);
+        write!(self.0, "{value}").expect("memory takes it");
+        self
+    }
+
+    /// What there is so far, without an end, for whoever adds to it.
+    pub fn open(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// The whole of it.
+    pub fn end(mut self) -> String {
+        self.0.push(b'}');
+        String::from_utf8(self.0).expect("written from text")
+    }
 }
 
 #[cfg(test)]

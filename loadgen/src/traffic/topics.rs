@@ -11,7 +11,8 @@ use crate::measure::{Counted, Order, Track};
 use crate::payload::fill_in;
 use crate::profile::values::Delivery;
 use tapecast::base::Time;
-use tapecast::client::{Mode, Word, Words};
+use tapecast::client::{Mode, Word};
+use tapecast::protocol::json::Object;
 
 /// What the connections of one thread do.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Topics {
     /// What is to be said first on a connection.
     pub fn greeting(&self, connection: usize) -> String {
         let Reader { channel, delivery, .. } = &self.readers[connection];
-        let words = Words::new("subscribe").text("channel", channel);
+        let words = Object::new("subscribe").text("channel", channel);
         let words = match delivery.mode {
             Mode::Latest => words.text("mode", "latest"),
             Mode::All => words,
@@ -93,13 +94,12 @@ impl Topics {
 
     pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
         let Some((number, body)) = self.broadcast.publish(connection, planned, now) else { return };
-        let words = Words::new("publish").text("channel", &self.readers[connection].channel);
+        let words = Object::new("publish").text("channel", &self.readers[connection].channel);
         let words = match self.keys {
             0 => words,
             keys => words.text("key", &format!("k{}", number % keys)),
         };
-        self.request.clear();
-        words.open(&mut self.request);
+        self.request = words.open();
         // Letters and digits: as they are, they are a string.
         self.request.extend_from_slice(br#","message":""#);
         self.request.extend_from_slice(body);

@@ -16,7 +16,7 @@ use crate::app::{Conn, Handler, Notice, Publish, Request, Upgrade};
 use crate::connection::SendOutcome;
 use crate::hub::{Delivery, HubError, is_pattern};
 use crate::protocol::Message;
-use crate::protocol::json::write_string;
+use crate::protocol::json::{Object, write_string};
 use request::{Fields, Kind, Refused};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -82,45 +82,25 @@ struct Publishing {
     id: Box<str>,
 }
 
-/// An answer that is being written: `{"type":"…"` is there.
-struct Answer(Vec<u8>);
-
-impl Answer {
-    fn new(kind: &str) -> Answer {
-        Answer(format!(r#"{{"type":"{kind}""#).into_bytes())
+/// Adds a request's id to its answer, as it came.
+fn with_id(answer: Object, id: Option<&str>) -> Object {
+    match id {
+        Some(id) => answer.json("id", id),
+        None => answer,
     }
+}
 
-    fn text(mut self, name: &str, value: &str) -> Answer {
-        self.0.extend_from_slice(format!(r#","{name}":"#).as_bytes());
-        write_string(value, &mut self.0);
-        self
-    }
-
-    /// A value that is JSON already.
-    fn json(mut self, name: &str, value: impl std::fmt::Display) -> Answer {
-        self.0.extend_from_slice(format!(r#","{name}":{value}"#).as_bytes());
-        self
-    }
-
-    fn id(self, id: Option<&str>) -> Answer {
-        match id {
-            Some(id) => self.json("id", id),
-            None => self,
-        }
-    }
-
-    fn send(mut self, conn: &mut Conn<'_, JsonSession>) {
-        self.0.push(b'}');
-        let text = String::from_utf8(self.0).expect("written from text");
-        // Who does not read its answers is paused, and then closed by the limits.
-        let (SendOutcome::Queued | SendOutcome::Backpressure | SendOutcome::Dropped) =
-            conn.send(text.as_str());
-    }
+fn send(conn: &mut Conn<'_, JsonSession>, answer: Object) {
+    let text = answer.end();
+    // Who does not read its answers is paused, and then closed by the limits.
+    let (SendOutcome::Queued | SendOutcome::Backpressure | SendOutcome::Dropped) =
+        conn.send(text.as_str());
 }
 
 fn refuse(conn: &mut Conn<'_, JsonSession>, id: Option<&str>, refused: &Refused) {
     let (code, text) = refused;
-    Answer::new("error").json("code", *code as u16).text("message", text).id(id).send(conn);
+    let error = Object::new("error").json("code", *code as u16).text("message", text);
+    send(conn, with_id(error, id));
 }
 
 fn refused(error: HubError, channel: &str) -> Refused {
@@ -173,13 +153,12 @@ impl Handler for Json {
                 let channels = &mut conn.session().channels;
                 let channel = channels.iter_mut().find(|channel| *channel.name == *topic);
                 let id = channel.and_then(|channel| channel.id.take());
-                Answer::new("subscribed")
+                let subscribed = Object::new("subscribed")
                     .text("channel", topic)
                     .json("epoch", epoch)
                     .json("seq", seq)
-                    .json("recovered", recovered)
-                    .id(id.as_deref())
-                    .send(conn);
+                    .json("recovered", recovered);
+                send(conn, with_id(subscribed, id.as_deref()));
             }
             Notice::Published { token, result } => published(conn, token, result),
             Notice::Refused { topic, error } => refuse(conn, None, &refused(error, topic)),
@@ -193,7 +172,7 @@ impl Handler for Json {
             Notice::Draining => {
                 let limits = conn.limits();
                 let within_ms = limits.drain_notice_ms + limits.drain_ms;
-                Answer::new("shutdown").json("within_ms", within_ms).send(conn);
+                send(conn, Object::new("shutdown").json("within_ms", within_ms));
             }
             // Marks come in their lane.
             Notice::Marked { .. } | Notice::Writable => {}
@@ -216,7 +195,7 @@ fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Re
             }
         }
         Kind::Ping => {
-            Answer::new("pong").id(fields.id).send(conn);
+            send(conn, with_id(Object::new("pong"), fields.id));
             Ok(())
         }
         Kind::Subscribe => {
@@ -283,7 +262,7 @@ fn subscribe(
     session.channels.push(Channel { name: channel.into(), is_room, id: id_later, told: u64::MAX });
     if is_pattern {
         // Each topic that it matches is told of in its turn.
-        Answer::new("subscribed").text("channel", channel).id(id).send(conn);
+        send(conn, with_id(Object::new("subscribed").text("channel", channel), id));
     }
     Ok(())
 }
@@ -297,7 +276,7 @@ fn unsubscribe(
         return Err(not_subscribed(channel));
     }
     conn.session().channels.retain(|known| *known.name != *channel);
-    Answer::new("unsubscribed").text("channel", channel).id(id).send(conn);
+    send(conn, with_id(Object::new("unsubscribed").text("channel", channel), id));
     Ok(())
 }
 
@@ -352,11 +331,10 @@ fn published(conn: &mut Conn<'_, JsonSession>, token: u64, result: Result<u64, H
     let Some(place) = publishes.iter().position(|publish| publish.token == token) else { return };
     let Some(Publishing { channel, id, .. }) = publishes.remove(place) else { return };
     match result {
-        Ok(seq) => Answer::new("published")
-            .text("channel", &channel)
-            .json("seq", seq)
-            .id(Some(&id))
-            .send(conn),
+        Ok(seq) => {
+            let published = Object::new("published").text("channel", &channel).json("seq", seq);
+            send(conn, with_id(published, Some(&id)));
+        }
         Err(error) => refuse(conn, Some(&id), &refused(error, &channel)),
     }
 }
@@ -384,7 +362,7 @@ fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
     if !quiet.is_empty() {
         quiet.push(b'}');
         let quiet = String::from_utf8(quiet).expect("written from text");
-        Answer::new("heartbeat").json("channels", quiet).send(conn);
+        send(conn, Object::new("heartbeat").json("channels", quiet));
     }
 }
 

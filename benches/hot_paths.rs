@@ -3,10 +3,12 @@
 //! `cargo bench` measures; `cargo bench -- --test` only sees that they run.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::value::RawValue;
 use std::hint::black_box;
 use tapecast::base::BufferPool;
 use tapecast::hub::{Delivery, Hub, Mode, Outbox, Publication, Signal, Subscriptions};
 use tapecast::protocol::head::HEADERS_MAX;
+use tapecast::protocol::json::Scanner;
 use tapecast::protocol::utf8::Utf8;
 use tapecast::protocol::{Inbound, Input, Opcode, Request, Role, Rules, frame, handshake, mask};
 use tapecast::{Limits, mailbox};
@@ -150,5 +152,34 @@ fn fan_out_turn(mode: Mode) -> impl FnMut(u64) {
     }
 }
 
-criterion_group!(benches, unmasking, utf8, frames, shaking_hands, mailboxes, fan_out);
+/// What picks a request's fields out: the scanner, and the library that would.
+fn requests(criterion: &mut Criterion) {
+    let request = r#"{"type":"publish","channel":"quotes.crypto","key":"BTC","message":{"bid":64000.5,"ask":64001.25,"size":3},"id":4711}"#;
+    let mut group = criterion.benchmark_group(format!("request of {} B", request.len()));
+    group.bench_function("scanner", |bench| {
+        bench.iter(|| {
+            let mut bytes = 0;
+            let read = Scanner::new(black_box(request)).members(|_, value| bytes += value.len());
+            read.map(|()| bytes)
+        });
+    });
+    group.bench_function("serde_json, raw values", |bench| {
+        #[derive(serde::Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            r#type: &'a RawValue,
+            channel: &'a RawValue,
+            key: &'a RawValue,
+            message: &'a RawValue,
+            id: &'a RawValue,
+        }
+        bench.iter(|| {
+            let fields: Fields<'_> = serde_json::from_str(black_box(request)).expect("JSON");
+            let Fields { r#type, channel, key, message, id } = fields;
+            [r#type, channel, key, message, id].iter().map(|it| it.get().len()).sum::<usize>()
+        });
+    });
+}
+
+criterion_group!(benches, unmasking, utf8, frames, shaking_hands, mailboxes, fan_out, requests);
 criterion_main!(benches);

@@ -224,6 +224,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         self.expect(b'"', "expected a string")?;
         loop {
+            self.plain();
             match self.next() {
                 Some(b'"') => return Ok(&self.text[start..self.at]),
                 Some(b'\\') => match self.next() {
@@ -241,6 +242,28 @@ impl<'a> Scanner<'a> {
                 Some(_) => {}
                 None => return Err(Malformed { message: "a string has no end", at: self.at }),
             }
+        }
+    }
+
+    /// Passes over characters that stand for themselves, eight bytes at a time.
+    #[inline]
+    fn plain(&mut self) {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const TOPS: u64 = ONES << 7;
+        // A byte that is zero borrows from its own top bit; those beyond ASCII have it.
+        let zeros = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes & TOPS;
+        while let Some(chunk) = self.text.as_bytes()[self.at..].first_chunk() {
+            let bytes = u64::from_le_bytes(*chunk);
+            let controls = bytes.wrapping_sub(ONES * 0x20) & !bytes & TOPS;
+            let quotes = zeros(bytes ^ ONES * u64::from(b'"'));
+            let escapes = zeros(bytes ^ ONES * u64::from(b'\\'));
+            // Above the first that is found there may be false ones.
+            let found = controls | quotes | escapes;
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
         }
     }
 
@@ -410,6 +433,28 @@ impl Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Eight bytes at a time find what one at a time would, wherever it stands.
+    #[test]
+    fn strings_end_where_they_do() {
+        let neighbours = ["a", "!", "#", "[", "]", "\u{7f}", "é", "\u{ff}", "世", "🦀"];
+        for before in 0..20 {
+            for neighbour in neighbours {
+                let filling = neighbour.repeat(before);
+                let text = |special: &str| format!("\"{filling}{special}{neighbour}\"");
+                assert_eq!(Scanner::new(&text("")).whole(), Ok(()), "{filling}");
+                assert_eq!(Scanner::new(&text("\\n")).whole(), Ok(()), "{filling}");
+                let at = 1 + filling.len();
+                for special in ["\0", "\n", "\u{1f}"] {
+                    let message = "a control character has to be escaped";
+                    let malformed = Err(Malformed { message, at });
+                    assert_eq!(Scanner::new(&text(special)).whole(), malformed, "{filling}");
+                }
+                let quoted = Scanner::new(&text("\"")).whole().unwrap_err();
+                assert_eq!((quoted.message, quoted.at), ("expected nothing more", at + 1));
+            }
+        }
+    }
 
     /// The corner cases of the JSON test suite (Nicolas Seriot's "Parsing JSON is a
     /// minefield"), by what a parser must do with them.

@@ -1,6 +1,11 @@
 //! What threads that are not shards ask of a shard. It comes through the shard's
 //! inbox and is done between two turns, in bounded steps.
 
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "most is asked by the control thread, which is the program's")
+)]
+
 use super::Publisher;
 use crate::base::{ConnectionId, Counters, Limits, Wake};
 use crate::hub::TopicSummary;

@@ -255,8 +255,8 @@ impl<'a> Scanner<'a> {
         while let Some(chunk) = self.text.as_bytes()[self.at..].first_chunk() {
             let bytes = u64::from_le_bytes(*chunk);
             let controls = bytes.wrapping_sub(ONES * 0x20) & !bytes & TOPS;
-            let quotes = zeros(bytes ^ ONES * u64::from(b'"'));
-            let escapes = zeros(bytes ^ ONES * u64::from(b'\\'));
+            let quotes = zeros(bytes ^ (ONES * u64::from(b'"')));
+            let escapes = zeros(bytes ^ (ONES * u64::from(b'\\')));
             // Above the first that is found there may be false ones.
             let found = controls | quotes | escapes;
             if found != 0 {

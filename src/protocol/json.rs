@@ -112,14 +112,15 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Goes on behind the end as well, where there is no way but to fail.
     #[inline]
     fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
+        let byte = self.peek();
         self.at += 1;
-        Some(byte)
+        byte
     }
 
-    /// The byte before is not what was expected.
+    /// The byte before, or that there is none, is not what was expected.
     fn fail<T>(&self, message: &'static str) -> Result<T, Malformed> {
         Err(Malformed { message, at: self.at.saturating_sub(1) })
     }
@@ -240,7 +241,7 @@ impl<'a> Scanner<'a> {
                 },
                 Some(0..0x20) => return self.fail("a control character has to be escaped"),
                 Some(_) => {}
-                None => return Err(Malformed { message: "a string has no end", at: self.at }),
+                None => return self.fail("a string has no end"),
             }
         }
     }
@@ -571,6 +572,17 @@ mod tests {
         assert_eq!(Scanner::new("{}").members(|_, _| panic!("there is none")), Ok(()));
         for bad in ["[]", "{\"a\":1}x", "{\"a\":1", "", "1"] {
             assert!(Scanner::new(bad).members(|_, _| ()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_ends_too_early_fails_at_its_end() {
+        let text = r#"{"a":[1,-2.5e+7,{}],"b":{"c":"\n\u00e9"}}"#;
+        for end in 0..text.len() {
+            let cut = &text[..end];
+            for failed in [Scanner::new(cut).whole(), Scanner::new(cut).members(|_, _| ())] {
+                assert_eq!(failed.map_err(|error| error.at), Err(end), "{cut}");
+            }
         }
     }
 

@@ -151,14 +151,16 @@ def chat(server):
     expect(heard == f"{one}; {one}", f"the page says {heard!r}")
 
 
-def random_words(rng):
+CHANNELS = ("a", "b.c", "d", "b.*", ">", "a..b", 7, "x" * 300)
+
+
+def random_request(rng, channels=CHANNELS):
     """A request: legal, nearly, or not at all."""
-    channel = rng.choice(["a", "b.c", "d", "b.*", ">", "a..b", 7, "x" * 300])
     request = {
         "type": rng.choice(
             ["subscribe", "unsubscribe", "publish", "ack", "ping", "join", "leave", "message", "x"]
         ),
-        rng.choice(["channel", "channel", "channels", "room"]): channel,
+        rng.choice(["channel", "channel", "channels", "room"]): rng.choice(channels),
         "message": rng.choice([1, "text", {"deep": [{}]}, None]),
         "mode": rng.choice(["all", "latest", "most"]),
         "seq": rng.choice([0, 5, 1 << 60, -1]),
@@ -172,7 +174,12 @@ def random_words(rng):
         request["snapshot"] = rng.choice([True, "yes"])
     if rng.random() < 0.2:
         request["since"] = rng.choice([{"epoch": 1, "seq": 1}, {}, 5])
-    text = json.dumps(request)
+    return request
+
+
+def random_words(rng):
+    """A request, or a part of one."""
+    text = json.dumps(random_request(rng))
     return text if rng.random() < 0.9 else text[: rng.randrange(len(text))]
 
 

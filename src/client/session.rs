@@ -71,6 +71,7 @@ struct Request {
 #[derive(Debug)]
 enum RequestKind {
     Subscribe(Arc<str>),
+    /// Or of a subscription that has ended since.
     Unsubscribe,
     /// The caller knows its number.
     Other,
@@ -411,7 +412,13 @@ impl Session {
     pub fn unsubscribe(&mut self, channel: &str) -> Result<(), Error> {
         let place = self.place_of(channel);
         let place = place.ok_or_else(|| Error::NotSubscribed(channel.to_owned()))?;
-        self.subscriptions.remove(place);
+        let name = self.subscriptions.remove(place).name().clone();
+        // Whatever the server says of it now concerns nobody, nor another of this name.
+        for request in self.requests.values_mut() {
+            if matches!(&request.kind, RequestKind::Subscribe(channel) if *channel == name) {
+                request.kind = RequestKind::Unsubscribe;
+            }
+        }
         if self.is_open() {
             self.ask(RequestKind::Unsubscribe, Object::new("unsubscribe").text("channel", channel));
         }

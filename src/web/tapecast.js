@@ -192,9 +192,9 @@ export class Subscription extends Emitter {
     this.ack(undefined, channel);
   }
 
-  _failed(error) {
+  _failed(error, isCurrent) {
     this.#reject(error);
-    this._emit('error', error);
+    if (isCurrent) this._emit('error', error);
   }
 }
 
@@ -295,11 +295,12 @@ export class Tapecast extends Emitter {
     this.#request(subscription._request()).catch((error) => {
       // A lost connection asks again; what the server refuses stays refused.
       if (typeof error.code !== 'number') return;
-      if (this.#subscriptions.get(subscription.channel) === subscription) {
+      const isCurrent = this.#subscriptions.get(subscription.channel) === subscription;
+      if (isCurrent) {
         this.#subscriptions.delete(subscription.channel);
         this.#routes.clear();
       }
-      subscription._failed(error);
+      subscription._failed(error, isCurrent);
     });
   }
 

@@ -69,10 +69,19 @@ pub struct JsonSession {
 struct Channel {
     name: Box<str>,
     is_room: bool,
+    /// A pattern has found it.
+    is_matched: bool,
     /// Until the subscription is live: the request's.
     id: Option<Box<str>>,
     /// The position at the last heartbeat.
     told: u64,
+}
+
+impl Channel {
+    fn new(name: &str) -> Channel {
+        let (is_room, is_matched) = (false, false);
+        Channel { name: name.into(), is_room, is_matched, id: None, told: u64::MAX }
+    }
 }
 
 #[derive(Debug)]
@@ -151,8 +160,14 @@ impl Handler for Json {
         match notice {
             Notice::Subscribed { topic, epoch, seq, recovered } => {
                 let channels = &mut conn.session().channels;
-                let channel = channels.iter_mut().find(|channel| *channel.name == *topic);
-                let id = channel.and_then(|channel| channel.id.take());
+                let known = channels.iter_mut().find(|channel| *channel.name == *topic);
+                let id = match known {
+                    Some(channel) => channel.id.take(),
+                    None => {
+                        channels.push(Channel { is_matched: true, ..Channel::new(topic) });
+                        None
+                    }
+                };
                 let subscribed = Object::new("subscribed")
                     .text("channel", topic)
                     .json("epoch", epoch)
@@ -259,7 +274,9 @@ fn subscribe(
     session.is_subscribed = true;
     let is_pattern = is_pattern(channel);
     let id_later = id.filter(|_| !is_pattern).map(Box::from);
-    session.channels.push(Channel { name: channel.into(), is_room, id: id_later, told: u64::MAX });
+    // A pattern's until now.
+    session.channels.retain(|known| *known.name != *channel);
+    session.channels.push(Channel { is_room, id: id_later, ..Channel::new(channel) });
     if is_pattern {
         // Each topic that it matches is told of in its turn.
         send(conn, with_id(Object::new("subscribed").text("channel", channel), id));
@@ -275,7 +292,12 @@ fn unsubscribe(
     if !conn.unsubscribe(channel) {
         return Err(not_subscribed(channel));
     }
-    conn.session().channels.retain(|known| *known.name != *channel);
+    let channels = &mut conn.session().channels;
+    let place = channels.iter().position(|known| *known.name == *channel);
+    let never_began = place.and_then(|place| channels.remove(place).id);
+    if never_began.is_some() {
+        refuse(conn, never_began.as_deref(), &not_subscribed(channel));
+    }
     send(conn, with_id(Object::new("unsubscribed").text("channel", channel), id));
     Ok(())
 }
@@ -291,7 +313,12 @@ fn say(conn: &mut Conn<'_, JsonSession>, fields: &Fields<'_>) -> Result<(), Refu
     if rooms.is_empty() {
         return Err((ErrorCode::NoRoom, "join a room first".into()));
     }
-    rooms.iter().try_for_each(|room| publish(conn, room, fields))
+    for room in &rooms {
+        if let Err(refused) = publish(conn, room, fields) {
+            refuse(conn, fields.id, &refused);
+        }
+    }
+    Ok(())
 }
 
 fn publish(
@@ -350,6 +377,8 @@ fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
 fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
     let mut channels = std::mem::take(&mut conn.session().channels);
     let mut quiet = Vec::new();
+    // What a pattern has found goes when nothing is left of it.
+    channels.retain(|channel| !channel.is_matched || conn.position(&channel.name).is_some());
     for channel in &mut channels {
         let Some(position) = conn.position(&channel.name) else { continue };
         if std::mem::replace(&mut channel.told, position) == position {

@@ -60,8 +60,8 @@ enum Speed {
 fn speed(text: &str) -> Result<Speed, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Speed::Max),
-        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-        _ => Err("expected a factor above 0, or max".into()),
+        Ok(times) if (1e-6..=1e6).contains(&times) => Ok(Speed::Times(times)),
+        _ => Err("expected a factor from 0.000001 to 1000000, or max".into()),
     }
 }
 
@@ -71,6 +71,15 @@ struct Columns {
     names: Vec<String>,
     time: Option<usize>,
     key: Option<usize>,
+    channel: Vec<Part>,
+}
+
+/// A part of a channel's name.
+#[derive(Debug, PartialEq)]
+enum Part {
+    Text(String),
+    /// What the line has there.
+    Column(usize),
 }
 
 impl Columns {
@@ -88,10 +97,17 @@ impl Columns {
             Some(name) => Some(wanted(name)?),
             None => SYMBOLS.iter().find_map(|name| find(name)),
         };
-        for name in placeholders(&replay.channel) {
-            wanted(name)?;
+        let mut channel = Vec::new();
+        let mut rest = replay.channel.as_str();
+        while let Some((text, behind)) = rest.split_once('{') {
+            let (name, behind) = behind
+                .split_once('}')
+                .ok_or_else(|| format!("{:?}: a brace that has no end", replay.channel))?;
+            channel.extend([Part::Text(text.to_owned()), Part::Column(wanted(name)?)]);
+            rest = behind;
         }
-        Ok(Columns { names, time, key })
+        channel.push(Part::Text(rest.to_owned()));
+        Ok(Columns { names, time, key, channel })
     }
 
     /// The line as a JSON object.
@@ -115,18 +131,13 @@ impl Columns {
     }
 
     /// The channel's name, with what the line has in place of names of columns.
-    fn channel(&self, pattern: &str, line: &csv::StringRecord) -> String {
-        let mut channel = pattern.to_owned();
-        for (name, value) in self.names.iter().zip(line) {
-            channel = channel.replace(&format!("{{{name}}}"), value);
-        }
-        channel
+    fn channel(&self, line: &csv::StringRecord) -> String {
+        let parts = self.channel.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Column(column) => line.get(*column).unwrap_or_default(),
+        });
+        parts.collect()
     }
-}
-
-/// Names in braces.
-fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
 /// A time since 1970.
@@ -238,12 +249,23 @@ fn publish_all(replay: &Replay) -> Result<Told, Problem> {
             None => open(&replay.file).map_err(|error| Problem::File(error.to_string()))?,
         };
         let before = asked;
-        publish_file(replay, file, &mut client, &mut told, &mut asked)?;
+        if let Err(problem) = publish_file(replay, file, &mut client, &mut told, &mut asked) {
+            // What was published before it is not lost.
+            answers(&mut client, &mut told, asked)?;
+            return Err(problem);
+        }
         if asked == before {
             return Err(Problem::File("there are no lines below the names of columns".into()));
         }
         rounds -= 1;
     }
+    answers(&mut client, &mut told, asked)?;
+    client.close();
+    Ok(told)
+}
+
+/// Waits for the last answers.
+fn answers(client: &mut Client, told: &mut Told, asked: u64) -> Result<(), Error> {
     let end = Instant::now() + PATIENCE;
     while told.answered() < asked {
         let left = end.saturating_duration_since(Instant::now());
@@ -253,8 +275,7 @@ fn publish_all(replay: &Replay) -> Result<Told, Problem> {
         }
     }
     told.unanswered += asked - told.answered();
-    client.close();
-    Ok(told)
+    Ok(())
 }
 
 fn publish_file(
@@ -287,9 +308,12 @@ fn publish_file(
                 Problem::File(format!("line {number}: {value:?} is no time"))
             })?;
             let after = at.saturating_sub(*first.get_or_insert(at)).div_f64(times);
-            wait_until(start + after, client, told)?;
+            let when = start.checked_add(after).ok_or_else(|| {
+                Problem::File(format!("{value:?} is too long after the first time"))
+            })?;
+            wait_until(when, client, told)?;
         }
-        let (channel, json) = (columns.channel(&replay.channel, &line), columns.json(&line));
+        let (channel, json) = (columns.channel(&line), columns.json(&line));
         let key = columns.key.and_then(|column| line.get(column));
         loop {
             match client.publish(&channel, key, &json) {
@@ -345,18 +369,20 @@ mod tests {
 
     #[test]
     fn columns() {
-        let all = || names(&["Timestamp", "symbol", "price"]);
+        let all = || names(&["Timestamp", "Symbol", "price"]);
         let found = Columns::new(all(), &replay(&[])).unwrap();
         assert_eq!((found.time, found.key), (Some(0), Some(1)));
         let words = ["--key", "none", "--time", "price", "--channel", "t.{symbol}"];
         let found = Columns::new(all(), &replay(&words)).unwrap();
         assert_eq!((found.time, found.key), (Some(2), None));
         let line = csv::StringRecord::from(vec!["1", "A\"B", "1.50"]);
-        assert_eq!(found.channel("t.{symbol}", &line), "t.A\"B");
-        assert_eq!(found.json(&line), r#"{"Timestamp":1,"symbol":"A\"B","price":1.50}"#);
+        assert_eq!(found.channel(&line), "t.A\"B");
+        assert_eq!(found.json(&line), r#"{"Timestamp":1,"Symbol":"A\"B","price":1.50}"#);
         let odd = csv::StringRecord::from(vec!["007", "-", "1e3"]);
-        assert_eq!(found.json(&odd), r#"{"Timestamp":"007","symbol":"-","price":1e3}"#);
-        for words in [["--key", "x"], ["--time", "x"], ["--channel", "t.{x}"]] {
+        assert_eq!(found.json(&odd), r#"{"Timestamp":"007","Symbol":"-","price":1e3}"#);
+        for words in
+            [["--key", "x"], ["--time", "x"], ["--channel", "t.{x}"], ["--channel", "t.{symbol"]]
+        {
             assert!(Columns::new(all(), &replay(&words)).is_err(), "{words:?}");
         }
     }

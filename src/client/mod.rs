@@ -1,8 +1,8 @@
 //! Layer 4: a client of `tapecast.v1.json`.
 //!
 //! [`Client`] connects, comes back by itself, and goes on in every channel where it left;
-//! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread
-//! and blocks in [`Client::next`] alone. [`Session`] is the same without I/O, for those
+//! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread.
+//! [`Session`] is the same without I/O, for those
 //! who move bytes in their own way. CLIENTS.md has a page of examples.
 //!
 //! | file | what is there |
@@ -38,7 +38,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Events that wait for the caller, above which nothing more is read.
 const EVENTS_MAX: usize = 16 << 10;
 
-/// A client on a blocking socket. All it does, it does in the calls of its methods.
+/// A client on a blocking socket. All it does, it does in the calls of its methods: they
+/// send what can be sent at once, and wait only to connect again, for as long as
+/// [`Options::connect`] says; [`Client::next`] waits for what happens.
 ///
 /// Somebody has to call [`Client::next`] now and then, publishers too: that is where
 /// answers are read and the server's pings answered.
@@ -155,7 +157,7 @@ impl Client {
         Ok(request)
     }
 
-    /// Everything of `channel` up to `seq`, or to the last message, is done with: for
+    /// Everything of `channel` up to `seq`, or to the last message taken, is done with: for
     /// subscriptions with `manual_ack`.
     ///
     /// # Errors
@@ -165,7 +167,7 @@ impl Client {
         self.send()
     }
 
-    /// The last message of `channel` that came, for a later `since`.
+    /// Where `channel` could be gone on behind what was taken of it, for a later `since`.
     pub fn position(&self, channel: &str) -> Option<Position> {
         self.session.position(channel)
     }
@@ -224,6 +226,8 @@ impl Client {
     /// Does what is to be done, or waits for it, until `end` at most; whether that has
     /// not come yet.
     fn turn(&mut self, end: Time) -> Result<bool, Error> {
+        // What has come counts before what is late.
+        self.exchange();
         let now = self.now();
         match self.session.need(now) {
             Need::Connect => {
@@ -241,9 +245,11 @@ impl Client {
                 Ok(true)
             }
             Need::Wait(until) => {
-                self.wait(until.min(end) - now)?;
-                self.exchange();
-                Ok(self.now() < end)
+                let until = until.min(end);
+                if self.session.events() == 0 && until > now {
+                    self.wait(until - now)?;
+                }
+                Ok(self.session.events() > 0 || self.now() < end)
             }
         }
     }

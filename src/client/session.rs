@@ -1,6 +1,6 @@
 //! The client without I/O: bytes and time in, bytes and events out.
 
-use super::event::{Error, Event, Options, Position, RequestId, Subscribe};
+use super::event::{Error, Event, Options, Position, Received, RequestId, Subscribe};
 use super::subscription::Subscription;
 use super::url::Url;
 use super::words::{NAME, Word};
@@ -131,7 +131,8 @@ impl Session {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// What it needs now.
+    /// What it needs now. Hand over what was read first: what has come counts before what
+    /// is late.
     pub fn need(&mut self, now: Time) -> Need {
         match self.phase {
             Phase::Waiting { until } if now < until => Need::Wait(until),
@@ -255,9 +256,9 @@ impl Session {
         self.phase = Phase::Open { heard: now, asked: None };
         self.events.push_back(Event::Connected);
         let mut texts = Vec::new();
-        for subscription in &self.subscriptions {
+        for subscription in &mut self.subscriptions {
             let kind = RequestKind::Subscribe(subscription.name().clone());
-            texts.push(subscription.request().json("id", self.next_id).end());
+            texts.push(subscription.request(self.next_id).json("id", self.next_id).end());
             self.requests.insert(self.next_id, Request { kind, unsent: None });
             self.next_id += 1;
         }
@@ -292,6 +293,7 @@ impl Session {
     }
 
     fn hear(&mut self, word: Word<'_>) {
+        self.attempts = 0;
         let answered = match &word {
             Word::Message { channel, .. }
             | Word::Snapshot { channel, .. }
@@ -304,7 +306,6 @@ impl Session {
                 return;
             }
             Word::Subscribed { channel, id, .. } => {
-                self.attempts = 0;
                 let (index, id) = (self.route(channel), *id);
                 if let Some(index) = index {
                     self.subscriptions[index].take(word, &mut self.events);
@@ -374,11 +375,14 @@ impl Session {
     /// is done by hand.
     pub fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
-        if let Event::Message(received) = &event
-            && let Some(index) = self.route(&received.channel)
-            && let Some(seq) = self.subscriptions[index].taken(&received.channel)
+        if let Event::Message(Received { channel, .. })
+        | Event::Subscribed { channel, .. }
+        | Event::SnapshotEnd { channel, .. }
+        | Event::Gap { channel, .. } = &event
+            && let Some(index) = self.route(channel)
+            && let Some(seq) = self.subscriptions[index].hand(&event)
         {
-            self.send_ack(&received.channel, seq);
+            self.send_ack(channel, seq);
         }
         Some(event)
     }
@@ -396,10 +400,10 @@ impl Session {
         if self.place_of(channel).is_some() {
             return Err(Error::Subscribed(channel.to_owned()));
         }
-        let subscription = Subscription::new(channel, *how);
+        let mut subscription = Subscription::new(channel, *how);
         if self.is_open() {
             let kind = RequestKind::Subscribe(subscription.name().clone());
-            self.ask(kind, subscription.request());
+            self.ask(kind, subscription.request(self.next_id));
         }
         self.subscriptions.push(subscription);
         Ok(())
@@ -465,19 +469,19 @@ impl Session {
         self.bounded(Object::new("ping"))
     }
 
-    /// Everything of `channel` up to `seq`, or to the last message, is done with.
+    /// Everything of `channel` up to `seq`, or to the last message taken, is done with.
     ///
     /// # Errors
     /// There is no subscription that gets it.
     pub fn ack(&mut self, channel: &str, seq: Option<u64>) -> Result<(), Error> {
-        let received = || self.subscriptions[self.route(channel)?].received(channel);
-        let seq = seq.or_else(received);
+        let handed = || self.subscriptions[self.route(channel)?].handed(channel);
+        let seq = seq.or_else(handed);
         let seq = seq.ok_or_else(|| Error::NotSubscribed(channel.to_owned()))?;
         self.send_ack(channel, seq);
         Ok(())
     }
 
-    /// The last message of `channel` that came and that could be gone on behind.
+    /// Where `channel` could be gone on behind what was taken of it.
     pub fn position(&self, channel: &str) -> Option<Position> {
         self.subscriptions[self.route(channel)?].position(channel)
     }

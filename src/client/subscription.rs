@@ -11,6 +11,9 @@ use crate::protocol::json::Object;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Channels of one pattern that are known at a time.
+const CHANNELS_MAX: usize = 16_384;
+
 /// Where a channel stands.
 #[derive(Debug)]
 struct Place {
@@ -21,15 +24,28 @@ struct Place {
     is_snapshot: bool,
     /// Up to here, holes are announced.
     conflated_to: u64,
-    /// The last message, of a snapshot too.
-    received: u64,
+    /// A snapshot was to follow the last `subscribed`.
+    begins_anew: bool,
+    /// What the caller has taken: where it could go on, and the last message, of a
+    /// snapshot too.
+    handed: Option<Position>,
+    handed_seq: u64,
     unacknowledged: u32,
 }
 
 impl Place {
     fn new(channel: Arc<str>, epoch: Option<u64>, seq: u64, is_snapshot: bool) -> Place {
-        let (conflated_to, unacknowledged) = (0, 0);
-        Place { channel, epoch, seq, is_snapshot, conflated_to, received: seq, unacknowledged }
+        Place {
+            channel,
+            epoch,
+            seq,
+            is_snapshot,
+            conflated_to: 0,
+            begins_anew: is_snapshot,
+            handed: None,
+            handed_seq: 0,
+            unacknowledged: 0,
+        }
     }
 
     fn position(&self) -> Option<Position> {
@@ -38,7 +54,7 @@ impl Place {
 
     /// With every message, a hole that no mark has announced is a gap as well.
     fn expect(&self, mode: Mode, seq: u64, events: &mut VecDeque<Event>) {
-        let from = self.seq.max(self.conflated_to) + 1;
+        let from = self.seq.max(self.conflated_to).saturating_add(1);
         if mode == Mode::All && seq >= from {
             events.push_back(Event::Gap { channel: self.channel.clone(), from, to: seq });
         }
@@ -51,13 +67,15 @@ pub struct Subscription {
     name: Arc<str>,
     how: Subscribe,
     is_pattern: bool,
+    /// The last request for it.
+    asked: Option<u64>,
     places: BTreeMap<Arc<str>, Place>,
 }
 
 impl Subscription {
     pub fn new(name: &str, how: Subscribe) -> Subscription {
         let is_pattern = name.split('.').any(|segment| matches!(segment, "*" | ">"));
-        Subscription { name: name.into(), how, is_pattern, places: BTreeMap::new() }
+        Subscription { name: name.into(), how, is_pattern, asked: None, places: BTreeMap::new() }
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -73,8 +91,13 @@ impl Subscription {
         }
     }
 
-    /// What asks for it: the first time, or for what has come since.
-    pub fn request(&self) -> Object {
+    /// What asks for it with this id: the first time, or for what has come since.
+    pub fn request(&mut self, id: u64) -> Object {
+        self.asked = Some(id);
+        self.words()
+    }
+
+    fn words(&self) -> Object {
         match self.places.get(&self.name) {
             None => self.how.words(&self.name, self.how.since, self.how.snapshot),
             Some(place) => {
@@ -84,13 +107,16 @@ impl Subscription {
         }
     }
 
+    /// Where the caller could go on behind what it has taken.
     pub fn position(&self, channel: &str) -> Option<Position> {
-        self.places.get(channel)?.position()
+        self.places.get(channel)?.handed
     }
 
     /// Takes what the server says of one of its channels.
     pub fn take(&mut self, word: Word<'_>, events: &mut VecDeque<Event>) {
         match word {
+            // One with another id answers a subscription of this name that has ended.
+            Word::Subscribed { id: Some(id), .. } if self.asked != Some(id) => {}
             Word::Subscribed { channel, epoch: Some(epoch), seq, recovered, .. } => {
                 self.subscribed(&channel, Position { epoch, seq }, recovered, events);
             }
@@ -101,10 +127,9 @@ impl Subscription {
                     if seq <= place.seq {
                         return;
                     }
-                    place.expect(mode, seq - 1, events);
+                    place.expect(mode, seq.saturating_sub(1), events);
                     place.seq = seq;
                 }
-                place.received = seq;
                 let (channel, is_snapshot) = (place.channel.clone(), place.is_snapshot);
                 let key = key.map(|key| Box::from(&*key));
                 let body = body.into();
@@ -159,10 +184,20 @@ impl Subscription {
         let Position { epoch, seq } = position;
         let channel: Arc<str> = if self.is_pattern { channel.into() } else { self.name.clone() };
         let place = Place::new(channel.clone(), Some(epoch), seq, is_snapshot);
+        if self.is_pattern && self.places.len() >= CHANNELS_MAX {
+            // A pattern may find ever new channels.
+            self.places.pop_first();
+        }
         self.places.insert(channel.clone(), place);
         events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
-        let before = before.and_then(|place| place.position());
-        if let Some(previous) = before.filter(|before| !recovered && *before != position) {
+        let Some(previous) = before.and_then(|place| place.position()) else { return };
+        if self.is_pattern && previous.epoch == epoch {
+            // What came while nobody listened. Where a pattern begins is the server's
+            // choice.
+            if seq > previous.seq {
+                events.push_back(Event::Gap { channel, from: previous.seq + 1, to: seq });
+            }
+        } else if !recovered && previous != position {
             events.push_back(Event::Reset { channel, previous, position });
         }
     }
@@ -173,27 +208,51 @@ impl Subscription {
         if self.is_pattern && !self.places.contains_key(channel) {
             // It had a subscription by name until now, and goes on with this one.
             let channel: Arc<str> = channel.into();
-            self.places.insert(channel.clone(), Place::new(channel, None, seq - 1, false));
+            self.places
+                .insert(channel.clone(), Place::new(channel, None, seq.saturating_sub(1), false));
         }
         self.places.get_mut(channel)
     }
 
-    /// A message of `channel` was taken by the caller. Up to which one is to be
-    /// acknowledged now: half a window at a time, so that the server need not wait.
-    pub fn taken(&mut self, channel: &str) -> Option<u64> {
-        let window = self.how.window.filter(|_| !self.how.manual_ack)?;
-        let place = self.places.get_mut(channel)?;
-        place.unacknowledged += 1;
-        if place.unacknowledged.saturating_mul(2) < window {
+    /// The caller takes an event. Up to which message its channel is to be acknowledged
+    /// now: half a window at a time, so that the server need not wait.
+    pub fn hand(&mut self, event: &Event) -> Option<u64> {
+        let (Event::Message(Received { channel, .. })
+        | Event::Subscribed { channel, .. }
+        | Event::SnapshotEnd { channel, .. }
+        | Event::Gap { channel, .. }) = event
+        else {
             return None;
+        };
+        let place = self.places.get_mut(channel)?;
+        let epoch = place.epoch;
+        let at = |seq| epoch.map(|epoch| Position { epoch, seq });
+        match event {
+            Event::Subscribed { position, .. } => {
+                place.handed = Some(*position).filter(|_| !place.begins_anew);
+            }
+            Event::SnapshotEnd { seq, .. } => place.handed = at(*seq),
+            Event::Gap { to, .. } => place.handed = place.handed.and(at(*to)),
+            Event::Message(message) => {
+                place.handed_seq = message.seq;
+                if !message.is_snapshot {
+                    place.handed = at(message.seq);
+                }
+                let window = self.how.window.filter(|_| !self.how.manual_ack)?;
+                place.unacknowledged += 1;
+                if place.unacknowledged.saturating_mul(2) >= window {
+                    place.unacknowledged = 0;
+                    return Some(message.seq);
+                }
+            }
+            _ => {}
         }
-        place.unacknowledged = 0;
-        Some(place.received)
+        None
     }
 
-    /// The last message of `channel` that came.
-    pub fn received(&self, channel: &str) -> Option<u64> {
-        Some(self.places.get(channel)?.received)
+    /// The last message of `channel` that the caller has taken.
+    pub fn handed(&self, channel: &str) -> Option<u64> {
+        Some(self.places.get(channel)?.handed_seq)
     }
 }
 
@@ -274,7 +333,7 @@ mod tests {
     fn goes_on_where_it_was() {
         let snapshot = Subscribe { snapshot: true, ..Subscribe::default() };
         let mut subscription = Subscription::new("a", snapshot);
-        let asks = |subscription: &Subscription| subscription.request().end();
+        let asks = |subscription: &Subscription| subscription.words().end();
         let plain = r#"{"type":"subscribe","channel":"a","snapshot":true}"#;
         assert_eq!(asks(&subscription), plain);
         let begin = r#"{"type":"snapshot","channel":"a","count":1}"#;
@@ -294,12 +353,19 @@ mod tests {
     }
 
     #[test]
-    fn acknowledges_half_a_window_at_a_time() {
+    fn acknowledges_half_a_window_of_what_was_taken() {
         let window = Subscribe { window: Some(4), ..Subscribe::default() };
         let mut subscription = Subscription::new("a", window);
-        says(&mut subscription, &[&subscribed(1, 0, false), &message(1), &message(2)]);
-        assert_eq!((subscription.taken("a"), subscription.taken("a")), (None, Some(2)));
-        assert_eq!(subscription.taken("b"), None);
+        let mut events = VecDeque::new();
+        for text in [subscribed(1, 0, false), message(1), message(2), message(3)] {
+            subscription.take(Word::read(&text).unwrap(), &mut events);
+        }
+        assert_eq!(subscription.position("a"), None);
+        let mut hand = || subscription.hand(&events.pop_front().unwrap());
+        assert_eq!([hand(), hand(), hand()], [None, None, Some(2)]);
+        // The third has come, and was not taken.
+        assert_eq!(subscription.position("a"), Some(Position { epoch: 1, seq: 2 }));
+        assert_eq!(subscription.handed("a"), Some(2));
     }
 
     #[test]
@@ -319,5 +385,28 @@ mod tests {
         let mut subscription = Subscription::new("*", Subscribe::default());
         assert_eq!(says(&mut subscription, &[&message(5), &message(6)]), ["5", "6"]);
         assert_eq!(subscription.position("a"), None);
+        // It was away: where it begins again is not where it was.
+        let came = says(&mut subscription, &[&subscribed(1, 6, true), &message(7)]);
+        assert_eq!(came, ["subscribed true", "7"]);
+        let came = says(&mut subscription, &[&subscribed(1, 9, true), &message(10)]);
+        assert_eq!(came, ["subscribed true", "gap 8 9", "10"]);
+        let came = says(&mut subscription, &[&subscribed(2, 3, false)]);
+        assert_eq!(came, ["subscribed false", "reset 10"]);
+        // Numbers that no server gives.
+        let mut named = Subscription::new("a", Subscribe::default());
+        says(&mut named, &[&subscribed(1, 0, false), &message(0), &message(u64::MAX), &message(1)]);
+    }
+
+    #[test]
+    fn answers_of_another_subscription_of_this_name_do_not_count() {
+        let mut second = Subscription::new("a", Subscribe::default());
+        second.request(8);
+        let answer =
+            |id| format!(r#"{{"type":"subscribed","channel":"a","epoch":1,"seq":4,"id":{id}}}"#);
+        assert_eq!(says(&mut second, &[&answer(7), &message(5)]), [""; 0]);
+        assert_eq!(
+            says(&mut second, &[&answer(8), &message(6)]),
+            ["subscribed false", "gap 5 5", "6"]
+        );
     }
 }

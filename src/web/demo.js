@@ -132,7 +132,7 @@ const otherReader = { seq: undefined, received: 0, before: 0 };
 let board;
 
 function subscribeBoard() {
-  board?.unsubscribe().catch(() => {});
+  board?.unsubscribe();
   const { mode, rate } = chosen;
   let unacknowledged = 0;
   board = tape.subscribe(
@@ -199,22 +199,23 @@ function buildLadder() {
 }
 
 /** The book of one symbol, followed message by message from a snapshot on. */
-function follow(symbol) {
-  depth?.unsubscribe().catch(() => {});
-  Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 });
+function follow(symbol, isSame = false) {
+  depth?.unsubscribe();
+  if (!isSame) Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 });
   ladder.bids.clear();
   ladder.asks.clear();
   let before; // the last number, for a check of our own
-  let isBroken = false; // of what was missed, nothing can be checked until a snapshot
+  let conflatedTo = 0; // up to there, only the newest of each level comes
   depth = tape.subscribe(`book.${symbol}`, { snapshot: true, maxRate: chosen.rate || undefined }, (received) => {
     const { seq, message, removed } = received;
     const side = message.side === 'bid' ? ladder.bids : ladder.asks;
     if (removed) side.delete(message.price);
     else side.set(message.price, message.size);
     if (!received.snapshot) {
-      if (before !== undefined && seq !== before + 1) ladder.missing += seq - before - 1;
+      const from = Math.max(before ?? seq - 1, Math.min(conflatedTo, seq - 1));
+      ladder.missing += seq - from - 1;
       before = seq;
-      if (!isBroken) check(message);
+      if (seq > conflatedTo) check(message);
     }
     ladder.seq = seq;
     ladder.isChanged = true;
@@ -222,10 +223,13 @@ function follow(symbol) {
   });
   depth.on('snapshot_end', ({ seq }) => {
     before = seq;
-    isBroken = false;
   });
-  depth.on('gap', () => { isBroken = true; });
-  depth.on('conflated', () => { isBroken = true; });
+  // A book that lacks a change is none: from the beginning.
+  depth.on('gap', ({ from, to }) => {
+    ladder.missing += to - from + 1;
+    follow(symbol, true);
+  });
+  depth.on('conflated', ({ to }) => { conflatedTo = to; });
   depth.on('subscribed', ({ recovered }) => {
     if (recovered) ladder.resumed += 1;
     ladder.isChanged = true;
@@ -399,6 +403,7 @@ function select(symbol) {
 }
 
 function move(by) {
+  if (!isArranged) arrange();
   const symbols = [...quotes.keys()].sort();
   const index = symbols.indexOf(chosen.symbol) + by;
   if (index < 0 || index >= symbols.length) return;

@@ -115,7 +115,8 @@ export class Subscription<T = unknown> {
   readonly ready: Promise<this>;
   /** Calls `listener` from now on, until the returned function is called. */
   on<E extends keyof SubscriptionEvents<T>>(event: E, listener: SubscriptionEvents<T>[E]): () => void;
-  /** The last message handed on; none before it is live. */
+  /** Where it could be resumed: the last message handed on; none before it is live, or
+   * while a snapshot comes. */
   position(channel?: string): Position | undefined;
   /** Everything up to `seq`, or to the last message, is done with. */
   ack(seq?: number, channel?: string): void;

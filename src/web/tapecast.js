@@ -13,6 +13,9 @@
 
 const SUBPROTOCOL = 'tapecast.v1.json';
 
+// Channels of one pattern that are known at a time.
+const CHANNELS_MAX = 16_384;
+
 const DEFAULTS = {
   WebSocket: undefined, // the constructor, where there is no global one (Node below 22)
   backoffMs: 250, // the first delay before connecting again; it doubles
@@ -67,6 +70,8 @@ export class Subscription extends Emitter {
   #positions = new Map(); // channel -> what `started` returns
   #resolve;
   #reject;
+  #isEnded = false;
+  _asked; // the id of the last request for it
 
   constructor(tapecast, channel, options) {
     super();
@@ -82,10 +87,11 @@ export class Subscription extends Emitter {
     this.ready.catch(() => {});
   }
 
-  /** Where a channel is: of the pattern's channels, the one named. */
+  /** Where a channel can be resumed: of the pattern's channels, the one named. */
   position(channel = this.channel) {
     const position = this.#positions.get(channel);
-    return position && { epoch: position.epoch, seq: position.seq };
+    if (!position || position.isSnapshot || position.epoch === undefined) return undefined;
+    return { epoch: position.epoch, seq: position.seq };
   }
 
   /** Everything up to `seq`, or to the last message, is done with. */
@@ -93,7 +99,8 @@ export class Subscription extends Emitter {
     const position = this.#positions.get(channel);
     if (!position) return;
     position.unacknowledged = 0;
-    this.#tapecast._send({ type: 'ack', channel, seq: seq ?? position.received });
+    // Small, and the server may be waiting for it: whatever else is under way.
+    this.#tapecast._send({ type: 'ack', channel, seq: seq ?? position.received }, true);
   }
 
   unsubscribe() {
@@ -108,7 +115,7 @@ export class Subscription extends Emitter {
     if (maxRate) request.max_rate = maxRate;
     if (window) request.window = window;
     const position = this.#positions.get(this.channel);
-    const from = position ? !position.isSnapshot && this.position() : since;
+    const from = position ? this.position() : since;
     // Where it can't go on, a snapshot follows unasked.
     if (from) request.since = from;
     else if (snapshot || position) request.snapshot = true;
@@ -121,12 +128,24 @@ export class Subscription extends Emitter {
     if (epoch === undefined) return;
     const before = this.#positions.get(channel);
     const asksPast = !this.isPattern && (this.options.snapshot || this.options.since || before);
-    this.#positions.set(channel, started(epoch, seq, !recovered && Boolean(asksPast)));
+    this.#place(channel, started(epoch, seq, !recovered && Boolean(asksPast)));
     this._emit('subscribed', { channel, epoch, seq, recovered });
-    const isSame = before && before.epoch === epoch && before.seq === seq;
-    if (before && !recovered && !isSame) {
-      const { epoch, seq } = before;
-      this._emit('reset', { channel, previous: { epoch, seq }, ...this.position(channel) });
+    if (before?.epoch === undefined) return;
+    const { epoch: epochBefore, seq: seqBefore } = before;
+    if (this.isPattern && epochBefore === epoch) {
+      // What came while nobody listened. Where a pattern begins is the server's choice.
+      if (seq > seqBefore) this._emit('gap', { channel, from: seqBefore + 1, to: seq });
+    } else if (!recovered && (epochBefore !== epoch || seqBefore !== seq)) {
+      const previous = { epoch: epochBefore, seq: seqBefore };
+      this._emit('reset', { channel, previous, epoch, seq });
+    }
+  }
+
+  /** A pattern may find ever new channels: the oldest are let go of. */
+  #place(channel, position) {
+    this.#positions.set(channel, position);
+    if (this.#positions.size > CHANNELS_MAX) {
+      this.#positions.delete(this.#positions.keys().next().value);
     }
   }
 
@@ -135,7 +154,7 @@ export class Subscription extends Emitter {
     // What a subscription that has ended left behind comes before its `subscribed`.
     if (!this.isPattern && !this.#positions.has(channel)) return;
     // A channel that was subscribed to by name until now goes on without being told of.
-    if (!this.#positions.has(channel)) this.#positions.set(channel, started(undefined, seq - 1, false));
+    if (!this.#positions.has(channel)) this.#place(channel, started(undefined, seq - 1, false));
     const position = this.#positions.get(channel);
     position.received = seq;
     if (position.isSnapshot) {
@@ -186,15 +205,16 @@ export class Subscription extends Emitter {
   /** Half a window at a time, so that the server never waits for one message. */
   #acknowledge(channel, position) {
     const { window, manualAck } = this.options;
-    if (!window || manualAck) return;
+    if (!window || manualAck || this.#isEnded) return;
     position.unacknowledged += 1;
     if (position.unacknowledged * 2 < window) return;
     this.ack(undefined, channel);
   }
 
-  _failed(error, isCurrent) {
+  /** It has ended: by the caller, or the server refuses it. */
+  _ended(error) {
+    this.#isEnded = true;
     this.#reject(error);
-    if (isCurrent) this._emit('error', error);
   }
 }
 
@@ -271,13 +291,15 @@ export class Tapecast extends Emitter {
     globalThis.removeEventListener?.('online', this.#onOnline);
     this.#drop('closed');
     for (const id of [...this.#requests.keys()]) this.#fail(id, 'closed', 'the client was closed');
+    const closed = new TapecastError('closed', 'the client was closed');
+    for (const subscription of this.#subscriptions.values()) subscription._ended(closed);
     this.#subscriptions.clear();
     this.#routes.clear();
   }
 
   /** Sends if it can be sent now. */
-  _send(request) {
-    const isRoom = this.#socket?.bufferedAmount <= this.#options.bufferedBytesMax;
+  _send(request, isSmall = false) {
+    const isRoom = isSmall || this.#socket?.bufferedAmount <= this.#options.bufferedBytesMax;
     if (this.#state !== 'open' || !isRoom) return false;
     this.#socket.send(JSON.stringify(request));
     return true;
@@ -287,20 +309,22 @@ export class Tapecast extends Emitter {
     if (this.#subscriptions.get(subscription.channel) !== subscription) return;
     this.#subscriptions.delete(subscription.channel);
     this.#routes.clear();
+    subscription._ended(new TapecastError('closed', 'unsubscribed', subscription.channel));
     if (this.#state !== 'open') return;
-    await this.#request({ type: 'unsubscribe', channel: subscription.channel });
+    // Whatever the answer: it is over.
+    await this.#request({ type: 'unsubscribe', channel: subscription.channel }).catch(() => {});
   }
 
   #ask(subscription) {
+    subscription._asked = this.#nextId;
     this.#request(subscription._request()).catch((error) => {
       // A lost connection asks again; what the server refuses stays refused.
       if (typeof error.code !== 'number') return;
-      const isCurrent = this.#subscriptions.get(subscription.channel) === subscription;
-      if (isCurrent) {
-        this.#subscriptions.delete(subscription.channel);
-        this.#routes.clear();
-      }
-      subscription._failed(error, isCurrent);
+      if (this.#subscriptions.get(subscription.channel) !== subscription) return;
+      this.#subscriptions.delete(subscription.channel);
+      this.#routes.clear();
+      subscription._ended(error);
+      subscription._emit('error', error);
     });
   }
 
@@ -343,6 +367,8 @@ export class Tapecast extends Emitter {
   #connect() {
     clearTimeout(this.#timer);
     this.#turn('connecting');
+    // A listener may have closed it.
+    if (this.#state !== 'connecting') return;
     const socket = new this.#options.WebSocket(this.#url, [SUBPROTOCOL]);
     this.#socket = socket;
     socket.onopen = () => this.#opened();
@@ -357,7 +383,7 @@ export class Tapecast extends Emitter {
     clearTimeout(this.#timer);
     this.#heard = Date.now();
     this.#asked = 0;
-    this.#turn('open');
+    this.#state = 'open';
     const every = Math.max(50, Math.min(this.#options.idleMs, this.#options.answerMs) / 4);
     this.#watch = setInterval(() => this.#listen(), every);
     for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
@@ -365,6 +391,8 @@ export class Tapecast extends Emitter {
       if (!request.isSent) this.#socket.send(request.text);
       request.isSent = true;
     }
+    // Last, for a listener may subscribe, or close.
+    this._emit('state', 'open');
   }
 
   /** A network that is gone says nothing: silence is asked about. */
@@ -395,6 +423,7 @@ export class Tapecast extends Emitter {
   #lost() {
     if (this.#state === 'closed' || this.#state === 'waiting') return;
     this.#drop('waiting');
+    if (this.#state !== 'waiting') return;
     for (const [id, request] of [...this.#requests]) {
       // Nobody knows what became of them; those that never left are sent later.
       if (request.isSent) this.#fail(id, 'disconnected', 'the connection was lost');
@@ -408,6 +437,7 @@ export class Tapecast extends Emitter {
 
   #received(data) {
     this.#heard = Date.now();
+    this.#attempts = 0;
     const message = JSON.parse(data);
     switch (message.type) {
       case 'message':
@@ -422,10 +452,13 @@ export class Tapecast extends Emitter {
           this.#route(channel)?._heartbeat(channel, seq);
         }
         return;
-      case 'subscribed':
-        this.#attempts = 0;
-        this.#route(message.channel)?._subscribed(message);
+      case 'subscribed': {
+        const subscription = this.#route(message.channel);
+        // One with another id answers a subscription of this name that has ended.
+        const isOld = message.id !== undefined && message.id !== subscription?._asked;
+        if (!isOld) subscription?._subscribed(message);
         return this.#answered(message);
+      }
       case 'error':
         return this.#refused(message);
       case 'shutdown':
@@ -452,6 +485,7 @@ export class Tapecast extends Emitter {
     if (subscription) return subscription;
     for (const candidate of this.#subscriptions.values()) {
       if (candidate.isPattern && matches(candidate.channel, channel)) {
+        if (this.#routes.size >= CHANNELS_MAX) this.#routes.clear();
         this.#routes.set(channel, candidate);
         return candidate;
       }

@@ -52,6 +52,10 @@ const commands = {
   position({ channel }) {
     say('position', subscriptions.get(channel).position());
   },
+  /** Does something as soon as that state is told of. */
+  when({ state, then }) {
+    tape.on('state', (now) => now === state && commands[then.command](then));
+  },
   close() {
     tape.close();
   },

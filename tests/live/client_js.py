@@ -291,6 +291,30 @@ async def stalled(server):
         expect((await stalled.next("position"))["seq"] == 16, "where it is")
 
 
+async def listeners(server):
+    """A listener of states may subscribe, and close."""
+    with serving(server) as own:
+        async with Network(own) as network:
+            async with client(own, network.port, **IMPATIENT) as one:
+                await one.subscribe("a")
+                then = {"command": "subscribe", "channel": "b", "options": {}}
+                one.do("when", state="open", then=then)
+                await asyncio.sleep(0.2)
+                network.cut()
+                ready = await one.next("ready", "refused")
+                expect(ready["event"] == "ready" and ready["channel"] == "b", f"{ready}")
+                one.do("publish", channel="b", message=1)
+                expect((await one.next("message", "refused"))["message"] == 1, "it is live")
+            async with client(own, network.port, **IMPATIENT) as other:
+                await other.subscribe("a")
+                other.do("when", state="waiting", then={"command": "close"})
+                await asyncio.sleep(0.2)
+                network.cut()
+                expect((await other.next("state"))["state"] in ("waiting", "closed"), "lost")
+                expect((await other.next("state"))["state"] in ("waiting", "closed"), "closed")
+                await other.quiet(0.6, "state")
+
+
 async def drained(server):
     """It is told, and comes to the next server."""
     port = free_port()

@@ -223,6 +223,7 @@ TESTS = (
     Test("javascript: a network that is lost", client_js.network_lost, 40),
     Test("javascript: a network that is cut", client_js.network_cut, 40),
     Test("javascript: a reader that stalls", client_js.stalled, 40),
+    Test("javascript: listeners", client_js.listeners, 30, shards=(2,)),
     Test("javascript: drained", client_js.drained, 40),
     Test("replay: paces", replaying.paces, 60, shards=(2,)),
     Test("replay: refused", replaying.refused, 30, shards=(2,)),

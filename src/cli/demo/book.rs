@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Levels of a side at most.
 pub const LEVELS: usize = 10;
+/// Below this best bid nobody sells: so far above zero that every level is.
+const PRICE_MIN: i64 = 100;
 /// Ticks between the two sides at most.
 const SPREAD_MAX: i64 = 8;
 
@@ -228,6 +230,10 @@ impl Book {
         random: &mut Random,
         happens: &mut dyn FnMut(&Book, Happening),
     ) {
+        // Nobody sells what is worth nothing.
+        if taken == Side::Bid && self.best(Side::Bid).0 < PRICE_MIN {
+            return;
+        }
         let price = self.best(taken).0;
         let there = self.levels(taken)[&price];
         let size = there.min(size(random));
@@ -311,6 +317,20 @@ mod tests {
                 assert!((1..=LEVELS).contains(&book.len(Side::Ask)));
             }
             assert!(trades > 200, "{trades}");
+        }
+    }
+
+    /// However much is sold.
+    #[test]
+    fn prices_stay_above_zero() {
+        let mut random = Random::new(3);
+        let mut book = Book::around(150, &mut random);
+        for _ in 0..20_000 {
+            book.step(&mut random, 0, &mut |_, happening| {
+                if let Happening::Level { price, .. } = happening {
+                    assert!(price.0 > 0, "{price}");
+                }
+            });
         }
     }
 

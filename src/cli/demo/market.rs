@@ -233,8 +233,9 @@ pub fn run(publisher: &Publisher, seed: u64, per_second: u32) {
         }
         std::thread::sleep(TICK);
     }
-    if let Err(error) = done.and(Ok::<(), HubError>(())) {
-        tracing::debug!(%error, "the market is closed");
+    match done {
+        Ok(()) | Err(HubError::Stopped) => {}
+        Err(error) => tracing::error!(%error, "the market has ended"),
     }
 }
 

@@ -138,7 +138,9 @@ def connections_refusing_max(server):
     with limited(server, accepts_in_flight=1, handshake_stall_ms=20_000, **limits) as small:
         with Bystander(small.port):
             peers = [Peer.open(small.port) for _ in range(most - 1)]
-            silent = [Peer(small.port) for _ in range(refusing + 4 * server.shards)]
+            # Each shard has an accept under way until somebody comes to it: enough for
+            # chance to send one to each.
+            silent = [Peer(small.port) for _ in range(refusing + 16 * server.shards)]
             # Until all are accepted that will be.
             time.sleep(1)
             with Peer(small.port) as waiting:

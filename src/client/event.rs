@@ -55,8 +55,9 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    /// The request for it, which goes on behind `from`.
-    pub(super) fn words(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
+    /// The request for it, which goes on behind `from`, or else begins with a snapshot if
+    /// it is to.
+    pub fn words(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
         let mut words = Object::new("subscribe").text("channel", channel);
         if self.mode == Mode::Latest {
             words = words.text("mode", "latest");

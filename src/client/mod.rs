@@ -2,15 +2,15 @@
 //!
 //! [`Client`] connects, comes back by itself, and goes on in every channel where it left;
 //! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread.
-//! [`Session`] is the same without I/O, for those
-//! who move bytes in their own way. CLIENTS.md has a page of examples.
+//! [`Session`] is the same without I/O, for those who move bytes in their own way.
+//! CLIENTS.md has a page of examples.
 //!
 //! | file | what is there |
 //! |---|---|
 //! | `event` | what a client is told and asked, errors, options |
 //! | `session` | the connection's life, requests and answers, without I/O |
 //! | `subscription` | where a subscription is in its channels |
-//! | `words` | the protocol's text |
+//! | `words` | what the server says, read from its text |
 //! | `url` | where a server is |
 //!
 //! It knows nothing of the server's side.

@@ -11,7 +11,7 @@ use crate::measure::{Counted, Order, Track};
 use crate::payload::fill_in;
 use crate::profile::values::Delivery;
 use tapecast::base::Time;
-use tapecast::client::{Mode, Word};
+use tapecast::client::{Mode, Subscribe, Word};
 use tapecast::protocol::json::Object;
 
 /// What the connections of one thread do.
@@ -21,8 +21,6 @@ pub struct Topics {
     readers: Vec<Reader>,
     /// Publications carry one of so many keys; 0: none.
     keys: u64,
-    /// The request that is being made.
-    request: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -60,7 +58,7 @@ impl Topics {
                 broadcast.wants_newest(index);
             }
         }
-        Topics { broadcast, readers, keys: keys.into(), request: Vec::new() }
+        Topics { broadcast, readers, keys: keys.into() }
     }
 
     /// The broadcast that this is in other words.
@@ -71,16 +69,9 @@ impl Topics {
     /// What is to be said first on a connection.
     pub fn greeting(&self, connection: usize) -> String {
         let Reader { channel, delivery, .. } = &self.readers[connection];
-        let words = Object::new("subscribe").text("channel", channel);
-        let words = match delivery.mode {
-            Mode::Latest => words.text("mode", "latest"),
-            Mode::All => words,
-        };
-        let words = match delivery.max_rate {
-            Some(max_rate) => words.json("max_rate", max_rate),
-            None => words,
-        };
-        words.end()
+        let &Delivery { mode, max_rate } = delivery;
+        let subscribe = Subscribe { mode, max_rate, ..Subscribe::default() };
+        subscribe.words(channel, None, false).end()
     }
 
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
@@ -99,12 +90,12 @@ impl Topics {
             0 => words,
             keys => words.text("key", &format!("k{}", number % keys)),
         };
-        self.request = words.open();
+        let mut request = words.open();
         // Letters and digits: as they are, they are a string.
-        self.request.extend_from_slice(br#","message":""#);
-        self.request.extend_from_slice(body);
-        self.request.extend_from_slice(br#""}"#);
-        send(&self.request);
+        request.extend_from_slice(br#","message":""#);
+        request.extend_from_slice(body);
+        request.extend_from_slice(br#""}"#);
+        send(&request);
     }
 
     #[inline]

@@ -46,6 +46,7 @@ pub mod connection;
 pub mod mailbox;
 pub mod protocol;
 pub mod ring;
+pub mod tls;
 
 #[cfg(feature = "server")]
 mod admission;

@@ -15,14 +15,17 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (1, "ring", &["base"]),
     // The doorbell rings what wakes.
     (1, "mailbox", &["base"]),
-    (3, "connection", &["base", "protocol"]),
+    // Nothing else: records in, records out.
+    (2, "tls", &[]),
+    // Its TLS, if it has any.
+    (3, "connection", &["base", "protocol", "tls"]),
     // Tapes hold encoded frames.
     (3, "hub", &["base", "protocol"]),
     // Frames, their handshake, and JSON.
     (4, "client", &["base", "connection", "protocol"]),
     // A `Conn` is a connection's sending half and the hub; a `Publisher` writes
     // to an inbox.
-    (4, "app", &["base", "protocol", "mailbox", "connection", "hub"]),
+    (4, "app", &["base", "protocol", "mailbox", "tls", "connection", "hub"]),
     // The public API: topics' deliveries, the message type and how a connection ended
     // are part of it.
     (5, "routes", &["app", "connection", "hub", "protocol"]),
@@ -31,11 +34,15 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // Limits and times.
     (5, "admission", &["base"]),
     // Where ring, connections and hub meet.
-    (6, "shard", &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app"]),
+    (
+        6,
+        "shard",
+        &["admission", "base", "protocol", "ring", "mailbox", "tls", "connection", "hub", "app"],
+    ),
     // Errands for shards, what they count, and the words of their answers.
     (7, "control", &["app", "base", "hub", "protocol"]),
     // Puts shards and their rings on threads; rules are checked before that.
-    (8, "server", &["admission", "base", "hub", "ring", "mailbox", "app", "shard"]),
+    (8, "server", &["admission", "base", "hub", "ring", "mailbox", "tls", "app", "shard"]),
     // A shard on the simulated ring, and a client to talk to it.
     (
         8,
@@ -58,6 +65,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
             "routes",
             "server",
             "subprotocol",
+            "tls",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ use crate::base::{ConnectionId, Counters, Limits, Wake};
 use crate::hub::TopicSummary;
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::{CloseCode, Kind};
+use crate::tls::Acceptor;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) enum Errand {
     Topics { from: u32, count: usize, answer: Answer<Page<TopicSummary>> },
     /// Take the reloadable ones of these limits over.
     Reload(Arc<Limits>),
+    /// Begin TLS with new connections like this from now on.
+    ReloadTls(Acceptor),
     /// Close a connection; the answer says whether it was there.
     Disconnect { id: ConnectionId, code: CloseCode, reason: String, answer: Answer<bool> },
 }

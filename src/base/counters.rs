@@ -283,6 +283,14 @@ counters! {
     handshakes,
     /// Requests answered with anything else.
     refusals,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// Of those, ones that took up an earlier session.
+    tls_resumptions,
+    /// TLS handshakes that waited for a later turn.
+    tls_handshakes_delayed,
+    /// Connections whose TLS failed.
+    tls_failures,
     /// Connections that ended, for whatever reason.
     closed,
     /// Data messages received.

@@ -85,6 +85,8 @@ limits! {
     queued_bytes_pause: usize = 256 << 10, tiny 1 << 10;
     /// Bytes taken from one connection in one turn. Above it: the others go first.
     receive_bytes_per_turn: usize = 256 << 10, tiny 2 << 10;
+    /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next.
+    tls_handshakes_per_turn: usize = 4, tiny 1;
     /// Milliseconds without a byte received after which a ping is sent. 0: never.
     idle_ping_ms: u64 = 30_000, tiny 1_000;
     /// Milliseconds from that ping without a byte received. Above it: closed as lost, 1006.
@@ -179,6 +181,7 @@ impl Limits {
         "queued_bytes_max",
         "queued_bytes_pause",
         "receive_bytes_per_turn",
+        "tls_handshakes_per_turn",
         "idle_ping_ms",
         "pong_ms",
         "idle_max_ms",
@@ -284,6 +287,7 @@ impl Limits {
         between!(message_fragments_max, 1..=1 << 30);
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
+        between!(tls_handshakes_per_turn, 1..=1 << 20);
         between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);
         between!(pong_ms, 1..=1 << 40);

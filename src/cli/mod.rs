@@ -78,10 +78,23 @@ enum Command {
 /// and `--limit`. Flags win over variables, over the file, over the profile.
 #[derive(Args, Clone, Debug)]
 struct Config {
-    /// Address to listen on, [ws://]IP:PORT or unix:PATH; may be given several
-    /// times. Port 0 takes a free one. [default: 127.0.0.1:9001]
+    /// Address to listen on, [ws://]IP:PORT, wss://IP:PORT or unix:PATH; may be
+    /// given several times. Port 0 takes a free one. [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// PEM file with the certificate for wss:// addresses and what leads to its
+    /// authority; may be given several times, for several names.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Vec<String>,
+    /// PEM file with the key of that certificate.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Vec<String>,
+    /// PEM file of the authorities whose certificates clients have to show.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
+    /// Whether they have to. [default: required]
+    #[arg(long, value_name = "required|optional")]
+    tls_client_auth: Option<String>,
     /// How many shards, each on a core of its own: a number, or per-core for one
     /// on every core that this process may use. [default: per-core]
     #[arg(long, value_name = "N|per-core")]
@@ -126,7 +139,7 @@ check-config` prints what would run and where each value comes from. A file look
     message_bytes_max = \"64 KiB\"
 
 Signals: SIGTERM or SIGINT drains (/readyz 503, then closes with 1001 over drain_ms), a second one
-cuts; SIGHUP reads the configuration again.
+cuts; SIGHUP reads the configuration and the certificates again.
 
 Exit codes: 0 drained, 1 it could not start or a shard failed, 2 the command line is wrong, 78 the
 configuration is wrong or there is no io_uring (`tapecast doctor` says more).";
@@ -142,9 +155,13 @@ impl Config {
     fn resolve(self) -> Result<Settings, Vec<Problem>> {
         let mut sources = Sources { config: self.config, ..Sources::default() };
         sources.flag("--listen", "listen", self.listen);
+        sources.flag("--tls-cert", "tls_cert", self.tls_cert);
+        sources.flag("--tls-key", "tls_key", self.tls_key);
         for (flag, key, value) in [
             ("--shards", "shards", self.shards),
             ("--profile", "profile", self.profile),
+            ("--tls-client-ca", "tls_client_ca", self.tls_client_ca),
+            ("--tls-client-auth", "tls_client_auth", self.tls_client_auth),
             ("--admin", "admin", self.admin),
             ("--admin-token-file", "admin_token_file", self.admin_token_file),
             ("--log", "log", self.log),

@@ -9,8 +9,9 @@ use crate::base::Limits;
 use crate::control::{self, Admin, Control, Order};
 use crate::hub::Rule;
 use crate::routes::{self, Document, Paged};
-use crate::server::{Builder, Server, ServerError, ServerHandle};
+use crate::server::{Address, Builder, Server, ServerError, ServerHandle};
 use crate::subprotocol::json::Json;
+use crate::tls::Acceptor;
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::net::TcpListener;
@@ -66,6 +67,7 @@ pub fn run(
             eprintln!("tapecast: {error}");
             match error {
                 ServerError::Ring(_)
+                | ServerError::Certificate(_)
                 | ServerError::Limits(_)
                 | ServerError::Rule(_)
                 | ServerError::Shards(..) => ExitCode::from(EXIT_CONFIG),
@@ -105,6 +107,12 @@ fn serve(
     rules.extend((show.rules)(&settings.limits));
     let rules = rules_with_defaults(&rules, &settings.limits);
     let builder = sockets(builder.rules(rules), &settings)?;
+    let acceptor = settings.acceptor(None);
+    let acceptor = acceptor.map_err(|problem| ServerError::Certificate(problem.to_string()))?;
+    let builder = match &acceptor {
+        Some(acceptor) => builder.tls(acceptor.clone()),
+        None => builder,
+    };
     let builder = match settings.shards {
         Shards::PerCore => builder,
         Shards::Count(count) => builder.shards(count),
@@ -118,6 +126,7 @@ fn serve(
     let server = builder.start(move |_shard| (show.routes)(routes::builtin()))?;
     let handle = server.handle();
     let running = RefCell::new(settings);
+    let acceptor = RefCell::new(acceptor);
     let control = Control {
         shards: handle.shards(),
         admin,
@@ -131,7 +140,10 @@ fn serve(
             }
             Order::Stop => handle.stop(),
             Order::Reload => match again() {
-                Ok(settings) => reload_settings(&running, settings, &filter, &handle),
+                Ok(settings) => {
+                    reload_tls(&acceptor, &running, &settings, &handle);
+                    reload_settings(&running, settings, &filter, &handle);
+                }
                 Err(problems) => {
                     for problem in problems {
                         tracing::error!("not reloaded: {problem}");
@@ -152,6 +164,33 @@ fn serve(
     }
     tell(&format!("READY=1\nSTATUS={line}"));
     server.join()
+}
+
+/// Reads the certificates again, which may be others under the same names. Sessions that
+/// began with the old ones go on and can be resumed.
+fn reload_tls(
+    acceptor: &RefCell<Option<Acceptor>>,
+    running: &RefCell<Settings>,
+    settings: &Settings,
+    handle: &ServerHandle,
+) {
+    let mut acceptor = acceptor.borrow_mut();
+    if acceptor.is_none() {
+        return;
+    }
+    // Listeners stay as they are.
+    let mut with_files = running.borrow().clone();
+    with_files.tls = settings.tls.clone();
+    match with_files.acceptor(acceptor.as_ref()) {
+        Ok(Some(renewed)) => {
+            handle.reload_tls(&renewed);
+            *acceptor = Some(renewed);
+            running.borrow_mut().tls = with_files.tls;
+            tracing::info!("reloaded: certificates");
+        }
+        Ok(None) => {}
+        Err(problem) => tracing::error!("not reloaded: {problem}"),
+    }
 }
 
 /// Takes over what can change while the server runs, and says what can't.
@@ -209,12 +248,20 @@ fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
     Ok(Some(Admin { listener, token }))
 }
 
-/// The sockets that a supervisor has passed on, or else the configured addresses.
+/// The sockets that a supervisor has passed on, or else the configured addresses. TLS is
+/// spoken on a socket whose port is that of a configured wss:// address.
 fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerError> {
     let mut passed = listenfd::ListenFd::from_env();
     for index in 0..passed.len() {
         builder = match passed.take_tcp_listener(index) {
-            Ok(Some(listener)) => builder.listener(listener)?,
+            Ok(Some(listener)) => {
+                let port = listener.local_addr().map_err(ServerError::Thread)?.port();
+                let is_its = |address: &Address| address.ip().is_some_and(|it| it.port() == port);
+                match settings.listen.iter().any(|it| it.is_secure() && is_its(it)) {
+                    true => builder.secure_listener(listener)?,
+                    false => builder.listener(listener)?,
+                }
+            }
             _ => match passed.take_unix_listener(index).map_err(ServerError::Thread)? {
                 Some(listener) => builder.unix_listener(listener)?,
                 None => builder,
@@ -235,7 +282,6 @@ mod tests {
     use super::*;
     use crate::app::{Conn, Handler, Request, Upgrade};
     use crate::protocol::Message;
-    use crate::server::Address;
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::num::NonZeroU16;
@@ -301,7 +347,7 @@ mod tests {
             obey: Box::new(|_| {}),
         };
         control::start(control).unwrap();
-        let Address::Ip(address) = server.addresses()[0] else { unreachable!("no Unix socket") };
+        let address = server.addresses()[0].ip().expect("no Unix socket");
         let mut client = TcpStream::connect(address).unwrap();
         let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";

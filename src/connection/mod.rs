@@ -3,14 +3,16 @@
 //! A connection is split in two, so that a message may borrow the one while a
 //! handler writes to the other: [`Inbound`] is what has arrived (the request
 //! head, then messages), [`Outbound`] what is yet to be sent. [`KeepAlive`]
-//! decides when to ask a silent peer and when to give it up. Time and bytes are
-//! arguments. It knows nothing of descriptors, the ring or topics.
+//! decides when to ask a silent peer and when to give it up. Over TLS a [`Channel`] lies
+//! between the two and the wire. Time and bytes are arguments. It knows nothing of descriptors, the ring or topics.
 
+mod channel;
 pub mod client;
 mod inbound;
 mod keepalive;
 mod outbound;
 
+pub use channel::{Channel, ChannelError, SEALED_BYTES_MAX};
 pub use inbound::{Arrival, Inbound};
 pub use keepalive::{Action, KeepAlive};
 pub use outbound::{Outbound, SendOutcome};

@@ -19,15 +19,22 @@ use std::str::FromStr;
 pub enum Address {
     /// TCP.
     Ip(SocketAddr),
+    /// TCP with TLS.
+    Secure(SocketAddr),
     /// A Unix socket at this path.
     Unix(PathBuf),
 }
 
 impl Address {
+    /// Whether TLS is spoken there.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Address::Secure(_))
+    }
+
     /// Address and port, unless it is a Unix socket.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
-            Address::Ip(address) => Some(*address),
+            Address::Ip(address) | Address::Secure(address) => Some(*address),
             Address::Unix(_) => None,
         }
     }
@@ -42,8 +49,15 @@ impl FromStr for Address {
         {
             return Ok(Address::Unix(path.into()));
         }
-        text.strip_prefix("ws://").unwrap_or(text).parse().map(Address::Ip).map_err(|_| {
-            format!("{text:?}: expected IP:PORT, like 127.0.0.1:9001 or [::1]:9001, or unix:PATH")
+        let (bare, kind): (_, fn(SocketAddr) -> Address) = match text.strip_prefix("wss://") {
+            Some(bare) => (bare, Address::Secure),
+            None => (text.strip_prefix("ws://").unwrap_or(text), Address::Ip),
+        };
+        bare.parse().map(kind).map_err(|_| {
+            format!(
+                "{text:?}: expected IP:PORT, like 127.0.0.1:9001 or [::1]:9001, with wss:// before \
+                 it for TLS, or unix:PATH"
+            )
         })
     }
 }
@@ -52,6 +66,7 @@ impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(address) => write!(formatter, "ws://{address}"),
+            Address::Secure(address) => write!(formatter, "wss://{address}"),
             Address::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }

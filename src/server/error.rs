@@ -21,6 +21,9 @@ pub enum ServerError {
     Address(String),
     /// No address to listen on was given.
     NoAddress,
+    /// A `wss://` address without a certificate, a certificate without such an address, or
+    /// one that is of no use: what is wrong.
+    Certificate(String),
     /// More shards than cores: asked for, there.
     Shards(u16, usize),
     /// A rule of topics that can't be.
@@ -44,6 +47,7 @@ impl fmt::Display for ServerError {
         match self {
             ServerError::Address(expected) => formatter.write_str(expected),
             ServerError::NoAddress => formatter.write_str("no address to listen on was given"),
+            ServerError::Certificate(what) => formatter.write_str(what),
             ServerError::Shards(asked, cores) => write!(
                 formatter,
                 "shards is {asked} but this process may use {cores} cores: use at most {cores}, or \

@@ -52,9 +52,10 @@ pub fn bind(
     for source in sources {
         match source {
             Source::Address(Address::Ip(asked)) => {
-                let address = bind_ip(asked, limits, &mut listeners)
-                    .map_err(|error| ServerError::Listen(Address::Ip(asked), error))?;
-                bound.addresses.push(Address::Ip(address));
+                bound.addresses.push(bind_ip(Address::Ip, asked, limits, &mut listeners)?);
+            }
+            Source::Address(Address::Secure(asked)) => {
+                bound.addresses.push(bind_ip(Address::Secure, asked, limits, &mut listeners)?);
             }
             Source::Address(Address::Unix(path)) => {
                 let failed = |error| ServerError::Listen(Address::Unix(path.clone()), error);
@@ -75,6 +76,16 @@ pub fn bind(
 
 /// Binds one socket per shard; says the address with the port chosen.
 fn bind_ip(
+    kind: fn(SocketAddr) -> Address,
+    asked: SocketAddr,
+    limits: &Limits,
+    listeners: &mut [Vec<OwnedFd>],
+) -> Result<Address, ServerError> {
+    let bound = bind_tcp(asked, limits, listeners);
+    bound.map(kind).map_err(|error| ServerError::Listen(kind(asked), error))
+}
+
+fn bind_tcp(
     asked: SocketAddr,
     limits: &Limits,
     listeners: &mut [Vec<OwnedFd>],

@@ -16,6 +16,7 @@ use crate::mailbox::{Doorbell, Inbox};
 use crate::ring::{Driver, Setup, SetupError, Uring};
 use crate::shard::links::{Bell, Links};
 use crate::shard::{Command, Parts, Shard};
+use crate::tls::Acceptor;
 use listener::{Bound, Source};
 use std::net::TcpListener;
 use std::num::NonZeroU16;
@@ -51,11 +52,12 @@ pub struct Builder {
     shards: Option<NonZeroU16>,
     limits: Limits,
     rules: Vec<Rule>,
+    tls: Option<Acceptor>,
 }
 
 impl Builder {
-    /// Listens on this address, `[ws://]IP:PORT` or `unix:PATH`; port 0 takes a
-    /// free one. May be called several times.
+    /// Listens on this address, `[ws://|wss://]IP:PORT` or `unix:PATH`; port 0 takes a
+    /// free one. May be called several times. `wss://` needs [`Builder::tls`].
     ///
     /// # Errors
     /// [`ServerError::Address`] if it is not an address.
@@ -72,6 +74,16 @@ impl Builder {
     /// [`ServerError::Thread`] if it has no address.
     pub fn listener(mut self, listener: TcpListener) -> Result<Builder, ServerError> {
         let address = Address::Ip(listener.local_addr().map_err(ServerError::Thread)?);
+        self.sources.push(Source::Socket(address, listener.into()));
+        Ok(self)
+    }
+
+    /// As [`Builder::listener`], with TLS.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn secure_listener(mut self, listener: TcpListener) -> Result<Builder, ServerError> {
+        let address = Address::Secure(listener.local_addr().map_err(ServerError::Thread)?);
         self.sources.push(Source::Socket(address, listener.into()));
         Ok(self)
     }
@@ -108,6 +120,13 @@ impl Builder {
         self
     }
 
+    /// Who the server is on `wss://` addresses.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Acceptor) -> Builder {
+        self.tls = Some(acceptor);
+        self
+    }
+
     /// Starts the server. `make` is called once on each shard's thread for that
     /// shard's handler.
     ///
@@ -125,6 +144,7 @@ impl Builder {
         if self.sources.is_empty() {
             return Err(ServerError::NoAddress);
         }
+        check_certificate(&self.sources, self.tls.is_some())?;
         let cores = topology::cores(self.shards)?;
         let shards = cores.len();
         let slots_max = topology::slots_max(&self.limits);
@@ -156,7 +176,8 @@ impl Builder {
             let parts = Parts {
                 id: starting.id,
                 limits: self.limits.clone(),
-                listeners: bound.addresses.len() as u32,
+                listeners: bound.addresses.iter().map(Address::is_secure).collect(),
+                tls: self.tls.clone(),
                 slots_max,
                 links,
                 counters: Arc::clone(&counters),
@@ -185,6 +206,22 @@ impl Builder {
         let shards = Shards { outlets, publisher, counters };
         let handle = ServerHandle { command, bells, shards, stopped };
         Ok(Server { handle, threads, bound })
+    }
+}
+
+fn check_certificate(sources: &[Source], has_certificate: bool) -> Result<(), ServerError> {
+    let is_secure = |source: &Source| match source {
+        Source::Address(address) | Source::Socket(address, _) => address.is_secure(),
+    };
+    match (sources.iter().any(is_secure), has_certificate) {
+        (true, false) => {
+            Err(ServerError::Certificate("a wss:// address needs a certificate".into()))
+        }
+        (false, true) => {
+            let why = "there is a certificate, but no wss:// address to use it on";
+            Err(ServerError::Certificate(why.into()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -341,15 +378,28 @@ impl ServerHandle {
     pub fn reload(&self, limits: &Limits) -> Result<(), ServerError> {
         limits.check().map_err(ServerError::Limits)?;
         let limits = Arc::new(limits.clone());
+        self.post_to_all(|| Errand::Reload(Arc::clone(&limits)));
+        Ok(())
+    }
+
+    /// Has connections from now on begin TLS like this; those that are there go on as they
+    /// are. Without a `wss://` address nothing comes of it.
+    pub fn reload_tls(&self, acceptor: &Acceptor) {
+        self.post_to_all(|| Errand::ReloadTls(acceptor.clone()));
+    }
+
+    fn post_to_all(&self, make: impl Fn() -> Errand) {
         for outlet in &*self.shards.outlets {
             // A full inbox is emptied within a turn or two.
-            let mut errand = Errand::Reload(Arc::clone(&limits));
+            let mut errand = make();
             while let Err(back) = outlet.post(errand) {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
                 errand = back;
                 std::thread::yield_now();
             }
         }
-        Ok(())
     }
 
     /// The counters of every shard, by its number.

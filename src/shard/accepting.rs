@@ -6,7 +6,9 @@ use super::{Parts, Shard};
 use crate::admission::{Addresses, Pace};
 use crate::app::Handler;
 use crate::base::{Limits, Time};
+use crate::connection::Channel;
 use crate::ring::{Driver, Errno, Socket};
+use crate::tls::Acceptor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +20,10 @@ const RETRY_MS: u64 = 100;
 pub(super) struct Accepting {
     /// Per listener: accepts in flight.
     in_flight: Vec<usize>,
+    /// Per listener: whether TLS is spoken there.
+    is_secure: Vec<bool>,
+    /// What a connection to one of those begins with.
+    pub tls: Option<Acceptor>,
     slots_max: usize,
     pace: Pace,
     addresses: Arc<Addresses>,
@@ -30,7 +36,9 @@ impl Accepting {
     pub fn new(parts: &Parts, now: Time) -> Accepting {
         let per_second = parts.limits.handshakes_per_second_max;
         Accepting {
-            in_flight: vec![0; parts.listeners as usize],
+            in_flight: vec![0; parts.listeners.len()],
+            is_secure: parts.listeners.clone(),
+            tls: parts.tls.clone(),
             slots_max: parts.slots_max,
             pace: Pace::new(per_second, parts.counters.len(), now),
             addresses: Arc::clone(&parts.addresses),
@@ -93,6 +101,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.accepting.in_flight[listener as usize] -= 1;
         let mut slot = Slot::new(socket, peer, self.core.now);
         slot.is_refused = !self.admit(peer);
+        if self.accepting.is_secure[listener as usize] {
+            let acceptor = self.accepting.tls.as_ref().expect("the server has checked");
+            slot.channel = Some(Box::new(Channel::new(acceptor.accept())));
+        }
         slot.operations.begin(Operations::RECEIVE);
         let (index, _) = self.slots.insert(slot);
         self.rates.begin(index, self.core.now);

@@ -109,7 +109,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.core.hub.leave(&mut slot.own.subscriptions);
         self.enter_phase(index, Phase::Flushing);
         let slot = self.slots.at_mut(index).expect("looked up above");
-        if slot.own.outbound.queued_bytes() == 0 {
+        if slot.is_flushed() {
             return self.flushed(index);
         }
         self.mark_dirty(index);
@@ -192,6 +192,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         core.hub.leave(&mut slot.own.subscriptions);
         slot.inbound.end(&mut core.pool);
         slot.own.outbound.release(&mut core.pool);
+        if let Some(mut channel) = slot.channel.take() {
+            channel.release(&mut core.pool);
+        }
         slot.own.target = Box::default();
         let close = slot.close.take().map_or_else(Close::lost, |close| *close);
         if let Some(session) = slot.own.session.take() {

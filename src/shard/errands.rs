@@ -28,6 +28,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     self.set_deadline(index);
                 }
             }
+            Errand::ReloadTls(acceptor) => self.accepting.tls = Some(acceptor),
             Errand::Disconnect { id, code, reason, answer } => {
                 answer(self.disconnect(id, code, &reason));
             }
@@ -61,7 +62,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             },
             state_ms: (now - slot.since).as_millis() as u64,
             idle_ms: (now - slot.inbound.keep_alive.heard()).as_millis() as u64,
-            queued_bytes: slot.own.outbound.queued_bytes(),
+            queued_bytes: slot.queued_bytes(),
             subscriptions: slot.own.subscriptions.len(),
             round_trip_us: slot.inbound.keep_alive.round_trip_us(),
         })

@@ -10,6 +10,7 @@
 //! | `receiving` | bytes come in: how they are read, and when not |
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
+//! | `securing` | TLS, between the two above and the wire |
 //! | `ending` | the three steps of an end: terminate, join, close |
 //! | `topics` | what the hub has for connections |
 //! | `errands` | what threads that are not shards ask for |
@@ -25,6 +26,7 @@ mod errands;
 pub(crate) mod links;
 mod notes;
 mod receiving;
+mod securing;
 mod sending;
 mod serving;
 mod slot;
@@ -40,6 +42,7 @@ use crate::base::planted::{Bug, planted};
 use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
 use crate::hub::{self, Hub, Rules, Signal, Step};
 use crate::ring::{Batch, Driver, Errno, Event, Token};
+use crate::tls::Acceptor;
 use accepting::Accepting;
 use links::{Links, ShardMail};
 use notes::{Note, Notes};
@@ -73,8 +76,10 @@ impl Command {
 pub(crate) struct Parts {
     pub id: ShardId,
     pub limits: Limits,
-    /// Listeners that the driver has.
-    pub listeners: u32,
+    /// Of each listener that the driver has, whether TLS is spoken there.
+    pub listeners: Vec<bool>,
+    /// Needed if it is anywhere.
+    pub tls: Option<Acceptor>,
     /// Slots, and so sockets, that the driver has room for.
     pub slots_max: usize,
     pub links: Links,
@@ -118,6 +123,12 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     congested: Vec<Token>,
     /// Where metered connections are read into: one buffer, always warm.
     hot: Vec<u8>,
+    /// What was decrypted, or is to be encrypted: likewise.
+    plain: Vec<u8>,
+    /// Connections whose TLS handshake waits its turn.
+    shaking: VecDeque<Token>,
+    /// TLS handshakes that this turn may still work on.
+    handshakes_left: usize,
     /// Counts turns, to tell what a connection received in this one.
     turn: u32,
     /// It does not sleep before this time: more work is likely to follow.
@@ -167,6 +178,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             readable: VecDeque::new(),
             congested: Vec::new(),
             hot: Vec::new(),
+            plain: Vec::new(),
+            shaking: VecDeque::new(),
+            handshakes_left: 0,
             turn: 0,
             awake_until: Time::ZERO,
             stopped: false,
@@ -213,6 +227,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub fn turn(&mut self) -> std::io::Result<()> {
         let until = self.until();
         let mut events = self.enter(until)?;
+        self.shake_hands();
         for event in events.drain(..) {
             self.event(event);
         }
@@ -235,6 +250,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let has_work = !self.dirty.is_empty()
             || !self.readable.is_empty()
             || !self.starved.is_empty()
+            || !self.shaking.is_empty()
             || !self.attended.is_empty()
             || self.core.hub.is_fresh();
         if has_work {

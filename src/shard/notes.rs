@@ -16,9 +16,11 @@ pub(super) enum Note {
     Slow,
     /// A handler panicked.
     Panicked,
+    /// A connection's TLS has failed.
+    Insecure,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 const PERIOD_MS: u64 = 1_000;
 
 /// When which kind may be logged again.

@@ -31,7 +31,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.turn_bytes = 0;
             }
             slot.turn_bytes = slot.turn_bytes.saturating_add(buffer.len() as u32);
-            self.ingest(token.index, &mut buffer);
+            self.arrived(token.index, &mut buffer);
             self.choose_reading(token.index);
         }
         self.driver.release(buffer);
@@ -218,7 +218,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn read_once(&mut self, index: u32) -> (Result<usize, Errno>, usize) {
         let slot = self.slots.at_mut(index).expect("a metered connection");
         let socket = slot.socket;
-        if slot.inbound.is_missing(HOT_BYTES / 2)
+        // Not over TLS: what is missing there is not what comes.
+        if slot.channel.is_none()
+            && slot.inbound.is_missing(HOT_BYTES / 2)
             && let Some(room) = slot.inbound.room()
         {
             let asked = room.len();
@@ -236,7 +238,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         hot.resize(HOT_BYTES, 0);
         let result = self.driver.receive_now(socket, &mut hot);
         if let Ok(bytes @ 1..) = result {
-            self.ingest(index, &mut hot[..bytes]);
+            self.arrived(index, &mut hot[..bytes]);
         }
         self.hot = hot;
         (result, HOT_BYTES)

@@ -1,14 +1,24 @@
 //! What leaves: direct replies and tapes, in one send per connection and turn.
 
 use super::Shard;
+use super::securing::seal;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::{Handler, Notice};
 use crate::base::planted::{Bug, planted};
-use crate::base::{Limits, Time};
+use crate::base::{BufferPool, Limits, Time};
+use crate::connection::Outbound;
 use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes of tapes that one send carries at most, give or take a chunk.
 const TAPE_BYTES_PER_SEND: usize = 1 << 20;
+
+/// What is left of a frame of a tape that has begun: it is finished before anything else.
+pub(super) fn keep_rest(outbound: &mut Outbound, pool: &mut BufferPool, rest: &[u8]) {
+    match planted(Bug::InterleavedFrame) {
+        false => outbound.bytes_first(pool, rest),
+        true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
+    }
+}
 
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// The connection at `index` has something to send.
@@ -31,7 +41,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         until: Time,
         events: &mut Vec<Event<D::Buffer>>,
     ) -> std::io::Result<()> {
-        let Shard { driver, slots, core, dirty, sending, outcomes, .. } = self;
+        let Shard { driver, slots, core, dirty, sending, outcomes, plain, .. } = self;
+        let counters = &self.counters[core.id.index()];
         sending.clear();
         while sending.len() < core.limits.sends_per_turn
             && let Some(index) = dirty.pop_front()
@@ -41,17 +52,21 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 && std::mem::take(&mut slot.is_dirty)
                 && slot.phase < Phase::Lingering
             {
+                seal(slot, core, counters, plain);
                 sending.push(index);
             }
         }
         if !dirty.is_empty() {
-            let counters = &self.counters[core.id.index()];
             counters.limits_hit.hit(const { Limits::index_of("sends_per_turn") });
         }
         let mut batch = std::mem::take(&mut self.batch).recycle();
         for &index in &*sending {
             let slot = slots.at(index).expect("just looked up");
             batch.begin(slot.socket);
+            if let Some(channel) = &slot.channel {
+                batch.slice(channel.queued());
+                continue;
+            }
             batch.slice(slot.own.outbound.queued());
             if !slot.own.outbound.is_ended() {
                 let subscriptions = slot.own.subscriptions;
@@ -104,17 +119,22 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             slot.inbound.keep_alive.hear(core.now);
         }
         let own = &mut slot.own;
-        let queued = own.outbound.queued_bytes().min(sent);
-        own.outbound.advance(&mut core.pool, queued);
-        let from_tapes = sent - queued;
-        if from_tapes > 0 {
-            let (outbound, pool) = (&mut own.outbound, &mut core.pool);
-            let messages = core.hub.advance(&mut own.subscriptions, from_tapes, |rest| {
-                // A frame that has begun is finished before anything else.
-                match planted(Bug::InterleavedFrame) {
-                    false => outbound.bytes_first(pool, rest),
-                    true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
+        let queued = match &mut slot.channel {
+            None => own.outbound.queued_bytes().min(sent),
+            // Queue and tapes are rid of it since it was encrypted.
+            Some(channel) => {
+                channel.advance(&mut core.pool, sent);
+                if channel.has_failed() {
+                    return self.lost(index);
                 }
+                0
+            }
+        };
+        own.outbound.advance(&mut core.pool, queued);
+        if sent > queued && slot.channel.is_none() {
+            let (outbound, pool) = (&mut own.outbound, &mut core.pool);
+            let messages = core.hub.advance(&mut own.subscriptions, sent - queued, |rest| {
+                keep_rest(outbound, pool, rest);
             });
             counters.deliveries.add(messages);
         }
@@ -143,10 +163,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = self.slots.at_mut(index) else { return };
         let is_awaited =
             slot.phase != Phase::Open || slot.holds.has(Holds::QUEUE) || slot.wants_writable;
-        if !is_awaited || slot.is_blocked() || slot.own.outbound.queued_bytes() > 0 {
+        if !is_awaited || slot.is_blocked() || slot.has_queued() {
             return;
         }
         match slot.phase {
+            Phase::Flushing if !slot.is_flushed() => return self.mark_dirty(index),
             Phase::Flushing => return self.flushed(index),
             Phase::Open | Phase::Closing => {}
             Phase::Lingering | Phase::Ending => return,

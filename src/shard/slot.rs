@@ -3,7 +3,7 @@
 
 use crate::app::{Deferred, Link};
 use crate::base::{BufferPool, ConnectionId, Limits, ShardId, Time};
-use crate::connection::{Close, Inbound, Outbound};
+use crate::connection::{Channel, Close, Inbound, Outbound};
 use crate::hub::{Hub, Subscriptions};
 use crate::protocol::{Message, Role, Rules};
 use crate::ring::{GENERATION_MASK, Socket, Token};
@@ -109,6 +109,8 @@ pub(super) struct Own<S> {
 pub(super) struct Slot<S> {
     pub inbound: Inbound,
     pub own: Own<S>,
+    /// TLS, between both halves and the socket.
+    pub channel: Option<Box<Channel>>,
     pub socket: Socket,
     pub phase: Phase,
     pub operations: Operations,
@@ -154,6 +156,7 @@ impl<S> Slot<S> {
                 peer,
                 target: Box::default(),
             },
+            channel: None,
             socket,
             phase: Phase::Open,
             operations: Operations::default(),
@@ -262,6 +265,6 @@ mod tests {
     fn a_slot_stays_small() {
         // With a session of a `Router`, which is as large as this.
         type Session = (Box<dyn std::any::Any>, usize);
-        assert!(size_of::<Option<Slot<Session>>>() <= 208);
+        assert!(size_of::<Option<Slot<Session>>>() <= 216);
     }
 }

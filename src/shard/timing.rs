@@ -143,8 +143,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         } else {
             return self.set_deadline(index);
         };
+        let is_shaking = slot.channel.as_ref().is_some_and(|channel| channel.is_handshaking());
         self.hit(limit);
-        self.refuse(index, Refusal::Timeout);
+        match is_shaking {
+            // There is no way to say anything yet.
+            true => self.terminate(index),
+            false => self.refuse(index, Refusal::Timeout),
+        }
     }
 
     /// The connection has brought something, and may be over its rate now.

@@ -57,7 +57,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if let Some(slot) = self.slots.at(index)
             && slot.needs_attention
             && !slot.is_blocked()
-            && slot.own.outbound.queued_bytes() == 0
+            && !slot.has_queued()
         {
             self.attended.push(index);
         }

@@ -151,7 +151,8 @@ impl<H: Handler> TestShard<H> {
         let addresses = Addresses::new(limits.connections_per_address_max, 3);
         let parts = Parts {
             id: ShardId(0),
-            listeners: 1,
+            listeners: vec![false],
+            tls: None,
             slots_max: SLOTS,
             links: links.into_iter().next().expect("one shard's links"),
             counters: Arc::new([Counters::default()]),

@@ -6,6 +6,7 @@
 
 mod file;
 mod sources;
+mod tls;
 mod topics;
 
 pub use sources::Sources;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use tls::{ClientAuth, Tls};
 use topics::TOPICS;
 
 /// How many shards to run.
@@ -44,6 +46,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Vec<Address>,
+    pub tls: Tls,
     pub shards: Shards,
     pub admin: Option<SocketAddr>,
     pub admin_token_file: Option<PathBuf>,
@@ -62,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             listen: vec![Address::Ip(SocketAddr::from(([127, 0, 0, 1], 9001)))],
+            tls: Tls::default(),
             shards: Shards::PerCore,
             admin: None,
             admin_token_file: None,
@@ -144,7 +148,8 @@ const LIMITS: &str = "limits.";
 const KEYS: &[Key] = &[
     Key {
         name: "listen",
-        text: "Addresses to listen on: [ws://]IP:PORT or unix:PATH. Port 0 takes a free one.",
+        text: "Addresses to listen on: [ws://]IP:PORT, wss://IP:PORT for TLS, or unix:PATH. Port 0 \
+               takes a free one.",
         set: |settings, values| {
             settings.listen = values.iter().map(|value| value.parse()).collect::<Result<_, _>>()?;
             Ok(())
@@ -153,6 +158,56 @@ const KEYS: &[Key] = &[
             let quoted: Vec<String> =
                 settings.listen.iter().map(|address| text::quoted(&address.to_string())).collect();
             format!("[{}]", quoted.join(", "))
+        },
+    },
+    Key {
+        name: "tls_cert",
+        text: "PEM files, each with a certificate and what leads from it to its authority, for \
+               wss:// addresses. A client that names a host gets the first that is for it.",
+        set: |settings, values| {
+            settings.tls.certificates = tls::paths(values);
+            Ok(())
+        },
+        get: |settings| tls::printed(&settings.tls.certificates),
+    },
+    Key {
+        name: "tls_key",
+        text: "PEM files with the private keys of tls_cert, in the same order.",
+        set: |settings, values| {
+            settings.tls.keys = tls::paths(values);
+            Ok(())
+        },
+        get: |settings| tls::printed(&settings.tls.keys),
+    },
+    Key {
+        name: "tls_client_ca",
+        text: "PEM file of the authorities whose certificates clients are asked for; none unless \
+               it is given.",
+        set: |settings, values| {
+            let value = one(values)?;
+            settings.tls.client_authorities = (!value.is_empty()).then(|| value.into());
+            Ok(())
+        },
+        get: |settings| {
+            let path = settings.tls.client_authorities.as_ref();
+            text::quoted(&path.map_or(String::new(), |path| path.display().to_string()))
+        },
+    },
+    Key {
+        name: "tls_client_auth",
+        text: "Whether a client without a certificate of tls_client_ca is let in: required (it is \
+               not) or optional.",
+        set: |settings, values| {
+            settings.tls.client_auth = match one(values)? {
+                "required" => ClientAuth::Required,
+                "optional" => ClientAuth::Optional,
+                value => return Err(format!("{value:?}: expected required or optional")),
+            };
+            Ok(())
+        },
+        get: |settings| match settings.tls.client_auth {
+            ClientAuth::Required => text::quoted("required"),
+            ClientAuth::Optional => text::quoted("optional"),
         },
     },
     Key {
@@ -310,6 +365,7 @@ impl Settings {
             let message = "listen: expected at least one address".to_owned();
             return Err(Problem { origin: self.origin("listen").clone(), message });
         }
+        self.acceptor(None)?;
         if let Some(admin) = self.admin
             && !admin.ip().is_loopback()
             && self.admin_token_file.is_none()
@@ -339,6 +395,7 @@ impl Settings {
     /// Whether a running server can be given a new value of this key.
     pub fn is_reloadable(key: &str) -> bool {
         key == "log"
+            || key.starts_with("tls_")
             || key.strip_prefix(LIMITS).is_some_and(|name| Limits::RELOADABLE.contains(&name))
     }
 

@@ -1,0 +1,90 @@
+//! Certificates: which files, and what they make.
+
+use super::{Origin, Problem, Settings};
+use crate::tls::{Acceptor, ClientCertificates, Identity};
+use std::path::PathBuf;
+
+/// Whether clients have to show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They may.
+    Optional,
+    /// They must.
+    #[default]
+    Required,
+}
+
+/// The files of TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    pub certificates: Vec<PathBuf>,
+    /// Of each certificate, in the same order.
+    pub keys: Vec<PathBuf>,
+    /// Whose certificates clients are asked for, if they are.
+    pub client_authorities: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+}
+
+/// Paths as a TOML value.
+pub fn printed(paths: &[PathBuf]) -> String {
+    let quoted: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let quoted: Vec<String> = quoted.iter().map(|path| super::text::quoted(path)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Paths that were given.
+pub fn paths(values: &[String]) -> Vec<PathBuf> {
+    values.iter().filter(|value| !value.is_empty()).map(PathBuf::from).collect()
+}
+
+impl Settings {
+    /// What TLS begins with, from its files as they are now; sessions of `previous` can be
+    /// resumed with it. None if no certificate is configured.
+    ///
+    /// # Errors
+    /// Which file is of no use, or which setting is missing.
+    pub fn acceptor(&self, previous: Option<&Acceptor>) -> Result<Option<Acceptor>, Problem> {
+        let Tls { certificates, keys, client_authorities, client_auth } = &self.tls;
+        let problem = |key: &str, message: String| {
+            let origin = Origin::clone(self.origin(key));
+            Problem { origin, message: format!("{key}: {message}") }
+        };
+        let is_secure = self.listen.iter().any(|address| address.is_secure());
+        match (certificates.is_empty(), is_secure) {
+            (true, true) => {
+                let message = "a wss:// address needs tls_cert and tls_key".to_owned();
+                return Err(problem("listen", message));
+            }
+            (false, false) => {
+                let message = "there is no wss:// address in listen to use it on".to_owned();
+                return Err(problem("tls_cert", message));
+            }
+            _ => {}
+        }
+        if certificates.len() != keys.len() {
+            let (count, keys) = (certificates.len(), keys.len());
+            let message = format!("{keys} for {count} in tls_cert: each certificate needs its own");
+            return Err(problem("tls_key", message));
+        }
+        if certificates.is_empty() {
+            return Ok(None);
+        }
+        let mut identities = Vec::new();
+        for (certificate, key) in certificates.iter().zip(keys) {
+            let identity = Identity::from_files(certificate, key);
+            identities.push(identity.map_err(|error| problem("tls_cert", error.to_string()))?);
+        }
+        let clients = match (client_authorities.clone(), client_auth) {
+            (None, _) => ClientCertificates::Ignored,
+            (Some(path), ClientAuth::Optional) => ClientCertificates::Optional(path),
+            (Some(path), ClientAuth::Required) => ClientCertificates::Required(path),
+        };
+        let acceptor = match previous {
+            None => Acceptor::new(identities, &clients),
+            Some(previous) => previous.renewed(identities, &clients),
+        };
+        let failed =
+            |error: crate::tls::CertificateError| problem("tls_client_ca", error.to_string());
+        acceptor.map(Some).map_err(failed)
+    }
+}

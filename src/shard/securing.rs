@@ -1,0 +1,196 @@
+//! TLS: records come in, records leave.
+//!
+//! What came is decrypted into one warm buffer and goes on as bytes of a plain connection
+//! do. What leaves is encrypted when it is sent, from the queue and the tapes, at most
+//! [`SEALED_BYTES_MAX`](crate::connection::SEALED_BYTES_MAX) ahead of the socket: by then
+//! it has left both. Handshakes cost a hundred times what a message does; a turn does
+//! `tls_handshakes_per_turn` of them, and the others wait their turn.
+
+use super::Shard;
+use super::notes::Note;
+use super::sending::keep_rest;
+use super::slot::{Core, Phase, Slot};
+use crate::app::Handler;
+use crate::base::{BufferPool, Counters, Limits};
+use crate::connection::{Channel, ChannelError};
+use crate::protocol::Refusal;
+use crate::ring::Driver;
+
+impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Takes bytes as they came from the socket.
+    #[inline]
+    pub(super) fn arrived(&mut self, index: u32, bytes: &mut [u8]) {
+        self.counters().bytes_received.add(bytes.len() as u64);
+        match self.slots.at(index).is_some_and(|slot| slot.channel.is_some()) {
+            false => self.ingest(index, bytes),
+            true => self.unseal(index, bytes),
+        }
+    }
+
+    /// Takes bytes of a connection with TLS.
+    fn unseal(&mut self, index: u32, bytes: &mut [u8]) {
+        let token = self.token(index);
+        let Shard { slots, core, handshakes_left, shaking, counters, .. } = self;
+        let Some(slot) = slots.at_mut(index) else { return };
+        slot.inbound.keep_alive.hear(core.now);
+        let Some(channel) = slot.channel.as_mut().filter(|_| slot.phase < Phase::Flushing) else {
+            return;
+        };
+        if channel.is_handshaking() {
+            if channel.waits || *handshakes_left == 0 {
+                let kept = channel.keep(&mut core.pool, bytes);
+                if !std::mem::replace(&mut channel.waits, true) {
+                    shaking.push_back(token);
+                    let counters = &counters[core.id.index()];
+                    counters.tls_handshakes_delayed.add(1);
+                    let limit = const { Limits::index_of("tls_handshakes_per_turn") };
+                    counters.limits_hit.hit(limit);
+                }
+                if let Err(error) = kept {
+                    self.insecure(index, &error);
+                }
+                return;
+            }
+            *handshakes_left -= 1;
+        }
+        self.unseal_with(index, |channel, pool, plain| channel.receive(pool, bytes, plain));
+    }
+
+    /// Goes on with handshakes that an earlier turn had no time for.
+    pub(super) fn shake_hands(&mut self) {
+        self.handshakes_left = self.core.limits.tls_handshakes_per_turn;
+        while self.handshakes_left > 0
+            && let Some(token) = self.shaking.pop_front()
+        {
+            let Some(slot) = self.slot(token) else { continue };
+            let Some(channel) = &mut slot.channel else { continue };
+            channel.waits = false;
+            if slot.phase < Phase::Flushing {
+                self.handshakes_left -= 1;
+                self.unseal_with(token.index, |channel, pool, plain| {
+                    channel.receive_kept(pool, plain)
+                });
+            }
+        }
+    }
+
+    /// Has `receive` decrypt, and does what came of it.
+    fn unseal_with(
+        &mut self,
+        index: u32,
+        receive: impl FnOnce(&mut Channel, &mut BufferPool, &mut Vec<u8>) -> Result<bool, ChannelError>,
+    ) {
+        let name = self.token(index);
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let Shard { slots, core, counters, .. } = self;
+        let Some(channel) = slots.at_mut(index).and_then(|slot| slot.channel.as_mut()) else {
+            return;
+        };
+        let was_handshaking = channel.is_handshaking();
+        let received = receive(channel, &mut core.pool, &mut plain);
+        if was_handshaking && !channel.is_handshaking() {
+            let counters = &counters[core.id.index()];
+            counters.tls_handshakes.add(1);
+            counters.tls_resumptions.add(u64::from(channel.session().is_resumed()));
+        }
+        let has_queued = channel.queued_bytes() > 0;
+        if !plain.is_empty() {
+            self.ingest(index, &mut plain);
+        }
+        self.plain = plain;
+        if !self.is_current(name) {
+            return;
+        }
+        match received {
+            Ok(false) => {}
+            Ok(true) => self.peer_ended(index),
+            Err(error) => self.insecure(index, &error),
+        }
+        if has_queued && self.is_current(name) {
+            self.mark_dirty(index);
+        }
+    }
+
+    /// A connection's TLS has ended: says so as far as that can be said.
+    fn insecure(&mut self, index: u32, error: &ChannelError) {
+        self.counters().tls_failures.add(1);
+        let text = format!("a TLS connection has failed: {error}");
+        self.note(Note::Insecure, &text);
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        if *error == ChannelError::Plain
+            && let Some(mut channel) = slot.channel.take()
+        {
+            channel.release(&mut self.core.pool);
+            return self.refuse(index, Refusal::BadRequest("this port speaks TLS: use wss://"));
+        }
+        self.flush_and_end(index);
+    }
+}
+
+/// Encrypts what a connection has to send, as far as there is room: its queue, then its
+/// tapes. In one piece, so that records are full where there is enough.
+pub(super) fn seal<S>(
+    slot: &mut Slot<S>,
+    core: &mut Core,
+    counters: &Counters,
+    gathered: &mut Vec<u8>,
+) {
+    let Some(channel) = &mut slot.channel else { return };
+    let own = &mut slot.own;
+    let room = channel.room();
+    if room > 0 {
+        gathered.clear();
+        let queue = own.outbound.queued();
+        let from_queue = queue.len().min(room);
+        let mut only = &queue[..from_queue];
+        let mut bytes = from_queue;
+        if from_queue < room && !own.outbound.is_ended() {
+            core.hub.pending(own.subscriptions, room - from_queue, usize::MAX, |run| {
+                let run = &run[..run.len().min(room - bytes)];
+                if bytes > 0 {
+                    // Nothing is copied that goes alone.
+                    gathered.extend_from_slice(std::mem::take(&mut only));
+                    gathered.extend_from_slice(run);
+                } else {
+                    only = run;
+                }
+                bytes += run.len();
+            });
+        }
+        let plain = if gathered.is_empty() { only } else { gathered };
+        channel.seal(&mut core.pool, plain);
+        own.outbound.advance(&mut core.pool, from_queue);
+        if bytes > from_queue {
+            let (hub, pool) = (&mut core.hub, &mut core.pool);
+            let outbound = &mut own.outbound;
+            let subscriptions = &mut own.subscriptions;
+            let rest = |rest: &[u8]| keep_rest(outbound, pool, rest);
+            counters.deliveries.add(hub.advance(subscriptions, bytes - from_queue, rest));
+        }
+    }
+    if slot.phase == Phase::Flushing && own.outbound.queued_bytes() == 0 {
+        channel.close(&mut core.pool);
+    }
+}
+
+impl<S> Slot<S> {
+    /// Bytes that are queued and not with the kernel yet.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        let sealed = self.channel.as_deref().map_or(0, Channel::queued_bytes);
+        self.own.outbound.queued_bytes() + sealed
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub fn has_queued(&self) -> bool {
+        self.queued_bytes() > 0
+    }
+
+    /// Whether the last byte is with the kernel. Over TLS it says that it is the last.
+    pub fn is_flushed(&self) -> bool {
+        let is_open = |channel: &Channel| !channel.is_closed();
+        !self.has_queued() && !self.channel.as_deref().is_some_and(is_open)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a server is: its certificates, and whom it lets in.
+
+use super::identity::certificates;
+use super::{CertificateError, Identity, PROVIDER, Session};
+use rustls::RootCertStore;
+use rustls::client::verify_server_name;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::ServerName;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Whether clients show certificates.
+///
+/// ```
+/// use tapecast::tls::ClientCertificates;
+///
+/// let asked_for = ClientCertificates::Required("clients-ca.pem".into());
+/// assert_ne!(asked_for, ClientCertificates::Ignored);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked for one.
+    #[default]
+    Ignored,
+    /// They may show one, which then has to be of an authority of this PEM file.
+    Optional(PathBuf),
+    /// They must.
+    Required(PathBuf),
+}
+
+/// Accepts TLS 1.2 and 1.3 with one or more identities. Cheap to clone.
+///
+/// ```no_run
+/// use tapecast::tls::{Acceptor, ClientCertificates, Identity};
+/// use tapecast::{Server, routes};
+///
+/// let identity = Identity::from_files("chain.pem", "key.pem")?;
+/// let acceptor = Acceptor::new(vec![identity], &ClientCertificates::Ignored)?;
+/// let server = Server::builder()
+///     .listen("wss://0.0.0.0:443")?
+///     .tls(acceptor)
+///     .start(|_shard| routes::Echo)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Acceptor {
+    config: Arc<rustls::ServerConfig>,
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// With these identities. A client that names a host gets the first whose
+    /// certificate is for it, else the first of all.
+    ///
+    /// # Errors
+    /// There is no identity, or no authority in the file of those for clients.
+    pub fn new(
+        identities: Vec<Identity>,
+        clients: &ClientCertificates,
+    ) -> Result<Acceptor, CertificateError> {
+        let ticketer = Ticketer::new().map_err(CertificateError::new)?;
+        Acceptor::with_ticketer(identities, clients, ticketer)
+    }
+
+    /// As [`Acceptor::new`]; sessions that began with `self` can be resumed with it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn renewed(
+        &self,
+        identities: Vec<Identity>,
+        clients: &ClientCertificates,
+    ) -> Result<Acceptor, CertificateError> {
+        Acceptor::with_ticketer(identities, clients, Arc::clone(&self.ticketer))
+    }
+
+    fn with_ticketer(
+        identities: Vec<Identity>,
+        clients: &ClientCertificates,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Result<Acceptor, CertificateError> {
+        if identities.is_empty() {
+            return Err(CertificateError::new("a server needs a certificate and its key"));
+        }
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()
+            .map_err(CertificateError::new)?;
+        let config = match clients {
+            ClientCertificates::Ignored => config.with_no_client_auth(),
+            ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate).map_err(|error| CertificateError::of(path, error))?;
+                }
+                let provider = Arc::clone(&PROVIDER);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = match clients {
+                    ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
+                    _ => verifier,
+                };
+                let verifier = verifier.build();
+                config.with_client_cert_verifier(
+                    verifier.map_err(|error| CertificateError::of(path, error))?,
+                )
+            }
+        };
+        let keys = identities.into_iter().map(|identity| identity.0).collect();
+        let mut config = config.with_cert_resolver(Arc::new(ByName(keys)));
+        // What is spoken inside is HTTP/1.1 (RFC 7301, RFC 6455).
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Tickets carry their state: a cache would be shared between cores, behind a lock.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::clone(&ticketer);
+        // A client that comes back uses one.
+        config.send_tls13_tickets = 1;
+        Ok(Acceptor { config: Arc::new(config), ticketer })
+    }
+
+    /// A session with a client that has just connected.
+    pub fn accept(&self) -> Session {
+        Session::server(Arc::clone(&self.config))
+    }
+}
+
+/// Chooses a certificate by the name that a client asks for.
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let [only] = &self.0[..] else {
+            let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+            let can_sign = |key: &&Arc<CertifiedKey>| {
+                key.key.choose_scheme(hello.signature_schemes()).is_some()
+            };
+            let is_named = |key: &&Arc<CertifiedKey>| {
+                let parsed = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+                let name = name.as_ref();
+                parsed.is_ok_and(|parsed| {
+                    name.is_some_and(|it| verify_server_name(&parsed, it).is_ok())
+                })
+            };
+            let usable = || self.0.iter().filter(can_sign);
+            return usable().find(is_named).or_else(|| usable().next()).cloned();
+        };
+        Some(Arc::clone(only))
+    }
+}

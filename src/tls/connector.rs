@@ -1,0 +1,189 @@
+//! Whom a client trusts.
+
+use super::identity::certificates;
+use super::{CertificateError, Identity, PROVIDER, Session};
+use rustls::RootCertStore;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which servers a client talks to.
+///
+/// ```
+/// use tapecast::tls::Trust;
+///
+/// assert_eq!(Trust::default(), Trust::System);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that the machine's authorities vouch for.
+    #[default]
+    System,
+    /// Those that an authority of this PEM file vouches for.
+    Authorities(PathBuf),
+    /// Any: whoever stands in between can read and change everything. For tests.
+    Anybody,
+}
+
+/// Connects to servers over TLS. Cheap to clone.
+///
+/// ```
+/// use tapecast::tls::{Connector, Trust};
+///
+/// let connector = Connector::new(&Trust::Anybody, false)?;
+/// assert!(connector.connect("localhost")?.is_handshaking());
+/// assert!(connector.connect("not a host").is_err());
+/// # Ok::<(), tapecast::tls::CertificateError>(())
+/// ```
+#[derive(Clone)]
+pub struct Connector(Arc<rustls::ClientConfig>);
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// Trusts as said. If it `resumes`, a second session with a server begins where the
+    /// first left off, which costs both less.
+    ///
+    /// # Errors
+    /// There is no authority where it was looked for.
+    pub fn new(trust: &Trust, resumes: bool) -> Result<Connector, CertificateError> {
+        Connector::build(trust, resumes, None)
+    }
+
+    /// As [`Connector::new`], and shows a certificate to servers that ask for one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_identity(
+        trust: &Trust,
+        resumes: bool,
+        identity: &Identity,
+    ) -> Result<Connector, CertificateError> {
+        Connector::build(trust, resumes, Some(identity))
+    }
+
+    fn build(
+        trust: &Trust,
+        resumes: bool,
+        identity: Option<&Identity>,
+    ) -> Result<Connector, CertificateError> {
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Anybody => Arc::new(Unverified(Arc::clone(&PROVIDER))),
+            Trust::System | Trust::Authorities(_) => {
+                let roots = Arc::new(authorities(trust)?);
+                let provider = Arc::clone(&PROVIDER);
+                WebPkiServerVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(CertificateError::new)?
+            }
+        };
+        let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()
+            .map_err(CertificateError::new)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(identity) => {
+                let key = rustls::sign::SingleCertAndKey::from(Arc::clone(&identity.0));
+                config.with_client_cert_resolver(Arc::new(key))
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if !resumes {
+            config.resumption = Resumption::disabled();
+        }
+        Ok(Connector(Arc::new(config)))
+    }
+
+    /// A session with `host`, a name or an IP address.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn connect(&self, host: &str) -> Result<Session, CertificateError> {
+        // RFC 3986 has brackets around IPv6, TLS has not.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| CertificateError::new(format!("{host:?} is not the name of a host")))?;
+        Session::client(Arc::clone(&self.0), name)
+    }
+}
+
+#[cfg(test)]
+impl Connector {
+    /// The same, with sessions that give their keys away.
+    pub fn with_extraction(&self) -> Connector {
+        let mut config = (*self.0).clone();
+        config.enable_secret_extraction = true;
+        Connector(Arc::new(config))
+    }
+}
+
+fn authorities(trust: &Trust) -> Result<RootCertStore, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    if let Trust::Authorities(path) = trust {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| CertificateError::of(path, error))?;
+        }
+        return Ok(roots);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    // Some are too old to be understood; one that works is enough.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        let what = "this machine has no authorities (Debian: ca-certificates)";
+        return Err(CertificateError::new(format!("{what}{why}")));
+    }
+    Ok(roots)
+}
+
+/// Takes every certificate; signatures are checked all the same.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,66 @@
+//! Who one is: a chain of certificates and the key of the first.
+
+use super::{CertificateError, PROVIDER};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A chain of certificates and the private key of the first of them.
+///
+/// ```no_run
+/// use tapecast::tls::Identity;
+///
+/// let identity = Identity::from_files("chain.pem", "key.pem")?;
+/// # Ok::<(), tapecast::tls::CertificateError>(())
+/// ```
+#[derive(Clone)]
+pub struct Identity(pub(super) Arc<CertifiedKey>);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Identity").field("certificates", &self.0.cert.len()).finish()
+    }
+}
+
+impl Identity {
+    /// Reads both from PEM files: the chain, its own certificate first, and the key
+    /// (PKCS #8, PKCS #1 or SEC 1).
+    ///
+    /// # Errors
+    /// A file can't be read or holds no such thing, or they don't belong together.
+    pub fn from_files(
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Identity, CertificateError> {
+        let (chain, key) = (chain.as_ref(), key.as_ref());
+        let pem = read(key)?;
+        let found = PrivateKeyDer::from_pem_slice(&pem);
+        let private =
+            found.map_err(|_| CertificateError::of(key, "there is no private key in PEM"))?;
+        let pair = CertifiedKey::from_der(certificates(chain)?, private, &PROVIDER);
+        pair.map(|pair| Identity(Arc::new(pair))).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let why = format!("this is not the key of {}", chain.display());
+                CertificateError::of(key, why)
+            }
+            error => CertificateError::of(key, error),
+        })
+    }
+}
+
+/// All certificates of a PEM file; at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(CertificateError::of(path, "there is no certificate in PEM")),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    std::fs::read(path).map_err(|error| CertificateError::of(path, error))
+}

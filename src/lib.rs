@@ -46,7 +46,6 @@ pub mod connection;
 pub mod mailbox;
 pub mod protocol;
 pub mod ring;
-pub mod tls;
 
 #[cfg(feature = "server")]
 mod admission;
@@ -71,6 +70,8 @@ mod shard;
 pub mod subprotocol;
 #[cfg(feature = "server")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "server"))]

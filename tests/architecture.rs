@@ -22,7 +22,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // Tapes hold encoded frames.
     (3, "hub", &["base", "protocol"]),
     // Frames, their handshake, and JSON.
-    (4, "client", &["base", "connection", "protocol"]),
+    (4, "client", &["base", "connection", "protocol", "tls"]),
     // A `Conn` is a connection's sending half and the hub; a `Publisher` writes
     // to an inbox.
     (4, "app", &["base", "protocol", "mailbox", "tls", "connection", "hub"]),

@@ -1,6 +1,6 @@
 //! The command line: a flag for every key of a profile, and where results go.
 
-use crate::profile::{Assignment, BUILT_IN, KEYS, Key, Origin};
+use crate::profile::{Assignment, BUILT_IN, KEYS, Key, Origin, SWITCH};
 use crate::report::NAMES;
 use crate::verdict::Objective;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -171,13 +171,18 @@ fn value_names() -> String {
 
 fn flag(key: &Key) -> Arg {
     let flag = key.name.replace('_', "-");
-    Arg::new(key.name)
+    let argument = Arg::new(key.name)
         .long(flag)
         .value_name(key.value)
         .help(key.text)
         .help_heading("Profile: each is also a key of the TOML file, with _ for -")
         .allow_hyphen_values(true)
-        .action(if key.is_list { ArgAction::Append } else { ArgAction::Set })
+        .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
+    match key.value == SWITCH {
+        // The flag alone, or with =false against a profile.
+        true => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        false => argument,
+    }
 }
 
 fn outputs() -> Vec<Arg> {

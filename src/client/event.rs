@@ -1,6 +1,7 @@
 //! What a client is told, and what it can be asked for.
 
 use crate::protocol::json::Object;
+use crate::tls::{CertificateError, Trust};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -90,6 +91,8 @@ impl Subscribe {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Which servers are talked to over `wss://`. Those of the machine's authorities.
+    pub trust: Trust,
     /// The first delay before connecting again, spread at random; it doubles. 250 ms.
     pub backoff: Duration,
     /// What it doubles up to. 15 s.
@@ -111,6 +114,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            trust: Trust::System,
             backoff: Duration::from_millis(250),
             backoff_max: Duration::from_secs(15),
             connect: Duration::from_secs(10),
@@ -251,6 +255,8 @@ pub enum Event {
 pub enum Error {
     /// The URL is none.
     Url(String),
+    /// There is nobody to trust: no authority where it was looked for.
+    Trust(CertificateError),
     /// The server could not be reached, or did not accept.
     Connect(String),
     /// What is published is not JSON, and at which byte.
@@ -275,6 +281,7 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Url(why) => write!(formatter, "url: {why}"),
+            Error::Trust(error) => error.fmt(formatter),
             Error::Connect(why) => write!(formatter, "can't connect: {why}"),
             Error::NotJson { message, at } => write!(formatter, "{message} at byte {at}"),
             Error::Subscribed(channel) => write!(formatter, "{channel}: subscribed to already"),

@@ -26,7 +26,9 @@ pub use session::{Need, Session};
 pub use url::Url;
 pub use words::{NAME, NotAWord, Word};
 
-use crate::base::Time;
+use crate::base::{BufferPool, Time};
+use crate::connection::Channel;
+use crate::tls::Connector;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
@@ -66,6 +68,11 @@ const EVENTS_MAX: usize = 16 << 10;
 pub struct Client {
     session: Session,
     stream: Option<TcpStream>,
+    connector: Option<Connector>,
+    /// TLS, as long as there is a stream.
+    channel: Option<Channel>,
+    pool: BufferPool,
+    plain: Vec<u8>,
     origin: Instant,
     buffer: Box<[u8]>,
 }
@@ -85,12 +92,20 @@ impl Client {
     /// # Errors
     /// As there.
     pub fn with_options(url: &str, options: Options) -> Result<Client, Error> {
-        let url = url.parse().map_err(Error::Url)?;
+        let url: Url = url.parse().map_err(Error::Url)?;
+        let connector = match url.is_secure() {
+            true => Some(Connector::new(&options.trust, true).map_err(Error::Trust)?),
+            false => None,
+        };
         // Random for the process and the moment, which is enough to spread delays.
         let seed = RandomState::new().hash_one(Instant::now());
         let mut client = Client {
             session: Session::new(url, options, seed),
             stream: None,
+            connector,
+            channel: None,
+            pool: BufferPool::new(1 << 20),
+            plain: Vec::new(),
             origin: Instant::now(),
             buffer: vec![0; READ_BYTES].into(),
         };
@@ -210,6 +225,10 @@ impl Client {
     pub fn close(mut self) {
         self.session.close();
         let _ = self.send();
+        if let Some(channel) = &mut self.channel {
+            channel.close(&mut self.pool);
+            self.exchange();
+        }
     }
 
     fn now(&self) -> Time {
@@ -232,8 +251,8 @@ impl Client {
         match self.session.need(now) {
             Need::Connect => {
                 match self.open() {
-                    Ok(stream) => {
-                        self.stream = Some(stream);
+                    Ok((stream, channel)) => {
+                        (self.stream, self.channel) = (Some(stream), channel);
                         self.session.connected(now);
                     }
                     Err(error) => self.session.lost(self.now(), &error.to_string()),
@@ -254,12 +273,17 @@ impl Client {
         }
     }
 
-    fn open(&self) -> io::Result<TcpStream> {
+    fn open(&mut self) -> io::Result<(TcpStream, Option<Channel>)> {
         let address = self.session.url().resolve()?;
         let stream = TcpStream::connect_timeout(&address, self.session.options().connect)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        let Some(connector) = &self.connector else { return Ok((stream, None)) };
+        let session = connector.connect(self.session.url().name()).map_err(io::Error::other)?;
+        let mut channel = Channel::new(session);
+        // A client speaks first.
+        channel.receive(&mut self.pool, &mut [], &mut self.plain).map_err(io::Error::other)?;
+        Ok((stream, Some(channel)))
     }
 
     /// Waits until something can be read, or written that is to be.
@@ -270,7 +294,11 @@ impl Client {
         };
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.session.events() < EVENTS_MAX);
-        wanted.set(PollFlags::OUT, !self.session.outgoing().is_empty());
+        let has_outgoing = match &self.channel {
+            None => !self.session.outgoing().is_empty(),
+            Some(channel) => channel.queued_bytes() > 0,
+        };
+        wanted.set(PollFlags::OUT, has_outgoing);
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match poll(&mut [PollFd::new(stream, wanted)], Some(&timeout)) {
             // A signal's handler ran: the caller's loop looks at the time.
@@ -281,35 +309,70 @@ impl Client {
 
     /// Writes and reads what can be without waiting.
     fn exchange(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
-        let out = self.session.outgoing();
-        let mut lost = None;
-        if !out.is_empty() {
-            match stream.write(out) {
-                Ok(written) => drop(out.drain(..written)),
-                Err(error) if is_later(&error) => {}
-                Err(error) => lost = Some(error.to_string()),
-            }
-        }
-        if lost.is_none() && self.session.events() < EVENTS_MAX {
-            match stream.read(&mut self.buffer) {
-                Ok(0) => lost = Some("closed by the server".to_owned()),
-                Ok(read) => {
-                    let now = Time::ZERO + self.origin.elapsed();
-                    self.session.receive(now, &mut self.buffer[..read]);
-                }
-                Err(error) if is_later(&error) => {}
-                Err(error) => lost = Some(error.to_string()),
-            }
-        }
-        if let Some(reason) = lost {
+        let result = self.write().and_then(|()| match self.session.events() < EVENTS_MAX {
+            true => self.read(),
+            false => Ok(()),
+        });
+        if let Err(error) = result
+            && !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+        {
             self.stream = None;
-            self.session.lost(self.now(), &reason);
+            if let Some(mut channel) = self.channel.take() {
+                channel.release(&mut self.pool);
+            }
+            self.session.lost(self.now(), &error.to_string());
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let out = self.session.outgoing();
+        let Some(channel) = &mut self.channel else {
+            return write(stream, out).map(|written| drop(out.drain(..written)));
+        };
+        let bytes = out.len().min(channel.room());
+        channel.seal(&mut self.pool, &out[..bytes]);
+        out.drain(..bytes);
+        let written = write(stream, channel.queued())?;
+        channel.advance(&mut self.pool, written);
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let read = match stream.read(&mut self.buffer)? {
+            0 => return Err(io::Error::other("closed by the server")),
+            read => read,
+        };
+        let now = Time::ZERO + self.origin.elapsed();
+        let bytes = &mut self.buffer[..read];
+        let Some(channel) = &mut self.channel else {
+            self.session.receive(now, bytes);
+            return Ok(());
+        };
+        self.plain.clear();
+        let received = channel.receive(&mut self.pool, bytes, &mut self.plain);
+        // What it has led to, the end of the handshake perhaps.
+        if !self.plain.is_empty() {
+            self.session.receive(now, &mut self.plain);
+        }
+        match received {
+            Ok(false) => self.write(),
+            Ok(true) => Err(io::Error::other("closed by the server")),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 }
 
-/// Nothing is wrong, but nothing can be done now.
-fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+/// Writes what can be written now; says how much.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    match stream.write(bytes) {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(0)
+        }
+        written => written,
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// The address of a WebSocket server: `ws://HOST[:PORT][/PATH]`.
+/// The address of a WebSocket server: `ws://HOST[:PORT][/PATH]`, or `wss://` for TLS.
 ///
 /// ```
 /// use tapecast::client::Url;
@@ -18,6 +18,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: String,
+    is_secure: bool,
     name: String,
     port: u16,
     host: String,
@@ -28,6 +29,16 @@ impl Url {
     /// The `Host` header: the name, and the port if it was given.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether it is `wss://`.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The server's name or IP address, without brackets.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Path and query.
@@ -51,13 +62,13 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Url, String> {
         let failed = |why: &str| format!("{text:?}: {why}");
-        let expected = || failed("expected ws://HOST[:PORT][/PATH]");
+        let expected = || failed("expected ws://HOST[:PORT][/PATH] or wss://");
         let uri: http::Uri = text.parse().map_err(|_| expected())?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => return Err(failed("TLS is not supported yet")),
+        let is_secure = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
             _ => return Err(expected()),
-        }
+        };
         let authority = uri.authority().ok_or_else(expected)?;
         if authority.as_str().contains('@') {
             return Err(failed("a password does not belong into a URL"));
@@ -66,12 +77,14 @@ impl FromStr for Url {
         let port = match authority.port() {
             Some(port) => port.as_str().parse().map_err(|_| expected())?,
             None if authority.as_str() != authority.host() => return Err(expected()),
+            None if is_secure => 443,
             None => 80,
         };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.is_empty() { "/" } else { target };
         Ok(Url {
             text: text.to_owned(),
+            is_secure,
             name: name.to_owned(),
             port,
             host: authority.as_str().to_owned(),
@@ -94,8 +107,10 @@ mod tests {
     fn urls() {
         let url: Url = "ws://[::1]".parse().unwrap();
         assert_eq!((url.resolve().unwrap(), url.target()), ("[::1]:80".parse().unwrap(), "/"));
-        for text in ["http://a", "127.0.0.1:9001", "wss://a", "ws://", "ws://a:b@c", "ws://a:99999"]
-        {
+        let url: Url = "wss://[::1]/a".parse().unwrap();
+        assert_eq!((url.resolve().unwrap(), url.name()), ("[::1]:443".parse().unwrap(), "::1"));
+        assert!(url.is_secure());
+        for text in ["http://a", "127.0.0.1:9001", "ws://", "ws://a:b@c", "ws://a:99999"] {
             assert!(text.parse::<Url>().is_err(), "{text}");
         }
     }

@@ -6,12 +6,14 @@
 //! decides when to ask a silent peer and when to give it up. Over TLS a [`Channel`] lies
 //! between the two and the wire. Time and bytes are arguments. It knows nothing of descriptors, the ring or topics.
 
+#[cfg(feature = "tls")]
 mod channel;
 pub mod client;
 mod inbound;
 mod keepalive;
 mod outbound;
 
+#[cfg(feature = "tls")]
 pub use channel::{Channel, ChannelError, SEALED_BYTES_MAX};
 pub use inbound::{Arrival, Inbound};
 pub use keepalive::{Action, KeepAlive};

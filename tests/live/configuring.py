@@ -330,7 +330,7 @@ MISTAKES = [
     (["--listen", "localhost:9001"], {}, "", r"--listen: listen: .*expected IP:PORT"),
     (["--listen", "127.0.0.1"], {}, "", r"--listen: listen: .*expected IP:PORT"),
     (["--listen", "127.0.0.1:65536"], {}, "", r"--listen: listen: .*expected IP:PORT"),
-    (["--listen", "wss://127.0.0.1:1"], {}, "", r"--listen: listen: .*expected IP:PORT"),
+    (["--listen", "wss://127.0.0.1:1"], {}, "", r"--listen: listen: .*needs tls_cert and tls_key"),
     (["--listen", "unix:"], {}, "", r"--listen: listen: .*unix:PATH"),
     (["--admin", "localhost"], {}, "", r"--admin: admin: .*expected IP:PORT"),
     (["--admin", "0.0.0.0:1"], {}, "", r"--admin: admin: .*admin_token_file"),

@@ -90,6 +90,9 @@ const ARRIVALS: &[(&str, Arrivals)] =
     &[("constant", Arrivals::Constant), ("poisson", Arrivals::Poisson)];
 const CHECKS: &[(&str, Check)] =
     &[("content", Check::Content), ("length", Check::Length), ("any", Check::Any)];
+/// What stands for the value of a key that is on or off: its flag alone means on.
+pub const SWITCH: &str = "BOOL";
+const SWITCHES: &[(&str, bool)] = &[("false", false), ("true", true)];
 const KINDS: &[(&str, bool)] = &[("binary", false), ("text", true)];
 
 /// Every key.
@@ -223,7 +226,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "url",
         value: "URL",
-        text: "Where to: ws://HOST[:PORT][/PATH]. Of several, connections take turns.",
+        text: "Where to: ws://HOST[:PORT][/PATH], or wss:// for TLS. Of several, connections take turns.",
         is_list: true,
         access: Access::Group {
             set: |group, values| put(&mut group.urls, all(values, str::parse)),
@@ -247,6 +250,38 @@ pub const KEYS: &[Key] = &[
                 }
             },
             get: |group| quoted(&group.path),
+        },
+    },
+    Key {
+        name: "ca",
+        value: "FILE",
+        text: "A PEM file of the authorities that vouch for servers of wss://, instead of the \
+               machine's own.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.ca, Ok(one(values)?.to_owned())),
+            get: |group| quoted(&group.ca),
+        },
+    },
+    Key {
+        name: "insecure",
+        value: SWITCH,
+        text: "Take any certificate of a server of wss://: true or false.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.insecure, choice(values, SWITCHES)),
+            get: |group| group.insecure.to_string(),
+        },
+    },
+    Key {
+        name: "tls_resume",
+        value: SWITCH,
+        text: "Take TLS sessions up again, as browsers do that come back, instead of a full \
+               handshake each time: true or false.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.tls_resume, choice(values, SWITCHES)),
+            get: |group| group.tls_resume.to_string(),
         },
     },
     Key {

@@ -9,12 +9,13 @@ mod file;
 mod keys;
 pub mod values;
 
-pub use keys::{KEYS, Key};
+pub use keys::{KEYS, Key, SWITCH};
 
 use crate::verdict::FailIf;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
+use tapecast::tls::{CertificateError, Connector, Trust};
 use values::{Content, Delivery, Rate, Sizes, Sources, Url};
 
 /// What connections of a group do.
@@ -59,6 +60,12 @@ pub struct Group {
     pub scenario: Scenario,
     pub urls: Vec<Url>,
     pub path: String,
+    /// A PEM file of authorities instead of the machine's.
+    pub ca: String,
+    /// Any certificate will do.
+    pub insecure: bool,
+    /// TLS sessions are taken up again.
+    pub tls_resume: bool,
     pub connections: u32,
     pub sources: Vec<Sources>,
     pub subprotocols: Vec<String>,
@@ -93,6 +100,9 @@ impl Default for Group {
             scenario: Scenario::Echo,
             urls: Vec::new(),
             path: String::new(),
+            ca: String::new(),
+            insecure: false,
+            tls_resume: false,
             connections: 50,
             sources: Vec::new(),
             subprotocols: Vec::new(),
@@ -118,6 +128,24 @@ impl Default for Group {
             handshake_timeout: Duration::from_secs(10),
             message_bytes_max: values::SIZE_MAX,
         }
+    }
+}
+
+impl Group {
+    /// How its connections begin TLS, if one of its servers speaks that.
+    ///
+    /// # Errors
+    /// There is no authority where one was to be.
+    pub fn connector(&self) -> Result<Option<Connector>, CertificateError> {
+        if !self.urls.iter().any(|url| url.is_secure()) {
+            return Ok(None);
+        }
+        let trust = match (self.insecure, self.ca.as_str()) {
+            (true, _) => Trust::Anybody,
+            (false, "") => Trust::System,
+            (false, file) => Trust::Authorities(file.into()),
+        };
+        Connector::new(&trust, self.tls_resume).map(Some)
     }
 }
 
@@ -304,6 +332,9 @@ impl Profile {
             }
             if group.urls.is_empty() {
                 problem(group, "where to? Give --url ws://HOST:PORT/PATH".into());
+            }
+            if let Err(error) = group.connector() {
+                problem(group, error.to_string());
             }
             if group.connections < self.threads {
                 let Group { connections, .. } = group;

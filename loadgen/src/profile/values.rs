@@ -489,9 +489,7 @@ mod tests {
         assert_eq!((url.host(), url.target()), ("127.0.0.1:9001", "/echo?a=b"));
         let url: Url = "ws://[::1]".parse().unwrap();
         assert_eq!((url.address, url.target()), ("[::1]:80".parse().unwrap(), "/"));
-        for wrong in
-            ["http://a", "127.0.0.1:9001", "wss://127.0.0.1", "ws://", "ws://a:b@127.0.0.1"]
-        {
+        for wrong in ["http://a", "127.0.0.1:9001", "wss://", "ws://", "ws://a:b@127.0.0.1"] {
             assert!(wrong.parse::<Url>().is_err(), "{wrong}");
         }
         let sources: Sources = "127.0.0.2-127.0.0.20".parse().unwrap();

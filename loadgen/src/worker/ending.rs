@@ -65,6 +65,9 @@ impl Worker<'_> {
             client.release(&mut self.pool);
         }
         peer.client = None;
+        if let Some(mut channel) = peer.channel.take() {
+            channel.release(&mut self.pool);
+        }
         peer.out = Vec::new();
         peer.sent = 0;
         if peer.is_queued {

@@ -32,7 +32,10 @@ impl Worker<'_> {
     pub(super) fn event(&mut self, event: Event<UringBuffer>, now: Time) {
         match event {
             Event::Received { token, mut buffer } => {
-                self.received(token.index, &mut buffer, now);
+                match self.peers[token.index as usize].channel.is_some() {
+                    false => self.received(token.index, &mut buffer, now),
+                    true => self.decrypt(token.index, &mut buffer, now),
+                }
                 self.ring.release(buffer);
             }
             Event::ReceiveEnded { token, end } => self.receive_ended(token.index, end),
@@ -41,7 +44,7 @@ impl Worker<'_> {
                 let peer = &mut self.peers[connection as usize];
                 peer.is_polling = false;
                 match peer.state {
-                    State::Connecting => self.connected(connection),
+                    State::Connecting => self.connected(connection, now),
                     State::Ending => self.close_when_quiet(connection),
                     _ => self.queue(connection),
                 }
@@ -59,14 +62,14 @@ impl Worker<'_> {
             return;
         }
         match outcome {
-            Ok(bytes) => peer.took(bytes),
+            Ok(bytes) => peer.took(&mut self.pool, bytes),
             Err(Errno::AGAIN) => {}
             Err(error) => match peer.state {
                 State::Leaving => return self.give_up(connection),
                 // The receive ends too, and it was told why.
                 State::ShakingHands => {
-                    peer.took(peer.unsent().len());
-                    return;
+                    let bytes = peer.wire().len();
+                    return peer.took(&mut self.pool, bytes);
                 }
                 _ => {
                     let error = std::io::Error::from(error);
@@ -75,8 +78,34 @@ impl Worker<'_> {
                 }
             },
         }
-        if !peer.unsent().is_empty() {
-            poll(&mut self.ring, connection, peer);
+        match peer.wire().is_empty() {
+            false => poll(&mut self.ring, connection, peer),
+            // Of TLS no more is encrypted at a time than a send takes.
+            true => self.queue(connection),
+        }
+    }
+
+    /// Takes what came over TLS, and has leave what that has led to.
+    pub(super) fn decrypt(&mut self, connection: u32, buffer: &mut [u8], now: Time) {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let peer = &mut self.peers[connection as usize];
+        let Some(channel) = &mut peer.channel else { return };
+        let generation = peer.generation;
+        let received = channel.receive(&mut self.pool, buffer, &mut plain);
+        if !plain.is_empty() {
+            self.received(connection, &mut plain, now);
+        }
+        self.plain = plain;
+        let peer = &self.peers[connection as usize];
+        if peer.generation != generation || matches!(peer.state, State::Ending | State::Absent) {
+            return;
+        }
+        match received {
+            Ok(false) => self.queue(connection),
+            Ok(true) => self.ended(connection),
+            Err(_) if peer.state == State::Leaving => self.give_up(connection),
+            Err(error) => self.fail(connection, &error.to_string(), String::new()),
         }
     }
 
@@ -190,6 +219,17 @@ impl Worker<'_> {
         self.leaves(connection, now);
     }
 
+    /// The server has sent its last byte.
+    fn ended(&mut self, connection: u32) {
+        match self.peers[connection as usize].state {
+            State::Leaving => self.give_up(connection),
+            State::ShakingHands => {
+                self.fail(connection, "handshake: the connection was closed", String::new());
+            }
+            _ => self.fail(connection, "ended without a close frame", String::new()),
+        }
+    }
+
     fn receive_ended(&mut self, connection: u32, end: ReceiveEnd) {
         let peer = &mut self.peers[connection as usize];
         peer.is_receiving = false;
@@ -202,13 +242,7 @@ impl Worker<'_> {
                 peer.is_receiving = true;
                 self.ring.receive(peer.socket.expect("it is open"), token(connection));
             }
-            ReceiveEnd::EndOfStream => match peer.state {
-                State::Leaving => self.give_up(connection),
-                State::ShakingHands => {
-                    self.fail(connection, "handshake: the connection was closed", String::new());
-                }
-                _ => self.fail(connection, "ended without a close frame", String::new()),
-            },
+            ReceiveEnd::EndOfStream => self.ended(connection),
             ReceiveEnd::Broken(error) => {
                 let place = match (peer.state, error) {
                     (State::Leaving, _) => return self.give_up(connection),

@@ -35,6 +35,7 @@ use tapecast::protocol::Opcode;
 use tapecast::ring::{
     Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
 };
+use tapecast::tls::{CertificateError, Connector};
 
 /// This close to a planned time a thread looks for completions instead of sleeping.
 const SPIN: Duration = Duration::from_micros(100);
@@ -54,6 +55,8 @@ const CATCHING_UP: Duration = Duration::from_secs(2);
 pub enum Failure {
     /// There is no ring.
     Ring(SetupError),
+    /// There is nobody to trust any more.
+    Tls(CertificateError),
     /// The ring broke.
     Turn(std::io::Error),
 }
@@ -62,6 +65,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Ring(error) => error.fmt(formatter),
+            Failure::Tls(error) => error.fmt(formatter),
             Failure::Turn(error) => write!(formatter, "the ring broke: {error}"),
         }
     }
@@ -94,6 +98,8 @@ struct Share<'a> {
     under_way: u32,
     rooms: Rooms,
     sources: Vec<IpAddr>,
+    /// How connections begin TLS, where they do.
+    connector: Option<Connector>,
 }
 
 /// One thread at work.
@@ -128,6 +134,8 @@ pub struct Worker<'a> {
     /// Only what stalled readers missed is awaited.
     is_over: bool,
     seconds: Seconds,
+    /// What was decrypted of a buffer.
+    plain: Vec<u8>,
     batch: Option<Batch<'static>>,
     outcomes: Vec<Result<usize, Errno>>,
     events: Vec<Event<UringBuffer>>,
@@ -251,6 +259,7 @@ impl<'a> Worker<'a> {
                 under_way: 0,
                 rooms,
                 sources: group.sources.iter().flat_map(|it| it.addresses.clone()).collect(),
+                connector: group.connector().map_err(Failure::Tls)?,
             });
         }
         let limits = Limits { receive_buffers: 128, ..Limits::default() };
@@ -280,6 +289,7 @@ impl<'a> Worker<'a> {
             is_done: false,
             is_over: false,
             seconds: Seconds::default(),
+            plain: Vec::new(),
             batch: Some(Batch::new()),
             outcomes: Vec::new(),
             events: Vec::new(),
@@ -521,7 +531,7 @@ impl<'a> Worker<'a> {
             let connection = share.senders[share.turn];
             share.turn = (share.turn + 1) % share.senders.len();
             let peer = &self.peers[connection as usize];
-            if peer.state == State::Open && peer.unsent().len() < OUT_BYTES_MAX {
+            if peer.state == State::Open && peer.unsent_bytes() < OUT_BYTES_MAX {
                 return Some(connection);
             }
         }
@@ -563,7 +573,7 @@ impl<'a> Worker<'a> {
     /// Has what a connection wants to send leave with the next turn.
     fn queue(&mut self, connection: u32) {
         let peer = &mut self.peers[connection as usize];
-        if !peer.unsent().is_empty() && !peer.is_queued && !peer.is_polling {
+        if peer.can_send() && !peer.is_queued && !peer.is_polling {
             peer.is_queued = true;
             self.queued.push(connection);
         }
@@ -594,9 +604,12 @@ impl<'a> Worker<'a> {
         let began = self.now();
         let mut batch = self.batch.take().unwrap_or_default();
         for &connection in &self.queued {
+            self.peers[connection as usize].seal(&mut self.pool);
+        }
+        for &connection in &self.queued {
             let peer = &self.peers[connection as usize];
             batch.begin(peer.socket.expect("what is queued has a socket"));
-            batch.slice(peer.unsent());
+            batch.slice(peer.wire());
         }
         let has_sent = !batch.is_empty();
         let mut events = std::mem::take(&mut self.events);
@@ -609,7 +622,8 @@ impl<'a> Worker<'a> {
         for (connection, outcome) in queued.drain(..).zip(outcomes.drain(..)) {
             self.sent(connection, outcome);
         }
-        debug_assert!(self.queued.is_empty(), "what a send led to queues nothing");
+        // What made room for more of TLS.
+        queued.append(&mut self.queued);
         (self.queued, self.outcomes) = (queued, outcomes);
         let now = self.now();
         let is_idle = events.is_empty() && !has_sent;

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use tapecast::connection::Channel;
 use tapecast::connection::client::Client;
 use tapecast::protocol::handshake::Offer;
 
@@ -79,7 +80,7 @@ impl Worker<'_> {
 
     /// The kernel has connected, or has not: the first receive will tell. It is armed
     /// with the request, so that no turn waits between them.
-    pub(super) fn connected(&mut self, connection: u32) {
+    pub(super) fn connected(&mut self, connection: u32, now: Time) {
         let number = self.number(&self.peers[connection as usize]);
         let nonce = self.random.bytes16();
         let peer = &mut self.peers[connection as usize];
@@ -99,6 +100,15 @@ impl Worker<'_> {
         peer.state = State::ShakingHands;
         peer.is_receiving = true;
         self.ring.receive(peer.socket.expect("it is connected"), token(connection));
+        if url.is_secure()
+            && let Some(connector) = &share.connector
+        {
+            let name = url.name();
+            let session = connector.connect(name).expect("what was resolved is a name");
+            peer.channel = Some(Box::new(Channel::new(session)));
+            // A client speaks first.
+            return self.decrypt(connection, &mut [], now);
+        }
         self.queue(connection);
     }
 
@@ -108,7 +118,7 @@ impl Worker<'_> {
         let peer = &mut self.peers[connection as usize];
         let share = &mut self.shares[usize::from(peer.group)];
         peer.state = State::Open;
-        if peer.unsent().is_empty() {
+        if peer.unsent_bytes() == 0 {
             // Messages are shorter than the request, or there are none.
             (peer.out, peer.sent) = (Vec::new(), 0);
         }

@@ -1,6 +1,7 @@
 //! One connection, without its traffic.
 
-use tapecast::base::Time;
+use tapecast::base::{BufferPool, Time};
+use tapecast::connection::Channel;
 use tapecast::connection::client::Client;
 use tapecast::ring::Socket;
 
@@ -31,6 +32,8 @@ pub struct Peer {
     pub generation: u32,
     pub socket: Option<Socket>,
     pub client: Option<Client>,
+    /// TLS, if the server speaks it.
+    pub channel: Option<Box<Channel>>,
     /// Bytes to send, and how many of them the kernel has.
     pub out: Vec<u8>,
     pub sent: usize,
@@ -56,6 +59,7 @@ impl Peer {
             generation: 0,
             socket: None,
             client: None,
+            channel: None,
             out: Vec::new(),
             sent: 0,
             is_queued: false,
@@ -68,13 +72,49 @@ impl Peer {
         }
     }
 
-    /// What waits to be taken by the kernel.
-    pub fn unsent(&self) -> &[u8] {
-        &self.out[self.sent..]
+    /// Bytes that wait to be taken by the kernel.
+    pub fn unsent_bytes(&self) -> usize {
+        let sealed = self.channel.as_ref().map_or(0, |channel| channel.queued_bytes());
+        self.out.len() - self.sent + sealed
     }
 
-    /// The kernel took so many bytes.
-    pub fn took(&mut self, bytes: usize) {
+    /// Whether the kernel can be handed something now: before TLS has begun, nothing that
+    /// is to go through it.
+    pub fn can_send(&self) -> bool {
+        match &self.channel {
+            None => self.sent < self.out.len(),
+            Some(channel) => {
+                channel.queued_bytes() > 0 || (self.sent < self.out.len() && channel.room() > 0)
+            }
+        }
+    }
+
+    /// Encrypts what is to be sent, if it has to be.
+    pub fn seal(&mut self, pool: &mut BufferPool) {
+        let Some(channel) = &mut self.channel else { return };
+        let plain = &self.out[self.sent..];
+        let bytes = plain.len().min(channel.room());
+        channel.seal(pool, &plain[..bytes]);
+        self.advance(bytes);
+    }
+
+    /// What the kernel is handed.
+    pub fn wire(&self) -> &[u8] {
+        match &self.channel {
+            None => &self.out[self.sent..],
+            Some(channel) => channel.queued(),
+        }
+    }
+
+    /// The kernel took so many bytes of that.
+    pub fn took(&mut self, pool: &mut BufferPool, bytes: usize) {
+        match &mut self.channel {
+            None => self.advance(bytes),
+            Some(channel) => channel.advance(pool, bytes),
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
         /// Larger buffers are not kept for the next message.
         const KEPT_BYTES: usize = 64 << 10;
         self.sent += bytes;

@@ -5,12 +5,13 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use std::hint::black_box;
-use tapecast::base::BufferPool;
 use tapecast::hub::{Delivery, Hub, Mode, Outbox, Publication, Signal, Subscriptions};
 use tapecast::protocol::head::HEADERS_MAX;
 use tapecast::protocol::json::Scanner;
 use tapecast::protocol::utf8::Utf8;
-use tapecast::protocol::{Inbound, Input, Opcode, Request, Role, Rules, frame, handshake, mask};
+use tapecast::protocol::{
+    Inbound, Input, Opcode, Request, Role, Rules, Workspace, frame, handshake, mask,
+};
 use tapecast::{Limits, mailbox};
 
 fn unmasking(criterion: &mut Criterion) {
@@ -39,7 +40,12 @@ fn utf8(criterion: &mut Criterion) {
 }
 
 fn frames(criterion: &mut Criterion) {
-    let rules = Rules { role: Role::Server, message_bytes_max: 1 << 24, message_fragments_max: 16 };
+    let rules = Rules {
+        role: Role::Server,
+        message_bytes_max: 1 << 24,
+        message_fragments_max: 16,
+        deflate: false,
+    };
     let mut group = criterion.benchmark_group("decode");
     for (size, count) in [(20usize, 100usize), (125, 100), (1 << 10, 10), (16 << 10, 1)] {
         let mut stream = Vec::new();
@@ -52,7 +58,7 @@ fn frames(criterion: &mut Criterion) {
         }
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{size} B"), |bench| {
-            let mut pool = BufferPool::new(1 << 20);
+            let mut pool = Workspace::new(1 << 20);
             bench.iter_batched_ref(
                 || stream.clone(),
                 |bytes| {
@@ -85,7 +91,7 @@ fn shaking_hands(criterion: &mut Criterion) {
             let request = Request::parse(black_box(&head), &mut headers).unwrap();
             handshake::check_upgrade(&request).unwrap();
             out.clear();
-            handshake::write_accept(&mut out, &request, None, "");
+            handshake::write_accept(&mut out, &request, None, "", None);
             out.len()
         });
     });

@@ -1,11 +1,11 @@
 //! A connection as its handler sees it, for the length of a call.
 
-use crate::base::{BufferPool, ConnectionId, Limits, Time};
+use crate::base::{ConnectionId, Limits, Time};
 use crate::connection::{Close, Outbound, SendOutcome};
 use crate::hub::{
     Caller, Delivery, Hub, HubError, Listed, Publication, Published, Receipt, Subscriptions,
 };
-use crate::protocol::{CloseCode, Kind, Message};
+use crate::protocol::{CloseCode, Kind, Message, Workspace};
 use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ pub(crate) struct Link<'a> {
     pub outbound: &'a mut Outbound,
     pub subscriptions: &'a mut Subscriptions,
     pub timer: &'a mut Time,
-    pub pool: &'a mut BufferPool,
+    pub pool: &'a mut Workspace,
     pub hub: &'a mut Hub,
     pub deferred: &'a mut Deferred,
     /// The message being handled, if it may be sent from where it lies.
@@ -93,6 +93,7 @@ impl Link<'_> {
         let payload = message.payload();
         payload.len() >= STRAIGHT_BYTES_MIN
             && self.deferred.straight.is_none()
+            && !self.outbound.deflates()
             && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 

@@ -283,6 +283,8 @@ counters! {
     handshakes,
     /// Requests answered with anything else.
     refusals,
+    /// Of the handshakes, those that agreed on permessage-deflate.
+    handshakes_deflate,
     /// TLS handshakes completed.
     tls_handshakes,
     /// Of those, ones that took up an earlier session.

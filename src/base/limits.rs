@@ -85,6 +85,10 @@ limits! {
     queued_bytes_pause: usize = 256 << 10, tiny 1 << 10;
     /// Bytes taken from one connection in one turn. Above it: the others go first.
     receive_bytes_per_turn: usize = 256 << 10, tiny 2 << 10;
+    /// Level at which messages are compressed for peers that offer permessage-deflate, 1 to 9. 0: it is declined.
+    deflate_level: usize = 0, tiny 1;
+    /// Bytes of a message that is worth compressing.
+    deflate_bytes_min: usize = 512, tiny 16;
     /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next.
     tls_handshakes_per_turn: usize = 4, tiny 1;
     /// Milliseconds without a byte received after which a ping is sent. 0: never.
@@ -287,6 +291,7 @@ impl Limits {
         between!(message_fragments_max, 1..=1 << 30);
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
+        between!(deflate_level, 0..=9);
         between!(tls_handshakes_per_turn, 1..=1 << 20);
         between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);

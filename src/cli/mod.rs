@@ -106,6 +106,10 @@ struct Config {
     /// A configuration file, in TOML.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
+    /// Compress messages for peers that offer permessage-deflate, at a level from 1,
+    /// fast, to 9, small: 1 unless it is given. [default: no compression]
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "1", require_equals = true)]
+    compression: Option<String>,
     /// Address of the administration server. [default: none]
     #[arg(long, value_name = "IP:PORT")]
     admin: Option<String>,
@@ -162,6 +166,7 @@ impl Config {
             ("--profile", "profile", self.profile),
             ("--tls-client-ca", "tls_client_ca", self.tls_client_ca),
             ("--tls-client-auth", "tls_client_auth", self.tls_client_auth),
+            ("--compression", "limits.deflate_level", self.compression),
             ("--admin", "admin", self.admin),
             ("--admin-token-file", "admin_token_file", self.admin_token_file),
             ("--log", "log", self.log),

@@ -4,11 +4,11 @@ use super::event::{Error, Event, Options, Position, Received, RequestId, Subscri
 use super::subscription::Subscription;
 use super::url::Url;
 use super::words::{NAME, Word};
-use crate::base::{BufferPool, Random, Time};
+use crate::base::{Random, Time};
 use crate::connection::client::Client as Codec;
 use crate::protocol::handshake::Offer;
 use crate::protocol::json::{Object, Scanner};
-use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
+use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ enum Phase {
 #[derive(Debug)]
 struct Connection {
     codec: Codec,
-    pool: BufferPool,
+    pool: Workspace,
 }
 
 #[derive(Debug)]
@@ -179,10 +179,11 @@ impl Session {
             target: self.url.target(),
             protocols: &protocols,
             headers: &self.options.headers,
+            deflate: false,
         };
         self.out.clear();
         let codec = Codec::start(&mut self.out, &offer, self.random.bytes16());
-        self.connection = Some(Connection { codec, pool: BufferPool::new(POOL_BYTES) });
+        self.connection = Some(Connection { codec, pool: Workspace::new(POOL_BYTES) });
         self.phase = Phase::Shaking { until: now + self.options.connect };
     }
 

@@ -5,7 +5,7 @@ use crate::base::BufferPool;
 use crate::protocol::frame;
 use crate::protocol::handshake::{self, Offer, ResponseError};
 use crate::protocol::head::HeadEnd;
-use crate::protocol::{self, CloseCause, Incoming, Input, Message, Opcode, Role, Rules};
+use crate::protocol::{self, CloseCause, Incoming, Input, Message, Opcode, Role, Rules, Workspace};
 use std::fmt;
 
 /// A client's connection without I/O.
@@ -31,6 +31,7 @@ pub struct Client {
 struct Handshake {
     key: String,
     protocols: Vec<String>,
+    offers_deflate: bool,
     head: Vec<u8>,
     end: HeadEnd,
 }
@@ -43,15 +44,14 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Why a client gives up.
 ///
 /// ```
-/// use tapecast::base::BufferPool;
 /// use tapecast::connection::client::{Client, ClientError};
-/// use tapecast::protocol::Input;
+/// use tapecast::protocol::{Input, Workspace};
 /// use tapecast::protocol::handshake::{Offer, ResponseError};
 ///
-/// let mut pool = BufferPool::new(1 << 20);
+/// let mut workspace = Workspace::new(1 << 20);
 /// let mut client = Client::start(&mut Vec::new(), &Offer::new("localhost", "/"), [7; 16]);
 /// let mut response = *b"HTTP/1.1 403 Forbidden\r\n\r\n";
-/// let error = client.next(&mut pool, &mut Input::new(&mut response)).unwrap_err();
+/// let error = client.next(&mut workspace, &mut Input::new(&mut response)).unwrap_err();
 /// assert_eq!(error, ClientError::Handshake(ResponseError::Status(403)));
 /// assert_eq!(error.to_string(), "handshake: the server answered 403");
 /// ```
@@ -83,6 +83,7 @@ impl Client {
             handshake: Some(Box::new(Handshake {
                 key,
                 protocols: offer.protocols.to_vec(),
+                offers_deflate: offer.deflate,
                 head: Vec::new(),
                 end: HeadEnd::default(),
             })),
@@ -91,6 +92,7 @@ impl Client {
                 role: Role::Client,
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 message_fragments_max: u32::MAX,
+                deflate: false,
             },
             mask: mask | 1,
         }
@@ -114,13 +116,13 @@ impl Client {
     /// Why the connection is of no more use.
     pub fn next<'a>(
         &'a mut self,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, ClientError> {
         if !self.shake_hands(input).map_err(ClientError::Handshake)? {
             return Ok(None);
         }
-        self.next_open(pool, input).map_err(ClientError::Protocol)
+        self.next_open(workspace, input).map_err(ClientError::Protocol)
     }
 
     /// Reads the response to the handshake; `false` while more of it is to come. What
@@ -141,7 +143,8 @@ impl Client {
                 false => Ok(false),
             };
         }
-        handshake::check_response(&handshake.head, &handshake.key, &handshake.protocols)?;
+        let Handshake { head, key, protocols, offers_deflate, .. } = &**handshake;
+        self.rules.deflate = handshake::check_response(head, key, protocols, *offers_deflate)?;
         self.handshake = None;
         Ok(true)
     }
@@ -153,10 +156,35 @@ impl Client {
     #[inline]
     pub fn next_open<'a>(
         &'a mut self,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, CloseCause> {
-        self.messages.next(&self.rules, pool, input)
+        self.messages.next(&self.rules, workspace, input)
+    }
+
+    /// Whether the server has agreed to compressed messages.
+    #[inline]
+    pub fn has_deflate(&self) -> bool {
+        self.rules.deflate
+    }
+
+    /// Appends a message as one frame, compressed if that was agreed on and makes it
+    /// smaller.
+    pub fn deflated(
+        &mut self,
+        out: &mut Vec<u8>,
+        workspace: &mut Workspace,
+        opcode: Opcode,
+        payload: &[u8],
+    ) {
+        let small = match self.rules.deflate {
+            false => None,
+            true => workspace.deflater().deflate(payload),
+        };
+        let Some(small) = small else { return self.frame(out, opcode, true, payload) };
+        let start = out.len();
+        self.frame(out, opcode, true, small);
+        out[start] |= frame::COMPRESSED_BIT;
     }
 
     /// Appends a message as one frame.

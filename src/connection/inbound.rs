@@ -4,25 +4,25 @@ use super::{Close, KeepAlive, Outbound};
 use crate::base::{BufferPool, Limits, Time};
 use crate::protocol::head::{self, HeadEnd};
 use crate::protocol::{
-    self, CloseCause, CloseCode, Incoming, Input, Kind, Message, Refusal, Rules,
+    self, CloseCause, CloseCode, Incoming, Input, Kind, Message, Refusal, Rules, Workspace,
 };
 
 /// The receiving half of a connection.
 ///
 /// ```
 /// use tapecast::Limits;
-/// use tapecast::base::{BufferPool, Time};
+/// use tapecast::base::Time;
 /// use tapecast::connection::{Arrival, Inbound, Outbound};
-/// use tapecast::protocol::{Input, Message, Role, Rules};
+/// use tapecast::protocol::{Input, Message, Role, Rules, Workspace};
 ///
-/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8 };
-/// # let mut pool = BufferPool::new(1 << 20);
+/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8, deflate: false };
+/// # let mut pool = Workspace::new(1 << 20);
 /// let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
 /// let mut bytes = *b"GET / HTTP/1.1\r\nHost: here\r\n\r\n\x81\x82\0\0\0\0hi";
 /// let mut input = Input::new(&mut bytes);
 /// let head = inbound.head(&Limits::default(), &mut input).unwrap().expect("it is whole");
 /// assert!(head.ends_with(b"Host: here\r\n\r\n"));
-/// inbound.open();
+/// inbound.open(false);
 /// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
 /// assert_eq!(arrival, Ok(Some(Arrival::Message(Message::Text("hi")))));
 /// ```
@@ -39,7 +39,10 @@ enum Stage {
     /// The request head has not ended; what there is of it, if any is kept.
     Head(Option<Box<PartialHead>>),
     /// Messages.
-    Open,
+    Open {
+        /// They may be compressed.
+        deflate: bool,
+    },
     /// A close frame came, or a fault, or the end: nothing more is read.
     Ended,
 }
@@ -54,14 +57,14 @@ struct PartialHead {
 ///
 /// ```
 /// use tapecast::CloseCode;
-/// # use tapecast::base::{BufferPool, Time};
+/// # use tapecast::base::Time;
 /// use tapecast::connection::{Arrival, Close, Inbound, Outbound};
-/// # use tapecast::protocol::{Input, Role, Rules};
+/// # use tapecast::protocol::{Input, Role, Rules, Workspace};
 ///
-/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8 };
-/// # let mut pool = BufferPool::new(1 << 20);
+/// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8, deflate: false };
+/// # let mut pool = Workspace::new(1 << 20);
 /// # let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
-/// # inbound.open();
+/// # inbound.open(false);
 /// let mut ping_and_close = *b"\x89\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xE8";
 /// let mut input = Input::new(&mut ping_and_close);
 /// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
@@ -134,9 +137,16 @@ impl Inbound {
         Ok(found.map(|_| std::mem::take(&mut partial.bytes)))
     }
 
-    /// The handshake was accepted: messages follow.
-    pub fn open(&mut self) {
-        self.stage = Stage::Open;
+    /// The handshake was accepted: messages follow, which may be compressed if that was
+    /// agreed on.
+    pub fn open(&mut self, deflate: bool) {
+        self.stage = Stage::Open { deflate };
+    }
+
+    /// Whether messages may be compressed.
+    #[inline]
+    pub fn has_deflate(&self) -> bool {
+        matches!(self.stage, Stage::Open { deflate: true })
     }
 
     /// Nothing more is read.
@@ -155,20 +165,20 @@ impl Inbound {
         &'a mut self,
         now: Time,
         rules: &Rules,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         input: &'a mut Input<'_>,
         outbound: &mut Outbound,
     ) -> Result<Option<Arrival<'a>>, CloseCause> {
-        if !matches!(self.stage, Stage::Open) {
+        if !matches!(self.stage, Stage::Open { .. }) {
             // After a close frame or a fault: read and dropped.
             input.consume(input.rest().len());
             return Ok(None);
         }
-        let closed = match self.messages.next(rules, pool, input)? {
+        let closed = match self.messages.next(rules, workspace, input)? {
             None => return Ok(None),
             Some(Incoming::Message(message)) => return Ok(Some(Arrival::Message(message))),
             Some(Incoming::Ping(payload)) => {
-                outbound.pong(pool, payload);
+                outbound.pong(workspace, payload);
                 return Ok(Some(Arrival::Control));
             }
             Some(Incoming::Pong(payload)) => {
@@ -181,7 +191,7 @@ impl Inbound {
                 // Then, and only then, the peer was not the first.
                 let by_peer = !outbound.is_ended();
                 let code = close.map(|(code, _)| (code, ""));
-                outbound.close_with(pool, code, None);
+                outbound.close_with(workspace, code, None);
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
                 Close { code, reason: reason.into(), by_peer }
             }
@@ -198,7 +208,7 @@ impl Inbound {
     /// Room for the next bytes of the data frame that is arriving, if one is.
     /// [`Inbound::received`] tells how many came.
     pub fn room(&mut self) -> Option<&mut [u8]> {
-        if !matches!(self.stage, Stage::Open) {
+        if !matches!(self.stage, Stage::Open { .. }) {
             return None;
         }
         self.messages.room()
@@ -274,10 +284,11 @@ mod tests {
             role: protocol::Role::Server,
             message_bytes_max: 1 << 20,
             message_fragments_max: 8,
+            deflate: false,
         };
-        let mut pool = BufferPool::new(1 << 20);
+        let mut pool = Workspace::new(1 << 20);
         let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
-        inbound.open();
+        inbound.open(false);
         let mut input = Input::new(&mut frames);
         let mut arrived = Vec::new();
         loop {

@@ -6,18 +6,18 @@
 
 use crate::base::{BufferPool, Limits};
 use crate::protocol::frame::{self, CONTROL_PAYLOAD_BYTES_MAX};
-use crate::protocol::{CloseCause, CloseCode, Message, Opcode};
+use crate::protocol::{CloseCause, CloseCode, Message, Opcode, Workspace};
 
 /// What became of a message that was to be sent. Look at it: a connection whose
 /// peer reads too slowly is not a place to pour data into.
 ///
 /// ```
-/// use tapecast::base::BufferPool;
 /// use tapecast::connection::Outbound;
+/// use tapecast::protocol::Workspace;
 /// use tapecast::{Limits, Message, SendOutcome};
 ///
 /// let limits = Limits { queued_bytes_pause: 1024, ..Limits::default() };
-/// let (mut pool, mut outbound) = (BufferPool::new(1 << 20), Outbound::new());
+/// let (mut pool, mut outbound) = (Workspace::new(1 << 20), Outbound::new());
 /// let message = Message::Binary(&[0; 2048]);
 /// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Queued);
 /// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Backpressure);
@@ -41,11 +41,11 @@ pub enum SendOutcome {
 /// The sending half of a connection.
 ///
 /// ```
-/// use tapecast::base::BufferPool;
 /// use tapecast::connection::{Outbound, SendOutcome};
+/// use tapecast::protocol::Workspace;
 ///
 /// # let limits = tapecast::Limits::default();
-/// let (mut pool, mut outbound) = (BufferPool::new(1 << 20), Outbound::new());
+/// let (mut pool, mut outbound) = (Workspace::new(1 << 20), Outbound::new());
 /// let outcome = outbound.message(&mut pool, &limits, "hi".into());
 /// assert_eq!(outcome, SendOutcome::Queued);
 /// assert_eq!(outbound.queued(), b"\x81\x02hi");
@@ -64,6 +64,7 @@ pub struct Outbound {
     /// A close frame, or a whole HTTP response, is the last thing in the queue.
     ended: bool,
     overflowed: bool,
+    deflates: bool,
 }
 
 impl Outbound {
@@ -72,20 +73,43 @@ impl Outbound {
         Outbound::default()
     }
 
+    /// Messages are compressed from now on, where that makes them smaller.
+    pub fn set_deflates(&mut self) {
+        self.deflates = true;
+    }
+
+    /// Whether they are.
+    #[inline]
+    pub fn deflates(&self) -> bool {
+        self.deflates
+    }
+
     /// Queues a message of a server.
     #[inline]
     pub fn message(
         &mut self,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         limits: &Limits,
         message: Message<'_>,
     ) -> SendOutcome {
         let payload = message.payload();
         let outcome = self.may_queue(limits, payload.len());
-        if outcome != SendOutcome::Dropped {
-            self.frame(pool, message.kind().opcode(), payload, None);
+        if outcome != SendOutcome::Dropped && !(self.deflates && self.deflate(workspace, message)) {
+            self.frame(workspace, message.kind().opcode(), payload, None);
         }
         outcome
+    }
+
+    /// Queues a message compressed, if that makes it smaller.
+    fn deflate(&mut self, workspace: &mut Workspace, message: Message<'_>) -> bool {
+        if self.queue.capacity() == 0 {
+            self.queue = workspace.take();
+        }
+        let Some(small) = workspace.deflater().deflate(message.payload()) else { return false };
+        let header = frame::encode(message.kind().opcode(), true, small.len(), None);
+        self.queue.extend_from_slice(header.compressed().as_bytes());
+        self.queue.extend_from_slice(small);
+        true
     }
 
     /// What would become of a message with `bytes` bytes of payload.
@@ -242,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_queued_leaves_in_order_and_the_buffer_goes_back() {
-        let (mut pool, limits) = (BufferPool::new(1 << 20), Limits::default());
+        let (mut pool, limits) = (Workspace::new(1 << 20), Limits::default());
         let mut out = Outbound::new();
         assert_eq!(out.message(&mut pool, &limits, Message::Text("ab")), SendOutcome::Queued);
         out.pong(&mut pool, b"x");
@@ -260,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_slow_peer_meets_back_pressure_then_the_limit() {
-        let mut pool = BufferPool::new(1 << 20);
+        let mut pool = Workspace::new(1 << 20);
         let limits = Limits { queued_bytes_pause: 10, queued_bytes_max: 60, ..Limits::default() };
         let mut out = Outbound::new();
         let mut send =
@@ -273,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_long_reason_is_cut_at_a_character() {
-        let mut pool = BufferPool::new(0);
+        let mut pool = Workspace::new(0);
         let mut out = Outbound::new();
         let reason = "é".repeat(100);
         out.close_with(&mut pool, Some((CloseCode::NORMAL, &reason)), None);

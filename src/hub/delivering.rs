@@ -152,7 +152,7 @@ impl Hub {
         }
         let Some(reader) = &mut topic.reader else { return };
         let held = reader.held_bytes();
-        reader.append(entry, &topic.name, &self.lanes, &mut self.chunks);
+        reader.append(entry, &topic.name, &mut self.lanes, &mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
         self.has_grown(index);
     }

@@ -3,6 +3,7 @@
 //! readers.
 
 use super::log::Entry;
+use crate::protocol::deflate::Deflater;
 use crate::protocol::frame;
 use std::fmt;
 
@@ -113,30 +114,54 @@ impl Lane for Raw {
     fn mark(&self, _topic: &str, _mark: &Mark, _out: &mut Vec<u8>) {}
 }
 
-/// The lanes in use on a shard, by number; the raw one is 0.
+/// The lanes in use on a shard, by number: each is there twice, as it is and compressed.
+/// The raw one has the numbers 0 and 1.
 #[derive(Debug)]
-pub(super) struct Lanes(Vec<&'static dyn Lane>);
+pub(super) struct Lanes {
+    known: Vec<&'static dyn Lane>,
+    /// Made when something is to be compressed.
+    deflater: Option<Box<Deflater>>,
+    level: u8,
+    bytes_min: usize,
+    /// Frames that are to be compressed.
+    plain: Vec<u8>,
+}
 
 impl Lanes {
-    pub const RAW: u8 = 0;
-
-    pub fn new() -> Lanes {
-        Lanes(vec![&Raw])
+    /// Compresses at this level what has at least `bytes_min` bytes.
+    pub fn new(level: u8, bytes_min: usize) -> Lanes {
+        Lanes { known: vec![&Raw], deflater: None, level, bytes_min, plain: Vec::new() }
     }
 
-    /// The number of a lane; `None` when there are too many.
-    pub fn number(&mut self, lane: Option<&'static dyn Lane>) -> Option<u8> {
-        let Some(lane) = lane else { return Some(Lanes::RAW) };
-        let known = self.0.iter().position(|known| known.name() == lane.name());
-        let number = known.unwrap_or_else(|| {
-            self.0.push(lane);
-            self.0.len() - 1
+    /// The number of a lane, compressed or not; `None` when there are too many.
+    pub fn number(&mut self, lane: Option<&'static dyn Lane>, deflates: bool) -> Option<u8> {
+        let place = lane.map_or(0, |lane| {
+            let known = self.known.iter().position(|known| known.name() == lane.name());
+            known.unwrap_or_else(|| {
+                self.known.push(lane);
+                self.known.len() - 1
+            })
         });
-        u8::try_from(number).ok()
+        u8::try_from(2 * place + usize::from(deflates)).ok()
     }
 
     #[inline]
     pub fn get(&self, number: u8) -> &'static dyn Lane {
-        self.0[usize::from(number)]
+        self.known[usize::from(number / 2)]
+    }
+
+    /// Appends a message as frames of the lane with this number.
+    #[inline]
+    pub fn encode(&mut self, number: u8, topic: &str, entry: &Entry, out: &mut Vec<u8>) {
+        let lane = self.get(number);
+        if number.is_multiple_of(2) {
+            return lane.message(topic, entry, out);
+        }
+        self.plain.clear();
+        lane.message(topic, entry, &mut self.plain);
+        let (level, bytes_min) = (self.level.max(1), self.bytes_min);
+        let deflater =
+            self.deflater.get_or_insert_with(|| Box::new(Deflater::new(level, bytes_min)));
+        deflater.frames(&self.plain, out);
     }
 }

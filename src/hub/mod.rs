@@ -301,6 +301,7 @@ impl Hub {
     /// The hub of one shard.
     pub fn new(setup: Setup) -> Hub {
         let Setup { shard, shards, limits, rules, home_seed, epoch_seed, unix_ms } = setup;
+        let lanes = Lanes::new(limits.deflate_level as u8, limits.deflate_bytes_min);
         Hub {
             shard,
             shards,
@@ -314,7 +315,7 @@ impl Hub {
             topics: Slab::new(),
             subscriptions: Slab::new(),
             guides: Slab::new(),
-            lanes: Lanes::new(),
+            lanes,
             chunks: ChunkPool::default(),
             rates: Rates::default(),
             flushes: Flushes::default(),

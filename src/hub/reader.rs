@@ -78,11 +78,11 @@ impl Reader {
     }
 
     /// Appends a message to every lane.
-    pub fn append(&mut self, entry: &Entry, topic: &str, lanes: &Lanes, pool: &mut ChunkPool) {
+    pub fn append(&mut self, entry: &Entry, topic: &str, lanes: &mut Lanes, pool: &mut ChunkPool) {
         self.is_silent = false;
         for LaneTape { number, tape, .. } in &mut self.lanes {
-            let lane = lanes.get(*number);
-            tape.append(entry.payload.len(), pool, |out| lane.message(topic, entry, out));
+            let bytes = entry.payload.len();
+            tape.append(bytes, pool, |out| lanes.encode(*number, topic, entry, out));
         }
         if let Some(superseded) = &mut self.superseded {
             let begin = self.lanes.iter().map(|lane| lane.tape.begin()).min();

@@ -36,15 +36,23 @@ pub struct Subscriptions {
     pub(super) count: u16,
     /// The first of its subscriptions to patterns.
     pub(super) patterns: u16,
+    /// Messages from tapes are compressed.
+    deflates: bool,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Subscriptions { first: NONE, count: 0, patterns: NO_PATTERN }
+        Subscriptions { first: NONE, count: 0, patterns: NO_PATTERN, deflates: false }
     }
 }
 
 impl Subscriptions {
+    /// Topics subscribed to from now on are read compressed: the connection has agreed to
+    /// that. Compressed once, for all who have.
+    pub fn set_deflates(&mut self) {
+        self.deflates = true;
+    }
+
     /// How many topics they are.
     pub fn len(&self) -> u32 {
         self.count.into()
@@ -152,7 +160,7 @@ impl Hub {
             (most, asked) => Some(asked.map_or(most, |asked| asked.min(most))),
         };
         let slow_reader = delivery.slow_reader.unwrap_or(rule.slow_reader);
-        let lane = self.lanes.number(delivery.lane);
+        let lane = self.lanes.number(delivery.lane, subscriptions.deflates);
         let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
         if let Some(&known) = self.names.get(topic)
             && let Some(previous) = self.find(*subscriptions, known)

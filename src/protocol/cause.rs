@@ -91,7 +91,7 @@ causes! {
     MaximumAge => 1001, "maximum age reached: connect again";
     /// No message came for as long as a connection may be idle.
     Idle => 1001, "idle for too long";
-    /// A reserved bit was set and no extension was negotiated (RFC 6455, 5.2).
+    /// A reserved bit was set that no extension in use defines (RFC 6455, 5.2; RFC 7692, 6).
     ReservedBit => 1002, "a reserved bit is set";
     /// An opcode that is not defined (RFC 6455, 5.2).
     ReservedOpcode => 1002, "the opcode is reserved";
@@ -115,6 +115,8 @@ causes! {
     CloseTooShort => 1002, "a close frame's payload is empty or at least two bytes";
     /// A close frame with a code that must not be sent (RFC 6455, 7.4).
     CloseCodeInvalid => 1002, "the close code must not be sent";
+    /// A compressed message that is not DEFLATE (RFC 7692, 7.2.2).
+    InvalidDeflate => 1007, "a compressed message can't be inflated";
     /// Text, or a close reason, that is not UTF-8 (RFC 6455, 8.1).
     InvalidUtf8 => 1007, "invalid utf-8";
     /// More fragments in one message than allowed.

@@ -92,6 +92,8 @@ pub struct Header {
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
+    /// The message that it begins is compressed (RFC 7692, 6).
+    pub compressed: bool,
     /// The masking key; all zero on frames that are not masked.
     pub mask: [u8; 4],
     /// Bytes of payload that follow, `< 2^63`.
@@ -100,7 +102,18 @@ pub struct Header {
     pub header_bytes: u8,
 }
 
-/// Decodes the header at the start of `bytes`, as received by `role`.
+/// Decodes the header at the start of `bytes`, as received by `role`, where no extension is
+/// in use: [`decode_with`].
+///
+/// # Errors
+/// The rule that was broken.
+#[inline]
+pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
+    decode_with(bytes, role, false)
+}
+
+/// Decodes the header at the start of `bytes`, as received by `role`; where `deflate` was
+/// agreed on, messages may be compressed.
 ///
 /// `Ok(None)` when more bytes are needed. A rule that the bytes so far break is
 /// an error even while the header is incomplete.
@@ -108,14 +121,14 @@ pub struct Header {
 /// # Errors
 /// The rule that was broken.
 #[inline]
-pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
+pub fn decode_with(bytes: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, CloseCause> {
     let &[first, second, ref rest @ ..] = bytes else {
         return match bytes {
-            &[first] => check_first(first).map(|_| None),
+            &[first] => check_first(first, deflate).map(|_| None),
             _ => Ok(None),
         };
     };
-    let opcode = check_first(first)?;
+    let opcode = check_first(first, deflate)?;
     let fin = first & 0x80 != 0;
     let masked = second & 0x80 != 0;
     // RFC 6455, 5.1: a client masks every frame, a server none.
@@ -163,8 +176,14 @@ pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
         }
         short => (u64::from(short), 0),
     };
-    let mut header =
-        Header { fin, opcode, mask: [0; 4], payload_bytes, header_bytes: 2 + length_bytes as u8 };
+    let mut header = Header {
+        fin,
+        opcode,
+        compressed: first & COMPRESSED_BIT != 0,
+        mask: [0; 4],
+        payload_bytes,
+        header_bytes: 2 + length_bytes as u8,
+    };
     if masked {
         let Some(&mask) = rest[length_bytes..].first_chunk::<4>() else {
             return Ok(None);
@@ -175,10 +194,16 @@ pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
     Ok(Some(header))
 }
 
+/// RFC 7692, 6: the first reserved bit.
+pub const COMPRESSED_BIT: u8 = 0x40;
+
 #[inline]
-fn check_first(first: u8) -> Result<Opcode, CloseCause> {
-    // RFC 6455, 5.2: the reserved bits must be 0 unless an extension defines them.
-    if first & 0x70 != 0 {
+fn check_first(first: u8, deflate: bool) -> Result<Opcode, CloseCause> {
+    // RFC 6455, 5.2: the reserved bits must be 0 unless an extension defines them; RFC
+    // 7692, 6.1, does on the first frame of a message alone.
+    if first & 0x70 != 0
+        && !(deflate && first & 0x70 == COMPRESSED_BIT && matches!(first & 0x0F, 0x1 | 0x2))
+    {
         return Err(CloseCause::ReservedBit);
     }
     let opcode = Opcode::from_bits(first & 0x0F).ok_or(CloseCause::ReservedOpcode)?;
@@ -206,6 +231,13 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The same, of a frame that begins a compressed message.
+    #[must_use]
+    pub fn compressed(mut self) -> Encoded {
+        self.bytes[0] |= COMPRESSED_BIT;
+        self
+    }
+
     /// The header's bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -283,6 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn compressed_messages_where_they_were_agreed_on() {
+        let decode = |first: u8| decode_with(&[first, 0], Role::Client, true);
+        for (first, compressed) in [(0xC1, true), (0x42, true), (0x81, false), (0x80, false)] {
+            assert_eq!(decode(first).unwrap().unwrap().compressed, compressed, "{first:x}");
+        }
+        // Neither continuations nor control frames, nor the other bits.
+        for first in [0xC0, 0x40, 0xC8, 0xC9, 0xCA, 0xE1, 0xA1, 0x91, 0xF2] {
+            assert_eq!(decode(first), Err(CloseCause::ReservedBit), "{first:x}");
+        }
+        let header = encode(Opcode::Text, true, 5, None).compressed();
+        assert_eq!(header.as_bytes(), [0xC1, 5]);
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded_at_every_length_border() {
         for payload_bytes in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 1 << 32, (1 << 62) + 1] {
             for (role, mask) in [(Role::Server, Some([1, 2, 3, 4])), (Role::Client, None)] {
@@ -294,6 +340,7 @@ mod tests {
                         Ok(Some(Header {
                             fin,
                             opcode: Opcode::Binary,
+                            compressed: false,
                             mask: mask.unwrap_or_default(),
                             payload_bytes: payload_bytes as u64,
                             header_bytes: encoded.as_bytes().len() as u8,

@@ -1,5 +1,6 @@
 //! The opening handshake (RFC 6455, 4), both sides, and the refusals.
 
+use super::deflate::{self, Accepted};
 use super::extensions;
 use super::head::Request;
 use base64::Engine as _;
@@ -165,12 +166,14 @@ pub fn check_upgrade(request: &Request<'_>) -> Result<(), Refusal> {
 }
 
 /// Appends the 101 response to a request that [`check_upgrade`] has passed.
-/// `headers` is further lines, each with its line end.
+/// `headers` is further lines, each with its line end; `deflate` an offer of compression
+/// that is accepted.
 pub fn write_accept(
     out: &mut Vec<u8>,
     request: &Request<'_>,
     protocol: Option<&str>,
     headers: &str,
+    deflate: Option<Accepted>,
 ) {
     let key = request.header("sec-websocket-key").unwrap_or_default();
     out.extend_from_slice(
@@ -181,6 +184,10 @@ pub fn write_accept(
     if let Some(protocol) = protocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(protocol.as_bytes());
+    }
+    if let Some(accepted) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        out.extend_from_slice(accepted.answer().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(headers.as_bytes());
@@ -209,19 +216,21 @@ pub struct Offer<'a> {
     pub protocols: &'a [String],
     /// Further headers. Names and values go out as they are.
     pub headers: &'a [(String, String)],
+    /// Messages may be compressed.
+    pub deflate: bool,
 }
 
 impl<'a> Offer<'a> {
     /// Neither subprotocols nor further headers.
     pub fn new(host: &'a str, target: &'a str) -> Offer<'a> {
-        Offer { host, target, protocols: &[], headers: &[] }
+        Offer { host, target, protocols: &[], headers: &[], deflate: false }
     }
 }
 
 /// Appends a client's handshake request (RFC 6455, 4.1). `nonce` is 16 random
 /// bytes; the key made of them is returned, for [`check_response`].
 pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> String {
-    let Offer { host, target, protocols, headers } = offer;
+    let Offer { host, target, protocols, headers, deflate } = offer;
     let key = BASE64.encode(nonce);
     let mut head = format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
@@ -230,6 +239,9 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
     );
     if !protocols.is_empty() {
         head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));
+    }
+    if *deflate {
+        head += &format!("Sec-WebSocket-Extensions: {}\r\n", deflate::OFFER);
     }
     for (name, value) in *headers {
         head += &format!("{name}: {value}\r\n");
@@ -245,7 +257,7 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
 /// use tapecast::protocol::handshake::{ResponseError, check_response};
 ///
 /// let head = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
-/// let error = check_response(head, "the key that was sent", &[]).unwrap_err();
+/// let error = check_response(head, "the key that was sent", &[], false).unwrap_err();
 /// assert_eq!(error, ResponseError::Status(503));
 /// assert_eq!(error.to_string(), "the server answered 503");
 /// ```
@@ -271,12 +283,18 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
-/// Checks a server's whole response head against the key that was sent and the
-/// subprotocols that were offered (RFC 6455, 4.1).
+/// Checks a server's whole response head against the key that was sent, and the
+/// subprotocols and the compression that were offered (RFC 6455, 4.1). Says whether
+/// messages may be compressed.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_response(head: &[u8], key: &str, protocols: &[String]) -> Result<(), ResponseError> {
+pub fn check_response(
+    head: &[u8],
+    key: &str,
+    protocols: &[String],
+    offers_deflate: bool,
+) -> Result<bool, ResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; super::head::HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     if !matches!(response.parse(head), Ok(httparse::Status::Complete(_))) {
@@ -301,15 +319,21 @@ pub fn check_response(head: &[u8], key: &str, protocols: &[String]) -> Result<()
         return Err(ResponseError::Header("Sec-WebSocket-Accept"));
     }
     // What was not asked for may not be answered with.
-    if header("sec-websocket-extensions").is_some_and(|extensions| !extensions.trim().is_empty()) {
-        return Err(ResponseError::Header("Sec-WebSocket-Extensions"));
-    }
+    let extensions = response
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-extensions"))
+        .map(|header| std::str::from_utf8(header.value).unwrap_or(";"));
+    let deflate = match deflate::check_accepted(extensions) {
+        Some(accepted) if !accepted || offers_deflate => accepted,
+        _ => return Err(ResponseError::Header("Sec-WebSocket-Extensions")),
+    };
     if header("sec-websocket-protocol")
         .is_some_and(|chosen| !protocols.iter().any(|it| it == chosen))
     {
         return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
     }
-    Ok(())
+    Ok(deflate)
 }
 
 #[cfg(test)]
@@ -363,16 +387,16 @@ mod tests {
         assert_eq!(check_upgrade(&request), Ok(()));
         assert_eq!((request.query(), request.protocols().next()), (Some("a=b"), Some("p")));
         let mut response = Vec::new();
-        write_accept(&mut response, &request, Some("p"), "X-A: b\r\n");
-        let check = |response: &[u8], key: &str| check_response(response, key, &protocols);
-        assert_eq!(check(&response, &key), Ok(()));
+        write_accept(&mut response, &request, Some("p"), "X-A: b\r\n", None);
+        let check = |response: &[u8], key: &str| check_response(response, key, &protocols, false);
+        assert_eq!(check(&response, &key), Ok(false));
         let wrong = |header| Err(ResponseError::Header(header));
         assert_eq!(check(&response, "other"), wrong("Sec-WebSocket-Accept"));
         response.clear();
-        write_accept(&mut response, &request, Some("r"), "");
+        write_accept(&mut response, &request, Some("r"), "", None);
         assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Protocol"));
         response.clear();
-        write_accept(&mut response, &request, None, "Sec-WebSocket-Extensions: x\r\n");
+        write_accept(&mut response, &request, None, "Sec-WebSocket-Extensions: x\r\n", None);
         assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Extensions"));
         response.clear();
         Refusal::Unavailable.write(&mut response);

@@ -4,22 +4,27 @@
 //! message borrows that buffer. Only what is incomplete at the buffer's end is
 //! kept: a piece of a header, or a message in a buffer of the pool. So all input
 //! is always consumed, and a connection between two messages keeps nothing.
+//!
+//! A compressed message is inflated into a buffer of its own. One that comes in pieces is
+//! kept as it came while it is short, since a decompressor is larger than that; then it
+//! has one, and what comes is inflated as it comes.
 
 use super::cause::{CloseCause, CloseCode};
+use super::deflate::{InflateError, Inflater};
 use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
 use super::mask;
 use super::message::{Kind, Message};
 use super::utf8::Utf8;
+use super::workspace::Workspace;
 use crate::base::BufferPool;
 
 /// What one side accepts.
 ///
 /// ```
-/// use tapecast::base::BufferPool;
-/// use tapecast::protocol::{CloseCause, Inbound, Input, Role, Rules};
+/// use tapecast::protocol::{CloseCause, Inbound, Input, Role, Rules, Workspace};
 ///
-/// let rules = Rules { role: Role::Client, message_bytes_max: 4, message_fragments_max: 1 };
-/// let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// let rules = Rules { role: Role::Client, message_bytes_max: 4, message_fragments_max: 1, deflate: false };
+/// let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
 /// let mut five_bytes = *b"\x81\x05hello";
 /// let mut input = Input::new(&mut five_bytes);
 /// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Err(CloseCause::MessageTooBig));
@@ -32,6 +37,21 @@ pub struct Rules {
     pub message_bytes_max: usize,
     /// Frames of a message.
     pub message_fragments_max: u32,
+    /// Messages may be compressed: that was agreed on.
+    pub deflate: bool,
+}
+
+impl Rules {
+    /// The same, for connections that have agreed on compression.
+    #[must_use]
+    pub fn with_deflate(&self) -> Rules {
+        Rules { deflate: true, ..self.clone() }
+    }
+
+    /// Bytes of a compressed message: what can't be made smaller becomes a little longer.
+    fn compressed_bytes_max(&self) -> usize {
+        self.message_bytes_max.saturating_add(self.message_bytes_max / 1024 + 64)
+    }
 }
 
 /// A piece of the stream, as the kernel delivered it.
@@ -77,11 +97,10 @@ impl<'b> Input<'b> {
 ///
 /// ```
 /// use tapecast::CloseCode;
-/// # use tapecast::base::BufferPool;
-/// use tapecast::protocol::{Inbound, Incoming, Input, Role, Rules};
+/// use tapecast::protocol::{Inbound, Incoming, Input, Role, Rules, Workspace};
 ///
-/// # let rules = Rules { role: Role::Client, message_bytes_max: 125, message_fragments_max: 1 };
-/// # let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// # let rules = Rules { role: Role::Client, message_bytes_max: 125, message_fragments_max: 1, deflate: false };
+/// # let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
 /// let mut ping_and_close = *b"\x89\x02hi\x88\x02\x03\xE8";
 /// let mut input = Input::new(&mut ping_and_close);
 /// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(Some(Incoming::Ping(b"hi"))));
@@ -128,7 +147,24 @@ struct Assembly {
     end: usize,
     /// The message is whole and lent out; the next call gives the buffer back.
     whole: bool,
+    /// Of a compressed message: what is not inflated.
+    packed: Option<Packed>,
 }
+
+/// A compressed message that arrives in pieces.
+#[derive(Debug)]
+struct Packed {
+    /// Received, unmasked, and not inflated yet.
+    bytes: Vec<u8>,
+    /// All that has come, these included.
+    total: usize,
+    /// There once more than [`PACKED_BYTES_MAX`] have come.
+    inflater: Option<Inflater>,
+}
+
+/// Bytes of a compressed message that are kept as they came: somewhat more than a
+/// decompressor takes.
+const PACKED_BYTES_MAX: usize = 64 << 10;
 
 /// A message of which only a piece has arrived starts with at most this many
 /// bytes of address space, whatever its header declares; what is resident grows
@@ -145,7 +181,70 @@ impl Assembly {
             storage.resize(SERVER_HEADER_BYTES_MAX, 0);
         }
         let end = SERVER_HEADER_BYTES_MAX;
-        Assembly { kind, utf8: Utf8::default(), fragments: 0, storage, end, whole: false }
+        let utf8 = Utf8::default();
+        Assembly { kind, utf8, fragments: 0, storage, end, whole: false, packed: None }
+    }
+
+    /// Inflates `piece`, and at the end of the message what was held back; checks what
+    /// came out.
+    fn inflate(
+        &mut self,
+        inflater: &mut Inflater,
+        piece: &[u8],
+        is_last: bool,
+        rules: &Rules,
+    ) -> Result<(), CloseCause> {
+        let bytes_max = SERVER_HEADER_BYTES_MAX.saturating_add(rules.message_bytes_max);
+        let start = self.end;
+        let mut end = inflater.inflate(piece, &mut self.storage, start, bytes_max);
+        if let Ok(behind) = end
+            && is_last
+        {
+            end = inflater.finish(&mut self.storage, behind, bytes_max);
+        }
+        self.end = end.map_err(|error| match error {
+            InflateError::Malformed => CloseCause::InvalidDeflate,
+            InflateError::TooBig => CloseCause::MessageTooBig,
+        })?;
+        if self.kind == Kind::Text {
+            let text = &self.storage[start..self.end];
+            self.utf8.push(text).map_err(|_| CloseCause::InvalidUtf8)?;
+        }
+        Ok(())
+    }
+
+    /// Inflates what was kept of a compressed message, if there is enough of it, or it
+    /// `is_last`.
+    fn unpack(
+        &mut self,
+        is_last: bool,
+        rules: &Rules,
+        workspace: &mut Workspace,
+    ) -> Result<(), CloseCause> {
+        let Some(mut packed) = self.packed.take() else { return Ok(()) };
+        if packed.inflater.is_none() && !is_last && packed.bytes.len() <= PACKED_BYTES_MAX {
+            self.packed = Some(packed);
+            return Ok(());
+        }
+        let mut inflater = packed.inflater.take().unwrap_or_else(|| workspace.take_inflater());
+        let inflated = self.inflate(&mut inflater, &packed.bytes, is_last, rules);
+        if is_last || inflated.is_err() {
+            workspace.put(packed.bytes);
+            workspace.put_inflater(inflater, self.payload_bytes());
+            return inflated;
+        }
+        packed.bytes.clear();
+        packed.inflater = Some(inflater);
+        self.packed = Some(packed);
+        Ok(())
+    }
+
+    /// Gives its buffers back.
+    fn release(self, pool: &mut BufferPool) {
+        pool.put(self.storage);
+        if let Some(packed) = self.packed {
+            pool.put(packed.bytes);
+        }
     }
 
     fn payload(&self) -> &[u8] {
@@ -154,6 +253,15 @@ impl Assembly {
 
     fn payload_bytes(&self) -> usize {
         self.end - SERVER_HEADER_BYTES_MAX
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Bytes of its frames that have come.
+    fn received_bytes(&self) -> usize {
+        self.packed.as_ref().map_or(self.payload_bytes(), |packed| packed.total)
     }
 
     /// Makes room for `bytes` more bytes, of `expected` that are to come.
@@ -183,11 +291,10 @@ impl Assembly {
 /// The receiving half of a connection.
 ///
 /// ```
-/// use tapecast::base::BufferPool;
-/// use tapecast::protocol::{Inbound, Incoming, Input, Message, Role, Rules};
+/// use tapecast::protocol::{Inbound, Incoming, Input, Message, Role, Rules, Workspace};
 ///
-/// let rules = Rules { role: Role::Client, message_bytes_max: 1024, message_fragments_max: 8 };
-/// let (mut inbound, mut pool) = (Inbound::new(), BufferPool::new(1 << 20));
+/// let rules = Rules { role: Role::Client, message_bytes_max: 1024, message_fragments_max: 8, deflate: false };
+/// let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
 /// let (mut first, mut second) = (*b"\x81\x05he", *b"llo");
 /// assert_eq!(inbound.next(&rules, &mut pool, &mut Input::new(&mut first)), Ok(None));
 /// assert!(inbound.is_partial());
@@ -221,11 +328,11 @@ impl Inbound {
     pub fn next<'a>(
         &'a mut self,
         rules: &Rules,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, CloseCause> {
-        self.take_back(pool);
-        match self.step(rules, pool, input)? {
+        self.take_back(workspace);
+        match self.step(rules, workspace, input)? {
             Step::NeedInput => Ok(None),
             Step::InPlace(header) => {
                 let start = input.consumed;
@@ -254,7 +361,7 @@ impl Inbound {
     fn step(
         &mut self,
         rules: &Rules,
-        pool: &mut BufferPool,
+        workspace: &mut Workspace,
         input: &mut Input<'_>,
     ) -> Result<Step, CloseCause> {
         loop {
@@ -269,11 +376,15 @@ impl Inbound {
                     && header.fin
                     && (begins_message || header.opcode.is_control())
                 {
+                    if header.compressed {
+                        self.inflate_in_place(header, rules, workspace, input)?;
+                        return Ok(Step::Whole);
+                    }
                     return Ok(Step::InPlace(header));
                 }
-                self.begin(header, pool);
+                self.begin(header, workspace);
             }
-            if let Some(step) = self.collect(input)? {
+            if let Some(step) = self.collect(rules, workspace, input)? {
                 return Ok(step);
             }
         }
@@ -288,7 +399,7 @@ impl Inbound {
     ) -> Result<Option<Header>, CloseCause> {
         let kept = self.partial.as_ref().map_or(0, |partial| partial.header_len as usize);
         if kept == 0 {
-            if let Some(header) = frame::decode(input.rest(), rules.role)? {
+            if let Some(header) = frame::decode_with(input.rest(), rules.role, rules.deflate)? {
                 input.consume(header.header_bytes as usize);
                 return Ok(Some(header));
             }
@@ -300,7 +411,8 @@ impl Inbound {
         let partial = self.partial.get_or_insert_default();
         let taken = input.rest().len().min(HEADER_BYTES_MAX - kept);
         partial.header[kept..kept + taken].copy_from_slice(&input.rest()[..taken]);
-        match frame::decode(&partial.header[..kept + taken], rules.role)? {
+        let bytes = &partial.header[..kept + taken];
+        match frame::decode_with(bytes, rules.role, rules.deflate)? {
             Some(header) => {
                 input.consume(header.header_bytes as usize - kept);
                 partial.header_len = 0;
@@ -326,11 +438,16 @@ impl Inbound {
             (Some(_), Opcode::Text | Opcode::Binary) => {
                 return Err(CloseCause::ContinuationMissing);
             }
-            (Some(assembly), _) => (assembly.payload_bytes(), assembly.fragments),
+            (Some(assembly), _) => (assembly.received_bytes(), assembly.fragments),
             (None, _) => (0, 0),
         };
+        let is_compressed = self.assembly().map_or(header.compressed, Assembly::is_compressed);
+        let bytes_max = match is_compressed {
+            false => rules.message_bytes_max,
+            true => rules.compressed_bytes_max(),
+        };
         // `bytes` is at most the limit, so neither side can wrap.
-        if header.payload_bytes > (rules.message_bytes_max - bytes) as u64 {
+        if header.payload_bytes > (bytes_max - bytes) as u64 {
             return Err(CloseCause::MessageTooBig);
         }
         if fragments >= rules.message_fragments_max {
@@ -349,12 +466,51 @@ impl Inbound {
             Opcode::Binary => Kind::Binary,
             _ => return partial.count_fragment(header.opcode),
         };
-        partial.message = Some(Assembly::new(kind, header.payload_bytes, pool));
+        partial.message = Some(match header.compressed {
+            false => Assembly::new(kind, header.payload_bytes, pool),
+            true => Assembly {
+                packed: Some(Packed { bytes: pool.take(), total: 0, inflater: None }),
+                ..Assembly::new(kind, 0, pool)
+            },
+        });
         partial.count_fragment(header.opcode);
     }
 
+    /// Inflates a message that lies whole in the input.
+    fn inflate_in_place(
+        &mut self,
+        header: Header,
+        rules: &Rules,
+        workspace: &mut Workspace,
+        input: &mut Input<'_>,
+    ) -> Result<(), CloseCause> {
+        let start = input.consumed;
+        input.consumed += header.payload_bytes as usize;
+        let payload = &mut input.bytes[start..input.consumed];
+        mask::apply(payload, header.mask);
+        let kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+        let mut assembly = Assembly::new(kind, 0, workspace);
+        let mut inflater = workspace.take_inflater();
+        let inflated = assembly.inflate(&mut inflater, payload, true, rules);
+        workspace.put_inflater(inflater, assembly.payload_bytes());
+        let inflated =
+            inflated.and_then(|()| assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8));
+        if let Err(cause) = inflated {
+            assembly.release(workspace);
+            return Err(cause);
+        }
+        assembly.whole = true;
+        self.partial.get_or_insert_default().message = Some(assembly);
+        Ok(())
+    }
+
     /// Collects payload of the frame that has begun.
-    fn collect(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, CloseCause> {
+    fn collect(
+        &mut self,
+        rules: &Rules,
+        workspace: &mut Workspace,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Step>, CloseCause> {
         let partial = self.partial.as_mut().expect("a frame has begun");
         let header = partial.frame.as_mut().expect("a frame has begun");
         let taken =
@@ -366,6 +522,16 @@ impl Inbound {
             mask::apply(&mut partial.control[start..], header.mask);
         } else {
             let assembly = partial.message.as_mut().expect("a data frame has its message");
+            if let Some(packed) = &mut assembly.packed {
+                let start = packed.bytes.len();
+                packed.bytes.extend_from_slice(piece);
+                mask::apply(&mut packed.bytes[start..], header.mask);
+                packed.total += taken;
+                input.consume(taken);
+                let is_last = header.fin && header.payload_bytes == taken as u64;
+                assembly.unpack(is_last, rules, workspace)?;
+                return partial.advance(taken);
+            }
             assembly.reserve(taken, header.payload_bytes);
             assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
             assembly.written(taken, header.mask)?;
@@ -387,7 +553,8 @@ impl Inbound {
     pub fn room(&mut self) -> Option<&mut [u8]> {
         let partial = self.partial.as_mut()?;
         let header = partial.frame.as_ref().filter(|frame| !frame.opcode.is_control())?;
-        let assembly = partial.message.as_mut()?;
+        // What is compressed does not belong there.
+        let assembly = partial.message.as_mut().filter(|message| !message.is_compressed())?;
         assembly.reserve(1, header.payload_bytes);
         let room = &mut assembly.storage[assembly.end..];
         let bytes = room.len().min(usize::try_from(header.payload_bytes).unwrap_or(usize::MAX));
@@ -445,7 +612,7 @@ impl Inbound {
     /// Gives every buffer back.
     pub fn release(&mut self, pool: &mut BufferPool) {
         if let Some(assembly) = self.partial.take().and_then(|partial| partial.message) {
-            pool.put(assembly.storage);
+            assembly.release(pool);
         }
     }
 
@@ -454,7 +621,7 @@ impl Inbound {
     fn take_back(&mut self, pool: &mut BufferPool) {
         let Some(partial) = &mut self.partial else { return };
         if let Some(assembly) = partial.message.take_if(|assembly| assembly.whole) {
-            pool.put(assembly.storage);
+            assembly.release(pool);
         }
         if partial.message.is_none() && partial.frame.is_none() && partial.header_len == 0 {
             self.partial = None;

@@ -1,11 +1,12 @@
-//! Layer 1: RFC 6455 without I/O, for both sides.
+//! Layer 1: RFC 6455 and RFC 7692 without I/O, for both sides.
 //!
 //! Bytes in, messages out, and the other way round: request heads and
-//! handshakes, frame headers, masking, UTF-8, reassembly, close codes. It knows
+//! handshakes, frame headers, masking, UTF-8, reassembly, compression, close codes. It knows
 //! of no socket, clock, thread or topic. What arrives is never copied while a
 //! frame lies whole in the receive buffer.
 
 pub mod cause;
+pub mod deflate;
 pub mod extensions;
 pub mod frame;
 pub mod handshake;
@@ -15,6 +16,7 @@ pub mod json;
 pub mod mask;
 pub mod message;
 pub mod utf8;
+mod workspace;
 
 pub use cause::{CloseCause, CloseCode};
 pub use frame::{Opcode, Role};
@@ -22,3 +24,4 @@ pub use handshake::Refusal;
 pub use head::Request;
 pub use inbound::{Inbound, Incoming, Input, Rules};
 pub use message::{Kind, Message};
+pub use workspace::Workspace;

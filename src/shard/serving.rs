@@ -9,7 +9,7 @@ use crate::app::{Conn, Decision, Handler, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::protocol::head::HEADERS_MAX;
-use crate::protocol::{self, CloseCause, Input, Kind, Refusal, handshake};
+use crate::protocol::{self, CloseCause, Input, Kind, Refusal, deflate, handshake};
 use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,6 +76,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         {
             slot.inbound.keep_alive.use_at(self.core.now);
         }
+        // What is small on the wire and large in here counts as large.
+        let bytes = bytes + self.core.pool.take_inflated_bytes();
         if self.rates.is_enabled() {
             self.charge(index, messages, bytes);
         }
@@ -97,8 +99,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let round_trip_us = slot.inbound.keep_alive.round_trip_us();
         loop {
             let outbound = &mut slot.own.outbound;
-            let arrival =
-                slot.inbound.next(core.now, &core.rules, &mut core.pool, input, outbound)?;
+            let rules = &core.rules[usize::from(slot.inbound.has_deflate())];
+            let arrival = slot.inbound.next(core.now, rules, &mut core.pool, input, outbound)?;
             let message = match arrival {
                 None => return Ok(Served::All),
                 Some(Arrival::Control) => continue,
@@ -185,13 +187,22 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 let protocol = protocol.and_then(|offered| request.protocols().nth(offered));
                 let slot = self.slots.at_mut(index).expect("ingest looked it up");
+                let deflate = match self.core.limits.deflate_level {
+                    0 => None,
+                    _ => deflate::accept(request.all("sec-websocket-extensions")),
+                };
                 slot.own.outbound.write(&mut self.core.pool, |out| {
-                    handshake::write_accept(out, &request, protocol, &headers);
+                    handshake::write_accept(out, &request, protocol, &headers, deflate);
                 });
+                slot.inbound.open(deflate.is_some());
+                if deflate.is_some() {
+                    slot.own.outbound.set_deflates();
+                    slot.own.subscriptions.set_deflates();
+                    self.counters[self.core.id.index()].handshakes_deflate.add(1);
+                }
                 self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
                 slot.own.session = Some(session);
                 slot.own.target = request.target().into();
-                slot.inbound.open();
                 self.counters().handshakes.add(1);
                 self.counters().statuses.add(101);
                 self.counters().sessions.add(1);

@@ -2,10 +2,10 @@
 //! under way for it in the kernel.
 
 use crate::app::{Deferred, Link};
-use crate::base::{BufferPool, ConnectionId, Limits, ShardId, Time};
+use crate::base::{ConnectionId, Limits, ShardId, Time};
 use crate::connection::{Channel, Close, Inbound, Outbound};
 use crate::hub::{Hub, Subscriptions};
-use crate::protocol::{Message, Role, Rules};
+use crate::protocol::{Message, Role, Rules, Workspace};
 use crate::ring::{GENERATION_MASK, Socket, Token};
 use std::net::SocketAddr;
 
@@ -198,23 +198,27 @@ pub(super) struct Core {
     pub id: ShardId,
     pub now: Time,
     pub limits: Limits,
-    pub rules: Rules,
-    pub pool: BufferPool,
+    /// As usual, and where compression was agreed on.
+    pub rules: [Rules; 2],
+    pub pool: Workspace,
     pub hub: Hub,
     pub deferred: Deferred,
 }
 
 impl Core {
     pub fn new(id: ShardId, now: Time, limits: Limits, hub: Hub) -> Core {
+        let rules = Rules {
+            role: Role::Server,
+            message_bytes_max: limits.message_bytes_max,
+            message_fragments_max: limits.message_fragments_max,
+            deflate: false,
+        };
         Core {
             id,
             now,
-            rules: Rules {
-                role: Role::Server,
-                message_bytes_max: limits.message_bytes_max,
-                message_fragments_max: limits.message_fragments_max,
-            },
-            pool: BufferPool::new(limits.pool_bytes_max),
+            rules: [rules.clone(), rules.with_deflate()],
+            pool: Workspace::new(limits.pool_bytes_max)
+                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min),
             limits,
             hub,
             deferred: Deferred::default(),
@@ -265,6 +269,6 @@ mod tests {
     fn a_slot_stays_small() {
         // With a session of a `Router`, which is as large as this.
         type Session = (Box<dyn std::any::Any>, usize);
-        assert!(size_of::<Option<Slot<Session>>>() <= 216);
+        assert!(size_of::<Option<Slot<Session>>>() <= 224);
     }
 }

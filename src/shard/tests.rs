@@ -8,13 +8,13 @@ use super::links::Bell;
 use super::*;
 use crate::app::{Conn, Errand, Notice, Publish, Request, Upgrade};
 use crate::base::planted::{Bug, plant};
-use crate::base::{BufferPool, ConnectionId, Random, Wake};
+use crate::base::{ConnectionId, Random, Wake};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Delivery, SlowReader};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::handshake::Offer;
-use crate::protocol::{Incoming, Input, Message, Opcode};
+use crate::protocol::{Incoming, Input, Message, Opcode, Workspace};
 use crate::ring::Setup;
 use crate::ring::sim::{Faults, SimRing, World};
 use crate::tls::Connector;
@@ -131,7 +131,7 @@ struct Simulation {
     world: World,
     shards: Vec<Shard<Words, SimRing>>,
     talkers: Vec<Talker>,
-    pool: BufferPool,
+    pool: Workspace,
     random: Random,
     sessions: Sessions,
     /// How clients connect, where that is over TLS.
@@ -213,7 +213,7 @@ impl Simulation {
             addresses,
             world,
             talkers: Vec::new(),
-            pool: BufferPool::new(1 << 20),
+            pool: Workspace::new(1 << 20),
             random,
             sessions,
             connector: tls.map(|(_, connector)| connector.clone()),
@@ -624,7 +624,7 @@ fn a_leaked_slot_is_caught() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Slot<()>>() <= 216, "{}", size_of::<Slot<()>>());
+    assert!(size_of::<Slot<()>>() <= 224, "{}", size_of::<Slot<()>>());
 }
 
 #[test]

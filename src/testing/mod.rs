@@ -23,12 +23,12 @@ pub use envelope::{ENVELOPE, Envelope};
 
 use crate::admission::Addresses;
 use crate::app::{Errand, Handler, Publisher};
-use crate::base::{BufferPool, Counters, Limits, Random, ShardId, Wake};
+use crate::base::{Counters, Limits, Random, ShardId, Wake};
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Rule, Rules};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::handshake::Offer;
-use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode};
+use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
 use crate::ring::sim::{Faults, SimClient, SimRing, World};
 use crate::ring::{Driver, Setup};
 use crate::shard::links::{Bell, Links};
@@ -111,7 +111,7 @@ pub enum Received {
 pub struct TestClient {
     wire: SimClient,
     client: Client,
-    pool: BufferPool,
+    pool: Workspace,
     received: VecDeque<Received>,
     stalled: bool,
     closed: bool,
@@ -188,7 +188,7 @@ impl<H: Handler> TestShard<H> {
         TestClient {
             wire,
             client,
-            pool: BufferPool::new(1 << 20),
+            pool: Workspace::new(1 << 20),
             received: VecDeque::new(),
             stalled: false,
             closed: false,

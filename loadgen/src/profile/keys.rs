@@ -253,6 +253,17 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "compression",
+        value: SWITCH,
+        text: "Offer permessage-deflate, and send messages of 128 bytes or more compressed if the \
+               server agrees: true or false.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.compression, choice(values, SWITCHES)),
+            get: |group| group.compression.to_string(),
+        },
+    },
+    Key {
         name: "ca",
         value: "FILE",
         text: "A PEM file of the authorities that vouch for servers of wss://, instead of the \

@@ -60,6 +60,8 @@ pub struct Group {
     pub scenario: Scenario,
     pub urls: Vec<Url>,
     pub path: String,
+    /// permessage-deflate is offered.
+    pub compression: bool,
     /// A PEM file of authorities instead of the machine's.
     pub ca: String,
     /// Any certificate will do.
@@ -100,6 +102,7 @@ impl Default for Group {
             scenario: Scenario::Echo,
             urls: Vec::new(),
             path: String::new(),
+            compression: false,
             ca: String::new(),
             insecure: false,
             tls_resume: false,

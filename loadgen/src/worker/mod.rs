@@ -30,8 +30,8 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use tapecast::base::{BufferPool, Limits, Random, Time};
-use tapecast::protocol::Opcode;
+use tapecast::base::{Limits, Random, Time};
+use tapecast::protocol::{Opcode, Workspace};
 use tapecast::ring::{
     Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
 };
@@ -43,6 +43,8 @@ const SPIN: Duration = Duration::from_micros(100);
 const NAP: Duration = Duration::from_millis(10);
 /// Bytes that wait in one connection for the server to take them, in the open model.
 const OUT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a message that is worth compressing.
+const DEFLATE_BYTES_MIN: usize = 128;
 /// Handshakes that a thread has under way, before the load starts.
 const OPENING_MAX: usize = 256;
 /// How long the server may take to close what was closed.
@@ -110,7 +112,7 @@ pub struct Worker<'a> {
     ring: Uring,
     /// The run's time when the ring's was zero.
     skew: Duration,
-    pool: BufferPool,
+    pool: Workspace,
     random: Random,
     shares: Vec<Share<'a>>,
     peers: Vec<Peer>,
@@ -273,7 +275,7 @@ impl<'a> Worker<'a> {
             thread,
             ring,
             skew,
-            pool: BufferPool::new(64 << 20),
+            pool: Workspace::new(64 << 20).compressing(1, DEFLATE_BYTES_MIN),
             random: Random::new(shared.seed(thread)),
             unsettled: peers.len(),
             shares,
@@ -552,13 +554,13 @@ impl<'a> Worker<'a> {
         let Some(client) = client else { return };
         let opcode = if share.group.text { Opcode::Text } else { Opcode::Binary };
         let template = (!share.group.template.is_empty()).then_some(&share.group.template);
-        let rooms = share.rooms;
+        let (rooms, pool) = (share.rooms, &mut self.pool);
         let count = say(&mut share.traffic, *index as usize, &mut |payload| match template {
-            None => client.frame(out, opcode, true, payload),
+            None => client.deflated(out, pool, opcode, payload),
             Some(template) => {
                 let payload = std::str::from_utf8(payload).unwrap_or_default();
                 let text = fill_in(template, rooms.of(number), number);
-                client.frame(out, opcode, true, text.replace("{payload}", payload).as_bytes());
+                client.deflated(out, pool, opcode, text.replace("{payload}", payload).as_bytes());
             }
         });
         // Where connections are planned, what they say is not.

@@ -91,6 +91,7 @@ impl Worker<'_> {
         let offer = Offer {
             protocols: &group.subprotocols,
             headers: &group.headers,
+            deflate: group.compression,
             ..Offer::new(url.host(), if path.is_empty() { url.target() } else { &path })
         };
         peer.out.clear();

@@ -15,8 +15,12 @@ enum Out {
     Fault(CloseCause),
 }
 
-const RULES: Rules =
-    Rules { role: Role::Server, message_bytes_max: 1 << 20, message_fragments_max: 8 };
+const RULES: Rules = Rules {
+    role: Role::Server,
+    message_bytes_max: 1 << 20,
+    message_fragments_max: 8,
+    deflate: false,
+};
 
 fn own(incoming: Incoming<'_>) -> Out {
     match incoming {
@@ -29,7 +33,7 @@ fn own(incoming: Incoming<'_>) -> Out {
 }
 
 fn run(rules: &Rules, pieces: &[&[u8]]) -> Vec<Out> {
-    let mut pool = BufferPool::new(1 << 20);
+    let mut pool = Workspace::new(1 << 20);
     let mut inbound = Inbound::new();
     let mut outs = Vec::new();
     'pieces: for piece in pieces {
@@ -54,7 +58,7 @@ fn run(rules: &Rules, pieces: &[&[u8]]) -> Vec<Out> {
 
 /// The same stream with its payload received straight into the message.
 fn run_with_room(rules: &Rules, stream: &[u8], step: usize) -> Vec<Out> {
-    let mut pool = BufferPool::new(1 << 20);
+    let mut pool = Workspace::new(1 << 20);
     let mut inbound = Inbound::new();
     let mut outs = Vec::new();
     let mut rest = stream;
@@ -186,7 +190,7 @@ fn bad_text_is_refused_before_its_frame_ends() {
 
 #[test]
 fn a_declared_length_allocates_little() {
-    let mut pool = BufferPool::new(0);
+    let mut pool = Workspace::new(0);
     let mut inbound = Inbound::new();
     let mut bytes = frame::encode(Opcode::Binary, true, 1 << 20, Some([0; 4])).as_bytes().to_vec();
     bytes.push(0);
@@ -205,7 +209,7 @@ fn a_message_becomes_its_echo_in_place() {
         let echo =
             [frame::encode(Opcode::Text, true, payload_bytes, None).as_bytes(), &payload].concat();
         for split in [0, 1, stream.len() / 2] {
-            let mut pool = BufferPool::new(1 << 20);
+            let mut pool = Workspace::new(1 << 20);
             let mut inbound = Inbound::new();
             let (mut head, mut tail) = (stream[..split].to_vec(), stream[split..].to_vec());
             let mut input = Input::new(&mut head);

@@ -1,0 +1,91 @@
+//! Messages made smaller.
+
+use super::TAIL;
+use crate::protocol::frame::{self, Opcode, Role};
+use std::fmt;
+use zlib_rs::{Deflate, DeflateFlush, Status};
+
+/// Makes messages smaller, each by itself. It takes some 300 KiB.
+///
+/// ```
+/// use tapecast::protocol::deflate::{Deflater, Inflater};
+///
+/// let text = "the same again and again and again and again".repeat(10);
+/// let mut deflater = Deflater::new(1, 100);
+/// let small = deflater.deflate(text.as_bytes()).expect("it is long enough");
+/// assert!(small.len() < text.len() / 4);
+/// let mut back = Vec::new();
+/// Inflater::new().inflate_whole(small, &mut back, 1_000).unwrap();
+/// assert_eq!(back, text.as_bytes());
+/// // Not worth it.
+/// assert_eq!(deflater.deflate(b"short"), None);
+/// ```
+pub struct Deflater {
+    deflate: Deflate,
+    level: u8,
+    bytes_min: usize,
+    /// What became of the last message.
+    out: Vec<u8>,
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Deflater").field("bytes_min", &self.bytes_min).finish()
+    }
+}
+
+fn new(level: u8) -> Deflate {
+    Deflate::new(level.into(), false, 15)
+}
+
+impl Deflater {
+    /// At a level from 1, fast, to 9, small. Messages of fewer than `bytes_min` bytes are
+    /// left as they are.
+    pub fn new(level: u8, bytes_min: usize) -> Deflater {
+        Deflater { deflate: new(level), level, bytes_min, out: Vec::new() }
+    }
+
+    /// The payload of the compressed message; `None` when that would not be smaller.
+    pub fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        // An empty one would be longer.
+        if payload.len() < self.bytes_min.max(1) {
+            return None;
+        }
+        self.deflate.reset();
+        // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
+        let room = payload.len() + payload.len() / 7 + 64;
+        self.out.resize(room, 0);
+        let status = self.deflate.compress(payload, &mut self.out, DeflateFlush::SyncFlush);
+        let written = self.deflate.total_out() as usize;
+        let took_all = self.deflate.total_in() as usize == payload.len();
+        // With room left, all of it is out, and the end of a block that holds nothing.
+        if status != Ok(Status::Ok) || !took_all || written == room {
+            // A reset in the middle of a block leaves traces at level 1 (zlib-rs 0.6.8).
+            self.deflate = new(self.level);
+            return None;
+        }
+        self.out[..written].strip_suffix(&TAIL).filter(|small| small.len() < payload.len())
+    }
+
+    /// Appends frames of a server, those with data as compressed messages where that is
+    /// smaller. Each frame with data is a whole message.
+    pub fn frames(&mut self, frames: &[u8], out: &mut Vec<u8>) {
+        let mut rest = frames;
+        while let Ok(Some(header)) = frame::decode(rest, Role::Client) {
+            let bytes = usize::from(header.header_bytes) + header.payload_bytes as usize;
+            let Some((frame, behind)) = rest.split_at_checked(bytes) else { break };
+            let payload = &frame[usize::from(header.header_bytes)..];
+            let is_message = matches!(header.opcode, Opcode::Text | Opcode::Binary) && header.fin;
+            match self.deflate(payload).filter(|_| is_message) {
+                Some(small) => {
+                    let header = frame::encode(header.opcode, true, small.len(), None);
+                    out.extend_from_slice(header.compressed().as_bytes());
+                    out.extend_from_slice(small);
+                }
+                None => out.extend_from_slice(frame),
+            }
+            rest = behind;
+        }
+        debug_assert!(rest.is_empty(), "whole frames of a server");
+    }
+}

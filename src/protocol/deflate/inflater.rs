@@ -1,0 +1,143 @@
+//! Compressed messages as they were.
+
+use super::TAIL;
+use std::fmt;
+use zlib_rs::{Inflate, InflateFlush, Status};
+
+/// Why a message can't be inflated.
+///
+/// ```
+/// use tapecast::protocol::deflate::{InflateError, Inflater};
+///
+/// let mut out = Vec::new();
+/// let error = Inflater::new().inflate_whole(&[0xFF; 8], &mut out, 100).unwrap_err();
+/// assert_eq!(error, InflateError::Malformed);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InflateError {
+    /// It is not DEFLATE (RFC 1951).
+    Malformed,
+    /// It would have more bytes than it may have.
+    TooBig,
+}
+
+/// Bytes that a message grows by at least.
+const GROWTH_BYTES_MIN: usize = 4 << 10;
+
+/// Inflates messages, one after the other, piece by piece. It takes some 47 KiB.
+///
+/// ```
+/// use tapecast::protocol::deflate::Inflater;
+///
+/// // RFC 7692, 7.2.3.1, in two pieces.
+/// let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+/// inflater.inflate(&[0xF2, 0x48, 0xCD], &mut out, 0, 100).unwrap();
+/// let end = inflater.inflate(&[0xC9, 0xC9, 0x07, 0x00], &mut out, 0, 100);
+/// assert_eq!((end, inflater.finish(&mut out, 5, 100)), (Ok(5), Ok(5)));
+/// assert_eq!(&out[..5], b"Hello");
+/// ```
+pub struct Inflater(Inflate);
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Inflater").finish_non_exhaustive()
+    }
+}
+
+impl Default for Inflater {
+    fn default() -> Inflater {
+        Inflater::new()
+    }
+}
+
+impl Inflater {
+    /// Between two messages.
+    pub fn new() -> Inflater {
+        // Whatever window was agreed on: the largest reads them all.
+        Inflater(Inflate::new(false, 15))
+    }
+
+    /// Forgets a message that has begun.
+    pub fn reset(&mut self) {
+        self.0.reset(false);
+    }
+
+    /// Inflates the next piece of a message to `out[end..]`; says where that ends now. `out`
+    /// grows as it has to, and what lies behind the end is of no meaning.
+    ///
+    /// # Errors
+    /// It is none, or the end is beyond `bytes_max`: no more than a byte above that is ever
+    /// written.
+    pub fn inflate(
+        &mut self,
+        mut piece: &[u8],
+        out: &mut Vec<u8>,
+        mut end: usize,
+        bytes_max: usize,
+    ) -> Result<usize, InflateError> {
+        loop {
+            if end > bytes_max {
+                return Err(InflateError::TooBig);
+            }
+            if end == out.len() {
+                // By what has come out, not by what may come.
+                let grown = (end * 2).max(GROWTH_BYTES_MIN).min(bytes_max.saturating_add(1));
+                out.resize(grown, 0);
+            }
+            let (taken, written) = (self.0.total_in(), self.0.total_out());
+            let room = out.len().min(bytes_max.saturating_add(1));
+            let status = self.0.decompress(piece, &mut out[end..room], InflateFlush::NoFlush);
+            let status = status.map_err(|_| InflateError::Malformed)?;
+            piece = &piece[(self.0.total_in() - taken) as usize..];
+            end += (self.0.total_out() - written) as usize;
+            match status {
+                // RFC 7692, 7.2.3.4: a last block is not the end of the message.
+                Status::StreamEnd => {
+                    self.reset();
+                    if piece.is_empty() {
+                        return Ok(end);
+                    }
+                }
+                // It may hold back what had no room.
+                Status::Ok if end == room => {}
+                _ if piece.is_empty() => return Ok(end),
+                Status::Ok => {}
+                Status::BufError if end == room => {}
+                Status::BufError => return Err(InflateError::Malformed),
+            }
+        }
+    }
+
+    /// The last piece has been inflated: what it held back comes to `out[end..]`.
+    ///
+    /// # Errors
+    /// As [`Inflater::inflate`].
+    pub fn finish(
+        &mut self,
+        out: &mut Vec<u8>,
+        end: usize,
+        bytes_max: usize,
+    ) -> Result<usize, InflateError> {
+        let end = self.inflate(&TAIL, out, end, bytes_max);
+        self.reset();
+        end
+    }
+
+    /// Appends a whole message to `out`, which then has `bytes_max` bytes at most.
+    ///
+    /// # Errors
+    /// As [`Inflater::inflate`].
+    pub fn inflate_whole(
+        &mut self,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(), InflateError> {
+        self.reset();
+        let start = out.len();
+        let end = self.inflate(payload, out, start, bytes_max)?;
+        let end = self.finish(out, end, bytes_max)?;
+        out.truncate(end);
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! permessage-deflate (RFC 7692): what is agreed on, and messages smaller and back.
+//!
+//! Every message is compressed by itself, without what came before it: so one compressor
+//! serves all connections of a thread, and one compressed frame all readers of a tape. A
+//! peer is asked to do the same.
+
+mod deflater;
+mod inflater;
+mod negotiation;
+
+#[cfg(test)]
+mod tests;
+
+pub use deflater::Deflater;
+pub use inflater::{InflateError, Inflater};
+pub use negotiation::{Accepted, OFFER, accept, check_accepted};
+
+/// RFC 7692, 7.2.1: what ends a compressed message and is left out of it.
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];

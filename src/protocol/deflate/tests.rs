@@ -1,0 +1,267 @@
+//! The vectors of RFC 7692, and both halves against each other.
+
+use super::*;
+use crate::protocol::{
+    CloseCause, Inbound, Incoming, Input, Opcode, Role, Rules, Workspace, frame,
+};
+use proptest::prelude::*;
+
+fn inflate(payload: &[u8]) -> Result<Vec<u8>, InflateError> {
+    let mut out = Vec::new();
+    Inflater::new().inflate_whole(payload, &mut out, 1 << 20).map(|()| out)
+}
+
+#[test]
+fn the_examples_of_the_rfc() {
+    // RFC 7692, 7.2.3: compressed, in a stored block, in a last block, in two blocks, empty.
+    for example in [
+        &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00][..],
+        &[0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00],
+        &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00],
+        &[0xF2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xCA, 0xC9, 0xC9, 0x07, 0x00],
+    ] {
+        assert_eq!(inflate(example).as_deref(), Ok(&b"Hello"[..]), "{example:x?}");
+    }
+    assert_eq!(inflate(&[0x00]), Ok(vec![]));
+    assert_eq!(inflate(&[]), Ok(vec![]));
+}
+
+#[test]
+fn offers() {
+    let answer = |value: &str| accept([value]).map(Accepted::answer);
+    let usual = Some(OFFER);
+    assert_eq!(answer("permessage-deflate"), usual);
+    assert_eq!(answer("permessage-deflate; client_max_window_bits"), usual);
+    assert_eq!(answer("permessage-deflate; client_max_window_bits=8"), usual);
+    assert_eq!(answer("permessage-deflate; server_no_context_takeover"), usual);
+    assert_eq!(answer("permessage-deflate; client_no_context_takeover"), usual);
+    let named = answer("permessage-deflate; server_max_window_bits=15").unwrap();
+    assert!(named.ends_with("; server_max_window_bits=15"));
+    // The first that can be had.
+    let several = "permessage-deflate; server_max_window_bits=9, permessage-deflate";
+    assert_eq!(answer(several), usual);
+    assert_eq!(accept(["x", "permessage-deflate"]).map(Accepted::answer), usual);
+    for odd in [
+        "x-webkit-deflate-frame",
+        "Permessage-Deflate; x",
+        "permessage-deflate; server_max_window_bits",
+        "permessage-deflate; server_max_window_bits=7",
+        "permessage-deflate; server_max_window_bits=16",
+        "permessage-deflate; server_max_window_bits=08",
+        "permessage-deflate; server_max_window_bits=8",
+        "permessage-deflate; server_max_window_bits=-15",
+        "permessage-deflate; server_max_window_bits=99999999999999999999",
+        "permessage-deflate; client_max_window_bits=7",
+        "permessage-deflate; client_max_window_bits=16",
+        "permessage-deflate; client_max_window_bits=0",
+        "permessage-deflate; client_max_window_bits; client_max_window_bits",
+        "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+        "permessage-deflate; server_no_context_takeover=1",
+        "permessage-deflate; unknown",
+    ] {
+        assert_eq!(answer(odd), None, "{odd}");
+    }
+}
+
+#[test]
+fn answers() {
+    assert_eq!(check_accepted([]), Some(false));
+    assert_eq!(check_accepted([" "]), Some(false));
+    assert_eq!(check_accepted([OFFER]), Some(true));
+    let alone = "permessage-deflate; server_no_context_takeover";
+    assert_eq!(check_accepted([alone]), Some(true));
+    assert_eq!(check_accepted([&format!("{alone}; server_max_window_bits=10")[..]]), Some(true));
+    for wrong in [
+        "permessage-deflate",
+        "x",
+        ";",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+        "permessage-deflate; server_no_context_takeover, x",
+    ] {
+        assert_eq!(check_accepted([wrong]), None, "{wrong}");
+    }
+    assert_eq!(check_accepted([alone, alone]), None);
+}
+
+#[test]
+fn what_does_not_become_smaller_stays() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for (level, bytes) in [(1, 5_000), (1, 3 << 20), (2, 3 << 20), (6, 5_000), (9, 100_000)] {
+        let noise: Vec<u8> = (0..bytes).map(|_| random.u8(..)).collect();
+        let mut deflater = Deflater::new(level, 10);
+        assert_eq!(deflater.deflate(&noise), None);
+        assert_eq!(deflater.deflate(b""), None);
+        assert_eq!(deflater.deflate(&[7; 9]), None);
+        // And nothing of it is left for the next.
+        let small = deflater.deflate(&[7; 5_000]).unwrap().to_vec();
+        assert_eq!(inflate(&small), Ok(vec![7; 5_000]), "{level} {bytes}");
+    }
+}
+
+#[test]
+fn frames_are_compressed_one_by_one() {
+    let text = "price ".repeat(50);
+    let mut frames = Vec::new();
+    for (opcode, payload) in
+        [(Opcode::Text, text.as_bytes()), (Opcode::Binary, b"short"), (Opcode::Ping, b"?")]
+    {
+        frames.extend_from_slice(frame::encode(opcode, true, payload.len(), None).as_bytes());
+        frames.extend_from_slice(payload);
+    }
+    let mut out = Vec::new();
+    Deflater::new(1, 16).frames(&frames, &mut out);
+    assert!(out.len() < frames.len() / 3);
+    assert_eq!(out[0], 0xC1);
+    let rules = rules(Role::Client, 1_000);
+    let (mut inbound, mut workspace) = (Inbound::new(), Workspace::new(1 << 20));
+    let mut input = Input::new(&mut out);
+    let mut next = || format!("{:?}", inbound.next(&rules, &mut workspace, &mut input));
+    assert!(next().contains(&text));
+    assert_eq!(next(), r#"Ok(Some(Message(Binary([115, 104, 111, 114, 116]))))"#);
+    assert_eq!(next(), "Ok(Some(Ping([63])))");
+    assert_eq!(next(), "Ok(None)");
+}
+
+fn rules(role: Role, message_bytes_max: usize) -> Rules {
+    Rules { role, message_bytes_max, message_fragments_max: 1_000, deflate: true }
+}
+
+/// A client's message in `fragments` frames, compressed as a whole.
+fn message(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
+    let piece = payload.len().div_ceil(fragments).max(1);
+    let mut out = Vec::new();
+    let mut pieces: Vec<&[u8]> = payload.chunks(piece).collect();
+    if pieces.is_empty() {
+        pieces.push(&[]);
+    }
+    for (index, piece) in pieces.iter().enumerate() {
+        let opcode = if index == 0 { opcode } else { Opcode::Continuation };
+        let is_last = index + 1 == pieces.len();
+        let key = [1, 2, 3, index as u8];
+        let start = out.len();
+        out.extend_from_slice(frame::encode(opcode, is_last, piece.len(), Some(key)).as_bytes());
+        if index == 0 {
+            out[start] |= frame::COMPRESSED_BIT;
+        }
+        let start = out.len();
+        out.extend_from_slice(piece);
+        crate::protocol::mask::apply(&mut out[start..], key);
+    }
+    out
+}
+
+/// What comes of bytes that arrive `step` at a time; and nothing is kept behind.
+fn receive(mut bytes: Vec<u8>, step: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseCause> {
+    let (mut inbound, mut workspace) = (Inbound::new(), Workspace::new(1 << 20));
+    let mut received = Vec::new();
+    for piece in bytes.chunks_mut(step) {
+        let mut input = Input::new(piece);
+        loop {
+            match inbound.next(rules, &mut workspace, &mut input) {
+                Ok(None) => break,
+                Ok(Some(Incoming::Message(message))) => received.push(message.payload().to_vec()),
+                Ok(Some(other)) => panic!("{other:?}"),
+                Err(cause) => {
+                    inbound.release(&mut workspace);
+                    assert_eq!(workspace.lent(), 0);
+                    return Err(cause);
+                }
+            }
+        }
+    }
+    inbound.release(&mut workspace);
+    assert_eq!(workspace.lent(), 0);
+    Ok(received)
+}
+
+fn compressed(payload: &[u8]) -> Vec<u8> {
+    Deflater::new(6, 0).deflate(payload).expect("it becomes smaller").to_vec()
+}
+
+#[test]
+fn a_bomb_is_stopped_at_the_limit() {
+    let bomb = compressed(&vec![0; 8 << 20]);
+    assert!(bomb.len() < 10_000);
+    let frame = message(Opcode::Binary, &bomb, 1);
+    for step in [1_000, 100_000] {
+        let result = receive(frame.clone(), step, &rules(Role::Server, 1 << 20));
+        assert_eq!(result, Err(CloseCause::MessageTooBig), "{step}");
+    }
+    // No more is written than that, and a byte.
+    let mut out = Vec::new();
+    let result = Inflater::new().inflate_whole(&bomb, &mut out, 1 << 20);
+    assert_eq!(result, Err(InflateError::TooBig));
+    assert!(out.len() <= (1 << 20) + 1);
+    // Exactly the limit is within it.
+    let fits = message(Opcode::Binary, &compressed(&vec![0; 1 << 20]), 3);
+    let received = receive(fits.clone(), 999, &rules(Role::Server, 1 << 20)).unwrap();
+    assert_eq!(received, [vec![0; 1 << 20]]);
+    let result = receive(fits, 999, &rules(Role::Server, (1 << 20) - 1));
+    assert_eq!(result, Err(CloseCause::MessageTooBig));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let rules = rules(Role::Server, 1 << 20);
+    for step in [1, 7, 1_000] {
+        let frame = message(Opcode::Text, &[0xFF; 20], 2);
+        assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidDeflate));
+        // Text that is none, and text that ends inside of a character.
+        for text in [&[0xFF; 100][..], &"é".repeat(50).as_bytes()[..99]] {
+            let frame = message(Opcode::Text, &compressed(text), 2);
+            assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidUtf8));
+        }
+    }
+    // Too many bytes, whatever they would become.
+    let small = Rules { message_bytes_max: 100, ..rules };
+    let noise: Vec<u8> = (0..300).map(|at| (at * 31) as u8).collect();
+    let frame = message(Opcode::Binary, &noise, 1);
+    assert_eq!(receive(frame, 10, &small), Err(CloseCause::MessageTooBig));
+}
+
+#[test]
+fn a_long_one_is_inflated_as_it_comes() {
+    let mut random = fastrand::Rng::with_seed(1);
+    // Half noise: some 300 KB compressed, beyond what is kept.
+    let payload: Vec<u8> =
+        (0..600_000).map(|at| if at % 2 == 0 { random.u8(..) } else { 7 }).collect();
+    let small = compressed(&payload);
+    assert!(small.len() > 200_000);
+    for (fragments, step) in [(1, 10_000), (50, 4_321), (3, 1 << 20)] {
+        let frames = message(Opcode::Binary, &small, fragments);
+        let received = receive(frames, step, &rules(Role::Server, 1 << 20)).unwrap();
+        assert!(received == [payload.clone()], "{fragments} {step}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_compressed_comes_back(
+        words in prop::collection::vec("[a-d]{0,40}", 1..40),
+        level in 1u8..=9,
+        fragments in 1usize..5,
+        step in 1usize..500,
+    ) {
+        let mut deflater = Deflater::new(level, 1);
+        let mut stream = Vec::new();
+        for word in &words {
+            match deflater.deflate(word.as_bytes()) {
+                Some(small) => stream.extend(message(Opcode::Text, small, fragments)),
+                None => {
+                    let start = stream.len();
+                    stream.extend(message(Opcode::Text, word.as_bytes(), fragments));
+                    stream[start] &= !frame::COMPRESSED_BIT;
+                }
+            }
+        }
+        let received = receive(stream, step, &rules(Role::Server, 1 << 20)).unwrap();
+        let expected: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
+        prop_assert_eq!(received, expected);
+    }
+
+    #[test]
+    fn any_bytes_end_well(bytes in prop::collection::vec(any::<u8>(), 0..400), step in 1usize..50) {
+        let frame = message(Opcode::Text, &bytes, 3);
+        let _ = receive(frame, step, &rules(Role::Server, 10_000));
+    }
+}

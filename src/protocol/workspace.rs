@@ -1,0 +1,90 @@
+//! What the connections of one thread share to work with: buffers, and a compressor and
+//! decompressors, which are large.
+
+use super::deflate::{Deflater, Inflater};
+use crate::base::BufferPool;
+use std::ops::{Deref, DerefMut};
+
+/// Decompressors that are kept while nobody uses them.
+const INFLATERS_MAX: usize = 4;
+
+/// Buffers and compressors of one thread. It is the pool of buffers, and more.
+///
+/// ```
+/// use tapecast::protocol::Workspace;
+///
+/// let mut workspace = Workspace::new(1 << 20);
+/// let buffer = workspace.take();
+/// assert_eq!(workspace.lent(), 1);
+/// workspace.put(buffer);
+/// ```
+#[derive(Debug)]
+pub struct Workspace {
+    pool: BufferPool,
+    inflaters: Vec<Inflater>,
+    deflater: Option<Box<Deflater>>,
+    level: u8,
+    bytes_min: usize,
+    inflated_bytes: u64,
+}
+
+impl Workspace {
+    /// Buffers of at most this many bytes are kept; nothing is compressed.
+    pub fn new(kept_bytes_max: usize) -> Workspace {
+        Workspace {
+            pool: BufferPool::new(kept_bytes_max),
+            inflaters: Vec::new(),
+            deflater: None,
+            level: 0,
+            bytes_min: 0,
+            inflated_bytes: 0,
+        }
+    }
+
+    /// Messages of at least `bytes_min` bytes are compressed at this level, where that was
+    /// agreed on.
+    #[must_use]
+    pub fn compressing(mut self, level: u8, bytes_min: usize) -> Workspace {
+        (self.level, self.bytes_min) = (level, bytes_min);
+        self
+    }
+
+    /// The compressor, which is made when it is first used.
+    pub fn deflater(&mut self) -> &mut Deflater {
+        let (level, bytes_min) = (self.level.max(1), self.bytes_min);
+        self.deflater.get_or_insert_with(|| Box::new(Deflater::new(level, bytes_min)))
+    }
+
+    /// Bytes that came out of compressed messages since this was last asked.
+    pub fn take_inflated_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.inflated_bytes)
+    }
+
+    /// A decompressor, for one message.
+    pub(super) fn take_inflater(&mut self) -> Inflater {
+        self.inflaters.pop().unwrap_or_default()
+    }
+
+    /// Takes it back, after so many bytes.
+    pub(super) fn put_inflater(&mut self, mut inflater: Inflater, inflated_bytes: usize) {
+        self.inflated_bytes += inflated_bytes as u64;
+        if self.inflaters.len() < INFLATERS_MAX {
+            inflater.reset();
+            self.inflaters.push(inflater);
+        }
+    }
+}
+
+impl Deref for Workspace {
+    type Target = BufferPool;
+
+    fn deref(&self) -> &BufferPool {
+        &self.pool
+    }
+}
+
+impl DerefMut for Workspace {
+    fn deref_mut(&mut self) -> &mut BufferPool {
+        &mut self.pool
+    }
+}

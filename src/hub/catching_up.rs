@@ -89,12 +89,16 @@ impl Guide {
         (to, self.credit())
     }
 
-    /// Up to which message everything has been handed over, while it is catching up with
-    /// all that was said.
+    /// Where it has asked to go on.
+    pub fn asked_for(&self) -> Option<Since> {
+        self.start.since
+    }
+
+    /// Up to which message everything has been handed over, or was before it came, while
+    /// it is catching up with all that was said.
     pub fn handed_over(&self) -> Option<u64> {
         let catch_up = self.catch_up.as_ref()?;
-        let is_known = catch_up.view != View::Snapshot && catch_up.recovering.is_none();
-        is_known.then_some(catch_up.next - 1)
+        (catch_up.view != View::Snapshot).then_some(catch_up.next - 1)
     }
 
     fn credit(&self) -> u64 {

@@ -76,11 +76,11 @@ impl Hub {
     pub(super) fn let_go_of_silent(&mut self, index: u32) -> bool {
         let topic = self.topics.at(index).expect("a topic");
         let Some(reader) = &topic.reader else { return false };
-        let mut matched = reader.subscribers.iter().filter(|&&own| self.at(own).is_matched);
+        let mut matched = reader.subscribers.iter().filter(|&&own| self.at(own).is_matched());
         if matched.next().is_none() {
             return false;
         }
-        if reader.subscribers.iter().any(|&own| !self.at(own).is_matched) {
+        if reader.subscribers.iter().any(|&own| !self.at(own).is_matched()) {
             return true;
         }
         let last = topic.live.map_or(0, |live| live.last);

@@ -88,6 +88,12 @@ impl Patterns {
         self.subscriptions.at(own.into()).filter(|_| own != NO_PATTERN)
     }
 
+    /// The pattern that a subscription is to.
+    #[cfg(test)]
+    pub fn text_of(&self, own: u16) -> Option<&str> {
+        Some(&self.watched.at(self.at(own)?.pattern).expect("somebody's pattern").text)
+    }
+
     /// Patterns, subscriptions to them, and watchers.
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize, usize) {
@@ -203,8 +209,9 @@ impl Hub {
         None
     }
 
-    /// Ends a subscription to a pattern, and to the topics that no other subscription
-    /// of the connection means; `false` if there was none.
+    /// Ends a subscription to a pattern, and those to topics that it has made; `false` if
+    /// there was none. Topics that another pattern of the connection means too go on
+    /// because of that.
     pub(super) fn unsubscribe_from_pattern(
         &mut self,
         subscriptions: &mut Subscriptions,
@@ -217,10 +224,9 @@ impl Hub {
             Some(before) => before.next = next,
             None => subscriptions.patterns = next,
         }
-        for topic in self.matched_topics(*subscriptions) {
-            if self.pattern_for(*subscriptions, &topic).is_none() {
-                self.unlink_topic(subscriptions, &topic);
-            }
+        for topic in self.made_by(*subscriptions, own) {
+            let previous = self.find(*subscriptions, topic).expect("just found");
+            self.leave_to_patterns(subscriptions, previous);
         }
         true
     }
@@ -275,7 +281,8 @@ impl Hub {
         let snapshot = delivery.snapshot && found.since.is_none();
         let start = Start { since: found.since, snapshot };
         let topic = &*found.topic;
-        match self.attach(caller, subscriber, subscriptions, topic, &delivery, start, true) {
+        let pattern = own as u16;
+        match self.attach(caller, subscriber, subscriptions, topic, &delivery, start, pattern) {
             Err(HubError::AlreadySubscribed | HubError::NotAllowed) => Ok(()),
             result => {
                 // Of many topics that there is no room for, the first is told.
@@ -286,19 +293,27 @@ impl Hub {
         }
     }
 
-    /// An explicit subscription has ended, and a pattern of the connection means the
-    /// topic too: that one goes on from the same message.
-    pub(super) fn fall_back_on_pattern(
-        &mut self,
-        subscriptions: &mut Subscriptions,
-        topic: &str,
-        since: Option<Since>,
-    ) {
-        if let Some(own) = self.pattern_for(*subscriptions, topic) {
-            let generation = self.patterns.subscriptions.generation(own).expect("listed");
-            let found = Match { subscription: (own, generation), topic: topic.into(), since };
-            // There is room: one has just left.
-            let _ = self.subscribe_matched(subscriptions, &found);
+    /// Ends the subscription behind `previous` in the connection's ring. If a pattern of
+    /// the connection means its topic, that one goes on from the same message.
+    pub(super) fn leave_to_patterns(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
+        let ended = self.at(self.at(previous).next);
+        let (index, since) = (ended.topic, self.reached(ended));
+        let topic = self.topics.at(index).expect("a subscription has its topic");
+        let name = Arc::clone(&topic.name);
+        let was_silent = topic.reader.as_ref().is_some_and(|reader| reader.is_silent);
+        self.unlink(subscriptions, previous);
+        let Some(own) = self.pattern_for(*subscriptions, &name) else { return };
+        let generation = self.patterns.subscriptions.generation(own).expect("listed");
+        let found = Match { subscription: (own, generation), topic: name, since };
+        // There is room: one has just left.
+        let _ = self.subscribe_matched(subscriptions, &found);
+        // A home that has not noticed does not tell of silence again.
+        if was_silent
+            && let Some(topic) = self.topics.at_mut(index).filter(|topic| topic.live.is_some())
+            && let Some(reader) = &mut topic.reader
+        {
+            reader.is_silent = true;
+            self.add_chore(index);
         }
     }
 
@@ -482,7 +497,7 @@ impl Hub {
     pub fn let_go(&mut self, subscriptions: &mut Subscriptions, topic: TopicRef) {
         if self.topics.get(topic.index, topic.generation).is_some()
             && let Some(previous) = self.find(*subscriptions, topic.index)
-            && self.at(self.at(previous).next).is_matched
+            && self.at(self.at(previous).next).is_matched()
         {
             self.unlink(subscriptions, previous);
         }

@@ -9,7 +9,6 @@ use super::delivery::{Delivery, Mode, Since, SlowReader};
 use super::log::TopicRef;
 use super::rules::Caller;
 use super::{Hub, HubError, Live, Signal, is_topic_name};
-use std::sync::Arc;
 
 pub(super) const NONE: u32 = u32::MAX;
 pub(super) const NO_PATTERN: u16 = u16::MAX;
@@ -96,8 +95,16 @@ pub(super) struct Subscription {
     pub state: State,
     pub slow_reader: SlowReader,
     pub is_latest: bool,
-    /// A pattern has made it, not somebody who knew the topic's name.
-    pub is_matched: bool,
+    /// The connection's subscription to a pattern that has made it, or [`NO_PATTERN`] if
+    /// that was somebody who knew the topic's name.
+    pub pattern: u16,
+}
+
+impl Subscription {
+    /// A pattern has made it.
+    pub fn is_matched(&self) -> bool {
+        self.pattern != NO_PATTERN
+    }
 }
 
 impl Hub {
@@ -135,11 +142,11 @@ impl Hub {
             return self.subscribe_to_pattern(caller, subscriber, subscriptions, topic, delivery);
         }
         let start = Start { since: delivery.since, snapshot: delivery.snapshot };
-        self.attach(caller, subscriber, subscriptions, topic, delivery, start, false)
+        self.attach(caller, subscriber, subscriptions, topic, delivery, start, NO_PATTERN)
     }
 
     /// Makes a subscription to one topic, because somebody has asked for it by its name
-    /// or because it `is_matched` by a pattern.
+    /// or, unless that is [`NO_PATTERN`], because it matches a `pattern` of the connection.
     #[expect(clippy::too_many_arguments, reason = "who, where, how, from where, and why")]
     pub(super) fn attach(
         &mut self,
@@ -149,7 +156,7 @@ impl Hub {
         topic: &str,
         delivery: &Delivery,
         start: Start,
-        is_matched: bool,
+        pattern: u16,
     ) -> Result<(), HubError> {
         let rule = self.rules.of(topic);
         if !rule.subscribe.allows(caller) || !rule.allows(delivery.mode) {
@@ -166,7 +173,7 @@ impl Hub {
             && let Some(previous) = self.find(*subscriptions, known)
         {
             let own = self.at(previous).next;
-            if is_matched || !self.at(own).is_matched {
+            if pattern != NO_PATTERN || !self.at(own).is_matched() {
                 return Err(HubError::AlreadySubscribed);
             }
             // Who asks for it by name wins over a pattern.
@@ -196,10 +203,10 @@ impl Hub {
             state: State::Joining,
             slow_reader,
             is_latest,
-            is_matched,
+            pattern,
         });
         reader.subscribers.push(own);
-        let is_silent = reader.is_silent && is_matched;
+        let is_silent = reader.is_silent && pattern != NO_PATTERN;
         let is_live = topic.live.is_some();
         self.link(subscriptions, own);
         match is_live {
@@ -257,13 +264,10 @@ impl Hub {
         let Some(previous) = self.find(*subscriptions, index) else {
             return false;
         };
-        let own = self.at(self.at(previous).next);
-        if own.is_matched {
+        if self.at(self.at(previous).next).is_matched() {
             return false;
         }
-        let since = self.reached(own);
-        self.unlink(subscriptions, previous);
-        self.fall_back_on_pattern(subscriptions, topic, since);
+        self.leave_to_patterns(subscriptions, previous);
         true
     }
 
@@ -273,39 +277,30 @@ impl Hub {
         Some(self.at(previous).next)
     }
 
-    /// How far a subscription has come, if that can be said.
-    fn reached(&self, subscription: &Subscription) -> Option<Since> {
-        let epoch = self.topics.at(subscription.topic)?.live?.epoch;
+    /// How far a subscription has come, or where it is to begin, if that can be said.
+    pub(super) fn reached(&self, subscription: &Subscription) -> Option<Since> {
+        let guide = self.guides.at(subscription.guide);
         let seq = match subscription.state {
-            State::Joining => return None,
+            State::Joining => return guide?.asked_for(),
             State::Live | State::Fallen => subscription.cursor - 1,
-            State::CatchingUp => self.guides.at(subscription.guide)?.handed_over()?,
+            State::CatchingUp => guide?.handed_over()?,
         };
+        let epoch = self.topics.at(subscription.topic)?.live?.epoch;
         Some(Since { epoch, seq })
     }
 
-    /// Ends the subscription to this topic, if there is one.
-    pub(super) fn unlink_topic(&mut self, subscriptions: &mut Subscriptions, topic: &str) {
-        if let Some(&index) = self.names.get(topic)
-            && let Some(previous) = self.find(*subscriptions, index)
-        {
-            self.unlink(subscriptions, previous);
-        }
-    }
-
-    /// The topics that a connection is subscribed to because of patterns.
-    pub(super) fn matched_topics(&self, subscriptions: Subscriptions) -> Vec<Arc<str>> {
+    /// The topics that a connection is subscribed to because of one of its patterns.
+    pub(super) fn made_by(&self, subscriptions: Subscriptions, pattern: u16) -> Vec<u32> {
         let mut own = subscriptions.first;
-        let mut found = Vec::new();
+        let mut topics = Vec::new();
         for _ in 0..subscriptions.count {
             let subscription = self.at(own);
-            if subscription.is_matched {
-                let topic = self.topics.at(subscription.topic);
-                found.push(Arc::clone(&topic.expect("a subscription has its topic").name));
+            if subscription.pattern == pattern {
+                topics.push(subscription.topic);
             }
             own = subscription.next;
         }
-        found
+        topics
     }
 
     /// Ends every subscription of a connection.

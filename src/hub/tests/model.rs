@@ -51,12 +51,14 @@ struct Record {
     /// Numbers delivered and not acknowledged.
     outstanding: Vec<u64>,
     is_over: bool,
-    /// A pattern made it.
-    is_matched: bool,
+    /// The pattern that made it.
+    pattern: Option<&'static str>,
+    /// When that pattern ended, another meant the topic too.
+    is_left_to_others: bool,
 }
 
 impl Record {
-    fn new(topic: &'static str, delivery: Delivery, is_matched: bool) -> Record {
+    fn new(topic: &'static str, delivery: Delivery, pattern: Option<&'static str>) -> Record {
         Record {
             topic,
             delivery,
@@ -64,16 +66,36 @@ impl Record {
             got: Vec::new(),
             outstanding: Vec::new(),
             is_over: false,
-            is_matched,
+            pattern,
+            is_left_to_others: false,
         }
+    }
+}
+
+impl Record {
+    /// How far it has come.
+    fn reached(&self) -> Option<Since> {
+        let (epoch, seq, _) = self.subscribed?;
+        // In the middle of a snapshot nobody knows how far it is.
+        let in_snapshot = self.got.iter().rev().find_map(|got| match got {
+            Got::SnapshotEnd(_) => Some(false),
+            Got::Snapshot(_) => Some(true),
+            _ => None,
+        });
+        let last = self.got.iter().rev().find_map(|got| match *got {
+            Got::Message(seq) | Got::Gap(_, seq) | Got::SnapshotEnd(seq) => Some(seq),
+            _ => None,
+        });
+        let seq = if in_snapshot == Some(true) { seq } else { last.unwrap_or(seq).max(seq) };
+        Some(Since { epoch, seq })
     }
 }
 
 #[derive(Default)]
 struct Reader {
     patterns: Vec<&'static str>,
-    /// How it subscribes to patterns.
-    by_pattern: Delivery,
+    /// Which messages it wants of topics that match a pattern.
+    mode: Mode,
     fell: bool,
     subscriptions: Subscriptions,
     records: Vec<Record>,
@@ -87,8 +109,14 @@ struct Reader {
 impl Reader {
     fn new(number: usize) -> Reader {
         let mode = [Mode::All, Mode::Latest][number % 2];
-        let by_pattern = Delivery { mode, lane: Some(&ENVELOPE), ..Delivery::default() };
-        Reader { by_pattern, ..Reader::default() }
+        Reader { mode, ..Reader::default() }
+    }
+
+    /// How it subscribes to a pattern: not to two in the same way.
+    fn by_pattern(&self, pattern: &str) -> Delivery {
+        let window = PATTERNS.iter().position(|known| *known == pattern).unwrap();
+        let window = (window > 0).then_some(2 * window as u32);
+        Delivery { mode: self.mode, window, lane: Some(&ENVELOPE), ..Delivery::default() }
     }
 
     /// It is closed for being slow.
@@ -256,7 +284,8 @@ impl World {
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     let name = self.hubs[shard].name(topic).unwrap().to_owned();
                     let reader = &mut self.readers[shard][subscriber as usize];
-                    subscribed(reader, &name, (epoch, seq, recovered));
+                    let hub = &self.hubs[shard];
+                    subscribed(hub, reader, &name, (epoch, seq, recovered));
                 }
                 Signal::Matched { subscriber, found } => {
                     let (hub, readers) = (&mut self.hubs[shard], &mut self.readers[shard]);
@@ -297,7 +326,7 @@ impl World {
                 Step::Marked { .. } => {}
                 Step::Subscribed { topic, epoch, seq, recovered } => {
                     let name = hub.name(topic).unwrap().to_owned();
-                    subscribed(reader, &name, (epoch, seq, recovered));
+                    subscribed(hub, reader, &name, (epoch, seq, recovered));
                 }
                 Step::FellBehind => {
                     reader.fall(hub);
@@ -411,8 +440,8 @@ impl World {
             return;
         }
         if !reader.patterns.contains(&pattern) {
+            let delivery = reader.by_pattern(pattern);
             let subscriptions = &mut reader.subscriptions;
-            let delivery = reader.by_pattern;
             if hub.subscribe(number as u32, subscriptions, pattern, &delivery).is_ok() {
                 reader.patterns.push(pattern);
             }
@@ -420,9 +449,11 @@ impl World {
         }
         assert!(hub.unsubscribe(&mut reader.subscriptions, pattern));
         reader.patterns.retain(|&known| known != pattern);
-        for record in reader.records.iter_mut().filter(|record| record.is_matched) {
-            let is_meant = reader.patterns.iter().any(|pattern| matches(pattern, record.topic));
-            record.is_over |= !is_meant;
+        for record in reader.records.iter_mut() {
+            if record.pattern == Some(pattern) && !record.is_over {
+                let is_meant = reader.patterns.iter().any(|other| matches(other, record.topic));
+                (record.is_over, record.is_left_to_others) = (true, is_meant);
+            }
         }
     }
 
@@ -442,21 +473,7 @@ impl World {
         // From where an earlier subscription had come to.
         let records = &self.readers[there][other].records;
         let last = records.iter().rev().find(|record| record.topic == topic);
-        let since = last.filter(|_| since).and_then(|record| {
-            let (epoch, seq, _) = record.subscribed?;
-            // In the middle of a snapshot nobody knows how far it is.
-            let in_snapshot = record.got.iter().rev().find_map(|got| match got {
-                Got::SnapshotEnd(_) => Some(false),
-                Got::Snapshot(_) => Some(true),
-                _ => None,
-            });
-            let last = record.got.iter().rev().find_map(|got| match *got {
-                Got::Message(seq) | Got::Gap(_, seq) | Got::SnapshotEnd(seq) => Some(seq),
-                _ => None,
-            });
-            let seq = if in_snapshot == Some(true) { seq } else { last.unwrap_or(seq).max(seq) };
-            Some(Since { epoch, seq })
-        });
+        let since = last.filter(|_| since).and_then(Record::reached);
         let delivery = Delivery {
             mode,
             max_rate,
@@ -482,7 +499,7 @@ impl World {
             if let Some(record) = reader.record(topic) {
                 record.is_over = true;
             }
-            reader.records.push(Record::new(topic, delivery, false));
+            reader.records.push(Record::new(topic, delivery, None));
         }
     }
 
@@ -559,8 +576,9 @@ impl World {
         let mut present = Vec::new();
         for (shard, readers) in self.readers.iter().enumerate() {
             for (number, reader) in readers.iter().enumerate() {
-                let is_member =
-                    |record: &Record| record.topic == "a" && !record.is_over && !record.is_matched;
+                let is_member = |record: &Record| {
+                    record.topic == "a" && !record.is_over && record.pattern.is_none()
+                };
                 if reader.records.iter().any(is_member) {
                     present.push(format!("{shard}-{number}"));
                 }
@@ -591,7 +609,7 @@ impl World {
         // An incarnation in which nothing was numbered was never looked at.
         let truth = self.truth.get(&(record.topic, epoch)).map_or(&[][..], Vec::as_slice);
         let Delivery { mode, since, snapshot, .. } = record.delivery;
-        let is_matched = record.is_matched;
+        let is_matched = record.pattern.is_some();
         let is_asked = is_matched || since == Some(Since { epoch, seq: start });
         assert!(!recovered || is_asked, "{record:?}");
         if let Some(since) = since
@@ -700,12 +718,27 @@ impl World {
     }
 }
 
-fn subscribed(reader: &mut Reader, topic: &str, at: (u64, u64, bool)) {
+/// The pattern that has made a subscription.
+fn maker(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<&'static str> {
+    let own = hub.subscription_to(subscriptions, topic).expect("subscribed");
+    let text = hub.patterns.text_of(hub.at(own).pattern)?;
+    PATTERNS.into_iter().find(|known| *known == text)
+}
+
+fn subscribed(hub: &Hub, reader: &mut Reader, topic: &str, at: (u64, u64, bool)) {
     if reader.record(topic).is_none() {
-        assert!(reader.patterns.iter().any(|pattern| matches(pattern, topic)), "nobody asked");
+        let maker = maker(hub, reader.subscriptions, topic).expect("nobody asked by name");
+        assert!(reader.patterns.contains(&maker) && matches(maker, topic), "nobody asked");
         let topic = TOPICS.into_iter().find(|known| *known == topic).unwrap();
-        let delivery = reader.by_pattern;
-        reader.records.push(Record::new(topic, delivery, true));
+        let delivery = reader.by_pattern(maker);
+        let before = reader.records.iter().rfind(|record| record.topic == topic);
+        if let Some(since) = before.filter(|it| it.is_left_to_others).and_then(Record::reached)
+            && at.2
+            && delivery.mode == Mode::All
+        {
+            assert_eq!(since, Since { epoch: at.0, seq: at.1 }, "it goes on from there");
+        }
+        reader.records.push(Record::new(topic, delivery, Some(maker)));
     }
     let record = reader.record(topic).expect("a record of every subscription");
     assert_eq!(record.subscribed, None, "subscribed twice");

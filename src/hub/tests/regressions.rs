@@ -377,6 +377,115 @@ fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
 }
 
 #[test]
+fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    let turn = |hub: &mut Hub, own: &mut Subscriptions| {
+        for _ in 0..3 {
+            for signal in flush(hub) {
+                if let Signal::Matched { found, .. } = signal {
+                    hub.subscribe_matched(own, &found).unwrap();
+                }
+            }
+        }
+        let mut frames = Vec::new();
+        hub_attend(hub, own, &mut frames, &mut Vec::new());
+        let bytes = pending(hub, *own);
+        hub.advance(own, bytes.len(), |_| ());
+        frames.extend(bytes);
+        frames
+    };
+    let windowed = |window| Delivery { window: Some(window), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "n.*", &windowed(1)).unwrap();
+    hub.publish(&Publication::new("n.a", "1")).unwrap();
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x011");
+    hub.subscribe(0, &mut own, "n.>", &windowed(2)).unwrap();
+    for text in ["2", "3", "4"] {
+        hub.publish(&Publication::new("n.a", text)).unwrap();
+    }
+    assert_eq!(turn(&mut hub, &mut own), b"", "its window is that of the older pattern");
+    assert!(hub.unsubscribe(&mut own, "n.*"));
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x012\x81\x013");
+    // What a pattern has not made goes on as it was.
+    hub.subscribe(0, &mut own, "*.a", &windowed(9)).unwrap();
+    assert!(hub.unsubscribe(&mut own, "*.a"));
+    assert_eq!(turn(&mut hub, &mut own), b"");
+    hub.acknowledge(own, "n.a", 3);
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x014");
+    assert!(hub.unsubscribe(&mut own, "n.>"));
+    assert!(own.is_empty());
+}
+
+#[test]
+fn a_pattern_that_ends_at_once_takes_no_message_from_another() {
+    for ending in ["n.*", "n.>"] {
+        let mut hub = Hub::alone(&Limits::default());
+        let mut own = Subscriptions::default();
+        hub.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+        hub.subscribe(0, &mut own, "n.>", &Delivery::default()).unwrap();
+        hub.publish(&Publication::new("n.a", "1")).unwrap();
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+        assert!(hub.unsubscribe(&mut own, ending));
+        flush(&mut hub);
+        let mut frames = Vec::new();
+        hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+        frames.extend(pending(&hub, own));
+        assert_eq!(frames, b"\x81\x011", "{ending}");
+    }
+}
+
+#[test]
+fn a_silent_topic_that_goes_from_pattern_to_pattern_is_let_go_of() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let home = Hub::home_of("n.a", 1, 2);
+    let far = ShardId(1 - home.0);
+    let hub = |shard| Hub::new(Setup::for_tests(shard, 2, &limits));
+    let (mut there, mut here) = (hub(home), hub(far));
+    let mut own = Subscriptions::default();
+    here.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+    let exchange = |there: &mut Hub, here: &mut Hub, own: &mut Subscriptions| {
+        let mut signals = Vec::new();
+        let mut outbox = Outbox::default();
+        here.flush(&mut outbox, &mut signals);
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+        for signal in signals {
+            match signal {
+                Signal::Matched { found, .. } => here.subscribe_matched(own, &found).unwrap(),
+                Signal::Silent { topic, .. } => here.let_go(own, topic),
+                _ => {}
+            }
+        }
+    };
+    exchange(&mut there, &mut here, &mut own);
+    there.publish(&Publication::new("n.a", "x")).unwrap();
+    (0..6).for_each(|_| exchange(&mut there, &mut here, &mut own));
+    // It does not take the message: it can't let go of the topic.
+    for ms in [1_500, 3_000] {
+        there.tick(at(ms));
+        here.tick(at(ms));
+        (0..3).for_each(|_| exchange(&mut there, &mut here, &mut own));
+    }
+    assert_eq!(own.len(), 1);
+    here.subscribe(0, &mut own, "n.>", &Delivery::default()).unwrap();
+    assert!(here.unsubscribe(&mut own, "n.*"));
+    for round in 0..10 {
+        here.tick(at(4_500 + 1_500 * round));
+        (0..3).for_each(|_| exchange(&mut there, &mut here, &mut own));
+        hub_attend(&mut here, &mut own, &mut Vec::new(), &mut Vec::new());
+        let bytes = pending(&here, own).len();
+        here.advance(&mut own, bytes, |_| ());
+        exchange(&mut there, &mut here, &mut own);
+    }
+    assert!(own.is_empty(), "it has everything, and more will be told of");
+}
+
+#[test]
 fn the_largest_number_acknowledges_everything() {
     let mut hub = Hub::alone(&Limits::default());
     assert!(!hub.acknowledge(Subscriptions::default(), "x", u64::MAX));

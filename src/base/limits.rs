@@ -107,7 +107,7 @@ limits! {
     drain_notice_ms: u64 = 1_000, tiny 40;
     /// Milliseconds over which a drain spreads its closes. After it: force.
     drain_ms: u64 = 2_000, tiny 100;
-    /// Topics one connection may be subscribed to, by name or by patterns. Above it: an error value, or a notice.
+    /// Topics, by name or by patterns, and patterns that one connection may be subscribed to, in total. Above it: an error value, or a notice.
     subscriptions_max: usize = 1_024, tiny 4;
     /// Milliseconds after which `tapecast.v1.json` tells a connection the positions of its quiet channels, again and again. 0: never.
     heartbeat_ms: u64 = 30_000, tiny 500;

@@ -137,14 +137,15 @@ impl Hub {
         if known.is_some_and(|known| self.find_pattern(*subscriptions, known).is_some()) {
             return Err(HubError::AlreadySubscribed);
         }
-        let own_count = usize::from(subscriptions.count) + self.pattern_count(*subscriptions);
         let is_new = known.is_none();
-        if own_count >= self.limits.subscriptions_max
+        if self.own_count(*subscriptions) >= self.limits.subscriptions_max
             || self.patterns.subscriptions.len() >= self.limits.patterns_max
             || is_new && self.patterns.watched.len() >= self.limits.patterns_max
         {
             return Err(HubError::TooManySubscriptions);
         }
+        // Topics that it may have, and one more, to be told that it may not.
+        let topics_max = self.limits.subscriptions_max - self.pattern_count(*subscriptions);
         let index = known.unwrap_or_else(|| self.new_pattern(pattern));
         let watched = self.patterns.watched.at_mut(index).expect("just looked up");
         let own = PatternSubscription {
@@ -159,10 +160,9 @@ impl Hub {
         let (own, generation) = self.patterns.subscriptions.insert(own);
         watched.subscribers.push(own);
         subscriptions.patterns = own as u16;
-        // What others on this shard were told of already: as much as it may have, and one
-        // more, to be told that it may not.
-        let room = (self.limits.subscriptions_max + 1).saturating_sub(own_count);
-        for topic in watched.topics.keys().take(room) {
+        // What others on this shard were told of already. Some of it, it may be, the
+        // connection has.
+        for topic in watched.topics.keys().take(topics_max) {
             let subscription = (own, generation);
             let found = Match { subscription, topic: Arc::clone(topic), since: None };
             self.signals.push(Signal::Matched { subscriber, found });
@@ -172,7 +172,7 @@ impl Hub {
     }
 
     /// How many patterns a connection is subscribed to.
-    fn pattern_count(&self, subscriptions: Subscriptions) -> usize {
+    pub(super) fn pattern_count(&self, subscriptions: Subscriptions) -> usize {
         let mut own = subscriptions.patterns;
         let mut count = 0;
         while let Some(subscription) = self.patterns.at(own) {

@@ -179,7 +179,7 @@ impl Hub {
             // Who asks for it by name wins over a pattern.
             self.unlink(subscriptions, previous);
         }
-        if usize::from(subscriptions.count) >= self.limits.subscriptions_max {
+        if self.own_count(*subscriptions) >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
         }
         let index = self.topic_index(topic)?;
@@ -269,6 +269,11 @@ impl Hub {
         }
         self.leave_to_patterns(subscriptions, previous);
         true
+    }
+
+    /// How many topics and patterns a connection is subscribed to.
+    pub(super) fn own_count(&self, subscriptions: Subscriptions) -> usize {
+        usize::from(subscriptions.count) + self.pattern_count(subscriptions)
     }
 
     /// The subscription to the topic of this name.

@@ -357,7 +357,7 @@ fn texts(client: &mut TestClient) -> Vec<String> {
 
 #[test]
 fn a_pattern_means_topics_that_are_there_and_that_will_be() {
-    let limits = Limits { subscriptions_max: 3, ..Limits::default() };
+    let limits = Limits { subscriptions_max: 4, ..Limits::default() };
     let mut shard = TestShard::with_limits(Paths, limits);
     let publisher = shard.publisher();
     let publish = |shard: &mut TestShard<Paths>, topic: &str, text: &str| {

@@ -161,6 +161,7 @@ impl World {
         let mut limits = Limits::tiny();
         limits.message_bytes_max = 200;
         limits.patterns_max = 100;
+        limits.subscriptions_max = TOPICS.len() + PATTERNS.len();
         match is_roomy {
             true => {
                 limits.tape_bytes_max = 1 << 20;

@@ -273,12 +273,57 @@ fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
 #[test]
 fn patterns_count_among_subscriptions() {
     let limits = Limits { subscriptions_max: 4, patterns_max: 1_000, ..Limits::default() };
+    let full = Err(HubError::TooManySubscriptions);
+    // However many of them are patterns, and whichever come first.
+    for patterns in 0..=4 {
+        for patterns_first in [false, true] {
+            let mut hub = Hub::alone(&limits);
+            let mut own = Subscriptions::default();
+            let mut names: Vec<String> = (0..4).map(|n| format!("p{n}")).collect();
+            names[..patterns].iter_mut().for_each(|name| name.push_str(".*"));
+            if !patterns_first {
+                names.reverse();
+            }
+            for name in &names {
+                hub.subscribe(0, &mut own, name, &Delivery::default()).unwrap();
+            }
+            for more in ["a", "a.*"] {
+                assert_eq!(hub.subscribe(0, &mut own, more, &Delivery::default()), full);
+            }
+            assert!(hub.unsubscribe(&mut own, &names[0]));
+            assert_eq!(hub.subscribe(0, &mut own, "a", &Delivery::default()), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_pattern_finds_as_many_topics_as_there_is_room_for() {
+    let limits = Limits { subscriptions_max: 6, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
-    let mut own = Subscriptions::default();
-    let taken = (0..1_000)
-        .filter(|n| hub.subscribe(0, &mut own, &format!("p{n}.*"), &Delivery::default()).is_ok())
-        .count();
-    assert!(taken <= 4, "{taken} subscriptions of a connection that may have 4");
+    let [mut other, mut own] = [Subscriptions::default(); 2];
+    let matched = |hub: &mut Hub, other: &mut Subscriptions, own: &mut Subscriptions| {
+        let mut refused = 0;
+        for signal in flush(hub) {
+            if let Signal::Matched { subscriber, found } = signal {
+                let subscriptions = if subscriber == 0 { &mut *other } else { &mut *own };
+                refused += u32::from(hub.subscribe_matched(subscriptions, &found).is_err());
+            }
+        }
+        refused
+    };
+    hub.subscribe(0, &mut other, "n.*", &Delivery::default()).unwrap();
+    for n in 0..20 {
+        hub.publish(&Publication::new(&format!("n.{n}"), "x")).unwrap();
+    }
+    assert_eq!(matched(&mut hub, &mut other, &mut own), 1, "it is told once");
+    assert_eq!(other.len(), 5);
+    // Some of those that it is told of it has already.
+    for n in 0..3 {
+        hub.subscribe(1, &mut own, &format!("n.{n}"), &Delivery::default()).unwrap();
+    }
+    hub.subscribe(1, &mut own, "n.*", &Delivery::default()).unwrap();
+    assert_eq!(matched(&mut hub, &mut other, &mut own), 1, "it is told as well");
+    assert_eq!(own.len(), 5);
 }
 
 #[test]

@@ -450,7 +450,7 @@ impl Session {
             Some(key) => words.text("key", key),
             None => words,
         };
-        self.bounded(words.json("message", json))
+        self.bounded(words.raw("message", json))
     }
 
     /// Publishes that a key has no value any more. Else as [`Session::publish`].
@@ -459,7 +459,7 @@ impl Session {
     /// Too much is under way.
     pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
         let words = Object::new("publish").text("channel", channel).text("key", key);
-        self.bounded(words.json("remove", true).json("message", "null"))
+        self.bounded(words.json("remove", true).raw("message", "null"))
     }
 
     /// Asks whether the server is there: [`Event::Pong`].

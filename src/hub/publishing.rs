@@ -103,7 +103,8 @@ impl Hub {
         let &Publication { topic: name, key, removes_key, message, is_json, receipt, caller } =
             publication;
         let kind = if is_json { EntryKind::Json } else { message.kind().into() };
-        let known = self.names.get(name).copied().and_then(|index| self.topics.at(index));
+        let index = self.names.get(name).copied();
+        let known = index.and_then(|index| self.topics.at(index));
         if known.is_none() && !is_topic_name(name) {
             return Err(HubError::BadName);
         }
@@ -125,7 +126,7 @@ impl Hub {
             None => Hub::home_of(name, self.home_seed, self.shards),
         };
         if home == self.shard {
-            let index = self.topic_index(name)?;
+            let index = index.map_or_else(|| self.topic_index(name), Ok)?;
             let payload = Bytes::copy_from_slice(payload);
             let key = key.map(|key| self.shared_key(index, key));
             let seq = self.number(index, key, removes_key, kind, payload);

@@ -5,8 +5,7 @@
 //! nested deeper than [`DEPTH_MAX`].
 
 use std::borrow::Cow;
-use std::fmt::Display;
-use std::io::Write;
+use std::fmt::{Display, Write};
 
 /// Objects and arrays inside of each other.
 pub const DEPTH_MAX: u32 = 64;
@@ -356,20 +355,27 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
 
 /// Appends `text` as a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
+    quoted(text, |piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// Puts a text as a string, piece by piece.
+#[inline]
+fn quoted(text: &str, mut put: impl FnMut(&str)) {
+    put("\"");
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
     {
-        out.extend_from_slice(&rest.as_bytes()[..at]);
+        put(&rest[..at]);
         match rest.as_bytes()[at] {
-            byte @ (b'"' | b'\\') => out.extend([b'\\', byte]),
-            b'\n' => out.extend(*b"\\n"),
-            byte => out.extend(format!("\\u{byte:04x}").bytes()),
+            b'"' => put("\\\""),
+            b'\\' => put("\\\\"),
+            b'\n' => put("\\n"),
+            byte => put(&format!("\\u{byte:04x}")),
         }
         rest = &rest[at + 1..];
     }
-    out.extend_from_slice(rest.as_bytes());
-    out.push(b'"');
+    put(rest);
+    put("\"");
 }
 
 /// Bytes that most objects have room in.
@@ -380,38 +386,39 @@ const OBJECT_BYTES: usize = 160;
 /// ```
 /// use tapecast::protocol::json::Object;
 ///
-/// let gap = Object::new("gap").text("channel", "a\"b").json("from", 7).end();
-/// assert_eq!(gap, r#"{"type":"gap","channel":"a\"b","from":7}"#);
+/// let answer = Object::new("pong").text("channel", "a\"b\n").json("seq", 7).raw("id", "[1]");
+/// let text = r#"{"type":"pong","channel":"a\"b\n","seq":7,"id":[1]}"#;
+/// assert_eq!(answer.end(), text);
 /// ```
 #[derive(Debug)]
-pub struct Object(Vec<u8>);
+pub struct Object(String);
 
 impl Object {
     /// With its `type`, which needs no escapes.
     pub fn new(kind: &str) -> Object {
-        let mut out = Vec::with_capacity(OBJECT_BYTES);
-        out.extend_from_slice(br#"{"type":""#);
-        out.extend_from_slice(kind.as_bytes());
-        out.push(b'"');
+        let mut out = String::with_capacity(OBJECT_BYTES);
+        out.push_str(r#"{"type":""#);
+        out.push_str(kind);
+        out.push('"');
         Object(out)
     }
 
     /// A member's name, which needs no escapes.
     fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(br#",""#);
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(br#"":"#);
+        self.0.push_str(r#",""#);
+        self.0.push_str(name);
+        self.0.push_str(r#"":"#);
     }
 
     /// A member that is text.
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Object {
         self.name(name);
-        write_string(value, &mut self.0);
+        quoted(value, |piece| self.0.push_str(piece));
         self
     }
 
-    /// A member that is JSON already.
+    /// A member whose value is displayed as JSON: a number, or a truth.
     #[must_use]
     pub fn json(mut self, name: &str, value: impl Display) -> Object {
         self.name(name);
@@ -419,15 +426,23 @@ impl Object {
         self
     }
 
+    /// A member that is JSON already.
+    #[must_use]
+    pub fn raw(mut self, name: &str, value: &str) -> Object {
+        self.name(name);
+        self.0.push_str(value);
+        self
+    }
+
     /// What there is so far, without an end, for whoever adds to it.
     pub fn open(self) -> Vec<u8> {
-        self.0
+        self.0.into_bytes()
     }
 
     /// The whole of it.
     pub fn end(mut self) -> String {
-        self.0.push(b'}');
-        String::from_utf8(self.0).expect("written from text")
+        self.0.push('}');
+        self.0
     }
 }
 

@@ -94,7 +94,7 @@ struct Publishing {
 /// Adds a request's id to its answer, as it came.
 fn with_id(answer: Object, id: Option<&str>) -> Object {
     match id {
-        Some(id) => answer.json("id", id),
+        Some(id) => answer.raw("id", id),
         None => answer,
     }
 }
@@ -391,7 +391,7 @@ fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
     if !quiet.is_empty() {
         quiet.push(b'}');
         let quiet = String::from_utf8(quiet).expect("written from text");
-        send(conn, Object::new("heartbeat").json("channels", quiet));
+        send(conn, Object::new("heartbeat").raw("channels", &quiet));
     }
 }
 

@@ -88,7 +88,19 @@ fn what_is_wrong_is_told_with_its_place() {
     check(
         sources("", &[("TAPECAST_LISTEN", "localhost")], &[]),
         &["TAPECAST_LISTEN: listen: \"localhost\": expected IP:PORT, like 127.0.0.1:9001 or \
-           [::1]:9001, or unix:PATH"],
+           [::1]:9001, with wss:// before it for TLS, or unix:PATH"],
+    );
+    check(
+        sources("listen = [\"wss://127.0.0.1:1\"]", &[], &[]),
+        &["FILE:1: listen: a wss:// address needs tls_cert and tls_key"],
+    );
+    check(
+        sources("tls_cert = \"a.pem\"", &[], &[]),
+        &["FILE:1: tls_cert: there is no wss:// address in listen to use it on"],
+    );
+    check(
+        sources("listen = [\"wss://127.0.0.1:1\"]\ntls_cert = \"a.pem\"", &[], &[]),
+        &["default: tls_key: 0 for 1 in tls_cert: each certificate needs its own"],
     );
     check(
         sources("[limits]\nreceive_buffers = 3", &[], &[]),

@@ -16,7 +16,9 @@ PIPELINED = 10_000
 
 def connect(server, path="/echo"):
     """A client that sets no limits of its own; compression stays offered."""
-    return websockets.connect(server.url(path), max_size=None, max_queue=None, proxy=None)
+    return websockets.connect(
+        server.url(path), ssl=server.context, max_size=None, max_queue=None, proxy=None
+    )
 
 
 async def check_echo(client, message):

@@ -23,7 +23,9 @@ STORM_WORDS = 300
 
 
 def connect(server, **options):
-    return websockets.connect(server.url("/"), max_size=None, proxy=None, **options)
+    return websockets.connect(
+        server.url("/"), ssl=server.context, max_size=None, proxy=None, **options
+    )
 
 
 @contextlib.asynccontextmanager

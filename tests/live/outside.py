@@ -5,6 +5,7 @@ nginx as a reverse proxy, and a real browser.
 import contextlib
 import http.server
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -53,9 +54,12 @@ http {{
 """
 
 
-def node(server):
+def node(server, authority=None):
+    """With the file of the authority that it shall trust, if there is one."""
+    trust = {"NODE_EXTRA_CA_CERTS": authority} if authority else {}
     done = subprocess.run(
         ["node", HERE / "echo.js", NODE_MODULES, server.url()],
+        env=os.environ | trust,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -174,15 +178,15 @@ def make_page_handler(page, finished):
     return PageHandler
 
 
-def in_chromium(server):
-    found = page_in_chromium(server, "page.html")
+def in_chromium(server, *flags):
+    found = page_in_chromium(server, "page.html", *flags)
     expect(found == "text ok, binary ok, closed 3210 clean", f"the page says {found!r}")
 
 
-def page_in_chromium(server, name):
-    """Opens a page of this directory, which is told the server's port; returns what it
+def page_in_chromium(server, name, *flags):
+    """Opens a page of this directory, which is told the server's address; returns what it
     writes as its result."""
-    page = (HERE / name).read_text().replace("PORT", str(server.port)).encode()
+    page = (HERE / name).read_text().replace("ws://127.0.0.1:PORT", server.url("")).encode()
     finished = threading.Event()
     handler = make_page_handler(page, finished)
     pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -192,7 +196,7 @@ def page_in_chromium(server, name):
         command = [shutil.which("chromium"), "--headless", "--no-sandbox", "--disable-gpu"]
         command += ["--disable-quic", "--no-first-run", "--disable-background-networking"]
         command += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
-        command += [f"--user-data-dir={profile}", "--dump-dom"]
+        command += [f"--user-data-dir={profile}", "--dump-dom", *flags]
         browser = subprocess.Popen(
             command + [f"http://127.0.0.1:{pages.server_port}/"],
             stdin=subprocess.DEVNULL,

@@ -48,8 +48,8 @@ TABLE = [
 ]
 
 
-def check(server, name, request, status, lines):
-    with Peer(server.port) as peer:
+def check(server, name, request, status, lines, connect=Peer):
+    with connect(server.port) as peer:
         peer.send(request)
         received, text = peer.receive_head()
         expect(received == status, f"{name}: expected {status}, received {text!r}")
@@ -64,9 +64,9 @@ def check(server, name, request, status, lines):
         )
 
 
-def refused(server):
+def refused(server, connect=Peer):
     for row in TABLE:
-        check(server, *row)
+        check(server, *row, connect)
 
 
 def refused_unread(server):

@@ -75,6 +75,9 @@ class Server:
         self.process = None
         # Of the first TCP address.
         self.port = None
+        self.scheme = "ws"
+        # What a client over TLS trusts; None where the first address is plain.
+        self.context = None
         # What it listens on, as it says.
         self.addresses = []
         self.exit_code = None
@@ -115,8 +118,10 @@ class Server:
             self.stop(signal.SIGKILL)
             raise Failure(f"the server printed {line!r}; stderr: {self.errors()[-500:]}")
         self.addresses = match[1].split(", ")
-        ports = [re.fullmatch(r"ws://.*:(\d+)", address) for address in self.addresses]
-        self.port = next((int(port[1]) for port in ports if port), None)
+        matches = [re.fullmatch(r"(wss?)://.*:(\d+)", address) for address in self.addresses]
+        first = next((match for match in matches if match), None)
+        if first:
+            self.scheme, self.port = first[1], int(first[2])
         return self
 
     def __exit__(self, *_):
@@ -147,7 +152,7 @@ class Server:
         return os.pread(self._errors.fileno(), size, 0).decode(errors="replace")
 
     def url(self, path="/echo"):
-        return f"ws://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def _status(self, name):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()

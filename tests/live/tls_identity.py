@@ -1,0 +1,374 @@
+"""Who is who over TLS, as an operator sets it up: certificates by name, certificates of
+clients, sessions that are resumed, reloads, and mistakes that are told at the start.
+"""
+
+import contextlib
+import http.client
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import ssl
+import time
+
+import trustme
+
+from . import peer as wire
+from .administration import Admin, free_port
+from .configuring import EXIT_CONFIG, EXIT_USAGE, check_echo
+from .peer import Peer
+from .server import command, expect
+from .starting import activated
+from .tls_peer import (
+    NAME,
+    TLS_1_2,
+    TLS_1_3,
+    VERSIONS,
+    Authority,
+    SecurePeer,
+    authority,
+    check_served,
+    secure,
+    server_identity,
+)
+
+# Enough for each of a few shards to have some.
+ENOUGH = 40
+
+
+def refusal(port, **options):
+    """The alert that a client is told in its handshake or, in TLS 1.3, right after it."""
+    try:
+        with SecurePeer(port, **options) as peer:
+            peer.send(wire.head())
+            peer.receive_head()
+    except ssl.SSLError as error:
+        return str(error).lower()
+    except ConnectionError as error:
+        return f"{type(error).__name__} without an alert"
+    return None
+
+
+def protocols(server):
+    """ALPN (RFC 7301): http/1.1 is chosen, nothing is no fault, and who speaks something
+    else only is told so."""
+    with secure(server) as own:
+        for version in VERSIONS:
+            for offered, chosen in [
+                (["http/1.1"], "http/1.1"),
+                (["h2", "http/1.1"], "http/1.1"),
+                (None, None),
+            ]:
+                context = authority().context(version, offered)
+                with SecurePeer.open(own.port, context=context) as peer:
+                    found = peer.socket.selected_alpn_protocol()
+                    expect(found == chosen, f"of {offered} {found} was chosen")
+                    peer.echo()
+            told = refusal(own.port, context=authority().context(version, ["h2"]))
+            expect("no application protocol" in str(told), f"h2 alone was told {told}")
+        check_served(own.port)
+
+
+def session_of(peer):
+    """What a client keeps: in TLS 1.3 it comes behind the handshake."""
+    peer.echo()
+    expect(peer.socket.session.has_ticket, "there is no ticket")
+    return peer.socket.session
+
+
+def resumed(server):
+    """A session is taken up by whichever shard gets the client, and after a reload."""
+    port = free_port()
+    with secure(server, "--admin", f"127.0.0.1:{port}") as own:
+        count = 0
+        for version in VERSIONS:
+            context = authority().context(version)
+            with SecurePeer.open(own.port, context=context) as first:
+                expect(not first.socket.session_reused, "the first is no new session")
+                session = session_of(first)
+            for number in range(ENOUGH):
+                if number == ENOUGH // 2:
+                    reload(own, "reloaded: certificates")
+                with SecurePeer.open(own.port, context=context, session=session) as again:
+                    expect(again.socket.session_reused, f"{version.name} {number}: not resumed")
+                    again.echo()
+                    count += 1
+        # Somebody else's ticket is no fault, only of no use.
+        with secure(server) as other:
+            with SecurePeer.open(other.port, context=context, session=session) as stranger:
+                expect(not stranger.socket.session_reused, "a ticket of another server was taken")
+                stranger.echo()
+        metrics = Admin(port).metrics()
+        found = [metrics[f"tapecast_tls_{name}_total", ()] for name in ("handshakes", "resumptions")]
+        expect(found == [count + len(VERSIONS), count], f"handshakes, resumptions: {found}")
+
+
+def certificate_of(port, name=NAME, **options):
+    """What the server shows to who asks for this name; for none, with `None`."""
+    context = ssl.create_default_context(cafile=authority().path)
+    context.check_hostname = False
+    with SecurePeer(port, context=context, name=name, **options) as peer:
+        return peer.socket.getpeercert(binary_form=True)
+
+
+def by_name(server):
+    """Each name gets its own certificate, in any case of letters; an unknown one, or none,
+    the first."""
+    first = server_identity()
+    others = [authority().identity(f"{label}.test", f"*.{label}.test") for label in ("one", "two")]
+    flags = [word for other in others for word in other.flags()]
+    with secure(server, *flags) as own:
+        for name, identity in [
+            ("one.test", others[0]),
+            ("TWO.test", others[1]),
+            ("deep.two.test", others[1]),
+            ("too.deep.two.test", first),
+            ("localhost", first),
+            ("unknown.test", first),
+            ("127.0.0.1", first),
+            (None, first),
+        ]:
+            found = certificate_of(own.port, name)
+            expect(found == identity.certificate, f"{name} got another certificate")
+
+
+def clients(server):
+    """Certificates of clients: required, optional, and not asked for."""
+    identity = authority().identity("client.test")
+    foreign = Authority()
+    with_own = {version: authority().context(version, identity=identity) for version in VERSIONS}
+    stranger = foreign.identity("client.test")
+    asks = ("--tls-client-ca", authority().path)
+    for flags, none, strangers in [
+        (asks, False, False),
+        ((*asks, "--tls-client-auth", "required"), False, False),
+        ((*asks, "--tls-client-auth", "optional"), True, False),
+        ((), True, True),
+    ]:
+        with secure(server, *flags) as own:
+            for version in VERSIONS:
+                with SecurePeer.open(own.port, context=with_own[version]) as known:
+                    known.echo()
+                    session = known.socket.session
+                with SecurePeer.open(own.port, context=with_own[version], session=session) as known:
+                    known.echo()
+                for who, is_let_in, context in [
+                    ("none", none, authority().context(version)),
+                    ("a stranger's", strangers, authority().context(version, identity=stranger)),
+                ]:
+                    told = refusal(own.port, context=context)
+                    expect(
+                        (told is None) == is_let_in and "without" not in str(told),
+                        f"{flags} {version.name}: {who} was told {told}",
+                    )
+
+
+def reload(own, expected):
+    """SIGHUP, until that is in what it logs."""
+    told = len(own.errors())
+    own.process.send_signal(signal.SIGHUP)
+    own.wait_for(
+        lambda: re.search(expected, own.errors()[told:]),
+        5,
+        lambda: f"{expected!r} is not in {own.errors()[told:]!r}",
+    )
+    # Every shard has heard of it.
+    time.sleep(0.1)
+    return own.errors()[told:]
+
+
+def reloads(server):
+    """SIGHUP: who comes gets the new certificate, who is there loses nothing; of files that
+    are broken nothing is taken."""
+    first, second = (authority().identity("127.0.0.1", NAME) for _ in range(2))
+    used = authority().identity("unused.test")
+    shutil.copy(first.chain, used.chain)
+    shutil.copy(first.key, used.key)
+
+    def shown(own):
+        return {certificate_of(own.port) for _ in range(ENOUGH)}
+
+    with secure(server, identity=used) as own:
+        staying = [SecurePeer.open(own.port) for _ in range(4)]
+        half = SecurePeer.open(own.port)
+        whole = wire.frame(wire.BINARY, bytes(100_000))
+        half.send(whole[:50_000])
+        expect(shown(own) == {first.certificate}, "another certificate at the start")
+        shutil.copy(second.chain, used.chain)
+        # The key is still the old one: half a change is none.
+        lines = reload(own, "not reloaded: .*")
+        expect(used.key in lines or used.chain in lines, f"no file is named: {lines}")
+        expect(shown(own) == {first.certificate}, "a certificate without its key is shown")
+        shutil.copy(second.key, used.key)
+        # Messages are under way the while.
+        for number in range(50):
+            for peer in staying:
+                peer.send_frame(wire.BINARY, b"%d" % number * 500)
+        reload(own, "reloaded: certificates")
+        expect(shown(own) == {second.certificate}, "the old certificate is shown")
+        for peer in staying:
+            for number in range(50):
+                received = peer.receive_frame()
+                expect(received.payload == b"%d" % number * 500, f"echo {number} differs")
+        half.send(whole[50_000:])
+        expect(len(half.receive_frame().payload) == 100_000, "half a message is lost")
+        for broken in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", None):
+            path = pathlib.Path(used.chain)
+            if broken is None:
+                path.unlink()
+            else:
+                path.write_bytes(broken)
+            lines = reload(own, "not reloaded: .*")
+            expect(used.chain in lines, f"no file is named: {lines}")
+            expect(shown(own) == {second.certificate}, f"{broken} changed the certificate")
+        for peer in staying:
+            peer.echo(b"stayed")
+            peer.socket.close()
+
+
+def side_by_side(server):
+    """Plain and TLS listeners, IPv6 and a Unix socket, in one server."""
+    listen = ("wss://127.0.0.1:0", "ws://127.0.0.1:0", "wss://127.0.0.2:0", "wss://[::1]:0")
+    with secure(server, listen=listen) as own:
+        ports = [int(address.rsplit(":", 1)[1]) for address in own.addresses]
+        hosts = ("127.0.0.1", "127.0.0.1", "127.0.0.2", "::1")
+        schemes = [address.split(":")[0] for address in own.addresses]
+        expect(schemes == ["wss", "ws", "wss", "wss"], f"listens on {own.addresses}")
+        for _ in range(10):
+            for scheme, place in zip(schemes, zip(hosts, ports), strict=True):
+                if scheme == "wss":
+                    check_served(place)
+                else:
+                    check_echo(place)
+
+
+def passed_on(server):
+    """A socket of a supervisor, on the port of a wss:// address, speaks TLS; the others do
+    not."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=64) as secured,
+        socket.create_server(("127.0.0.1", 0), backlog=64) as plain,
+    ):
+        port, plain_port = (listener.getsockname()[1] for listener in (secured, plain))
+        flags = server_identity().flags()
+        listen = [f"wss://127.0.0.1:{port}"]
+        with activated(server, [secured, plain], listen, flags=flags) as own:
+            expected = [f"wss://127.0.0.1:{port}", f"ws://127.0.0.1:{plain_port}"]
+            expect(own.addresses == expected, f"listens on {own.addresses}")
+            for _ in range(ENOUGH):
+                check_served(port)
+                check_echo(plain_port)
+            expect(own.stop() == 0, f"ended with {own.exit_code}")
+
+
+def mistakes(server):
+    """Each is told in one line by `serve` and `check-config` alike, with the file or the
+    setting at fault."""
+    one, other = server_identity(), authority().identity("other.test")
+    secured = ["--listen", "wss://127.0.0.1:0"]
+    junk = authority().write("junk", b"not a certificate\n")
+    expired = trustme_expired()
+    missing = "/nonexistent/chain.pem"
+    table = [
+        ("no certificate", secured, ["tls_cert"]),
+        ("no key", [*secured, "--tls-cert", one.chain], ["tls_key"]),
+        ("no chain", [*secured, "--tls-key", one.key], ["tls_cert"]),
+        ("another's key", [*secured, "--tls-cert", one.chain, "--tls-key", other.key], [other.key]),
+        ("missing chain", [*secured, "--tls-cert", missing, "--tls-key", one.key], [missing]),
+        ("missing key", [*secured, "--tls-cert", one.chain, "--tls-key", missing], [missing]),
+        ("junk chain", [*secured, "--tls-cert", junk, "--tls-key", one.key], [junk]),
+        ("junk key", [*secured, "--tls-cert", one.chain, "--tls-key", junk], [junk]),
+        ("swapped", [*secured, "--tls-cert", one.key, "--tls-key", one.chain], []),
+        ("two chains, one key", [*secured, *one.flags(), "--tls-cert", other.chain], ["tls_key"]),
+        ("a certificate for nothing", ["--listen", "127.0.0.1:0", *one.flags()], ["tls_cert"]),
+        ("junk authority", [*secured, *one.flags(), "--tls-client-ca", junk], [junk]),
+        ("missing authority", [*secured, *one.flags(), "--tls-client-ca", missing], [missing]),
+        (
+            "optional of nobody",
+            [*secured, *one.flags(), "--tls-client-auth", "optional"],
+            ["tls_client"],
+        ),
+        (
+            "no such word",
+            [*secured, *one.flags(), "--tls-client-ca", one.chain, "--tls-client-auth", "perhaps"],
+            ["perhaps"],
+        ),
+        ("unix with TLS", ["--listen", "wss://unix:/tmp/x", *one.flags()], ["wss://unix"]),
+        ("a name", ["--listen", "wss://localhost:0", *one.flags()], ["wss://localhost:0"]),
+    ]
+    failed = []
+    for name, words, parts in table:
+        told = {}
+        for what in ("serve", "check-config"):
+            try:
+                result = command(server, what, "--shards=1", *words, seconds_max=3)
+            except Exception as error:
+                failed.append(f"{what}, {name}: {type(error).__name__}")
+                continue
+            told[what] = result.stderr
+            if result.returncode not in (EXIT_CONFIG, EXIT_USAGE):
+                failed.append(f"{what}, {name}: exit code {result.returncode}, {result.stderr!r}")
+            elif not all(part in result.stderr.replace("-", "_") or part in result.stderr for part in parts):
+                failed.append(f"{what}, {name}: {parts} is not in {result.stderr!r}")
+            elif result.returncode == EXIT_CONFIG and result.stderr.count("\n") != 1:
+                failed.append(f"{what}, {name}: not one line: {result.stderr!r}")
+        if len(set(told.values())) > 1 and "Usage" not in "".join(told.values()):
+            failed.append(f"{name}: serve and check-config differ: {told}")
+    result = command(server, "check-config", *secured, *one.flags())
+    expect(result.returncode == 0, f"what is right is refused: {result.stderr}")
+    result = command(server, "check-config", *secured, "--tls-cert", expired[0], "--tls-key", expired[1])
+    expect(result.returncode == 0, f"an expired certificate: {result.stderr}")
+    expect(not failed, f"{len(failed)}: " + "; ".join(failed))
+
+
+def trustme_expired():
+    """Files of a certificate that is no longer valid: that is for clients to judge."""
+    from datetime import datetime
+
+    leaf = trustme.CA().issue_cert(NAME, not_before=datetime(2000, 1, 1), not_after=datetime(2001, 1, 1))
+    chain = leaf.cert_chain_pems[0].bytes()
+    return (
+        authority().write("expired", chain),
+        authority().write("expired-key", leaf.private_key_pem.bytes()),
+    )
+
+
+def counted(server):
+    """Metrics tell handshakes, resumptions and failures apart."""
+    port = free_port()
+    with secure(server, "--admin", f"127.0.0.1:{port}") as own:
+        admin = Admin(port)
+        context = authority().context(TLS_1_3)
+        with contextlib.ExitStack() as stack:
+            peers = [
+                stack.enter_context(SecurePeer.open(own.port, context=authority().context(TLS_1_2)))
+                for _ in range(3)
+            ]
+            peers.append(stack.enter_context(SecurePeer.open(own.port, context=context)))
+            session = session_of(peers[-1])
+            again = SecurePeer.open(own.port, context=context, session=session)
+            peers.append(stack.enter_context(again))
+            for peer in peers:
+                peer.echo()
+            for _ in range(4):
+                refusal(own.port, context=authority().context(protocols=["h2"]))
+            with Peer(own.port) as plain:
+                plain.send(b"GET / HTTP/1.1\r\n\r\n")
+                plain.receive_to_end()
+            connection = http.client.HTTPSConnection(NAME, own.port, context=context, timeout=5)
+            connection.request("GET", "/readyz")
+            expect(connection.getresponse().status == 200, "not ready")
+            connection.close()
+            metrics = admin.metrics()
+            for name, value in [
+                ("tls_handshakes", 6),
+                ("tls_resumptions", 1),
+                ("tls_failures", 5),
+                ("handshakes", 5),
+            ]:
+                found = metrics[f"tapecast_{name}_total", ()]
+                expect(found == value, f"{name} is {found}, expected {value}")
+            expect(metrics["tapecast_sessions", ()] == 5, "sessions")
+            listed = admin.ask("GET", "/connections")[1]["connections"]
+            expect(len(listed) == 5, f"{len(listed)} connections are listed")

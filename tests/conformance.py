@@ -1,5 +1,7 @@
 """Runs the Autobahn cases (the kosoku runner) against the release binary, with
-one shard and with two, and judges the written report.
+one shard and with two, and judges the written report; then those that are not about
+size or speed over `wss://`. kosoku is built without TLS: a forwarder stands between,
+which is plain to it and speaks TLS to the server.
 
 kosoku's exit code calls NON-STRICT a success and a dropped connection too, so
 it is not looked at: every case has to be OK in behaviour and in closing, and
@@ -7,24 +9,60 @@ all of them have to be in the report.
 """
 
 import argparse
+import asyncio
+import contextlib
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from live.server import BINARY, Server
+from live.tls_peer import NAME, any_context, server_identity
 
 SECTIONS = (1, 2, 3, 4, 5, 6, 7, 9, 10)
 CASES = 301
+SECTIONS_SECURE = (1, 2, 3, 4, 5, 6, 7)
+CASES_SECURE = 246
 # These report what a server does and have no right answer.
 ALWAYS_INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
 # kosoku has no time-outs of its own for the handshake and the close.
 SECONDS_MAX = 300
 
 
-def judge(directory):
+async def carry(reader, writer):
+    """Takes bytes from here to there, and the end of them too."""
+    with contextlib.suppress(ConnectionError):
+        while octets := await reader.read(1 << 16):
+            writer.write(octets)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.contextmanager
+def forwarding(upstream):
+    """A port whose bytes go to the port `upstream`, encrypted, and come back plain."""
+    loop = asyncio.new_event_loop()
+
+    async def forward(reader, writer):
+        secure_reader, secure_writer = await asyncio.open_connection(
+            "127.0.0.1", upstream, ssl=any_context(), server_hostname=NAME
+        )
+        await asyncio.gather(carry(reader, secure_writer), carry(secure_reader, writer))
+
+    listener = loop.run_until_complete(asyncio.start_server(forward, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def judge(directory, cases_expected):
     """Prints what is not OK; returns whether the report is as it has to be."""
     cases, failed, without_code = 0, 0, []
     index = json.loads((directory / "index.json").read_text())
@@ -49,17 +87,26 @@ def judge(directory):
         f"{len(ALWAYS_INFORMATIONAL)} informational; "
         f"ended without a close code: {' '.join(without_code) or 'none'}"
     )
-    return failed == 0 and cases == CASES
+    return failed == 0 and cases == cases_expected
 
 
-def run(shards, path, binary, kosoku):
+def run(shards, path, binary, kosoku, is_secure=False):
     """One whole run; returns whether it passed."""
     started = time.monotonic()
-    print(f"conformance {path} with {shards} shard(s)", flush=True)
-    with Server(shards, binary) as server, tempfile.TemporaryDirectory() as directory:
+    sections, cases = (SECTIONS_SECURE, CASES_SECURE) if is_secure else (SECTIONS, CASES)
+    options = {}
+    if is_secure:
+        options = {"listen": ["wss://127.0.0.1:0"], "flags": server_identity().flags()}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Server(shards, binary, **options))
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        print(f"conformance {server.scheme} {path} with {shards} shard(s)", flush=True)
+        url = server.url(path)
+        if is_secure:
+            url = f"ws://127.0.0.1:{stack.enter_context(forwarding(server.port))}{path}"
         command = ["timeout", "-k", "5", str(SECONDS_MAX), kosoku, "-m", "fuzzingclient"]
-        command += [server.url(path), "-p", "1", "-o", directory]
-        for section in SECTIONS:
+        command += [url, "-p", "1", "-o", directory]
+        for section in sections:
             command += ["-i", f"{section}.*"]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -68,7 +115,7 @@ def run(shards, path, binary, kosoku):
             print(f"  no report was written (exit code {done.returncode}):")
             print(done.stdout.decode(errors="replace")[-2000:])
             return False
-        is_passed = judge(pathlib.Path(directory))
+        is_passed = judge(pathlib.Path(directory), cases)
         code = server.stop()
         if code != 0 or "panicked" in server.errors():
             print(f"  the server ended with {code}: {server.errors()[-2000:]}")
@@ -81,8 +128,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, default=BINARY)
     parser.add_argument("--kosoku", default=str(pathlib.Path(sys.executable).parent / "kosoku"))
+    parser.add_argument("--secure", action="store_true", help="only those over wss://")
     arguments = parser.parse_args()
-    passed = [run(shards, "/echo", arguments.binary, arguments.kosoku) for shards in (1, 2)]
+    how = (arguments.binary, arguments.kosoku)
+    passed = [run(shards, "/echo", *how) for shards in (1, 2) if not arguments.secure]
+    passed.append(run(1, "/echo", *how, is_secure=True))
     sys.exit(0 if all(passed) else 1)
 
 

@@ -254,6 +254,7 @@ TESTS = (
     Test("tls: resumed sessions", tls_identity.resumed),
     Test("tls: certificates by name", tls_identity.by_name, shards=(1,)),
     Test("tls: certificates of clients", tls_identity.clients, 30, shards=(2,)),
+    Test("tls: certificates asked for later", tls_identity.clients_asked_later, 30, shards=(1,)),
     Test("tls: reloads", tls_identity.reloads, 40),
     Test("tls: side by side", tls_identity.side_by_side, shards=(2,)),
     Test("tls: socket activation", tls_identity.passed_on, shards=(2,)),

@@ -32,7 +32,7 @@ STORM_WIDTH = 100
 # Of a bystander's echoes in a storm: generous, for its client shares two cores with it.
 P99_SECONDS_MAX = 0.25
 RESUMPTIONS = 20_000
-RESUMPTIONS_SECONDS_MAX = 25
+RESUMPTIONS_SECONDS_MAX = 20
 IDLE = 2_000
 IDLE_BYTES_EACH_MAX = 8 << 10
 
@@ -124,13 +124,15 @@ def storm(server):
         growth = own.resident_bytes() - before
     p99 = stormy[len(stormy) * 99 // 100]
     expect(count > 100, f"a storm of {count} handshakes is none")
-    expect(delayed > 0 and hits == delayed, f"{delayed} were delayed, the limit was hit {hits} times")
+    text = f"{delayed} were delayed, the limit was hit {hits} times"
+    expect(delayed > 0 and hits == delayed, text)
     expect(p99 < P99_SECONDS_MAX, f"a bystander's p99 is {p99 * 1000:.0f} ms")
     expect(growth < 16 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
     return (
         f"{count / STORM_SECONDS:.0f} handshakes/s, {delayed:.0f} delayed, "
         f"echo p50 {stormy[len(stormy) // 2] * 1000:.2f} ms, p99 {p99 * 1000:.1f} ms, "
-        f"longest {stormy[-1] * 1000:.0f} ms, quiet p99 {quiet[len(quiet) * 99 // 100] * 1000:.2f} ms"
+        f"longest {stormy[-1] * 1000:.0f} ms, "
+        f"quiet p99 {quiet[len(quiet) * 99 // 100] * 1000:.2f} ms"
     )
 
 
@@ -165,13 +167,13 @@ def resumptions(server):
             return own.resident_bytes(), own.descriptors()
 
         deadline = time.monotonic() + RESUMPTIONS_SECONDS_MAX
-        resume(2_000, deadline)
+        resume(1_000, deadline)
         before, descriptors = settled()
         started = time.monotonic()
         count = resume(RESUMPTIONS, deadline)
         seconds = time.monotonic() - started
         after, now = settled()
-        expect(count > 2_000, f"only {count} were made in {seconds:.0f}s")
+        expect(count > 500, f"only {count} were made in {seconds:.0f}s")
         growth = after - before
         expect(growth < 2 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
         expect(now == descriptors, f"{now} descriptors, before {descriptors}")
@@ -239,5 +241,5 @@ def idle(server):
                 with contextlib.suppress(OSError):
                     handshake.socket.close()
         own.wait_for(lambda: own.connections() == 0, 15, "connections are left")
-    expect(each < IDLE_BYTES_EACH_MAX, f"a connection costs {each:.0f} B, at most {IDLE_BYTES_EACH_MAX}")
+    expect(each < IDLE_BYTES_EACH_MAX, f"a connection costs {each:.0f} B")
     return f"{each:.0f} B per connection"

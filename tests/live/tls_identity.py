@@ -3,6 +3,7 @@ clients, sessions that are resumed, reloads, and mistakes that are told at the s
 """
 
 import contextlib
+import datetime
 import http.client
 import pathlib
 import re
@@ -12,13 +13,11 @@ import socket
 import ssl
 import time
 
-import trustme
-
 from . import peer as wire
 from .administration import Admin, free_port
-from .configuring import EXIT_CONFIG, EXIT_USAGE, check_echo
+from .configuring import EXIT_CONFIG, EXIT_USAGE, check_echo, files
 from .peer import Peer
-from .server import command, expect
+from .server import command, expect, serving
 from .starting import activated
 from .tls_peer import (
     NAME,
@@ -100,7 +99,8 @@ def resumed(server):
                 expect(not stranger.socket.session_reused, "a ticket of another server was taken")
                 stranger.echo()
         metrics = Admin(port).metrics()
-        found = [metrics[f"tapecast_tls_{name}_total", ()] for name in ("handshakes", "resumptions")]
+        names = ("tapecast_tls_handshakes_total", "tapecast_tls_resumptions_total")
+        found = [metrics[name, ()] for name in names]
         expect(found == [count + len(VERSIONS), count], f"handshakes, resumptions: {found}")
 
 
@@ -151,7 +151,8 @@ def clients(server):
                 with SecurePeer.open(own.port, context=with_own[version]) as known:
                     known.echo()
                     session = known.socket.session
-                with SecurePeer.open(own.port, context=with_own[version], session=session) as known:
+                again = {"context": with_own[version], "session": session}
+                with SecurePeer.open(own.port, **again) as known:
                     known.echo()
                 for who, is_let_in, context in [
                     ("none", none, authority().context(version)),
@@ -162,6 +163,43 @@ def clients(server):
                         (told is None) == is_let_in and "without" not in str(told),
                         f"{flags} {version.name}: {who} was told {told}",
                     )
+
+
+def clients_asked_later(server):
+    """Whom a reload lets in no more does not come in with the ticket of an earlier session,
+    either."""
+    identity = server_identity()
+    known = authority().identity("client.test")
+    lines = [
+        'listen = "wss://127.0.0.1:0"',
+        f"tls_cert = '{identity.chain}'",
+        f"tls_key = '{identity.key}'",
+    ]
+    asking = f"tls_client_ca = '{authority().path}'"
+    others = Authority()
+    asking_others = f"tls_client_ca = '{others.path}'"
+    came_in = []
+    for what, before, after, shown in [
+        ("no certificate", [], [asking], None),
+        ("of an authority that is trusted no more", [asking], [asking_others], known),
+    ]:
+        with files(served="\n".join(lines + before) + "\n") as paths:
+            flags = ["--config", paths["served"]]
+            with serving(server, listen=None, flags=flags) as own:
+                sessions = {}
+                for version in VERSIONS:
+                    context = authority().context(version, identity=shown)
+                    with SecurePeer.open(own.port, context=context) as peer:
+                        peer.echo()
+                        sessions[context] = peer.socket.session
+                pathlib.Path(paths["served"]).write_text("\n".join(lines + after) + "\n")
+                reload(own, "reloaded: certificates")
+                for version, (context, session) in zip(VERSIONS, sessions.items(), strict=True):
+                    told = refusal(own.port, context=context)
+                    expect(told, f"{what}, {version.name}: let in anew")
+                    if refusal(own.port, context=context, session=session) is None:
+                        came_in.append(f"{what}, {version.name}")
+    expect(not came_in, f"let in with a ticket: {came_in}")
 
 
 def reload(own, expected):
@@ -213,7 +251,8 @@ def reloads(server):
                 expect(received.payload == b"%d" % number * 500, f"echo {number} differs")
         half.send(whole[50_000:])
         expect(len(half.receive_frame().payload) == 100_000, "half a message is lost")
-        for broken in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", None):
+        junk = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        for broken in (b"", None, junk):
             path = pathlib.Path(used.chain)
             if broken is None:
                 path.unlink()
@@ -268,7 +307,8 @@ def mistakes(server):
     one, other = server_identity(), authority().identity("other.test")
     secured = ["--listen", "wss://127.0.0.1:0"]
     junk = authority().write("junk", b"not a certificate\n")
-    expired = trustme_expired()
+    # That is for clients to judge.
+    expired = authority().identity(NAME, not_after=datetime.datetime(2001, 1, 1))
     missing = "/nonexistent/chain.pem"
     table = [
         ("no certificate", secured, ["tls_cert"]),
@@ -306,32 +346,20 @@ def mistakes(server):
             except Exception as error:
                 failed.append(f"{what}, {name}: {type(error).__name__}")
                 continue
-            told[what] = result.stderr
+            # A setting is named as a flag or as a key.
+            told[what] = result.stderr.replace("--tls-", "tls_")
             if result.returncode not in (EXIT_CONFIG, EXIT_USAGE):
                 failed.append(f"{what}, {name}: exit code {result.returncode}, {result.stderr!r}")
-            elif not all(part in result.stderr.replace("-", "_") or part in result.stderr for part in parts):
+            elif not all(part in told[what] for part in parts):
                 failed.append(f"{what}, {name}: {parts} is not in {result.stderr!r}")
             elif result.returncode == EXIT_CONFIG and result.stderr.count("\n") != 1:
                 failed.append(f"{what}, {name}: not one line: {result.stderr!r}")
         if len(set(told.values())) > 1 and "Usage" not in "".join(told.values()):
             failed.append(f"{name}: serve and check-config differ: {told}")
-    result = command(server, "check-config", *secured, *one.flags())
-    expect(result.returncode == 0, f"what is right is refused: {result.stderr}")
-    result = command(server, "check-config", *secured, "--tls-cert", expired[0], "--tls-key", expired[1])
-    expect(result.returncode == 0, f"an expired certificate: {result.stderr}")
+    for identity in (one, expired):
+        result = command(server, "check-config", *secured, *identity.flags())
+        expect(result.returncode == 0, f"what is right is refused: {result.stderr}")
     expect(not failed, f"{len(failed)}: " + "; ".join(failed))
-
-
-def trustme_expired():
-    """Files of a certificate that is no longer valid: that is for clients to judge."""
-    from datetime import datetime
-
-    leaf = trustme.CA().issue_cert(NAME, not_before=datetime(2000, 1, 1), not_after=datetime(2001, 1, 1))
-    chain = leaf.cert_chain_pems[0].bytes()
-    return (
-        authority().write("expired", chain),
-        authority().write("expired-key", leaf.private_key_pem.bytes()),
-    )
 
 
 def counted(server):

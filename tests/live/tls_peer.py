@@ -6,6 +6,7 @@ clients that are given its file.
 
 import base64
 import contextlib
+import datetime
 import functools
 import hashlib
 import pathlib
@@ -61,8 +62,10 @@ class Authority:
         path.write_bytes(octets)
         return str(path)
 
-    def identity(self, *names):
-        leaf = self._authority.issue_cert(*names)
+    def identity(self, *names, not_after=None):
+        leaf = self._authority.issue_cert(
+            *names, not_before=datetime.datetime(2000, 1, 1), not_after=not_after
+        )
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
         certificate = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
         key = leaf.private_key_pem.bytes()

@@ -137,4 +137,7 @@ class RecordPeer(Peer):
     def echo(self, message=b"echo"):
         self.send_frame(wire.BINARY, message)
         received = self.receive_frame()
-        expect(received == (True, wire.BINARY, message), f"received {received and received[2][:60]}")
+        expect(
+            received == (True, wire.BINARY, message),
+            f"sent {len(message)} bytes, received {received and received[2][:60]}",
+        )

@@ -65,12 +65,13 @@ impl BufferPool {
         }
     }
 
-    /// An empty buffer for `bytes` bytes that may or may not arrive. A free
-    /// buffer that is large enough is lent whole; otherwise the buffer starts
-    /// at no more than `bytes_at_first`, so that a declared length alone never
-    /// allocates.
+    /// An empty buffer for `bytes` bytes that may or may not arrive. Up to 64 KiB it is one
+    /// that grows; a larger free one that is large enough is lent whole; otherwise the
+    /// buffer starts at no more than `bytes_at_first`, so that a declared length alone
+    /// never allocates.
     pub fn take_for(&mut self, bytes: usize, bytes_at_first: usize) -> Vec<u8> {
-        if bytes <= SMALL_BYTES {
+        // The last that was given back has grown to what is usual here.
+        if bytes <= LARGE_BYTES {
             return self.take();
         }
         let fits = self.large.iter().rposition(|buffer| {

@@ -92,8 +92,8 @@ struct Config {
     /// PEM file of the authorities whose certificates clients have to show.
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<String>,
-    /// Whether they have to. [default: required]
-    #[arg(long, value_name = "required|optional")]
+    /// Whether they have to. [default: required, where there are authorities]
+    #[arg(long, value_name = "required|optional|none")]
     tls_client_auth: Option<String>,
     /// How many shards, each on a core of its own: a number, or per-core for one
     /// on every core that this process may use. [default: per-core]

@@ -69,9 +69,12 @@ impl std::error::Error for ChannelError {}
 #[derive(Debug)]
 pub struct Channel {
     session: Session,
-    /// What has come of a record, or of a message of the handshake, that is not whole.
-    /// Without capacity while there is nothing.
+    /// Records that the session is not done with, and the beginning of one that is not
+    /// whole. Without capacity while there is nothing.
     kept: Vec<u8>,
+    /// Bytes of `kept` that the session has seen: whole records. It joins messages that
+    /// come in pieces in there, so that what was a header may be one no more.
+    seen: usize,
     /// What is encrypted. Without capacity while there is nothing.
     sealed: Vec<u8>,
     /// Bytes at the front of `sealed` that the kernel has: `sent <= sealed.len()`.
@@ -85,27 +88,22 @@ pub struct Channel {
     has_failed: bool,
 }
 
-/// What is missing at the end of some records.
-#[derive(Debug, PartialEq, Eq)]
-enum Missing {
-    Header(usize),
-    Body(usize),
-}
-
-fn missing(records: &[u8]) -> Missing {
+/// How far whole records go, and how many bytes at least are missing of the next. One that
+/// is too long to be one counts as whole: the session says what is wrong with it.
+fn whole(records: &[u8]) -> (usize, usize) {
     let mut rest = records;
     loop {
+        let end = records.len() - rest.len();
         let Some((header, behind)) = rest.split_first_chunk::<HEADER_BYTES>() else {
-            return Missing::Header(HEADER_BYTES - rest.len());
+            return (end, HEADER_BYTES - rest.len());
         };
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
         if length > RECORD_BYTES_MAX + EXPANSION_BYTES_MAX {
-            // A fault, whatever follows.
-            return Missing::Body(0);
+            return (records.len(), HEADER_BYTES);
         }
         match behind.split_at_checked(length) {
             Some((_, behind)) => rest = behind,
-            None => return Missing::Body(length - behind.len()),
+            None => return (end, length - behind.len()),
         }
     }
 }
@@ -116,6 +114,7 @@ impl Channel {
         Channel {
             session,
             kept: Vec::new(),
+            seen: 0,
             sealed: Vec::new(),
             sent: 0,
             waits: false,
@@ -147,41 +146,62 @@ impl Channel {
         mut bytes: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<bool, ChannelError> {
-        if let Some(&first) = bytes.first()
-            && std::mem::take(&mut self.is_new)
-            && head::can_begin(first)
-        {
-            self.is_closed = true;
-            return Err(ChannelError::Plain);
-        }
+        self.look_at_first(bytes.first().copied())?;
         while !self.kept.is_empty() {
-            let missing = missing(&self.kept);
-            let (Missing::Header(wanted) | Missing::Body(wanted)) = missing;
+            let (end, wanted) = whole(&self.kept[self.seen..]);
+            if end > 0 {
+                if self.open_kept(pool, plain, end)? {
+                    return Ok(true);
+                }
+                continue;
+            }
             let (piece, rest) = bytes.split_at_mut(wanted.min(bytes.len()));
             self.keep(pool, piece)?;
             if piece.len() < wanted {
                 return Ok(false);
             }
             bytes = rest;
-            if matches!(missing, Missing::Header(_)) {
-                continue;
-            }
-            let mut kept = std::mem::take(&mut self.kept);
-            let received = self.open(pool, &mut kept, plain);
-            if let Ok((taken, false)) = received {
-                kept.drain(..taken);
-                self.kept = kept;
-                self.put_back_kept(pool);
-                continue;
-            }
-            pool.put(kept);
-            return received.map(|(_, is_closed)| is_closed);
         }
-        let (taken, is_closed) = self.open(pool, bytes, plain)?;
+        let (end, _) = whole(bytes);
+        let (taken, is_closed) = self.open(pool, &mut bytes[..end], plain)?;
         if !is_closed && taken < bytes.len() {
             self.keep(pool, &bytes[taken..])?;
+            self.seen = end - taken;
         }
         Ok(is_closed)
+    }
+
+    fn look_at_first(&mut self, first: Option<u8>) -> Result<(), ChannelError> {
+        let Some(first) = first else { return Ok(()) };
+        if std::mem::take(&mut self.is_new) && head::can_begin(first) {
+            self.is_closed = true;
+            return Err(ChannelError::Plain);
+        }
+        Ok(())
+    }
+
+    /// Has the session take `more` bytes of what is kept, whole records all of them. Says
+    /// whether the peer has said that it sends nothing more.
+    fn open_kept(
+        &mut self,
+        pool: &mut BufferPool,
+        plain: &mut Vec<u8>,
+        more: usize,
+    ) -> Result<bool, ChannelError> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let records = std::mem::take(&mut self.seen) + more;
+        match self.open(pool, &mut kept[..records], plain) {
+            Ok((taken, false)) => {
+                kept.drain(..taken);
+                (self.kept, self.seen) = (kept, records - taken);
+                self.put_back_kept(pool);
+                Ok(false)
+            }
+            ended => {
+                pool.put(kept);
+                ended.map(|(_, is_closed)| is_closed)
+            }
+        }
     }
 
     /// Has the session take records; says how many bytes it is done with, and whether
@@ -231,13 +251,11 @@ impl Channel {
         pool: &mut BufferPool,
         plain: &mut Vec<u8>,
     ) -> Result<bool, ChannelError> {
-        let mut kept = std::mem::take(&mut self.kept);
-        if kept.capacity() == 0 {
-            return Ok(false);
+        self.look_at_first(self.kept.first().copied())?;
+        match whole(&self.kept[self.seen..]) {
+            (0, _) => Ok(false),
+            (end, _) => self.open_kept(pool, plain, end),
         }
-        let received = self.receive(pool, &mut kept, plain);
-        pool.put(kept);
-        received
     }
 
     /// Bytes that may be sealed now.
@@ -255,10 +273,9 @@ impl Channel {
             return;
         }
         if self.sealed.capacity() == 0 {
-            let bytes = plain.len() + (plain.len() / RECORD_BYTES_MAX + 1) * OVERHEAD_BYTES;
-            self.sealed = pool.take_for(bytes, bytes);
+            self.sealed = pool.take();
         }
-        if self.session.encrypt(&mut self.kept, plain, &mut self.sealed).is_err() {
+        if self.session.encrypt(&mut self.kept[..self.seen], plain, &mut self.sealed).is_err() {
             // Its keys are used up, and what would renew them is of TLS 1.3.
             self.has_failed = true;
             self.is_closed = true;
@@ -273,7 +290,8 @@ impl Channel {
         if self.sealed.capacity() == 0 {
             self.sealed = pool.take();
         }
-        self.has_failed |= self.session.close(&mut self.kept, &mut self.sealed).is_err();
+        self.has_failed |=
+            self.session.close(&mut self.kept[..self.seen], &mut self.sealed).is_err();
         self.put_back_sealed(pool);
     }
 
@@ -329,6 +347,7 @@ impl Channel {
     /// Drops what is queued and kept and gives the buffers back.
     pub fn release(&mut self, pool: &mut BufferPool) {
         self.kept.clear();
+        self.seen = 0;
         self.put_back_kept(pool);
         self.sent = self.sealed.len();
         self.put_back_sealed(pool);
@@ -340,13 +359,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_of_records() {
-        assert_eq!(missing(&[]), Missing::Header(5));
-        assert_eq!(missing(&[22, 3, 3]), Missing::Header(2));
-        assert_eq!(missing(&[22, 3, 3, 0, 2]), Missing::Body(2));
-        assert_eq!(missing(&[22, 3, 3, 0, 2, 0]), Missing::Body(1));
-        assert_eq!(missing(&[22, 3, 3, 0, 2, 0, 0]), Missing::Header(5));
-        assert_eq!(missing(&[22, 3, 3, 0, 1, 0, 22]), Missing::Header(4));
-        assert_eq!(missing(&[22, 3, 3, 255, 255]), Missing::Body(0));
+    fn what_is_whole_and_what_is_missing() {
+        assert_eq!(whole(&[]), (0, 5));
+        assert_eq!(whole(&[22, 3, 3]), (0, 2));
+        assert_eq!(whole(&[22, 3, 3, 0, 2]), (0, 2));
+        assert_eq!(whole(&[22, 3, 3, 0, 2, 0]), (0, 1));
+        assert_eq!(whole(&[22, 3, 3, 0, 2, 0, 0]), (7, 5));
+        assert_eq!(whole(&[22, 3, 3, 0, 1, 0, 22]), (6, 4));
+        assert_eq!(whole(&[22, 3, 3, 255, 255]), (5, 5));
+    }
+
+    /// A hello, each byte in a record of its own, in pieces of any size, at once or put off.
+    #[test]
+    fn a_handshake_in_tiny_records() {
+        let (acceptor, connector) = crate::tls::tests::pair();
+        for step in [1, 3, 6, 7, 50, 1_000, 100_000] {
+            let mut pool = BufferPool::new(1 << 20);
+            let mut client = Channel::new(connector.connect("localhost").unwrap());
+            client.receive(&mut pool, &mut [], &mut Vec::new()).unwrap();
+            let hello = client.queued()[HEADER_BYTES..].to_vec();
+            let records = hello.iter().flat_map(|&byte| [22, 3, 3, 0, 1, byte]);
+            let mut records: Vec<u8> = records.collect();
+            let mut server = Channel::new(acceptor.accept());
+            let mut plain = Vec::new();
+            for (number, piece) in records.chunks_mut(step).enumerate() {
+                let closed = match number % 3 {
+                    2 => {
+                        server.keep(&mut pool, piece).unwrap();
+                        server.receive_kept(&mut pool, &mut plain)
+                    }
+                    _ => server.receive(&mut pool, piece, &mut plain),
+                };
+                assert_eq!(closed, Ok(false));
+            }
+            // All of it was understood: the server has answered.
+            assert!(server.queued_bytes() > 500, "{step}");
+            assert_eq!(server.buffers(), 1);
+            server.release(&mut pool);
+            client.release(&mut pool);
+            assert_eq!(pool.lent(), 0);
+        }
+    }
+
+    /// A message that never ends is ended.
+    #[test]
+    fn a_handshake_without_end() {
+        let (acceptor, _) = crate::tls::tests::pair();
+        let mut pool = BufferPool::new(1 << 20);
+        let mut server = Channel::new(acceptor.accept());
+        let mut records = vec![22, 3, 3, 0, 4, 1, 0, 0xFF, 0xFF];
+        records.extend([22, 3, 3, 0, 1, 7].repeat(KEPT_BYTES_MAX));
+        let received: Result<Vec<bool>, ChannelError> = records
+            .chunks_mut(1_000)
+            .map(|piece| server.receive(&mut pool, piece, &mut Vec::new()))
+            .collect();
+        assert!(received.is_err());
     }
 }

@@ -143,7 +143,11 @@ impl Outbound {
             return;
         }
         let header = frame::encode(opcode, true, payload.len(), mask);
-        self.bytes(pool, header.as_bytes());
+        if self.queue.capacity() == 0 {
+            let bytes = header.as_bytes().len() + payload.len();
+            self.queue = pool.take_for(bytes, bytes);
+        }
+        self.queue.extend_from_slice(header.as_bytes());
         let start = self.queue.len();
         self.queue.extend_from_slice(payload);
         if let Some(key) = mask {
@@ -184,7 +188,7 @@ impl Outbound {
     /// begun.
     pub fn bytes(&mut self, pool: &mut BufferPool, bytes: &[u8]) {
         if self.queue.capacity() == 0 {
-            self.queue = pool.take();
+            self.queue = pool.take_for(bytes.len(), bytes.len());
         }
         self.queue.extend_from_slice(bytes);
     }

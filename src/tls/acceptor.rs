@@ -5,7 +5,7 @@ use super::{CertificateError, Identity, PROVIDER, Session};
 use rustls::RootCertStore;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
     WebPkiClientVerifier,
@@ -52,6 +52,26 @@ pub enum ClientCertificates {
 pub struct Acceptor {
     config: Arc<rustls::ServerConfig>,
     ticketer: Arc<dyn ProducesTickets>,
+    clients: Asked,
+}
+
+/// What clients are asked for: whether, and whose certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    clients: ClientCertificates,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Asked {
+    fn new(clients: &ClientCertificates) -> Result<Asked, CertificateError> {
+        let authorities = match clients {
+            ClientCertificates::Ignored => Vec::new(),
+            ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
+                certificates(path)?
+            }
+        };
+        Ok(Asked { clients: clients.clone(), authorities })
+    }
 }
 
 impl fmt::Debug for Acceptor {
@@ -71,10 +91,11 @@ impl Acceptor {
         clients: &ClientCertificates,
     ) -> Result<Acceptor, CertificateError> {
         let ticketer = Ticketer::new().map_err(CertificateError::new)?;
-        Acceptor::with_ticketer(identities, clients, ticketer)
+        Acceptor::with_ticketer(identities, Asked::new(clients)?, ticketer)
     }
 
-    /// As [`Acceptor::new`]; sessions that began with `self` can be resumed with it.
+    /// As [`Acceptor::new`]; sessions that began with `self` can be resumed with it, unless
+    /// something else is asked of clients now: who resumes shows no certificate.
     ///
     /// # Errors
     /// As there.
@@ -83,12 +104,17 @@ impl Acceptor {
         identities: Vec<Identity>,
         clients: &ClientCertificates,
     ) -> Result<Acceptor, CertificateError> {
-        Acceptor::with_ticketer(identities, clients, Arc::clone(&self.ticketer))
+        let clients = Asked::new(clients)?;
+        let ticketer = match clients == self.clients {
+            true => Arc::clone(&self.ticketer),
+            false => Ticketer::new().map_err(CertificateError::new)?,
+        };
+        Acceptor::with_ticketer(identities, clients, ticketer)
     }
 
     fn with_ticketer(
         identities: Vec<Identity>,
-        clients: &ClientCertificates,
+        asked: Asked,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Acceptor, CertificateError> {
         if identities.is_empty() {
@@ -97,17 +123,19 @@ impl Acceptor {
         let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
             .map_err(CertificateError::new)?;
-        let config = match clients {
+        let config = match &asked.clients {
             ClientCertificates::Ignored => config.with_no_client_auth(),
             ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|error| CertificateError::of(path, error))?;
+                for certificate in &asked.authorities {
+                    roots
+                        .add(certificate.clone())
+                        .map_err(|error| CertificateError::of(path, error))?;
                 }
                 let provider = Arc::clone(&PROVIDER);
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                let verifier = match clients {
+                let verifier = match asked.clients {
                     ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
                     _ => verifier,
                 };
@@ -126,7 +154,7 @@ impl Acceptor {
         config.ticketer = Arc::clone(&ticketer);
         // A client that comes back uses one.
         config.send_tls13_tickets = 1;
-        Ok(Acceptor { config: Arc::new(config), ticketer })
+        Ok(Acceptor { config: Arc::new(config), ticketer, clients: asked })
     }
 
     /// A session with a client that has just connected.

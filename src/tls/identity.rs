@@ -3,6 +3,7 @@
 use super::{CertificateError, PROVIDER};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::path::Path;
@@ -40,7 +41,11 @@ impl Identity {
         let found = PrivateKeyDer::from_pem_slice(&pem);
         let private =
             found.map_err(|_| CertificateError::of(key, "there is no private key in PEM"))?;
-        let pair = CertifiedKey::from_der(certificates(chain)?, private, &PROVIDER);
+        let certificates = certificates(chain)?;
+        if ParsedCertificate::try_from(&certificates[0]).is_err() {
+            return Err(CertificateError::of(chain, "what is in PEM is not a certificate"));
+        }
+        let pair = CertifiedKey::from_der(certificates, private, &PROVIDER);
         pair.map(|pair| Identity(Arc::new(pair))).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 let why = format!("this is not the key of {}", chain.display());

@@ -145,6 +145,19 @@ fn a_session_is_resumed_also_after_a_renewal() {
     assert!(second.server.is_resumed() && second.client.is_resumed());
 }
 
+/// Who resumes shows no certificate: not after others are asked for.
+#[test]
+fn a_session_is_not_resumed_past_what_is_asked_of_clients() {
+    let files = Files::new("asked");
+    let (authority, acceptor, connector) = one_host(&files);
+    let mut first = Pair::new(&acceptor, &connector, "localhost");
+    first.settle(1_000).unwrap();
+    let required = ClientCertificates::Required(files.0.join("ca.pem"));
+    let identity = authority.identity(&files, "localhost");
+    let renewed = acceptor.renewed(vec![identity], &required).unwrap();
+    assert!(Pair::new(&renewed, &connector, "localhost").settle(1_000).is_err());
+}
+
 #[test]
 fn the_name_chooses_the_certificate() {
     let files = Files::new("names");
@@ -284,5 +297,8 @@ fn files_that_are_of_no_use_are_named() {
     assert!(error(&chain, &other).contains("other.pem: this is not the key of "));
     assert!(error(&chain, &chain).ends_with("chain.pem: there is no private key in PEM"));
     assert!(error(&key, &key).ends_with("key.pem: there is no certificate in PEM"));
+    let broken = files
+        .write("broken.pem", &std::fs::read_to_string(&chain).unwrap().replacen("MII", "MIA", 1));
+    assert!(error(&broken, &key).ends_with("broken.pem: what is in PEM is not a certificate"));
     assert!(error(&files.0.join("none"), &key).contains("none: No such file"));
 }

@@ -21,7 +21,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use tls::{ClientAuth, Tls};
+use tls::{CLIENT_AUTHS, Tls};
 use topics::TOPICS;
 
 /// How many shards to run.
@@ -195,19 +195,19 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls_client_auth",
-        text: "Whether a client without a certificate of tls_client_ca is let in: required (it is \
-               not) or optional.",
+        text: "Whether clients show a certificate of tls_client_ca: required, optional, or none. \
+               Required, where that is given.",
         set: |settings, values| {
-            settings.tls.client_auth = match one(values)? {
-                "required" => ClientAuth::Required,
-                "optional" => ClientAuth::Optional,
-                value => return Err(format!("{value:?}: expected required or optional")),
-            };
+            let value = one(values)?;
+            let known = CLIENT_AUTHS.iter().find(|(name, _)| *name == value);
+            let expected = || format!("{value:?}: expected required, optional or none");
+            settings.tls.client_auth = Some(known.ok_or_else(expected)?.1);
             Ok(())
         },
-        get: |settings| match settings.tls.client_auth {
-            ClientAuth::Required => text::quoted("required"),
-            ClientAuth::Optional => text::quoted("optional"),
+        get: |settings| {
+            let effective = settings.tls.client_auth();
+            let known = CLIENT_AUTHS.iter().find(|(_, known)| *known == effective);
+            text::quoted(known.expect("each has its word").0)
         },
     },
     Key {

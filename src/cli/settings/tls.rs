@@ -5,14 +5,22 @@ use crate::tls::{Acceptor, ClientCertificates, Identity};
 use std::path::PathBuf;
 
 /// Whether clients have to show certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
+    /// They are not asked.
+    None,
     /// They may.
     Optional,
     /// They must.
-    #[default]
     Required,
 }
+
+/// As they are written.
+pub const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
+    ("none", ClientAuth::None),
+    ("optional", ClientAuth::Optional),
+    ("required", ClientAuth::Required),
+];
 
 /// The files of TLS.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +30,17 @@ pub struct Tls {
     pub keys: Vec<PathBuf>,
     /// Whose certificates clients are asked for, if they are.
     pub client_authorities: Option<PathBuf>,
-    pub client_auth: ClientAuth,
+    /// Required where there are authorities, unless it is said otherwise.
+    pub client_auth: Option<ClientAuth>,
+}
+
+impl Tls {
+    pub fn client_auth(&self) -> ClientAuth {
+        self.client_auth.unwrap_or(match self.client_authorities {
+            None => ClientAuth::None,
+            Some(_) => ClientAuth::Required,
+        })
+    }
 }
 
 /// Paths as a TOML value.
@@ -44,10 +62,23 @@ impl Settings {
     /// # Errors
     /// Which file is of no use, or which setting is missing.
     pub fn acceptor(&self, previous: Option<&Acceptor>) -> Result<Option<Acceptor>, Problem> {
-        let Tls { certificates, keys, client_authorities, client_auth } = &self.tls;
+        let Tls { certificates, keys, client_authorities, .. } = &self.tls;
         let problem = |key: &str, message: String| {
             let origin = Origin::clone(self.origin(key));
             Problem { origin, message: format!("{key}: {message}") }
+        };
+        let clients = match (client_authorities.clone(), self.tls.client_auth()) {
+            (None, ClientAuth::None) => ClientCertificates::Ignored,
+            (Some(path), ClientAuth::Optional) => ClientCertificates::Optional(path),
+            (Some(path), ClientAuth::Required) => ClientCertificates::Required(path),
+            (None, _) => {
+                let message = "certificates of which authority? Give tls_client_ca".to_owned();
+                return Err(problem("tls_client_auth", message));
+            }
+            (Some(_), ClientAuth::None) => {
+                let message = "nobody is asked for a certificate: tls_client_auth is none";
+                return Err(problem("tls_client_ca", message.to_owned()));
+            }
         };
         let is_secure = self.listen.iter().any(|address| address.is_secure());
         match (certificates.is_empty(), is_secure) {
@@ -74,11 +105,6 @@ impl Settings {
             let identity = Identity::from_files(certificate, key);
             identities.push(identity.map_err(|error| problem("tls_cert", error.to_string()))?);
         }
-        let clients = match (client_authorities.clone(), client_auth) {
-            (None, _) => ClientCertificates::Ignored,
-            (Some(path), ClientAuth::Optional) => ClientCertificates::Optional(path),
-            (Some(path), ClientAuth::Required) => ClientCertificates::Required(path),
-        };
         let acceptor = match previous {
             None => Acceptor::new(identities, &clients),
             Some(previous) => previous.renewed(identities, &clients),

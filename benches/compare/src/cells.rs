@@ -1,9 +1,20 @@
 //! What is measured: the cells of the table, and one run of the load generator.
 
+use crate::servers::Server;
 use crate::{Arguments, servers};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
+use tapecast::protocol::deflate::Deflater;
+
+/// What lies between the messages and the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    None,
+    Tls,
+    Deflate,
+}
 
 /// One line of the comparison.
 #[derive(Debug)]
@@ -15,6 +26,8 @@ pub struct Cell {
     connections: u32,
     size: usize,
     in_flight: u32,
+    /// Compared with the same without it.
+    pub layer: Layer,
     /// Part of the quick form.
     pub is_quick: bool,
 }
@@ -43,6 +56,7 @@ pub fn all() -> Vec<Cell> {
             connections,
             size,
             in_flight,
+            layer: Layer::None,
             is_quick: size == 20 && in_flight == 1,
         });
     }
@@ -53,6 +67,7 @@ pub fn all() -> Vec<Cell> {
             connections: 500,
             size,
             in_flight,
+            layer: Layer::None,
             is_quick: in_flight == 64,
         });
     }
@@ -62,32 +77,111 @@ pub fn all() -> Vec<Cell> {
         connections: 10_000,
         size: 0,
         in_flight: 1,
+        layer: Layer::None,
         is_quick: false,
     });
+    let tls = [
+        ("echo", 200, 64, 10),
+        ("echo", 50, 16 << 10, 1),
+        ("broadcast", 500, 64, 64),
+        ("connect-storm", 1_000, 64, 32),
+    ];
+    for (scenario, connections, size, in_flight) in tls {
+        cells.push(Cell {
+            name: format!("wss {scenario} {connections} x {size} B, {in_flight} in flight"),
+            scenario,
+            connections,
+            size,
+            in_flight,
+            layer: Layer::Tls,
+            is_quick: in_flight == 10,
+        });
+    }
+    cells.push(Cell {
+        name: "deflate broadcast 500 x 1024 B of JSON, window 16".into(),
+        scenario: "broadcast",
+        connections: 500,
+        size: 1 << 10,
+        in_flight: 16,
+        layer: Layer::Deflate,
+        is_quick: true,
+    });
     cells
+}
+
+/// A kibibyte of JSON that is never twice the same, in `lines` lines.
+fn json(lines: usize) -> String {
+    let mut text = String::new();
+    let mut random = 0x2545_F491_4F6C_DD1D_u64;
+    for line in 0..lines {
+        let start = text.len();
+        text += &format!("{{\"id\":{line},\"quotes\":[");
+        while text.len() - start < 960 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let (price, size) = (random % 90_000, random >> 32 & 0xFFF);
+            let symbol = ["BTC", "ETH", "SOL", "ADA"][(random >> 50) as usize % 4];
+            text += &format!(
+                "{{\"symbol\":\"{symbol}\",\"bid\":{price}.{},\"size\":{size}}},",
+                price % 100
+            );
+        }
+        text.pop();
+        text += "]}\n";
+    }
+    text
+}
+
+/// Bytes of a message of [`json`] once it is compressed, and with what a message of the
+/// load generator begins with.
+pub fn compressed_bytes() -> usize {
+    let text = json(200);
+    let mut deflater = Deflater::new(1, 1);
+    let small = |line: &str| deflater.deflate(line.as_bytes()).map_or(line.len(), <[u8]>::len);
+    let bytes: usize = text.lines().map(small).sum();
+    bytes / text.lines().count()
 }
 
 /// Runs the load generator against a server.
 ///
 /// # Errors
 /// What it said when it failed.
-pub fn measure(cell: &Cell, port: u16, pid: u32, arguments: &Arguments) -> Result<Run, String> {
+pub fn measure(
+    cell: &Cell,
+    server: &Server,
+    arguments: &Arguments,
+    folder: &Path,
+) -> Result<Run, String> {
     let path = if cell.scenario == "broadcast" { "broadcast" } else { "echo" };
     let mut command = Command::new("taskset");
     command
         .args(["-c", &arguments.load_core.to_string()])
         .arg(servers::program("tapecast-loadgen")?)
         .arg(cell.scenario)
-        .args(["--url", &format!("ws://127.0.0.1:{port}/{path}")])
+        .args(["--url", &format!("{}/{path}", server.url())])
         .args(["--connections", &cell.connections.to_string()])
         .args(["--duration", &arguments.seconds.to_string()])
         .args(["--warmup", if arguments.quick { "200ms" } else { "1s" }])
-        .args(["--server-pid", &pid.to_string(), "--no-tui", "--json", "-"])
+        .args(["--server-pid", &server.pid().to_string(), "--no-tui", "--json", "-"])
         // What is lost, or wrong, must not count as fast.
         .args(["--fail-if", "errors>0"]);
+    if server.url().starts_with("wss:") {
+        command.arg("--insecure");
+    }
+    // Without compression, as many bytes as would be left of it.
+    let mut size = cell.size;
+    if cell.layer == Layer::Deflate && server.is_plain() {
+        size = compressed_bytes();
+    } else if cell.layer == Layer::Deflate {
+        let file = folder.join("quotes.json");
+        std::fs::write(&file, json(1_000)).map_err(|error| error.to_string())?;
+        let payload = format!("@{}", file.display());
+        command.args(["--compression", "--kind", "text", "--payload", &payload]);
+    }
     if cell.scenario != "idle" {
         command
-            .args(["--size", &cell.size.to_string()])
+            .args(["--size", &size.to_string()])
             .args(["--in-flight", &cell.in_flight.to_string()]);
     }
     if cell.scenario == "broadcast" {

@@ -13,9 +13,9 @@ mod cells;
 mod servers;
 mod table;
 
-use cells::Cell;
+use cells::{Cell, Layer};
 use clap::Parser;
-use servers::{External, Kind};
+use servers::{External, Folder, Kind, Server};
 use std::process::ExitCode;
 
 /// Measures Tapecast beside its baselines and peers.
@@ -70,19 +70,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .filter(|cell| !arguments.quick || cell.is_quick)
         .collect();
     let kinds = servers::available(&arguments.only);
+    let folder = Folder::new()?;
     let mut failed = Vec::new();
     for cell in &cells {
         let mut table = table::Table::new(cell);
         for repeat in 0..arguments.repeat {
             for &kind in kinds.iter().filter(|kind| kind.can(cell)) {
                 eprintln!("{} {} {}/{}", cell.name, kind, repeat + 1, arguments.repeat);
-                let server = servers::start(kind, arguments.server_core)?;
-                let run = cells::measure(cell, server.port(), server.pid(), arguments);
+                let server = servers::start(kind, cell, arguments.server_core, &folder.0)?;
+                let run = cells::measure(cell, &server, arguments, &folder.0);
                 keep(&mut table, &mut failed, &kind.to_string(), run);
             }
-            for external in &arguments.external {
+            for external in arguments.external.iter().filter(|_| cell.layer == Layer::None) {
                 eprintln!("{} {} {}/{}", cell.name, external.name, repeat + 1, arguments.repeat);
-                let run = cells::measure(cell, external.port, external.pid, arguments);
+                let server = Server::of(external);
+                let run = cells::measure(cell, &server, arguments, &folder.0);
                 keep(&mut table, &mut failed, &external.name, run);
             }
         }

@@ -1,11 +1,12 @@
 //! The servers: started fresh for every run on a port of their own, pinned, and
 //! ended by their process.
 
-use crate::cells::Cell;
+use crate::cells::{Cell, Layer};
 use clap::ValueEnum;
 use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,6 +25,11 @@ pub enum Kind {
     Fastwebsockets,
     /// npm `ws` on Node, if COMPARE_NODE_MODULES says where it is.
     Ws,
+    /// Tapecast without the layer that a cell is about.
+    TapecastPlain,
+    /// nginx that terminates TLS in front of Tapecast, if there is one; its CPU is told
+    /// without that of the server behind it, on the same core.
+    Nginx,
 }
 
 impl fmt::Display for Kind {
@@ -35,6 +41,8 @@ impl fmt::Display for Kind {
             Kind::Tungstenite => "tungstenite",
             Kind::Fastwebsockets => "fastwebsockets",
             Kind::Ws => "ws",
+            Kind::TapecastPlain => "tapecast-plain",
+            Kind::Nginx => "nginx",
         })
     }
 }
@@ -42,6 +50,12 @@ impl fmt::Display for Kind {
 impl Kind {
     /// Whether it serves what the cell asks for.
     pub fn can(self, cell: &Cell) -> bool {
+        match (self, cell.layer) {
+            (Kind::TapecastPlain, layer) => return layer != Layer::None,
+            (Kind::Nginx, layer) => return layer == Layer::Tls && cell.scenario != "broadcast",
+            (kind, Layer::Tls | Layer::Deflate) => return kind == Kind::Tapecast,
+            (_, Layer::None) => {}
+        }
         cell.scenario != "broadcast"
             || matches!(self, Kind::Tapecast | Kind::Tungstenite | Kind::Ws)
     }
@@ -56,6 +70,7 @@ pub fn available(only: &[Kind]) -> Vec<Kind> {
         .copied()
         .filter(wanted)
         .filter(|kind| *kind != Kind::Ws || has_node)
+        .filter(|kind| *kind != Kind::Nginx || nginx().is_some())
         .collect()
 }
 
@@ -76,29 +91,117 @@ pub fn external(text: &str) -> Result<External, String> {
     parts.ok_or_else(|| "expected NAME=PORT:PID".into())
 }
 
+/// A folder for certificates and the like, gone with this.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// With a certificate of its own, on P-256, for localhost.
+    pub fn new() -> Result<Folder, String> {
+        let path = std::env::temp_dir().join(format!("tapecast-compare-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
+        let folder = Folder(path);
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+        for (name, text) in
+            [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())]
+        {
+            std::fs::write(folder.0.join(name), text).map_err(|error| error.to_string())?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A server under measurement; ended when dropped.
 pub struct Server {
-    child: Child,
-    port: u16,
+    child: Option<Child>,
+    /// What it stands in front of.
+    behind: Option<Box<Server>>,
+    url: String,
+    pid: u32,
+    is_plain: bool,
 }
 
 impl Server {
-    pub fn port(&self) -> u16 {
-        self.port
+    /// One that somebody else has started.
+    pub fn of(external: &External) -> Server {
+        let url = format!("ws://127.0.0.1:{}", external.port);
+        Server { child: None, behind: None, url, pid: external.pid, is_plain: true }
+    }
+
+    /// Without a path.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// Whether it lacks the layer that its cell is about.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(child) = &mut self.child else { return };
+        let _ = child.kill();
+        let _ = child.wait();
+        drop(self.behind.take());
         // A ring's sockets close a moment after its process.
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+fn nginx() -> Option<&'static str> {
+    ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| Path::new(path).exists())
+}
+
+/// Starts nginx in front of a plain server: one process, on the same core.
+fn start_nginx(cell: &Cell, core: usize, folder: &Path) -> Result<Server, String> {
+    let behind = start(Kind::TapecastPlain, cell, core, folder)?;
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = free.map_err(|error| error.to_string())?.port();
+    let to = behind.url().trim_start_matches("ws://");
+    let path = folder.display();
+    let text = format!(
+        "daemon off; master_process off; pid {path}/nginx.pid; error_log stderr crit;\n\
+         worker_rlimit_nofile 8192; events {{ worker_connections 4096; }}\n\
+         http {{ access_log off; server {{ listen 127.0.0.1:{port} ssl backlog=4096;\n\
+         ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;\n\
+         ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets off;\n\
+         location / {{ proxy_pass http://{to}; proxy_http_version 1.1;\n\
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;\n\
+         proxy_set_header Host $host; proxy_read_timeout 1h; }} }} }}\n"
+    );
+    let config = folder.join("nginx.conf");
+    std::fs::write(&config, text).map_err(|error| error.to_string())?;
+    let child = Command::new("taskset")
+        .args(["-c", &core.to_string(), nginx().ok_or("there is no nginx")?, "-c"])
+        .arg(&config)
+        .arg("-p")
+        .arg(folder)
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("nginx: {error}"))?;
+    let pid = child.id();
+    let url = format!("wss://127.0.0.1:{port}");
+    let behind = Some(Box::new(behind));
+    let server = Server { child: Some(child), behind, url, pid, is_plain: false };
+    for _ in 0..100 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(server);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err("nginx did not start".into())
 }
 
 /// A program of this workspace, built beside this one.
@@ -115,15 +218,28 @@ pub fn program(name: &str) -> Result<PathBuf, String> {
 }
 
 /// Starts a server on a free port, pinned to `core`, and waits for its first line.
-pub fn start(kind: Kind, core: usize) -> Result<Server, String> {
+pub fn start(kind: Kind, cell: &Cell, core: usize, folder: &Path) -> Result<Server, String> {
+    if kind == Kind::Nginx {
+        return start_nginx(cell, core, folder);
+    }
+    let has_tls = kind == Kind::Tapecast && cell.layer == Layer::Tls;
+    let scheme = if has_tls { "wss" } else { "ws" };
     let mut command = Command::new("taskset");
     command.args(["-c", &core.to_string()]);
     // Huge pages of the allocator would move resident memory in steps of 2 MiB.
     command.env("MIMALLOC_ALLOW_THP", "0");
     match kind {
-        Kind::Tapecast => {
+        Kind::Tapecast | Kind::TapecastPlain => {
             command.arg(program("tapecast")?);
-            command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "1"]);
+            let listen = format!("{scheme}://127.0.0.1:0");
+            command.args(["serve", "--listen", &listen, "--shards", "1"]);
+            if has_tls {
+                command.arg("--tls-cert").arg(folder.join("cert.pem"));
+                command.arg("--tls-key").arg(folder.join("key.pem"));
+            }
+            if kind == Kind::Tapecast && cell.layer == Layer::Deflate {
+                command.arg("--compression");
+            }
         }
         Kind::Ws => {
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ws-peer.mjs");
@@ -140,11 +256,14 @@ pub fn start(kind: Kind, core: usize) -> Result<Server, String> {
         .spawn()
         .map_err(|error| format!("{kind}: {error}"))?;
     let stdout = child.stdout.take().expect("piped");
-    let mut server = Server { child, port: 0 };
+    let pid = child.id();
+    let is_plain = kind == Kind::TapecastPlain;
+    let mut server = Server { child: Some(child), behind: None, url: String::new(), pid, is_plain };
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
     let digits = line.split("127.0.0.1:").nth(1).unwrap_or_default();
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    server.port = digits[..end].parse().map_err(|_| format!("{kind} did not start: {line:?}"))?;
+    let port: u16 = digits[..end].parse().map_err(|_| format!("{kind} did not start: {line:?}"))?;
+    server.url = format!("{scheme}://127.0.0.1:{port}");
     Ok(server)
 }

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 
+import conformance_deflate
 from live.server import BINARY, Server
 from live.tls_peer import NAME, any_context, server_identity
 
@@ -129,10 +130,16 @@ def main():
     parser.add_argument("--binary", type=pathlib.Path, default=BINARY)
     parser.add_argument("--kosoku", default=str(pathlib.Path(sys.executable).parent / "kosoku"))
     parser.add_argument("--secure", action="store_true", help="only those over wss://")
+    parser.add_argument("--all", action="store_true", help="all cases of compression, not a few")
+    parser.add_argument("--compression", action="store_true", help="only those of compression")
     arguments = parser.parse_args()
     how = (arguments.binary, arguments.kosoku)
-    passed = [run(shards, "/echo", *how) for shards in (1, 2) if not arguments.secure]
-    passed.append(run(1, "/echo", *how, is_secure=True))
+    passed = []
+    if not arguments.compression:
+        passed += [run(shards, "/echo", *how) for shards in (1, 2) if not arguments.secure]
+        passed.append(run(1, "/echo", *how, is_secure=True))
+    if not arguments.secure:
+        passed.append(conformance_deflate.run(1, *how, arguments.all))
     sys.exit(0 if all(passed) else 1)
 
 

@@ -472,9 +472,9 @@ def loaded(server):
         with compressing(server) as own:
             for profile, path, flags in (
                 ("echo", "/echo", ("--rate", 2_000, "--connections", 20)),
-                ("echo", "/echo", ("--rate", 500, "--connections", 5, "--size", "200KiB")),
-                ("broadcast", "/broadcast", ("--rate", 200, "--connections", 20)),
-                ("ticker", "/", ("--rate", 500, "--connections", 20)),
+                ("echo", "/echo", ("--rate", 200, "--connections", 5, "--size", "20KiB")),
+                ("broadcast", "/broadcast", ("--rate", 200, "--connections", 20, "--size", "1KiB")),
+                ("ticker", "/", ("--rate", 500, "--connections", 20, "--size", "1KiB")),
             ):
                 payload = ("--payload", f"@{lines.name}") if "--size" not in flags else ()
                 run = load(

@@ -4,7 +4,6 @@ use crate::servers::Server;
 use crate::{Arguments, servers};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use tapecast::protocol::deflate::Deflater;
 
@@ -109,50 +108,39 @@ pub fn all() -> Vec<Cell> {
     cells
 }
 
-/// A kibibyte of JSON that is never twice the same, in `lines` lines.
-fn json(lines: usize) -> String {
-    let mut text = String::new();
+/// A kibibyte of JSON around a payload of the load generator.
+fn template(payload: &str) -> String {
+    let mut text = format!("{{\"payload\":\"{payload}\",\"quotes\":[");
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
-    for line in 0..lines {
-        let start = text.len();
-        text += &format!("{{\"id\":{line},\"quotes\":[");
-        while text.len() - start < 960 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let (price, size) = (random % 90_000, random >> 32 & 0xFFF);
-            let symbol = ["BTC", "ETH", "SOL", "ADA"][(random >> 50) as usize % 4];
-            text += &format!(
-                "{{\"symbol\":\"{symbol}\",\"bid\":{price}.{},\"size\":{size}}},",
-                price % 100
-            );
-        }
-        text.pop();
-        text += "]}\n";
+    while text.len() < 1_000 - PAYLOAD_BYTES {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let symbol = ["BTC", "ETH", "SOL", "ADA"][(random >> 50) as usize % 4];
+        let (price, cents, size) = (random % 90_000, random % 100, random >> 32 & 0xFFF);
+        text += &format!("{{\"symbol\":\"{symbol}\",\"bid\":{price}.{cents},\"size\":{size}}},");
     }
-    text
+    text.pop();
+    text + "]}"
 }
 
-/// Bytes of a message of [`json`] once it is compressed, and with what a message of the
-/// load generator begins with.
-pub fn compressed_bytes() -> usize {
-    let text = json(200);
-    let mut deflater = Deflater::new(1, 1);
-    let small = |line: &str| deflater.deflate(line.as_bytes()).map_or(line.len(), <[u8]>::len);
-    let bytes: usize = text.lines().map(small).sum();
-    bytes / text.lines().count()
+/// Bytes of the payload in it.
+const PAYLOAD_BYTES: usize = 64;
+
+/// Bytes of such a message once it is compressed. A payload has letters at random.
+fn compressed_bytes() -> usize {
+    let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
+    let letter = |at: usize| char::from(letters[at * at * 31 % letters.len()]);
+    let payload: String = (0..PAYLOAD_BYTES).map(letter).collect();
+    let text = template(&payload);
+    Deflater::new(1, 1).deflate(text.as_bytes()).map_or(text.len(), <[u8]>::len)
 }
 
 /// Runs the load generator against a server.
 ///
 /// # Errors
 /// What it said when it failed.
-pub fn measure(
-    cell: &Cell,
-    server: &Server,
-    arguments: &Arguments,
-    folder: &Path,
-) -> Result<Run, String> {
+pub fn measure(cell: &Cell, server: &Server, arguments: &Arguments) -> Result<Run, String> {
     let path = if cell.scenario == "broadcast" { "broadcast" } else { "echo" };
     let mut command = Command::new("taskset");
     command
@@ -171,13 +159,15 @@ pub fn measure(
     }
     // Without compression, as many bytes as would be left of it.
     let mut size = cell.size;
-    if cell.layer == Layer::Deflate && server.is_plain() {
-        size = compressed_bytes();
-    } else if cell.layer == Layer::Deflate {
-        let file = folder.join("quotes.json");
-        std::fs::write(&file, json(1_000)).map_err(|error| error.to_string())?;
-        let payload = format!("@{}", file.display());
-        command.args(["--compression", "--kind", "text", "--payload", &payload]);
+    if cell.layer == Layer::Deflate {
+        command.args(["--kind", "text"]);
+        size = match server.is_plain() {
+            true => compressed_bytes(),
+            false => {
+                command.args(["--compression", "--template", &template("{payload}")]);
+                PAYLOAD_BYTES
+            }
+        };
     }
     if cell.scenario != "idle" {
         command

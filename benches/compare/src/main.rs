@@ -78,13 +78,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             for &kind in kinds.iter().filter(|kind| kind.can(cell)) {
                 eprintln!("{} {} {}/{}", cell.name, kind, repeat + 1, arguments.repeat);
                 let server = servers::start(kind, cell, arguments.server_core, &folder.0)?;
-                let run = cells::measure(cell, &server, arguments, &folder.0);
+                let run = cells::measure(cell, &server, arguments);
                 keep(&mut table, &mut failed, &kind.to_string(), run);
             }
             for external in arguments.external.iter().filter(|_| cell.layer == Layer::None) {
                 eprintln!("{} {} {}/{}", cell.name, external.name, repeat + 1, arguments.repeat);
                 let server = Server::of(external);
-                let run = cells::measure(cell, &server, arguments, &folder.0);
+                let run = cells::measure(cell, &server, arguments);
                 keep(&mut table, &mut failed, &external.name, run);
             }
         }

@@ -4,6 +4,7 @@ and what the attacker got is said.
 """
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -41,9 +42,16 @@ KEPT_BYTES = MEBIBYTE
 EMPTY_BLOCK = b"\x03\x00"
 
 
+@functools.cache
 def bomb(bytes_inflated):
     """Zeros, a thousandth of their length, as one compressed message."""
     return deflated(bytes(bytes_inflated), level=9)
+
+
+def bomb_of_a_gibibyte():
+    """As blocks that are all the same, for zlib takes seconds to make them one by one."""
+    piece = bomb(16 * MEBIBYTE - 1) + TAIL
+    return (piece * 64)[: -len(TAIL)]
 
 
 @contextlib.contextmanager
@@ -83,11 +91,12 @@ def bombs(server):
     frame that is small; and what is inflated is that limit and no more."""
     most = 4 * MEBIBYTE
     # 1 GiB in 1 MiB, and just a byte too much.
-    large, exact, fits = bomb(1 << 30), bomb(most + 1), bomb(most)
+    large, exact, fits = bomb_of_a_gibibyte(), bomb(most + 1), bomb(most)
     with compressing(server, message_bytes_max=most, pool_bytes_max=KEPT_BYTES) as own:
-        # Of a message its storage and what that grew from, twice, for the allocator keeps
-        # what it was given back; and what the compressor writes to, which stays.
-        with watched(own, 10 * most + server.shards * SHARD_BYTES) as told:
+        # Of a message its storage and what that grew from, more than once, for the allocator
+        # keeps what it was given back; and what the compressor writes to, which stays. A
+        # gibibyte would be far above.
+        with watched(own, server.shards * (10 * most + SHARD_BYTES)) as told:
             for name, octets in (
                 ("whole", compressed_frame(wire.BINARY, large)),
                 ("in fragments", fragments(wire.BINARY, large, [1_000] * 1_000)),
@@ -119,14 +128,15 @@ def bombs(server):
 
 def left_open(server):
     """Half a message each: what came is kept as it came up to 64 KiB, above that as what
-    came out of it beside a decompressor."""
-    remarks = []
-    for kibibytes, each_max in ((60, 96 * KIBIBYTE), (70, 256 * KIBIBYTE)):
+    came out of it, in a buffer of up to twice as much, beside a decompressor of 47 KiB;
+    never as both."""
+    remarks, much = [], []
+    for kibibytes, each_max in ((60, 80 * KIBIBYTE), (70, 210 * KIBIBYTE)):
         payload = os.urandom(200 * KIBIBYTE)
         octets = compressed_frame(wire.BINARY, deflated(payload))
         half, rest = octets[: kibibytes * KIBIBYTE], octets[kibibytes * KIBIBYTE :]
         with compressing(server) as own:
-            with watched(own, OPEN_MESSAGES * each_max + SHARD_BYTES):
+            with watched(own, OPEN_MESSAGES * 320 * KIBIBYTE):
                 before = own.resident_bytes()
                 peers = []
                 for _ in range(OPEN_MESSAGES):
@@ -135,6 +145,7 @@ def left_open(server):
                 time.sleep(0.3)
                 each = (own.resident_bytes() - before) / OPEN_MESSAGES
                 remarks.append(f"{each / KIBIBYTE:.0f} KiB for {kibibytes}")
+                much += [remarks[-1]] if each > each_max else []
                 # None of them is forgotten: the rest makes a message.
                 peers[0].send(rest)
                 peers[0].check_received(payload)
@@ -143,6 +154,7 @@ def left_open(server):
             time.sleep(0.3)
             kept = own.resident_bytes() - before
             remarks[-1] += f", {kept / MEBIBYTE:.1f} MiB after"
+    expect(not much, f"more than what came, or what came of it: {'; '.join(remarks)}")
     return "; ".join(remarks)
 
 
@@ -219,10 +231,19 @@ def rate_of_inflated(server):
                 peer.send(octets)
                 peer.check_received(bytes(each))
             seconds = time.monotonic() - started
+        with Deflating.open(own.port) as peer:
+            # All at once they may be taken in one turn, but then the debt is made.
+            peer.send(octets * count)
+            for _ in range(count):
+                peer.check_received(bytes(each))
+            started = time.monotonic()
+            peer.check_echo(b"after the debt " * 100)
+            debt = time.monotonic() - started
     least = (count * each / rate - 1) * 0.8
+    expect(debt > least * 0.8, f"{count} MiB at once, then {debt:.2f}s instead of {least:.2f}s")
     expect(seconds > least, f"{count} MiB at {rate >> 20} a second in {seconds:.2f}s")
     expect(seconds < 2 * count * each / rate + 1, f"it took {seconds:.2f}s")
-    return f"{count} MiB at {rate >> 20} MiB/s in {seconds:.2f}s"
+    return f"{count} MiB at {rate >> 20} MiB/s in {seconds:.2f}s, at once with a debt of {debt:.2f}s"
 
 
 def tiny_blocks(server):

@@ -325,7 +325,7 @@ TESTS = (
     Test("deflate: long offers", deflate_hostile.long_offers),
     Test("deflate: before the handshake", deflate_hostile.before_the_handshake),
     Test("deflate: 2,000 idle", deflate_hostile.idle, 30, shards=(2,)),
-    timed("deflate: echoes unread", deflate_hostile.unread, 30, shards=(1,)),
+    Test("deflate: echoes unread", deflate_hostile.unread, 30, shards=(1,)),
     Test("deflate: leak", deflate_hostile.leaking, 30, shards=(2,)),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),

@@ -233,7 +233,9 @@ impl Assembly {
             workspace.put_inflater(inflater, self.payload_bytes());
             return inflated;
         }
-        packed.bytes.clear();
+        // What comes from here on does not stay: no need of so much room.
+        workspace.put(std::mem::take(&mut packed.bytes));
+        packed.bytes = workspace.take();
         packed.inflater = Some(inflater);
         self.packed = Some(packed);
         Ok(())

@@ -6,12 +6,15 @@
 //! into one warm buffer, or straight into the message that is arriving, and its
 //! replies leave from there before the next connection is read. That keeps large
 //! messages in the cache and nobody waits behind a flood.
+//! Where messages may be compressed it is always so, in small portions: what is small on
+//! the wire may be large in here, and counts as what it becomes.
 
 use super::Shard;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
+use crate::protocol::CloseCause;
 use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
 
 /// Bytes of the buffer that metered connections are read into. It shares the
@@ -21,17 +24,30 @@ const HOT_BYTES: usize = 256 << 10;
 /// read by the kernel again.
 const SMALL_READ_BYTES: usize = 8 << 10;
 const SMALL_READS: u8 = 16;
+/// So many turns' bytes may come out of what was received before the receive was stopped.
+const EARLY_TURNS: usize = 16;
+/// Bytes read at once where messages may be compressed. They may become a thousand times
+/// as many, before others have their turn.
+const DEFLATE_READ_BYTES: usize = 16 << 10;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
         let turn = self.turn;
+        let bytes_max = EARLY_TURNS * self.core.limits.receive_bytes_per_turn;
         if let Some(slot) = self.slot(token) {
             if slot.turn != turn {
                 slot.turn = turn;
                 slot.turn_bytes = 0;
             }
             slot.turn_bytes = slot.turn_bytes.saturating_add(buffer.len() as u32);
-            self.arrived(token.index, &mut buffer);
+            // Received before it could be metered: by a client that did not wait for the
+            // handshake's answer, if it is much.
+            if slot.inbound.has_deflate() && slot.turn_bytes as usize > bytes_max {
+                self.hit(const { Limits::index_of("receive_bytes_per_turn") });
+                self.fail(token.index, CloseCause::MessageTooBig);
+            } else {
+                self.arrived(token.index, &mut buffer);
+            }
             self.choose_reading(token.index);
         }
         self.driver.release(buffer);
@@ -44,7 +60,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
         let Some(slot) = self.slots.at_mut(index) else { return };
         if !slot.is_metered
-            && (slot.turn_bytes as usize > share || slot.inbound.is_missing(buffer_bytes))
+            && (slot.turn_bytes as usize > share
+                || slot.inbound.is_missing(buffer_bytes)
+                || slot.inbound.has_deflate())
         {
             slot.is_metered = true;
             slot.small_reads = 0;
@@ -181,6 +199,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             if !slot.wants_input() {
                 return false;
             }
+            self.core.inflated_bytes = 0;
             let (result, asked) = self.read_once(index);
             match result {
                 Ok(0) => {
@@ -189,7 +208,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 Ok(bytes) => {
                     total += bytes;
-                    share = share.saturating_sub(bytes);
+                    share = share.saturating_sub(bytes + self.core.inflated_bytes);
                     if bytes < asked {
                         break;
                     }
@@ -208,7 +227,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return false;
         };
         slot.small_reads = if total <= SMALL_READ_BYTES { slot.small_reads + 1 } else { 0 };
-        slot.is_metered = slot.small_reads < SMALL_READS;
+        slot.is_metered = slot.small_reads < SMALL_READS || slot.inbound.has_deflate();
         self.read_on(index);
         false
     }
@@ -234,14 +253,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             return (result, asked);
         }
+        let asked = match slot.inbound.has_deflate() {
+            true => DEFLATE_READ_BYTES,
+            false => HOT_BYTES,
+        };
         let mut hot = std::mem::take(&mut self.hot);
         hot.resize(HOT_BYTES, 0);
-        let result = self.driver.receive_now(socket, &mut hot);
+        let result = self.driver.receive_now(socket, &mut hot[..asked]);
         if let Ok(bytes @ 1..) = result {
             self.arrived(index, &mut hot[..bytes]);
         }
         self.hot = hot;
-        (result, HOT_BYTES)
+        (result, asked)
     }
 
     /// Publications have room again: whoever waited for it is read from.

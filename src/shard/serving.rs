@@ -77,7 +77,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             slot.inbound.keep_alive.use_at(self.core.now);
         }
         // What is small on the wire and large in here counts as large.
-        let bytes = bytes + self.core.pool.take_inflated_bytes();
+        let inflated = self.core.pool.take_inflated_bytes();
+        self.core.inflated_bytes += inflated as usize;
+        if let Some(slot) = self.slots.at_mut(index) {
+            slot.turn_bytes = slot.turn_bytes.saturating_add(inflated as u32);
+        }
+        let bytes = bytes + inflated;
         if self.rates.is_enabled() {
             self.charge(index, messages, bytes);
         }

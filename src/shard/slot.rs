@@ -203,6 +203,8 @@ pub(super) struct Core {
     pub pool: Workspace,
     pub hub: Hub,
     pub deferred: Deferred,
+    /// Bytes that came out of compressed messages since this was last set to nothing.
+    pub inflated_bytes: usize,
 }
 
 impl Core {
@@ -222,6 +224,7 @@ impl Core {
             limits,
             hub,
             deferred: Deferred::default(),
+            inflated_bytes: 0,
         }
     }
 

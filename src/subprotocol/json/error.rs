@@ -56,8 +56,6 @@ errors! {
     TooManyTopics = 117,
     /// The channel's home is behind: try again later.
     Behind = 120,
-    /// The message is longer than a message may be.
-    TooBig = 121,
     /// More is published a second than the connection may.
     TooFast = 122,
     /// A chat message before any room was joined.
@@ -76,7 +74,8 @@ impl From<HubError> for ErrorCode {
             HubError::TooManySubscriptions => ErrorCode::TooManySubscriptions,
             HubError::TooManyTopics => ErrorCode::TooManyTopics,
             HubError::Full | HubError::Stopped => ErrorCode::Behind,
-            HubError::TooBig => ErrorCode::TooBig,
+            // Never of a request, which is longer than its body: it was closed with 1009.
+            HubError::TooBig => ErrorCode::BadField,
         }
     }
 }

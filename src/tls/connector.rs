@@ -4,13 +4,17 @@ use super::identity::certificates;
 use super::{CertificateError, Identity, PROVIDER, Session};
 use rustls::RootCertStore;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue, WebPkiServerVerifier,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{DigitallySignedStruct, NamedGroup, SignatureScheme};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Which servers a client talks to.
 ///
@@ -99,9 +103,10 @@ impl Connector {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if !resumes {
-            config.resumption = Resumption::disabled();
-        }
+        config.resumption = match resumes {
+            true => Resumption::store(Arc::new(Tickets::default())),
+            false => Resumption::disabled(),
+        };
         Ok(Connector(Arc::new(config)))
     }
 
@@ -125,6 +130,71 @@ impl Connector {
         let mut config = (*self.0).clone();
         config.enable_secret_extraction = true;
         Connector(Arc::new(config))
+    }
+}
+
+/// Sessions to take up again. A ticket of TLS 1.3 is used once: there are as many as
+/// connections may begin at a time, where rustls' own store has eight.
+#[derive(Debug)]
+struct Tickets {
+    others: ClientSessionMemoryCache,
+    tickets: Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>,
+}
+
+/// Tickets of one server that are kept.
+const TICKETS_MAX: usize = 4_096;
+/// Servers whose sessions are kept.
+const SERVERS_MAX: usize = 32;
+
+impl Default for Tickets {
+    fn default() -> Tickets {
+        let others = ClientSessionMemoryCache::new(SERVERS_MAX);
+        Tickets { others, tickets: Mutex::default() }
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.others.set_kx_hint(server_name, group);
+    }
+
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.others.kx_hint(server_name)
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.others.set_tls12_session(server_name, value);
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.others.tls12_session(server_name)
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.others.remove_tls12_session(server_name);
+    }
+
+    fn insert_tls13_ticket(
+        &self,
+        server_name: ServerName<'static>,
+        value: Tls13ClientSessionValue,
+    ) {
+        let Ok(mut tickets) = self.tickets.lock() else { return };
+        if tickets.len() >= SERVERS_MAX && !tickets.contains_key(&server_name) {
+            tickets.clear();
+        }
+        let own = tickets.entry(server_name).or_default();
+        if own.len() >= TICKETS_MAX {
+            own.pop_front();
+        }
+        own.push_back(value);
+    }
+
+    fn take_tls13_ticket(
+        &self,
+        server_name: &ServerName<'static>,
+    ) -> Option<Tls13ClientSessionValue> {
+        self.tickets.lock().ok()?.get_mut(server_name)?.pop_back()
     }
 }
 

@@ -145,6 +145,25 @@ fn a_session_is_resumed_also_after_a_renewal() {
     assert!(second.server.is_resumed() && second.client.is_resumed());
 }
 
+#[test]
+fn as_many_sessions_are_resumed_as_there_were() {
+    let files = Files::new("many");
+    let (_, acceptor, connector) = one_host(&files);
+    let pairs = |count: usize| -> Vec<Pair> {
+        (0..count).map(|_| Pair::new(&acceptor, &connector, "localhost")).collect()
+    };
+    for mut pair in pairs(30) {
+        pair.settle(1_000).unwrap();
+    }
+    // They begin before any of them has got a ticket.
+    let mut resumed = 0;
+    for mut pair in pairs(40) {
+        pair.settle(1_000).unwrap();
+        resumed += usize::from(pair.server.is_resumed());
+    }
+    assert_eq!(resumed, 30);
+}
+
 /// Who resumes shows no certificate: not after others are asked for.
 #[test]
 fn a_session_is_not_resumed_past_what_is_asked_of_clients() {

@@ -37,11 +37,11 @@ impl Identity {
         key: impl AsRef<Path>,
     ) -> Result<Identity, CertificateError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
+        let certificates = certificates(chain)?;
         let pem = read(key)?;
         let found = PrivateKeyDer::from_pem_slice(&pem);
         let private =
             found.map_err(|_| CertificateError::of(key, "there is no private key in PEM"))?;
-        let certificates = certificates(chain)?;
         if ParsedCertificate::try_from(&certificates[0]).is_err() {
             return Err(CertificateError::of(chain, "what is in PEM is not a certificate"));
         }

@@ -31,10 +31,10 @@ const GROWTH_BYTES_MIN: usize = 4 << 10;
 ///
 /// // RFC 7692, 7.2.3.1, in two pieces.
 /// let (mut inflater, mut out) = (Inflater::new(), Vec::new());
-/// inflater.inflate(&[0xF2, 0x48, 0xCD], &mut out, 0, 100).unwrap();
-/// let end = inflater.inflate(&[0xC9, 0xC9, 0x07, 0x00], &mut out, 0, 100);
-/// assert_eq!((end, inflater.finish(&mut out, 5, 100)), (Ok(5), Ok(5)));
-/// assert_eq!(&out[..5], b"Hello");
+/// let end = inflater.inflate(&[0xF2, 0x48, 0xCD], &mut out, 0, 100).unwrap();
+/// let end = inflater.inflate(&[0xC9, 0xC9, 0x07, 0x00], &mut out, end, 100).unwrap();
+/// let end = inflater.finish(&mut out, end, 100).unwrap();
+/// assert_eq!(&out[..end], b"Hello");
 /// ```
 pub struct Inflater(Inflate);
 

@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 
 from . import peer as wire
+from . import tls_peer
 from .peer import Peer
 from .server import command, expect, serving
 
@@ -23,7 +24,12 @@ EXIT_USAGE = 2
 PROFILES = ("throughput", "latency", "memory", "container")
 # A flag for each key that is not a limit, and a value that is not its default.
 KEYS = {
-    "listen": ["ws://127.0.0.1:0", "ws://[::1]:0"],
+    "listen": ["ws://127.0.0.1:0", "wss://[::1]:0"],
+    # Files that have to be there: see `keys`.
+    "tls_cert": None,
+    "tls_key": None,
+    "tls_client_ca": None,
+    "tls_client_auth": "optional",
     "shards": 1,
     "admin": "127.0.0.1:9191",
     "admin_token_file": "/run/tapecast.token",
@@ -41,6 +47,13 @@ LIMITS = {
     "receive_buffers": 128,
     "socket_unsent_bytes": 128 << 10,
 }
+
+
+def keys():
+    """The values of KEYS, with files for certificates."""
+    identity, authority = tls_peer.server_identity(), tls_peer.authority()
+    tls = {"tls_cert": [identity.chain], "tls_key": [identity.key], "tls_client_ca": authority.path}
+    return KEYS | tls
 
 
 @contextlib.contextmanager
@@ -87,12 +100,12 @@ def other_values(server):
     """For every key there is, a value that is not its default."""
     defaults, origins = checked(server)
     expect(set(origins.values()) == {"default"}, f"nothing was set, but {origins}")
-    values = {}
+    values, others = {}, keys()
     for key, value in defaults.items():
         limit = key.removeprefix("limits.")
         if limit == key:
-            expect(key in KEYS, f"no value to try for {key}")
-            values[key] = KEYS[key]
+            expect(key in others, f"no value to try for {key}")
+            values[key] = others[key]
         else:
             values[key] = LIMITS.get(limit, value + 1)
         expect(values[key] != defaults[key], f"{key}: {value!r} is the default")

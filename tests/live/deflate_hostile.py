@@ -131,7 +131,8 @@ def left_open(server):
     came out of it, in a buffer of up to twice as much, beside a decompressor of 47 KiB;
     never as both."""
     remarks, much = [], []
-    for kibibytes, each_max in ((60, 80 * KIBIBYTE), (70, 210 * KIBIBYTE)):
+    # Doubled output, a decompressor, and the share of what the pool keeps.
+    for kibibytes, each_max in ((60, 80 * KIBIBYTE), (70, 240 * KIBIBYTE)):
         payload = os.urandom(200 * KIBIBYTE)
         octets = compressed_frame(wire.BINARY, deflated(payload))
         half, rest = octets[: kibibytes * KIBIBYTE], octets[kibibytes * KIBIBYTE :]

@@ -4,14 +4,12 @@
 
 use crate::base::BufferPool;
 use crate::protocol::head;
-use crate::tls::{RECORD_BYTES_MAX, Session, TlsError};
+use crate::tls::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, Session, TlsError};
 use std::fmt;
 
 /// What may be encrypted before it is sent. What is encrypted has left its queue and its
 /// tapes: neither a newer message nor a close can overtake it.
 pub const SEALED_BYTES_MAX: usize = 64 << 10;
-/// Header, type, tag and nonce of a record.
-const OVERHEAD_BYTES: usize = 32;
 const HEADER_BYTES: usize = 5;
 /// RFC 8446, 5.2: a protected record is at most this much longer than its plaintext.
 const EXPANSION_BYTES_MAX: usize = 2 << 10;
@@ -264,7 +262,7 @@ impl Channel {
             return 0;
         }
         let records = SEALED_BYTES_MAX / RECORD_BYTES_MAX;
-        (SEALED_BYTES_MAX - records * OVERHEAD_BYTES).saturating_sub(self.queued_bytes())
+        (SEALED_BYTES_MAX - records * RECORD_OVERHEAD_BYTES).saturating_sub(self.queued_bytes())
     }
 
     /// Queues `plain`, encrypted.

@@ -4,7 +4,8 @@
 //! handler writes to the other: [`Inbound`] is what has arrived (the request
 //! head, then messages), [`Outbound`] what is yet to be sent. [`KeepAlive`]
 //! decides when to ask a silent peer and when to give it up. Over TLS a [`Channel`] lies
-//! between the two and the wire. Time and bytes are arguments. It knows nothing of descriptors, the ring or topics.
+//! between the two and the wire. Time and bytes are arguments. It knows nothing of
+//! descriptors, the ring or topics.
 
 #[cfg(feature = "tls")]
 mod channel;

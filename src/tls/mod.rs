@@ -26,6 +26,8 @@ use std::sync::{Arc, LazyLock};
 
 /// Bytes of plaintext that a record carries at most (RFC 8446, 5.1).
 pub const RECORD_BYTES_MAX: usize = 16 << 10;
+/// Header, nonce or type, and tag of a record; no less than those of any cipher in use.
+pub const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Named wherever a configuration is made: a program may have another one as its default.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =

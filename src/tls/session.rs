@@ -1,6 +1,6 @@
 //! One connection's TLS: records in, plaintext out, and back.
 
-use super::{CertificateError, RECORD_BYTES_MAX, TlsError};
+use super::{CertificateError, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, TlsError};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
@@ -197,9 +197,6 @@ impl Session {
         (sequence, key.as_ref().try_into().expect("32 bytes"), iv)
     }
 }
-
-/// Header, nonce or type, and tag of a record; the most of any cipher in use.
-const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Does what one state of the connection asks for; breaks when more records are needed.
 fn step<Data>(

@@ -200,9 +200,8 @@ impl Client {
         self.mask ^= self.mask >> 17;
         self.mask ^= self.mask << 5;
         let key = self.mask.to_ne_bytes();
-        out.extend_from_slice(frame::encode(opcode, fin, payload.len(), Some(key)).as_bytes());
-        let start = out.len();
-        out.extend_from_slice(payload);
+        frame::encode(opcode, fin, payload.len(), Some(key)).append(out, payload);
+        let start = out.len() - payload.len();
         protocol::mask::apply(&mut out[start..], key);
     }
 

@@ -107,8 +107,7 @@ impl Outbound {
         }
         let Some(small) = workspace.deflater().deflate(message.payload()) else { return false };
         let header = frame::encode(message.kind().opcode(), true, small.len(), None);
-        self.queue.extend_from_slice(header.compressed().as_bytes());
-        self.queue.extend_from_slice(small);
+        header.compressed().append(&mut self.queue, small);
         true
     }
 
@@ -144,13 +143,12 @@ impl Outbound {
         }
         let header = frame::encode(opcode, true, payload.len(), mask);
         if self.queue.capacity() == 0 {
-            let bytes = header.as_bytes().len() + payload.len();
+            let bytes = frame::HEADER_BYTES_MAX + payload.len();
             self.queue = pool.take_for(bytes, bytes);
         }
-        self.queue.extend_from_slice(header.as_bytes());
-        let start = self.queue.len();
-        self.queue.extend_from_slice(payload);
+        header.append(&mut self.queue, payload);
         if let Some(key) = mask {
+            let start = self.queue.len() - payload.len();
             crate::protocol::mask::apply(&mut self.queue[start..], key);
         }
     }

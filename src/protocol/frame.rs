@@ -194,6 +194,40 @@ pub fn decode_with(bytes: &[u8], role: Role, deflate: bool) -> Result<Option<Hea
     Ok(Some(header))
 }
 
+/// A message of at most 125 bytes that is one frame, as most messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// It is text, not binary.
+    pub text: bool,
+    /// The masking key; all zero on frames that are not masked.
+    pub mask: [u8; 4],
+    /// Bytes of the header, 2 or 6.
+    pub header_bytes: usize,
+    /// Bytes of payload, at most 125.
+    pub payload_bytes: usize,
+}
+
+/// The short message at the start of `bytes`, if one lies there whole. Everything else,
+/// and whatever breaks a rule, is for [`decode_with`]; of a short message both say the same.
+#[inline]
+pub fn decode_short(bytes: &[u8], role: Role) -> Option<Short> {
+    let &[first, second, ref rest @ ..] = bytes else { return None };
+    // Final, a message's first frame, and no reserved bit.
+    let is_message = first == 0x80 | Opcode::Text as u8 || first == 0x80 | Opcode::Binary as u8;
+    let mask_bit = if role == Role::Server { 0x80 } else { 0 };
+    let payload_bytes = usize::from(second ^ mask_bit);
+    if !is_message || payload_bytes > 125 {
+        return None;
+    }
+    let (mask, header_bytes) = match role {
+        Role::Server => (*rest.first_chunk::<4>()?, 6),
+        Role::Client => ([0; 4], 2),
+    };
+    let is_whole = header_bytes + payload_bytes <= bytes.len();
+    let text = first == 0x80 | Opcode::Text as u8;
+    is_whole.then_some(Short { text, mask, header_bytes, payload_bytes })
+}
+
 /// RFC 7692, 6: the first reserved bit.
 pub const COMPRESSED_BIT: u8 = 0x40;
 
@@ -242,6 +276,17 @@ impl Encoded {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
+    }
+
+    /// Appends the header and `payload`.
+    #[inline]
+    pub fn append(&self, out: &mut Vec<u8>, payload: &[u8]) {
+        out.reserve(HEADER_BYTES_MAX + payload.len());
+        let end = out.len() + usize::from(self.len);
+        // All of it, for a length that is known needs no call.
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+        out.extend_from_slice(payload);
     }
 }
 
@@ -346,6 +391,44 @@ mod tests {
                             header_bytes: encoded.as_bytes().len() as u8,
                         })),
                     );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_message_is_what_the_whole_decoder_says_it_is() {
+        for (role, mask) in [(Role::Server, [0x80, 1, 2, 3, 4].as_slice()), (Role::Client, &[0])] {
+            for first in 0..=255 {
+                for length in 0..128_u8 {
+                    for wrong in [false, true] {
+                        let mut bytes = vec![first, mask[0] | length];
+                        bytes[1] ^= u8::from(wrong) << 7;
+                        bytes.extend_from_slice(&mask[1..]);
+                        bytes.resize(bytes.len() + usize::from(length), 7);
+                        let header = decode_with(&bytes, role, true);
+                        let expected = match header {
+                            Ok(Some(header))
+                                if header.fin
+                                    && !header.compressed
+                                    && matches!(header.opcode, Opcode::Text | Opcode::Binary)
+                                    && length <= 125 =>
+                            {
+                                Some(Short {
+                                    text: header.opcode == Opcode::Text,
+                                    mask: header.mask,
+                                    header_bytes: header.header_bytes.into(),
+                                    payload_bytes: header.payload_bytes as usize,
+                                })
+                            }
+                            _ => None,
+                        };
+                        assert_eq!(decode_short(&bytes, role), expected, "{bytes:?}");
+                        let all = bytes.len();
+                        assert!((0..all).all(|end| decode_short(&bytes[..end], role).is_none()));
+                        bytes.push(0);
+                        assert_eq!(decode_short(&bytes, role), expected, "and more");
+                    }
                 }
             }
         }

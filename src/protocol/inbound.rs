@@ -91,6 +91,19 @@ impl<'b> Input<'b> {
         self.consumed += bytes;
         debug_assert!(self.consumed <= self.bytes.len());
     }
+
+    /// Consumes a payload of `bytes` bytes and unmasks it where it lies.
+    #[inline]
+    fn take(&mut self, bytes: usize, key: [u8; 4]) -> &[u8] {
+        self.payload = self.consumed..self.consumed + bytes;
+        self.consumed = self.payload.end;
+        let payload = &mut self.bytes[self.payload.clone()];
+        // A server's frames, and a key of zeroes, leave the payload as it is.
+        if key != [0; 4] {
+            mask::apply(payload, key);
+        }
+        payload
+    }
 }
 
 /// What [`Inbound::next`] found.
@@ -333,19 +346,32 @@ impl Inbound {
         workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, CloseCause> {
+        // What most frames are, in a straight line.
+        if self.partial.is_none()
+            && let Some(short) = frame::decode_short(input.rest(), rules.role)
+            && short.payload_bytes <= rules.message_bytes_max
+        {
+            input.consume(short.header_bytes);
+            let payload = input.take(short.payload_bytes, short.mask);
+            return Ok(Some(Incoming::Message(match short.text {
+                true => Message::Text(text(payload)?),
+                false => Message::Binary(payload),
+            })));
+        }
+        self.next_of_any(rules, workspace, input)
+    }
+
+    fn next_of_any<'a>(
+        &'a mut self,
+        rules: &Rules,
+        workspace: &mut Workspace,
+        input: &'a mut Input<'_>,
+    ) -> Result<Option<Incoming<'a>>, CloseCause> {
         self.take_back(workspace);
         match self.step(rules, workspace, input)? {
             Step::NeedInput => Ok(None),
             Step::InPlace(header) => {
-                let start = input.consumed;
-                let payload = start..start + header.payload_bytes as usize;
-                input.consumed = payload.end;
-                input.payload = payload.clone();
-                let payload = &mut input.bytes[payload];
-                // A server's frames, and a key of zeroes, leave the payload as it is.
-                if header.mask != [0; 4] {
-                    mask::apply(payload, header.mask);
-                }
+                let payload = input.take(header.payload_bytes as usize, header.mask);
                 incoming(header.opcode, payload).map(Some)
             }
             Step::Control(opcode) => {

@@ -27,11 +27,19 @@ pub const fn rotate(key: [u8; 4], bytes: usize) -> [u8; 4] {
 fn portable(bytes: &mut [u8], key: [u8; 4]) {
     let half = u64::from(u32::from_ne_bytes(key));
     let wide = half | half << 32;
-    let (words, tail) = bytes.as_chunks_mut::<8>();
+    let (words, rest) = bytes.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(key.iter().cycle()) {
+    let (half, tail) = match rest.split_first_chunk_mut::<4>() {
+        Some((half, tail)) => (Some(half), tail),
+        None => (None, rest),
+    };
+    if let Some(half) = half {
+        *half = (u32::from_ne_bytes(*half) ^ u32::from_ne_bytes(key)).to_ne_bytes();
+    }
+    // Three at most.
+    for (byte, key) in tail.iter_mut().zip(key) {
         *byte ^= key;
     }
 }

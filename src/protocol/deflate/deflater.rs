@@ -79,8 +79,7 @@ impl Deflater {
             match self.deflate(payload).filter(|_| is_message) {
                 Some(small) => {
                     let header = frame::encode(header.opcode, true, small.len(), None);
-                    out.extend_from_slice(header.compressed().as_bytes());
-                    out.extend_from_slice(small);
+                    header.compressed().append(out, small);
                 }
                 None => out.extend_from_slice(frame),
             }

@@ -1,11 +1,10 @@
 //! A connection as its handler sees it, for the length of a call.
 
+use super::core::{Core, Link};
 use crate::base::{ConnectionId, Limits, Time};
-use crate::connection::{Close, Outbound, SendOutcome};
-use crate::hub::{
-    Caller, Delivery, Hub, HubError, Listed, Publication, Published, Receipt, Subscriptions,
-};
-use crate::protocol::{CloseCode, Kind, Message, Workspace};
+use crate::connection::{Close, SendOutcome};
+use crate::hub::{Delivery, HubError, Listed, Publication, Published, Receipt};
+use crate::protocol::{CloseCode, Kind, Message};
 use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,66 +40,24 @@ pub(crate) struct Deferred {
     pub subscriptions_refused: u64,
 }
 
-/// Everything of a connection that a handler may touch, apart from its session.
-pub(crate) struct Link<'a> {
-    pub id: ConnectionId,
-    pub peer: Option<SocketAddr>,
-    pub target: &'a str,
-    pub now: Time,
-    pub round_trip_us: Option<u32>,
-    pub limits: &'a Limits,
-    pub outbound: &'a mut Outbound,
-    pub subscriptions: &'a mut Subscriptions,
-    pub timer: &'a mut Time,
-    pub pool: &'a mut Workspace,
-    pub hub: &'a mut Hub,
-    pub deferred: &'a mut Deferred,
-    /// The message being handled, if it may be sent from where it lies.
-    pub received: Option<Message<'a>>,
-}
-
 impl Link<'_> {
-    /// On whose behalf its handler acts.
-    fn caller(&self) -> Caller {
-        // A Unix socket has no address, and no other machine.
-        Caller::Peer {
-            is_local: self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback()),
-        }
-    }
-
-    fn reborrow(&mut self) -> Link<'_> {
-        Link {
-            id: self.id,
-            peer: self.peer,
-            target: self.target,
-            now: self.now,
-            round_trip_us: self.round_trip_us,
-            limits: self.limits,
-            outbound: self.outbound,
-            subscriptions: self.subscriptions,
-            timer: self.timer,
-            pool: self.pool,
-            hub: self.hub,
-            deferred: self.deferred,
-            received: self.received,
-        }
-    }
-
     /// Whether `message` is the very message being handled, and long enough to be
     /// worth sending from where it lies.
     #[inline]
     fn is_straight(&self, message: Message<'_>) -> bool {
         let payload = message.payload();
         payload.len() >= STRAIGHT_BYTES_MIN
-            && self.deferred.straight.is_none()
-            && !self.outbound.deflates()
+            && self.core.deferred.straight.is_none()
+            && !self.own.outbound.deflates()
             && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 
     /// What was to be sent from where it lies must go first after all: copy it.
+    #[inline]
     fn settle_straight(&mut self) {
-        if let (Some(kind), Some(received)) = (self.deferred.straight.take(), self.received) {
-            self.outbound.frame(self.pool, kind.opcode(), received.payload(), None);
+        let Core { deferred, pool, .. } = &mut *self.core;
+        if let (Some(kind), Some(received)) = (deferred.straight.take(), self.received) {
+            self.own.outbound.frame(pool, kind.opcode(), received.payload(), None);
         }
     }
 }
@@ -215,12 +172,12 @@ impl<'a, S> Conn<'a, S> {
 
     /// The other end; none on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.link.peer
+        self.link.own.peer
     }
 
     /// The target of the request, path and query, as it was sent.
     pub fn target(&self) -> &str {
-        self.link.target
+        &self.link.own.target
     }
 
     /// The last round trip that the keep-alive measured.
@@ -238,21 +195,23 @@ impl<'a, S> Conn<'a, S> {
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> SendOutcome {
         let message = message.into();
-        let link = &mut self.link;
-        let outcome = if link.is_straight(message) {
-            let outcome = link.outbound.may_queue(link.limits, message.payload().len());
-            if outcome != SendOutcome::Dropped {
-                link.deferred.straight = Some(message.kind());
-            }
-            outcome
-        } else {
-            link.settle_straight();
-            link.outbound.message(link.pool, link.limits, message)
+        let is_straight = self.link.is_straight(message);
+        if !is_straight {
+            self.link.settle_straight();
+        }
+        let outbound = &mut self.link.own.outbound;
+        let Core { limits, pool, deferred, .. } = &mut *self.link.core;
+        let outcome = match is_straight {
+            true => outbound.may_queue(limits, message.payload().len()),
+            false => outbound.message(pool, limits, message),
         };
-        link.deferred.wants_writable |= outcome != SendOutcome::Queued;
         let is_queued = outcome != SendOutcome::Dropped;
-        link.deferred.messages += u64::from(is_queued);
-        link.deferred.texts += u64::from(is_queued && message.kind() == Kind::Text);
+        if is_straight && is_queued {
+            deferred.straight = Some(message.kind());
+        }
+        deferred.wants_writable |= outcome != SendOutcome::Queued;
+        deferred.messages += u64::from(is_queued);
+        deferred.texts += u64::from(is_queued && message.kind() == Kind::Text);
         outcome
     }
 
@@ -267,11 +226,11 @@ impl<'a, S> Conn<'a, S> {
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendToError> {
         let message = message.into();
-        if message.payload().len() > self.link.limits.message_bytes_max {
+        if message.payload().len() > self.link.core.limits.message_bytes_max {
             return Err(SendToError);
         }
         let payload = Bytes::copy_from_slice(message.payload());
-        self.link.deferred.letters.push((to, message.kind(), payload));
+        self.link.core.deferred.letters.push((to, message.kind(), payload));
         Ok(())
     }
 
@@ -327,7 +286,8 @@ impl<'a, S> Conn<'a, S> {
     /// ```
     pub fn subscribe_with(&mut self, topic: &str, delivery: &Delivery) -> Result<(), HubError> {
         let caller = self.link.caller();
-        let Link { hub, subscriptions, deferred, id, .. } = &mut self.link;
+        let Link { core: Core { hub, deferred, .. }, own, id, .. } = &mut self.link;
+        let subscriptions = &mut own.subscriptions;
         let subscribed = hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
         let is_refused = subscribed == Err(HubError::TooManySubscriptions);
         deferred.subscriptions_refused += u64::from(is_refused);
@@ -386,22 +346,23 @@ impl<'a, S> Conn<'a, S> {
         delivery: &Delivery,
     ) -> Result<(), HubError> {
         let caller = self.link.caller();
-        let Link { hub, subscriptions, id, .. } = &mut self.link;
+        let Link { core, own, id, .. } = &mut self.link;
         let key = id.to_string();
         let listed = Listed { key: &key, name };
-        hub.subscribe_as(caller, id.index, subscriptions, topic, delivery, listed)
+        let subscriptions = &mut own.subscriptions;
+        core.hub.subscribe_as(caller, id.index, subscriptions, topic, delivery, listed)
     }
 
     /// The client has everything of `topic` up to message `seq`, so that a
     /// subscription with a window goes on. `false` if there is no subscription.
     pub fn acknowledge(&mut self, topic: &str, seq: u64) -> bool {
-        self.link.hub.acknowledge(*self.link.subscriptions, topic, seq)
+        self.link.core.hub.acknowledge(self.link.own.subscriptions, topic, seq)
     }
 
     /// The number of the last message of `topic` that has left for this connection, or
     /// was skipped for it; none while it has no subscription that is live.
     pub fn position(&self, topic: &str) -> Option<u64> {
-        self.link.hub.position(*self.link.subscriptions, topic)
+        self.link.core.hub.position(self.link.own.subscriptions, topic)
     }
 
     /// Publishes a text that the caller knows to be JSON, on behalf of the peer.
@@ -416,17 +377,17 @@ impl<'a, S> Conn<'a, S> {
 
     /// The server's limits.
     pub fn limits(&self) -> &Limits {
-        self.link.limits
+        &self.link.core.limits
     }
 
     /// The time since the server's start.
     pub(crate) fn now(&self) -> Time {
-        self.link.now
+        self.link.core.now
     }
 
     /// Ends a subscription; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
-        self.link.hub.unsubscribe(self.link.subscriptions, topic)
+        self.link.core.hub.unsubscribe(&mut self.link.own.subscriptions, topic)
     }
 
     /// Publishes a message to every subscriber of `topic`, on every shard, this
@@ -476,15 +437,15 @@ impl<'a, S> Conn<'a, S> {
             caller: self.link.caller(),
         };
         let published = match is_checked {
-            true => self.link.hub.publish_checked(&publication),
-            false => self.link.hub.publish(&publication),
+            true => self.link.core.hub.publish_checked(&publication),
+            false => self.link.core.hub.publish(&publication),
         };
         match published {
             Ok(outcome) => {
-                self.link.deferred.publications += 1;
-                self.link.deferred.congested |= outcome == Published::Backpressure;
+                self.link.core.deferred.publications += 1;
+                self.link.core.deferred.congested |= outcome == Published::Backpressure;
             }
-            Err(HubError::Full) => self.link.deferred.publications_refused += 1,
+            Err(HubError::Full) => self.link.core.deferred.publications_refused += 1,
             Err(_) => {}
         }
         published
@@ -493,8 +454,8 @@ impl<'a, S> Conn<'a, S> {
     /// Sets the connection's timer, instead of what it was set to: `Notice::Timer`
     /// follows after `delay`, up to 32 ms later.
     pub fn set_timer(&mut self, delay: Duration) {
-        *self.link.timer = self.link.now + delay;
-        self.link.deferred.timer_set = true;
+        self.link.own.timer = self.link.core.now + delay;
+        self.link.core.deferred.timer_set = true;
     }
 
     /// Closes the connection with a code that may stand in a close frame (1000 for
@@ -507,10 +468,10 @@ impl<'a, S> Conn<'a, S> {
     pub fn close(&mut self, code: u16, reason: &str) {
         let code = CloseCode::new(code).expect("a code that may stand in a close frame");
         self.link.settle_straight();
-        if !self.link.outbound.is_ended() {
-            self.link.outbound.close_with(self.link.pool, Some((code, reason)), None);
+        if !self.link.own.outbound.is_ended() {
+            self.link.own.outbound.close_with(&mut self.link.core.pool, Some((code, reason)), None);
             let close = Close { code, reason: reason.into(), by_peer: false };
-            self.link.deferred.close = Some(Box::new(close));
+            self.link.core.deferred.close = Some(Box::new(close));
         }
     }
 }
@@ -520,7 +481,7 @@ impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
         formatter
             .debug_struct("Conn")
             .field("id", &self.link.id)
-            .field("peer", &self.link.peer)
+            .field("peer", &self.link.own.peer)
             .field("session", &self.session)
             .finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@
 //! ring nor the shard.
 
 mod conn;
+mod core;
 mod errand;
 mod handler;
 mod publisher;
@@ -12,7 +13,7 @@ mod router;
 mod upgrade;
 
 pub use conn::{Conn, Publish, SendToError};
-pub(crate) use conn::{Deferred, Link};
+pub(crate) use core::{Core, Link, Own};
 pub(crate) use errand::{ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
 pub use handler::{Handler, Notice};
 pub use publisher::Publisher;

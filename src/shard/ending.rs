@@ -197,7 +197,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         slot.own.target = Box::default();
         let close = slot.close.take().map_or_else(Close::lost, |close| *close);
-        if let Some(session) = slot.own.session.take() {
+        if let Some(session) = slot.session.take() {
             let counters = &counters[core.id.index()];
             counters.close_codes.add(close.code.get());
             counters.sessions.subtract(1);

@@ -3,7 +3,7 @@
 //! every connection, since they move deadlines.
 
 use super::Shard;
-use super::slot::Phase;
+use super::slot::{Phase, connection_id};
 use crate::app::{ConnectionSummary, Errand, Handler, Page};
 use crate::base::ConnectionId;
 use crate::protocol::CloseCode;
@@ -51,7 +51,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let token = self.token(index);
         let now = self.core.now;
         Some(ConnectionSummary {
-            id: ConnectionId { shard: self.core.id, index, generation: token.generation },
+            id: connection_id(self.core.id, token),
             peer: slot.own.peer,
             target: slot.own.target.to_string(),
             state: match slot.phase {
@@ -76,7 +76,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if !self.is_current(super::slot::token(id.index, id.generation)) {
             return false;
         }
-        let has_session = self.slots.at(id.index).is_some_and(|slot| slot.own.session.is_some());
+        let has_session = self.slots.at(id.index).is_some_and(|slot| slot.session.is_some());
         match has_session {
             true => self.call(id.index, |_, conn| conn.close(code.get(), reason)),
             false => self.terminate(id.index),

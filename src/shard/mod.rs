@@ -37,7 +37,7 @@ mod topics;
 mod tests;
 
 use crate::admission::{Addresses, Rates};
-use crate::app::Handler;
+use crate::app::{Core, Handler};
 use crate::base::planted::{Bug, planted};
 use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
 use crate::hub::{self, Hub, Rules, Signal, Step};
@@ -46,7 +46,7 @@ use crate::tls::Acceptor;
 use accepting::Accepting;
 use links::{Links, ShardMail};
 use notes::{Note, Notes};
-use slot::{Core, Slot, token};
+use slot::{Slot, token};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -9,8 +9,8 @@
 use super::Shard;
 use super::notes::Note;
 use super::sending::keep_rest;
-use super::slot::{Core, Phase, Slot};
-use crate::app::Handler;
+use super::slot::{Phase, Slot};
+use crate::app::{Core, Handler};
 use crate::base::{BufferPool, Counters, Limits};
 use crate::connection::{Channel, ChannelError};
 use crate::protocol::Refusal;

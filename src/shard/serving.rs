@@ -4,8 +4,8 @@
 //! connection it was for with 1011, and the handler lives on.
 
 use super::Shard;
-use super::slot::{Holds, Phase, Slot};
-use crate::app::{Conn, Decision, Handler, Request, Upgrade};
+use super::slot::{Holds, Phase, Slot, connection_id};
+use crate::app::{Conn, Decision, Handler, Link, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::protocol::head::HEADERS_MAX;
@@ -102,6 +102,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let counters = &counters[core.id.index()];
         let Some(slot) = slots.at_mut(index) else { return Ok(Served::All) };
         let round_trip_us = slot.inbound.keep_alive.round_trip_us();
+        let id = connection_id(core.id, token);
         loop {
             let outbound = &mut slot.own.outbound;
             let rules = &core.rules[usize::from(slot.inbound.has_deflate())];
@@ -123,8 +124,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             counters.messages_received.add(1);
             counters.messages_received_text.add(u64::from(message.kind() == Kind::Text));
-            let link = core.link(&mut slot.own, token, round_trip_us, Some(message));
-            let Some((session, link)) = link else { return Ok(Served::All) };
+            let Some(session) = &mut slot.session else { return Ok(Served::All) };
+            let (core, own) = (&mut *core, &mut slot.own);
+            let link = Link { id, round_trip_us, core, own, received: Some(message) };
             let mut conn = Conn::new(session, link);
             if catch_unwind(AssertUnwindSafe(|| handler.message(&mut conn, message))).is_err() {
                 return Ok(Served::Panicked);
@@ -206,7 +208,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     self.counters[self.core.id.index()].handshakes_deflate.add(1);
                 }
                 self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
-                slot.own.session = Some(session);
+                slot.session = Some(session);
                 slot.own.target = request.target().into();
                 self.counters().handshakes.add(1);
                 self.counters().statuses.add(101);
@@ -245,10 +247,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let token = self.token(index);
         let Shard { slots, core, handler, .. } = self;
         let Some(slot) = slots.at_mut(index) else { return };
-        let round_trip_us = slot.inbound.keep_alive.round_trip_us();
-        let Some((session, link)) = core.link(&mut slot.own, token, round_trip_us, None) else {
-            return;
-        };
+        let Some((session, link)) = slot.link(core, token) else { return };
         let mut conn = Conn::new(session, link);
         match catch_unwind(AssertUnwindSafe(|| call(handler, &mut conn))) {
             Ok(()) => self.after_call(index),
@@ -343,7 +342,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // then be somebody else's.
         let is_current = self.is_current(super::slot::token(to.index, to.generation));
         let Shard { slots, core, counters, .. } = self;
-        let slot = slots.at_mut(to.index).filter(|slot| is_current && slot.own.session.is_some());
+        let slot = slots.at_mut(to.index).filter(|slot| is_current && slot.session.is_some());
         let counters = &counters[core.id.index()];
         let Some(slot) = slot else {
             return counters.letters_dropped.add(1);

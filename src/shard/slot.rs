@@ -1,11 +1,9 @@
 //! One connection of a shard: the machine without I/O, its socket, and what is
 //! under way for it in the kernel.
 
-use crate::app::{Deferred, Link};
-use crate::base::{ConnectionId, Limits, ShardId, Time};
-use crate::connection::{Channel, Close, Inbound, Outbound};
-use crate::hub::{Hub, Subscriptions};
-use crate::protocol::{Message, Role, Rules, Workspace};
+use crate::app::{Core, Link, Own};
+use crate::base::{ConnectionId, ShardId, Time};
+use crate::connection::{Channel, Close, Inbound};
 use crate::ring::{GENERATION_MASK, Socket, Token};
 use std::net::SocketAddr;
 
@@ -94,21 +92,11 @@ impl Holds {
     }
 }
 
-/// What a handler may touch of a connection, beside what it has received.
-pub(super) struct Own<S> {
-    pub outbound: Outbound,
-    pub subscriptions: Subscriptions,
-    /// The timer that the application has set, or `NEVER`.
-    pub timer: Time,
-    pub session: Option<S>,
-    pub peer: Option<SocketAddr>,
-    /// The request's target.
-    pub target: Box<str>,
-}
-
 pub(super) struct Slot<S> {
     pub inbound: Inbound,
-    pub own: Own<S>,
+    pub own: Own,
+    /// The application's, from the handshake on.
+    pub session: Option<S>,
     /// TLS, between both halves and the socket.
     pub channel: Option<Box<Channel>>,
     pub socket: Socket,
@@ -148,14 +136,8 @@ impl<S> Slot<S> {
     pub fn new(socket: Socket, peer: Option<SocketAddr>, now: Time) -> Slot<S> {
         Slot {
             inbound: Inbound::new(now),
-            own: Own {
-                outbound: Outbound::new(),
-                subscriptions: Subscriptions::default(),
-                timer: Time::NEVER,
-                session: None,
-                peer,
-                target: Box::default(),
-            },
+            own: Own::new(peer),
+            session: None,
             channel: None,
             socket,
             phase: Phase::Open,
@@ -182,6 +164,19 @@ impl<S> Slot<S> {
         self.operations.has(Operations::POLL_WRITABLE)
     }
 
+    /// What a call of its handler works with; none before it has a session.
+    #[inline]
+    pub fn link<'a>(
+        &'a mut self,
+        core: &'a mut Core,
+        token: Token,
+    ) -> Option<(&'a mut S, Link<'a>)> {
+        let id = connection_id(core.id, token);
+        let round_trip_us = self.inbound.keep_alive.round_trip_us();
+        let link = Link { id, round_trip_us, core, own: &mut self.own, received: None };
+        Some((self.session.as_mut()?, link))
+    }
+
     /// Whether it should be read from now.
     pub fn wants_input(&self) -> bool {
         !self.peer_ended
@@ -193,68 +188,9 @@ impl<S> Slot<S> {
     }
 }
 
-/// What every call of a handler is given access to besides its connection.
-pub(super) struct Core {
-    pub id: ShardId,
-    pub now: Time,
-    pub limits: Limits,
-    /// As usual, and where compression was agreed on.
-    pub rules: [Rules; 2],
-    pub pool: Workspace,
-    pub hub: Hub,
-    pub deferred: Deferred,
-    /// Bytes that came out of compressed messages since this was last set to nothing.
-    pub inflated_bytes: usize,
-}
-
-impl Core {
-    pub fn new(id: ShardId, now: Time, limits: Limits, hub: Hub) -> Core {
-        let rules = Rules {
-            role: Role::Server,
-            message_bytes_max: limits.message_bytes_max,
-            message_fragments_max: limits.message_fragments_max,
-            deflate: false,
-        };
-        Core {
-            id,
-            now,
-            rules: [rules.clone(), rules.with_deflate()],
-            pool: Workspace::new(limits.pool_bytes_max)
-                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min),
-            limits,
-            hub,
-            deferred: Deferred::default(),
-            inflated_bytes: 0,
-        }
-    }
-
-    /// The handler's access to one connection; its session is apart.
-    #[inline]
-    pub fn link<'a, S>(
-        &'a mut self,
-        own: &'a mut Own<S>,
-        token: Token,
-        round_trip_us: Option<u32>,
-        received: Option<Message<'a>>,
-    ) -> Option<(&'a mut S, Link<'a>)> {
-        let session = own.session.as_mut()?;
-        let link = Link {
-            id: ConnectionId { shard: self.id, index: token.index, generation: token.generation },
-            peer: own.peer,
-            target: &own.target,
-            now: self.now,
-            round_trip_us,
-            limits: &self.limits,
-            outbound: &mut own.outbound,
-            subscriptions: &mut own.subscriptions,
-            timer: &mut own.timer,
-            pool: &mut self.pool,
-            hub: &mut self.hub,
-            deferred: &mut self.deferred,
-            received,
-        };
-        Some((session, link))
-    }
+/// What its application calls the connection of this token.
+pub(super) fn connection_id(shard: ShardId, token: Token) -> ConnectionId {
+    ConnectionId { shard, index: token.index, generation: token.generation }
 }
 
 /// The token of a slot: the part of its generation that travels.

@@ -1,0 +1,99 @@
+//! What a call of a handler works with: what all connections of a shard share, and what
+//! one connection has.
+
+use super::conn::Deferred;
+use crate::base::{ConnectionId, Limits, ShardId, Time};
+use crate::connection::Outbound;
+use crate::hub::{Caller, Hub, Subscriptions};
+use crate::protocol::{Message, Role, Rules, Workspace};
+use std::net::SocketAddr;
+
+/// What the connections of a shard share.
+pub(crate) struct Core {
+    pub id: ShardId,
+    pub now: Time,
+    pub limits: Limits,
+    /// As usual, and where compression was agreed on.
+    pub rules: [Rules; 2],
+    pub pool: Workspace,
+    pub hub: Hub,
+    pub deferred: Deferred,
+    /// Bytes that came out of compressed messages since this was last set to nothing.
+    pub inflated_bytes: usize,
+}
+
+impl Core {
+    pub fn new(id: ShardId, now: Time, limits: Limits, hub: Hub) -> Core {
+        let rules = Rules {
+            role: Role::Server,
+            message_bytes_max: limits.message_bytes_max,
+            message_fragments_max: limits.message_fragments_max,
+            deflate: false,
+        };
+        Core {
+            id,
+            now,
+            rules: [rules.clone(), rules.with_deflate()],
+            pool: Workspace::new(limits.pool_bytes_max)
+                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min),
+            limits,
+            hub,
+            deferred: Deferred::default(),
+            inflated_bytes: 0,
+        }
+    }
+}
+
+/// What a handler may touch of a connection, beside its session and what it has received.
+pub(crate) struct Own {
+    pub outbound: Outbound,
+    pub subscriptions: Subscriptions,
+    /// The timer that the application has set, or `NEVER`.
+    pub timer: Time,
+    pub peer: Option<SocketAddr>,
+    /// The request's target.
+    pub target: Box<str>,
+}
+
+impl Own {
+    pub fn new(peer: Option<SocketAddr>) -> Own {
+        Own {
+            outbound: Outbound::new(),
+            subscriptions: Subscriptions::default(),
+            timer: Time::NEVER,
+            peer,
+            target: Box::default(),
+        }
+    }
+}
+
+/// Both of them, for the length of a call: small, since a message that is short costs
+/// little more than this.
+pub(crate) struct Link<'a> {
+    pub id: ConnectionId,
+    pub round_trip_us: Option<u32>,
+    pub core: &'a mut Core,
+    pub own: &'a mut Own,
+    /// The message being handled, if it may be sent from where it lies.
+    pub received: Option<Message<'a>>,
+}
+
+impl Link<'_> {
+    /// On whose behalf its handler acts.
+    pub fn caller(&self) -> Caller {
+        // A Unix socket has no address, and no other machine.
+        Caller::Peer {
+            is_local: self.own.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback()),
+        }
+    }
+
+    pub fn reborrow(&mut self) -> Link<'_> {
+        Link {
+            id: self.id,
+            round_trip_us: self.round_trip_us,
+            core: self.core,
+            own: self.own,
+            received: self.received,
+        }
+    }
+}

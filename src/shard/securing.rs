@@ -12,9 +12,10 @@ use super::sending::keep_rest;
 use super::slot::{Phase, Slot};
 use crate::app::{Core, Handler};
 use crate::base::{BufferPool, Counters, Limits};
-use crate::connection::{Channel, ChannelError};
+use crate::connection::{Channel, ChannelError, Outbound};
 use crate::protocol::Refusal;
-use crate::ring::Driver;
+use crate::ring::{Driver, Errno, Socket};
+use crate::tls::RECORD_BYTES_MAX;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Takes bytes as they came from the socket.
@@ -126,6 +127,47 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         self.flush_and_end(index);
     }
+}
+
+/// A frame that fills a record by itself wins nothing by waiting for others. The simulated
+/// shards' messages are shorter.
+const ALONE_BYTES_MIN: usize = if cfg!(test) { 512 } else { RECORD_BYTES_MAX };
+
+/// Encrypts `frame` and sends it at once, as far as the socket takes it. Says what is left
+/// of it to queue: all of it if it is short, or something waits before it.
+pub(super) fn send_sealed<'f, D: Driver>(
+    channel: &mut Channel,
+    outbound: &Outbound,
+    frame: &'f [u8],
+    socket: Socket,
+    driver: &mut D,
+    pool: &mut BufferPool,
+    counters: &Counters,
+) -> &'f [u8] {
+    if frame.len() < ALONE_BYTES_MIN || outbound.queued_bytes() > 0 {
+        return frame;
+    }
+    let mut rest = frame;
+    while channel.queued_bytes() == 0 && !rest.is_empty() {
+        let (piece, behind) = rest.split_at(rest.len().min(channel.room()));
+        channel.seal(pool, piece);
+        if channel.queued_bytes() == 0 {
+            // It has failed, which is seen when what is queued is to be sent.
+            return rest;
+        }
+        rest = behind;
+        let sent = match driver.send_now(socket, &[channel.queued()]) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => 0,
+            // The connection is broken: its receive ends and says so.
+            Err(_) => channel.queued_bytes(),
+        };
+        counters.sends.add(1);
+        counters.bytes_sent.add(sent as u64);
+        channel.advance(pool, sent);
+    }
+    counters.sends_short.add(u64::from(channel.queued_bytes() > 0));
+    rest
 }
 
 /// Encrypts what a connection has to send, as far as there is room: its queue, then its

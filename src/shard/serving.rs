@@ -4,6 +4,7 @@
 //! connection it was for with 1011, and the handler lives on.
 
 use super::Shard;
+use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
 use crate::app::{Conn, Decision, Handler, Link, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
@@ -30,14 +31,20 @@ fn send_straight<S, D: Driver>(
     pool: &mut BufferPool,
     counters: &Counters,
 ) {
-    // Over TLS the messages of a turn leave in records that are as full as can be.
-    let waits = slot.is_blocked() || slot.channel.is_some();
+    let waits = slot.is_blocked();
     let outbound = &mut slot.own.outbound;
     let frame = match slot.inbound.frame_in_place(input, kind) {
         Ok(frame) if !waits => frame,
         Ok(frame) => return outbound.bytes(pool, frame),
         Err(payload) => return outbound.frame(pool, kind.opcode(), payload, None),
     };
+    if let Some(channel) = &mut slot.channel {
+        let rest = send_sealed(channel, outbound, frame, slot.socket, driver, pool, counters);
+        if !rest.is_empty() {
+            outbound.bytes(pool, rest);
+        }
+        return;
+    }
     let queued = outbound.queued_bytes();
     let sent = match driver.send_now(slot.socket, &[outbound.queued(), frame]) {
         Ok(sent) => sent,
@@ -279,9 +286,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // A queue that a straight echo has emptied is accounted for by a send of
         // nothing.
         let needs_turn = |slot: &Slot<H::Session>| {
-            slot.own.outbound.queued_bytes() > 0
-                || slot.holds.has(Holds::QUEUE)
-                || slot.wants_writable
+            slot.has_queued() || slot.holds.has(Holds::QUEUE) || slot.wants_writable
         };
         if self.slots.at(index).is_some_and(needs_turn) {
             self.mark_dirty(index);

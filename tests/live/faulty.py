@@ -209,13 +209,14 @@ class FaultyServer:
 
 
 class Stalling(FaultyServer):
-    """Does nothing for `stall` seconds in every `every`."""
+    """Does nothing for `stall` seconds in every `every`, and knows when it answered."""
 
     def __init__(self, stall, every):
         super().__init__()
         self.stall, self.every = stall, every
         self.next = time.monotonic() + every
         self.lasted = []
+        self.answered = []
 
     def tick(self):
         if time.monotonic() >= self.next:
@@ -224,6 +225,23 @@ class Stalling(FaultyServer):
             time.sleep(self.stall)
             # A machine that is held up makes it longer than it was meant to be.
             self.lasted.append(time.monotonic() - began)
+
+    def message(self, connection, opcode, payload):
+        super().message(connection, opcode, payload)
+        self.answered.append(time.monotonic())
+
+    def waits(self, rate, warmup):
+        """How long each message of a constant rate has waited for its answer, in seconds
+        and sorted, but for those answered in the first `warmup` seconds. By the times at
+        which it was answered: a machine that is held up makes a stall, and the work that
+        it leaves behind, longer than they were meant to be."""
+        planned = [number / rate for number in range(len(self.answered))]
+        began = min(at - plan for at, plan in zip(self.answered, planned))
+        return sorted(
+            at - plan - began
+            for at, plan in zip(self.answered, planned)
+            if at - began >= warmup
+        )
 
 
 class Serving(FaultyServer):

@@ -146,11 +146,13 @@ impl Counted {
         order != Order::Again
     }
 
-    /// A message left, so much later than planned.
+    /// So many messages left, so much later than planned.
     #[inline]
-    pub fn left(&mut self, late: Duration) {
-        self.sent += 1;
-        self.lateness.saturating_record(late.as_nanos() as u64);
+    pub fn left(&mut self, late: Duration, count: u64) {
+        if count > 0 {
+            self.sent += count;
+            self.lateness.saturating_record_n(late.as_nanos() as u64, count);
+        }
     }
 
     /// So many messages have waited for their answers so long, and will get none.

@@ -321,6 +321,11 @@ impl Channel {
         self.sent += bytes;
         debug_assert!(self.sent <= self.sealed.len());
         self.put_back_sealed(pool);
+        if self.sent > self.sealed.len() / 2 {
+            // Keeps the buffer within twice of what is queued.
+            self.sealed.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     fn put_back_sealed(&mut self, pool: &mut BufferPool) {

@@ -150,6 +150,10 @@ impl Hub {
         if let Some(live) = &mut topic.live {
             live.last = entry.seq;
         }
+        if std::mem::take(&mut topic.fell_silent) {
+            self.speaks_again(index, entry.seq - 1);
+        }
+        let topic = self.topics.at_mut(index).expect("a topic");
         let Some(reader) = &mut topic.reader else { return };
         let held = reader.held_bytes();
         reader.append(entry, &topic.name, &mut self.lanes, &mut self.chunks);
@@ -208,7 +212,8 @@ impl Hub {
                 State::Live => match self.guides.at_mut(subscription.guide) {
                     None => signals.push(Signal::Pending(subscription.subscriber)),
                     Some(guide) => {
-                        if cursor < guide.bounds(tape.end()).0 {
+                        let (to, messages_max) = guide.bounds(tape.end());
+                        if cursor < to && messages_max > 0 {
                             signals.push(Signal::Pending(subscription.subscriber));
                         }
                         if let Some(per_second) = guide.waits_for_tick(tape.end()) {

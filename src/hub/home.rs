@@ -4,7 +4,7 @@
 use super::log::{Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View};
 use super::mail::{Mail, Post};
 use super::name::RESERVED;
-use super::{Hub, Outgoing};
+use super::{Hub, Outgoing, Sending};
 use crate::base::{Random, ShardId, Time};
 use bytes::Bytes;
 use std::cmp::Reverse;
@@ -70,10 +70,10 @@ impl Hub {
         let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
         log.append(entry, keys_max, &self.limits);
         self.log_bytes = self.log_bytes + log.weight() - before;
-        if !topic.is_unsent {
-            topic.is_unsent = true;
+        if topic.sending == Sending::Done {
+            topic.sending = Sending::Gathering;
             match rule.flush_ms {
-                0 => self.unsent.push(index),
+                0 => self.send_soon(index),
                 flush_ms => {
                     let due = self.now.plus_millis(flush_ms.into());
                     let generation = self.topics.generation(index).expect("a topic");
@@ -92,11 +92,21 @@ impl Hub {
             self.announce_to_who_left(index, seq - 1);
         }
         let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
-        if log.is_some_and(|log| log.is_pressing(self.shard, &self.limits)) {
+        if log.is_some_and(|log| log.is_pressing(&self.limits)) {
             self.forward_here(index);
+            self.send_soon(index);
         }
         self.look_after_retention(index);
         seq
+    }
+
+    /// What is new in a topic's log is sent on at the end of the turn.
+    fn send_soon(&mut self, index: u32) {
+        let topic = self.topics.at_mut(index).expect("a topic");
+        if topic.sending == Sending::Gathering {
+            topic.sending = Sending::Due;
+            self.unsent.push(index);
+        }
     }
 
     /// When the rule's retention is over, it is looked whether the topic is.
@@ -131,7 +141,7 @@ impl Hub {
         {
             self.flushes.0.pop();
             if self.topics.get(index, generation).is_some() {
-                self.unsent.push(index);
+                self.send_soon(index);
                 self.is_fresh = true;
             }
         }
@@ -145,7 +155,7 @@ impl Hub {
             let Some(topic) = self.topics.at_mut(index) else {
                 continue;
             };
-            topic.is_unsent = false;
+            topic.sending = Sending::Done;
             let rule = topic.rule;
             let Some(mut log) = topic.log.take() else {
                 continue;
@@ -173,7 +183,7 @@ impl Hub {
             let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
             topic.log = Some(log);
             if !all_sent {
-                topic.is_unsent = true;
+                topic.sending = Sending::Due;
                 self.unsent.push(index);
             }
         }
@@ -192,10 +202,8 @@ impl Hub {
         debug_assert_eq!(topic.home, self.shard, "interest went to the topic's home");
         if wanted {
             let log = topic.log.get_or_insert_with(|| new_log(&mut self.epochs));
+            // If it had let go of it, others there who did are still to hear of what comes.
             log.readers.retain(|known| known.shard != from);
-            if let Some(untold) = &mut log.untold {
-                untold.left.retain(|left| *left != from);
-            }
             log.readers.reserve_exact(1);
             log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
             let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };

@@ -106,9 +106,8 @@ impl Lane for Raw {
     }
 
     fn message(&self, _topic: &str, entry: &Entry, out: &mut Vec<u8>) {
-        let header = frame::encode(entry.kind.opcode(), true, entry.payload.len(), None);
-        out.extend_from_slice(header.as_bytes());
-        out.extend_from_slice(&entry.payload);
+        frame::encode(entry.kind.opcode(), true, entry.payload.len(), None)
+            .append(out, &entry.payload);
     }
 
     fn mark(&self, _topic: &str, _mark: &Mark, _out: &mut Vec<u8>) {}
@@ -119,10 +118,7 @@ impl Lane for Raw {
 #[derive(Debug)]
 pub(super) struct Lanes {
     known: Vec<&'static dyn Lane>,
-    /// Made when something is to be compressed.
-    deflater: Option<Box<Deflater>>,
-    level: u8,
-    bytes_min: usize,
+    deflater: Deflater,
     /// Frames that are to be compressed.
     plain: Vec<u8>,
 }
@@ -130,7 +126,8 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Compresses at this level what has at least `bytes_min` bytes.
     pub fn new(level: u8, bytes_min: usize) -> Lanes {
-        Lanes { known: vec![&Raw], deflater: None, level, bytes_min, plain: Vec::new() }
+        let deflater = Deflater::new(level, bytes_min);
+        Lanes { known: vec![&Raw], deflater, plain: Vec::new() }
     }
 
     /// The number of a lane, compressed or not; `None` when there are too many.
@@ -159,9 +156,6 @@ impl Lanes {
         }
         self.plain.clear();
         lane.message(topic, entry, &mut self.plain);
-        let (level, bytes_min) = (self.level.max(1), self.bytes_min);
-        let deflater =
-            self.deflater.get_or_insert_with(|| Box::new(Deflater::new(level, bytes_min)));
-        deflater.frames(&self.plain, out);
+        self.deflater.frames(&self.plain, out);
     }
 }

@@ -306,10 +306,10 @@ impl Log {
         });
     }
 
-    /// Whether so much waits to be sent to `shard` that it would soon fall off.
-    pub fn is_pressing(&self, shard: ShardId, limits: &Limits) -> bool {
-        let reader = self.readers.iter().find(|reader| reader.shard == shard);
-        let waiting = reader.map_or(0, |reader| self.next() - reader.next.max(self.first));
+    /// Whether so much waits to be sent to a shard that it would soon fall off.
+    pub fn is_pressing(&self, limits: &Limits) -> bool {
+        let waits = |reader: &ReaderShard| self.next() - reader.next.max(self.first);
+        let waiting = self.readers.iter().map(waits).max().unwrap_or(0);
         waiting > 0
             && (waiting as usize >= limits.log_messages_max / 2
                 || self.unsent_weight >= limits.log_bytes_max / 2)

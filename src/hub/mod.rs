@@ -95,6 +95,17 @@ struct Live {
     last: u64,
 }
 
+/// What is new in a topic's log, at its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// Nothing that is not on its way.
+    Done,
+    /// It waits for the rule's flush.
+    Gathering,
+    /// It is sent on at the end of the turn.
+    Due,
+}
+
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
@@ -106,12 +117,13 @@ struct Topic {
     interest_queued: bool,
     /// It is in `grown`.
     has_grown: bool,
-    /// It is in `unsent`, or waits for its flush.
-    is_unsent: bool,
+    sending: Sending,
     /// A timer will look whether its history is over.
     has_timer: bool,
     /// At home: whoever watches a pattern that it matches was told.
     is_announced: bool,
+    /// The home has told of silence, and no message has come since.
+    fell_silent: bool,
     /// At home: the history.
     log: Option<Box<Log>>,
     /// While somebody reads here.
@@ -405,9 +417,10 @@ impl Hub {
             interest_posted: false,
             interest_queued: false,
             has_grown: false,
-            is_unsent: false,
+            sending: Sending::Done,
             has_timer: false,
             is_announced: false,
+            fell_silent: false,
             log: None,
             reader: None,
             live: None,

@@ -358,9 +358,13 @@ impl Hub {
         reader: (u32, u32),
         wanted: bool,
     ) {
-        // What was found for it before and is still here is of no more use.
-        self.outgoing[from.index()].retain(|waiting| {
-            !matches!(waiting, Outgoing::Mail(Mail::Appeared { pattern, .. }, _) if *pattern == reader)
+        // What was found for it before and is still here is found again, but for topics
+        // that have appeared since: they are read from their first message on.
+        self.outgoing[from.index()].retain(|waiting| match waiting {
+            Outgoing::Mail(Mail::Appeared { pattern, since, .. }, _) if *pattern == reader => {
+                wanted && since.is_some()
+            }
+            _ => true,
         });
         let is_other = |watcher: &Watcher| watcher.shard != from || watcher.reader != reader;
         self.patterns.watchers.retain(is_other);
@@ -373,13 +377,14 @@ impl Hub {
 
     /// At home: looks through some more topics for those that new patterns match.
     pub(super) fn scan_topics(&mut self) {
-        let Some(&mut (shard, reader, ref mut next)) = self.patterns.scans.front_mut() else {
-            return;
-        };
-        if self.outgoing[shard.index()].len() > SCAN_TOPICS as usize {
-            // The shard has yet to take what was found before.
-            return self.patterns.scans.rotate_left(1);
-        }
+        // A shard that has yet to take what was found before does not hold up the others.
+        let outgoing = &self.outgoing;
+        let has_room = |shard: ShardId| outgoing[shard.index()].len() <= SCAN_TOPICS as usize;
+        let scans = &mut self.patterns.scans;
+        let Some(first) = scans.iter().position(|scan| has_room(scan.0)) else { return };
+        scans.rotate_left(first);
+        let (shard, reader, next) = scans.front_mut().expect("just found");
+        let (shard, reader) = (*shard, *reader);
         let from = *next;
         let to = self.topics.index_end().min(from + SCAN_TOPICS);
         *next = to;
@@ -477,8 +482,25 @@ impl Hub {
         }
         let topic = self.topics.at_mut(reference.index).expect("just looked up");
         topic.reader.as_mut().expect("just looked up").is_silent = true;
+        topic.fell_silent = true;
         if self.let_go_of_silent(reference.index) {
             self.add_chore(reference.index);
+        }
+    }
+
+    /// A topic that had fallen silent has messages behind number `seq`, and this shard
+    /// reads it: for others that have let go of it, or have come since, its home does not
+    /// tell of it again.
+    pub(super) fn speaks_again(&mut self, index: u32, seq: u64) {
+        let topic = self.topics.at(index).expect("a topic");
+        let Some(live) = topic.live else { return };
+        let name = Arc::clone(&topic.name);
+        let patterns = &self.patterns;
+        let watched = patterns.names.iter().filter(|(pattern, _)| matches(pattern, &name));
+        let watched: Vec<u32> = watched.map(|(_, &index)| index).collect();
+        for index in watched {
+            let generation = self.patterns.watched.generation(index).expect("named");
+            self.matched((index, generation), &name, Some(Since { epoch: live.epoch, seq }));
         }
     }
 

@@ -87,13 +87,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Checks that the whole text is one value.
+    /// Checks that the whole text is one value that can be a member of an object.
     ///
     /// # Errors
     /// It is not.
     pub fn whole(mut self) -> Result<(), Malformed> {
         self.white();
-        self.value(DEPTH_MAX)?;
+        self.value(DEPTH_MAX - 1)?;
         self.white();
         self.end()
     }

@@ -22,9 +22,7 @@ const INFLATERS_MAX: usize = 4;
 pub struct Workspace {
     pool: BufferPool,
     inflaters: Vec<Inflater>,
-    deflater: Option<Box<Deflater>>,
-    level: u8,
-    bytes_min: usize,
+    deflater: Deflater,
     inflated_bytes: u64,
 }
 
@@ -34,9 +32,7 @@ impl Workspace {
         Workspace {
             pool: BufferPool::new(kept_bytes_max),
             inflaters: Vec::new(),
-            deflater: None,
-            level: 0,
-            bytes_min: 0,
+            deflater: Deflater::new(0, 0),
             inflated_bytes: 0,
         }
     }
@@ -45,14 +41,13 @@ impl Workspace {
     /// agreed on.
     #[must_use]
     pub fn compressing(mut self, level: u8, bytes_min: usize) -> Workspace {
-        (self.level, self.bytes_min) = (level, bytes_min);
+        self.deflater = Deflater::new(level, bytes_min);
         self
     }
 
-    /// The compressor, which is made when it is first used.
+    /// The compressor.
     pub fn deflater(&mut self) -> &mut Deflater {
-        let (level, bytes_min) = (self.level.max(1), self.bytes_min);
-        self.deflater.get_or_insert_with(|| Box::new(Deflater::new(level, bytes_min)))
+        &mut self.deflater
     }
 
     /// Bytes that came out of compressed messages since this was last asked.

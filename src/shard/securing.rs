@@ -151,22 +151,25 @@ pub(super) fn send_sealed<'f, D: Driver>(
     while channel.queued_bytes() == 0 && !rest.is_empty() {
         let (piece, behind) = rest.split_at(rest.len().min(channel.room()));
         channel.seal(pool, piece);
-        if channel.queued_bytes() == 0 {
-            // It has failed, which is seen when what is queued is to be sent.
+        if channel.has_failed() || channel.queued_bytes() == 0 {
+            // Which is seen when what is queued is to be sent.
             return rest;
         }
         rest = behind;
         let sent = match driver.send_now(socket, &[channel.queued()]) {
             Ok(sent) => sent,
-            Err(Errno::AGAIN) => 0,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
             // The connection is broken: its receive ends and says so.
-            Err(_) => channel.queued_bytes(),
+            Err(_) => {
+                channel.advance(pool, channel.queued_bytes());
+                return &[];
+            }
         };
         counters.sends.add(1);
         counters.bytes_sent.add(sent as u64);
+        counters.sends_short.add(u64::from(sent < channel.queued_bytes()));
         channel.advance(pool, sent);
     }
-    counters.sends_short.add(u64::from(channel.queued_bytes() > 0));
     rest
 }
 
@@ -180,6 +183,10 @@ pub(super) fn seal<S>(
 ) {
     let Some(channel) = &mut slot.channel else { return };
     let own = &mut slot.own;
+    if channel.is_closed() {
+        // Nothing can follow what was said last.
+        own.outbound.release(&mut core.pool);
+    }
     let room = channel.room();
     if room > 0 {
         gathered.clear();

@@ -48,7 +48,7 @@ fn send_straight<S, D: Driver>(
     let queued = outbound.queued_bytes();
     let sent = match driver.send_now(slot.socket, &[outbound.queued(), frame]) {
         Ok(sent) => sent,
-        Err(Errno::AGAIN) => 0,
+        Err(Errno::AGAIN | Errno::INTR) => 0,
         // The connection is broken: its receive ends and says so.
         Err(_) => queued + frame.len(),
     };

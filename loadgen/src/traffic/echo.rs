@@ -18,13 +18,28 @@ pub struct Echo {
 struct Connection {
     sent: u64,
     received: u64,
-    /// When each message under way was planned and when it was sent, the oldest
-    /// first.
-    under_way: VecDeque<(Time, Time)>,
+    /// What is under way, the oldest first: `sent - received` messages.
+    under_way: VecDeque<Together>,
     /// When the last reply came.
     replied: Time,
     /// Replies since measuring began.
     counted: u64,
+}
+
+impl Connection {
+    /// Messages without a reply.
+    fn in_flight(&self) -> u64 {
+        self.sent - self.received
+    }
+}
+
+/// Messages in a row that were planned, and sent, at the same times.
+#[derive(Debug)]
+struct Together {
+    planned: Time,
+    sent: Time,
+    /// How many of them have no reply yet, `>= 1`.
+    count: u64,
 }
 
 impl Echo {
@@ -37,7 +52,7 @@ impl Echo {
     pub fn due(&mut self, connection: usize, now: Time, most: u64, send: &mut Send<'_>) -> u64 {
         let may = self.in_flight.min(most);
         let mut sent = 0;
-        while self.connections[connection].under_way.len() < may as usize {
+        while self.connections[connection].in_flight() < may {
             self.send(connection, now, now, send);
             sent += 1;
         }
@@ -47,7 +62,10 @@ impl Echo {
     /// Sends one message.
     pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
         let state = &mut self.connections[connection];
-        state.under_way.push_back((planned, now));
+        match state.under_way.back_mut() {
+            Some(last) if (last.planned, last.sent) == (planned, now) => last.count += 1,
+            _ => state.under_way.push_back(Together { planned, sent: now, count: 1 }),
+        }
         send(self.payload.message(state.sent));
         state.sent += 1;
     }
@@ -61,7 +79,7 @@ impl Echo {
         counted: &mut Counted,
     ) -> Result<(Time, Time), Received> {
         let state = &mut self.connections[connection];
-        let Some(&times) = state.under_way.front() else {
+        let Some(first) = state.under_way.front_mut() else {
             // A greeting, before anything was said, is nobody's fault.
             if state.sent > 0 {
                 return Err(Received::Unawaited);
@@ -69,7 +87,11 @@ impl Echo {
             counted.other += 1;
             return Err(Received::Fine);
         };
-        state.under_way.pop_front();
+        let times = (first.planned, first.sent);
+        first.count -= 1;
+        if first.count == 0 {
+            state.under_way.pop_front();
+        }
         let number = state.received;
         state.received += 1;
         match self.payload.check(bytes, number) {
@@ -103,8 +125,8 @@ impl Echo {
 
     pub fn lost(&mut self, connection: usize, now: Time, counted: &mut Counted) {
         let state = &mut self.connections[connection];
-        for (planned, _) in state.under_way.drain(..) {
-            counted.unanswered(now - planned, 1);
+        for together in state.under_way.drain(..) {
+            counted.unanswered(now - together.planned, together.count);
         }
         state.received = state.sent;
     }

@@ -510,7 +510,7 @@ impl<'a> Worker<'a> {
                     // The schedule falls behind, and that is reported.
                     let Some(connection) = share.absent.pop() else { break };
                     share.schedule.as_mut().map(Schedule::take);
-                    share.counted.left(late);
+                    share.counted.left(late, 1);
                     share.under_way += 1;
                     self.open(connection, planned, now);
                     continue;
@@ -565,9 +565,7 @@ impl<'a> Worker<'a> {
         });
         // Where connections are planned, what they say is not.
         if !(share.connects() && share.schedule.is_some()) {
-            for _ in 0..count {
-                share.counted.left(late);
-            }
+            share.counted.left(late, count);
         }
         self.queue(connection);
     }

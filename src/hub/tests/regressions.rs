@@ -617,3 +617,131 @@ fn who_watches_and_publishes_gets_its_own_message() {
 fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
     while hub.attend(own, frames, steps) {}
 }
+
+/// Reads all that there is for two connections, the first by `room.*`; what each got.
+fn take_turns(hub: &mut Hub, own: &mut [Subscriptions; 2], takes: [bool; 2]) -> [String; 2] {
+    let mut got = [const { String::new() }; 2];
+    for _ in 0..4 {
+        for signal in flush(hub) {
+            match signal {
+                Signal::Matched { subscriber, found } => {
+                    hub.subscribe_matched(&mut own[subscriber as usize], &found).unwrap();
+                }
+                Signal::Silent { subscriber, topic } => {
+                    hub.let_go(&mut own[subscriber as usize], topic);
+                }
+                _ => {}
+            }
+        }
+        for number in (0..2).filter(|&number| takes[number]) {
+            let (own, mut frames) = (&mut own[number], Vec::new());
+            hub_attend(hub, own, &mut frames, &mut Vec::new());
+            frames.extend(pending(hub, *own));
+            let bytes = pending(hub, *own).len();
+            hub.advance(own, bytes, |_| ());
+            got[number] += &String::from_utf8_lossy(&frames);
+        }
+    }
+    got
+}
+
+#[test]
+fn who_has_let_go_hears_of_a_topic_that_its_shard_has_read_on() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    // Another reads it by name: from before it let go, from after that, or it has not got
+    // all of it, so that it keeps it.
+    for case in ["before", "after", "behind"] {
+        let mut hub = Hub::alone(&limits);
+        let mut own = [Subscriptions::default(); 2];
+        let by_name = |hub: &mut Hub, own: &mut [Subscriptions; 2]| {
+            hub.subscribe(1, &mut own[1], "room.7", &Delivery::default()).unwrap();
+        };
+        hub.tick(at(10));
+        hub.subscribe(0, &mut own[0], "room.*", &Delivery::default()).unwrap();
+        if case == "behind" {
+            hub.subscribe(1, &mut own[1], "room.>", &Delivery::default()).unwrap();
+        }
+        take_turns(&mut hub, &mut own, [true, true]);
+        hub.publish(&Publication::new("room.7", "one")).unwrap();
+        let got = take_turns(&mut hub, &mut own, [true, case != "behind"]);
+        assert!(got[0].ends_with("one"), "{case}: {got:?}");
+        let mut ms = 500;
+        while !own[0].is_empty() {
+            ms += 100;
+            assert!(ms < 4_000, "{case}: it never lets go");
+            hub.tick(at(ms));
+            take_turns(&mut hub, &mut own, [true, case != "behind"]);
+        }
+        if case == "before" {
+            by_name(&mut hub, &mut own);
+            take_turns(&mut hub, &mut own, [true, true]);
+        } else if case == "after" {
+            by_name(&mut hub, &mut own);
+        }
+        hub.publish(&Publication::new("room.7", "two")).unwrap();
+        let got = take_turns(&mut hub, &mut own, [true, true]);
+        assert!(got[0].ends_with("two"), "{case}: {got:?}");
+        assert!(got[1].ends_with("two"), "{case}: {got:?}");
+    }
+}
+
+#[test]
+fn who_comes_to_a_pattern_hears_of_a_topic_that_was_silent_under_another_name() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = [Subscriptions::default(); 2];
+    // Somebody watches the pattern all the time.
+    for name in ["room.*", "room.7"] {
+        hub.subscribe(1, &mut own[1], name, &Delivery::default()).unwrap();
+    }
+    hub.publish(&Publication::new("room.7", "one")).unwrap();
+    for ms in (500..4_000).step_by(500) {
+        hub.tick(at(ms));
+        take_turns(&mut hub, &mut own, [true, true]);
+    }
+    hub.subscribe(0, &mut own[0], "room.*", &Delivery::default()).unwrap();
+    take_turns(&mut hub, &mut own, [true, true]);
+    hub.publish(&Publication::new("room.7", "two")).unwrap();
+    let got = take_turns(&mut hub, &mut own, [true, true]);
+    assert!(got[0].ends_with("two") && got[1].ends_with("two"), "{got:?}");
+}
+
+#[test]
+fn what_is_gathered_is_sent_on_before_other_shards_fall_off() {
+    let limits = Limits { log_messages_max: 100, ..Limits::default() };
+    let home = Hub::home_of("q", 1, 2);
+    let far = ShardId(1 - home.0);
+    let rule = Rule { flush_ms: 1_000, ..Rule::new("q", &limits) };
+    let rules = Arc::new(Rules::new(vec![rule], &limits).unwrap());
+    let hub = |shard| {
+        Hub::new(Setup { rules: Arc::clone(&rules), ..Setup::for_tests(shard, 2, &limits) })
+    };
+    let (mut there, mut here) = (hub(home), hub(far));
+    let mut own = Subscriptions::default();
+    here.subscribe(0, &mut own, "q", &Delivery::default()).unwrap();
+    let mut outbox = Outbox::default();
+    let mut exchange = |there: &mut Hub, here: &mut Hub| {
+        let mut gaps = 0;
+        here.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        for (_, mail) in outbox.mails.drain(..) {
+            gaps += usize::from(matches!(mail, Mail::Gap { .. }));
+            here.receive(home, mail);
+        }
+        gaps
+    };
+    exchange(&mut there, &mut here);
+    let (mut gaps, mut turns_with_mail) = (0, 0);
+    for round in 0..50 {
+        for _ in 0..10 {
+            there.publish(&Publication::new("q", "x")).unwrap();
+        }
+        let before = pending(&here, own).len();
+        gaps += exchange(&mut there, &mut here);
+        turns_with_mail += usize::from(pending(&here, own).len() > before);
+        there.tick(at(round));
+    }
+    assert_eq!(gaps, 0, "it fell off the log");
+    assert!((5..=10).contains(&turns_with_mail), "gathered as far as may be: {turns_with_mail}");
+}

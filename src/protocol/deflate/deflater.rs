@@ -5,7 +5,7 @@ use crate::protocol::frame::{self, Opcode, Role};
 use std::fmt;
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-/// Makes messages smaller, each by itself. It takes some 300 KiB.
+/// Makes messages smaller, each by itself. It takes some 300 KiB, once it is used.
 ///
 /// ```
 /// use tapecast::protocol::deflate::{Deflater, Inflater};
@@ -21,7 +21,7 @@ use zlib_rs::{Deflate, DeflateFlush, Status};
 /// assert_eq!(deflater.deflate(b"short"), None);
 /// ```
 pub struct Deflater {
-    deflate: Deflate,
+    deflate: Option<Deflate>,
     level: u8,
     bytes_min: usize,
     /// What became of the last message.
@@ -39,10 +39,10 @@ fn new(level: u8) -> Deflate {
 }
 
 impl Deflater {
-    /// At a level from 1, fast, to 9, small. Messages of fewer than `bytes_min` bytes are
-    /// left as they are.
+    /// At a level from 1, fast, to 9, small; 0 is as 1. Messages of fewer than `bytes_min`
+    /// bytes are left as they are.
     pub fn new(level: u8, bytes_min: usize) -> Deflater {
-        Deflater { deflate: new(level), level, bytes_min, out: Vec::new() }
+        Deflater { deflate: None, level: level.max(1), bytes_min, out: Vec::new() }
     }
 
     /// The payload of the compressed message; `None` when that would not be smaller.
@@ -51,17 +51,18 @@ impl Deflater {
         if payload.len() < self.bytes_min.max(1) {
             return None;
         }
-        self.deflate.reset();
+        let deflate = self.deflate.get_or_insert_with(|| new(self.level));
+        deflate.reset();
         // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
         let room = payload.len() + payload.len() / 7 + 64;
         self.out.resize(room, 0);
-        let status = self.deflate.compress(payload, &mut self.out, DeflateFlush::SyncFlush);
-        let written = self.deflate.total_out() as usize;
-        let took_all = self.deflate.total_in() as usize == payload.len();
+        let status = deflate.compress(payload, &mut self.out, DeflateFlush::SyncFlush);
+        let written = deflate.total_out() as usize;
+        let took_all = deflate.total_in() as usize == payload.len();
         // With room left, all of it is out, and the end of a block that holds nothing.
         if status != Ok(Status::Ok) || !took_all || written == room {
             // A reset in the middle of a block leaves traces at level 1 (zlib-rs 0.6.8).
-            self.deflate = new(self.level);
+            self.deflate = None;
             return None;
         }
         self.out[..written].strip_suffix(&TAIL).filter(|small| small.len() < payload.len())

@@ -372,6 +372,33 @@ mod tests {
         assert_eq!(whole(&[22, 3, 3, 255, 255]), (5, 5));
     }
 
+    /// A reader that never takes all of it: what has left is let go of.
+    #[test]
+    fn what_is_sealed_stays_small_however_it_is_taken() {
+        let (acceptor, connector) = crate::tls::tests::pair();
+        let mut pool = BufferPool::new(1 << 20);
+        let mut client = Channel::new(connector.connect("localhost").unwrap());
+        let mut server = Channel::new(acceptor.accept());
+        let mut plain = Vec::new();
+        client.receive(&mut pool, &mut [], &mut plain).unwrap();
+        let (mut from, mut to) = (&mut client, &mut server);
+        while from.queued_bytes() > 0 {
+            let mut wire = from.queued().to_vec();
+            from.advance(&mut pool, wire.len());
+            to.receive(&mut pool, &mut wire, &mut plain).unwrap();
+            (from, to) = (to, from);
+        }
+        for _ in 0..200 {
+            let room = server.room();
+            server.seal(&mut pool, &vec![7; room]);
+            let mut wire = server.queued()[..server.queued_bytes() - 10].to_vec();
+            server.advance(&mut pool, wire.len());
+            client.receive(&mut pool, &mut wire, &mut plain).unwrap();
+            assert!(server.sealed.len() <= 2 * SEALED_BYTES_MAX, "{}", server.sealed.len());
+        }
+        assert!(plain.len() > 100 * SEALED_BYTES_MAX && plain.iter().all(|&byte| byte == 7));
+    }
+
     /// A hello, each byte in a record of its own, in pieces of any size, at once or put off.
     #[test]
     fn a_handshake_in_tiny_records() {

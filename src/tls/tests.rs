@@ -3,6 +3,7 @@
 use super::*;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Files of a test, gone with it.
 struct Files(PathBuf);
@@ -15,7 +16,10 @@ impl Drop for Files {
 
 impl Files {
     fn new(name: &str) -> Files {
-        let path = std::env::temp_dir().join(format!("tapecast-tls-{}-{name}", std::process::id()));
+        // Tests of one process run beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("tapecast-tls-{process}-{number}-{name}"));
         std::fs::create_dir_all(&path).unwrap();
         Files(path)
     }

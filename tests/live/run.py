@@ -270,6 +270,7 @@ TESTS = (
     Test("tls: hostile: resets", tls_hostile.resets, 30),
     Test("tls: hostile: lengths that lie", tls_hostile.lengths, 30),
     Test("tls: hostile: records cut everywhere", tls_hostile.cut_records, 30),
+    Test("tls: hostile: broken behind a message", tls_hostile.broken_behind_a_message, 30),
     Test("tls: hostile: empty records", tls_hostile.nothing_within, 30),
     Test("tls: hostile: alerts", tls_hostile.alerts, 30),
     Test("tls: hostile: a hello that is too long", tls_hostile.hello_too_long, 30),

@@ -377,6 +377,21 @@ def cut_records(server):
         peer.echo(b"x" * 100_000)
 
 
+def broken_behind_a_message(server):
+    """A message, and behind it a record that can't be decrypted: nothing can follow the
+    alert, the message's answer neither, and nobody works on that while the peer stays."""
+    with attacked(server) as (own, bystanders), RecordPeer.open(own.port) as peer:
+        before = own.cpu_seconds()
+        message = peer.sealed(frame(wire.TEXT, b"never answered"))
+        peer.send_raw(message + record(DATA, bytes(40)))
+        check_alert(peer, "a record that can't be decrypted")
+        # Less than it has to close.
+        time.sleep(0.8)
+        spent = own.cpu_seconds() - before
+        expect(spent < 0.3, f"{spent:.2f} s of CPU")
+        bystanders.echo()
+
+
 def nothing_within(server):
     """Records with nothing in them, or with padding alone: allowed (RFC 8446, 5.4), and of
     no use. In a flood they cost nobody but their sender."""

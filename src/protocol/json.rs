@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
-/// Objects and arrays inside of each other.
+/// Objects and arrays inside of each other, in a value. It may stand in an object or array:
+/// what is a body when it is published is one when it is delivered.
 pub const DEPTH_MAX: u32 = 64;
 
 /// Why a text is not JSON, and where.
@@ -51,7 +52,7 @@ impl<'a> Scanner<'a> {
             self.expect(b':', "expected a colon")?;
             self.white();
             let start = self.at;
-            self.value(DEPTH_MAX - 1)?;
+            self.value(DEPTH_MAX)?;
             each(&name[1..name.len() - 1], &self.text[start..self.at]);
             self.white();
             match self.next() {
@@ -76,7 +77,7 @@ impl<'a> Scanner<'a> {
         }
         loop {
             let start = self.at;
-            self.value(DEPTH_MAX - 1)?;
+            self.value(DEPTH_MAX)?;
             each(&self.text[start..self.at]);
             self.white();
             match self.next() {
@@ -87,13 +88,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Checks that the whole text is one value that can be a member of an object.
+    /// Checks that the whole text is one value, which can then be a member of an object.
     ///
     /// # Errors
     /// It is not.
     pub fn whole(mut self) -> Result<(), Malformed> {
         self.white();
-        self.value(DEPTH_MAX - 1)?;
+        self.value(DEPTH_MAX)?;
         self.white();
         self.end()
     }
@@ -511,6 +512,11 @@ mod tests {
             &objects(64),
         ] {
             assert_eq!(Scanner::new(good).whole(), Ok(()), "{good}");
+            // What is published can be delivered, and read.
+            let delivered = format!("{{\"message\":{good}}}");
+            let mut body = None;
+            let read = Scanner::new(&delivered).members(|_, value| body = Some(value.trim()));
+            assert_eq!((read, body), (Ok(()), Some(good.trim())), "{good}");
         }
         for bad in [
             "",

@@ -32,7 +32,8 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // Handlers with the public API, and the lanes that go with them.
     (5, "subprotocol", &["app", "connection", "hub", "protocol"]),
     // Limits and times.
-    (5, "admission", &["base"]),
+    // What a request says of where it comes from.
+    (5, "admission", &["base", "protocol"]),
     // Where ring, connections and hub meet.
     (
         6,

@@ -51,6 +51,8 @@ pub(crate) struct Own {
     /// The timer that the application has set, or `NEVER`.
     pub timer: Time,
     pub peer: Option<SocketAddr>,
+    /// It is one of this machine's own: no other, and no page of the web.
+    pub is_local: bool,
     /// The request's target.
     pub target: Box<str>,
 }
@@ -62,6 +64,7 @@ impl Own {
             subscriptions: Subscriptions::default(),
             timer: Time::NEVER,
             peer,
+            is_local: false,
             target: Box::default(),
         }
     }
@@ -81,10 +84,7 @@ pub(crate) struct Link<'a> {
 impl Link<'_> {
     /// On whose behalf its handler acts.
     pub fn caller(&self) -> Caller {
-        // A Unix socket has no address, and no other machine.
-        Caller::Peer {
-            is_local: self.own.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback()),
-        }
+        Caller::Peer { is_local: self.own.is_local }
     }
 
     pub fn reborrow(&mut self) -> Link<'_> {

@@ -6,6 +6,7 @@
 use super::Shard;
 use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
+use crate::admission::is_from_here;
 use crate::app::{Conn, Decision, Handler, Link, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
@@ -216,6 +217,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
                 slot.session = Some(session);
+                slot.own.is_local = is_from_here(&request, peer);
                 slot.own.target = request.target().into();
                 self.counters().handshakes.add(1);
                 self.counters().statuses.add(101);

@@ -240,10 +240,12 @@ impl Assembly {
             return Ok(());
         }
         let mut inflater = packed.inflater.take().unwrap_or_else(|| workspace.take_inflater());
+        let before = self.payload_bytes();
         let inflated = self.inflate(&mut inflater, &packed.bytes, is_last, rules);
+        workspace.count_inflated(self.payload_bytes() - before);
         if is_last || inflated.is_err() {
             workspace.put(packed.bytes);
-            workspace.put_inflater(inflater, self.payload_bytes());
+            workspace.put_inflater(inflater);
             return inflated;
         }
         // What comes from here on does not stay: no need of so much room.
@@ -520,7 +522,8 @@ impl Inbound {
         let mut assembly = Assembly::new(kind, 0, workspace);
         let mut inflater = workspace.take_inflater();
         let inflated = assembly.inflate(&mut inflater, payload, true, rules);
-        workspace.put_inflater(inflater, assembly.payload_bytes());
+        workspace.count_inflated(assembly.payload_bytes());
+        workspace.put_inflater(inflater);
         let inflated =
             inflated.and_then(|()| assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8));
         if let Err(cause) = inflated {

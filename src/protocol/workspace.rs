@@ -60,9 +60,13 @@ impl Workspace {
         self.inflaters.pop().unwrap_or_default()
     }
 
-    /// Takes it back, after so many bytes.
-    pub(super) fn put_inflater(&mut self, mut inflater: Inflater, inflated_bytes: usize) {
-        self.inflated_bytes += inflated_bytes as u64;
+    /// So many bytes have come out of one.
+    pub(super) fn count_inflated(&mut self, bytes: usize) {
+        self.inflated_bytes += bytes as u64;
+    }
+
+    /// Takes it back.
+    pub(super) fn put_inflater(&mut self, mut inflater: Inflater) {
         if self.inflaters.len() < INFLATERS_MAX {
             inflater.reset();
             self.inflaters.push(inflater);

@@ -34,6 +34,9 @@ impl fmt::Debug for Deflater {
     }
 }
 
+/// Larger buffers are not kept for the next message.
+const KEPT_BYTES: usize = 1 << 20;
+
 fn new(level: u8) -> Deflate {
     Deflate::new(level.into(), false, 15)
 }
@@ -55,6 +58,10 @@ impl Deflater {
         deflate.reset();
         // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
         let room = payload.len() + payload.len() / 7 + 64;
+        if self.out.len() > KEPT_BYTES {
+            // A large message leaves no large buffer behind.
+            self.out = Vec::new();
+        }
         self.out.resize(room, 0);
         let status = deflate.compress(payload, &mut self.out, DeflateFlush::SyncFlush);
         let written = deflate.total_out() as usize;

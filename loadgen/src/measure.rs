@@ -17,6 +17,11 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, LONGEST_NS, 3).expect("the bounds are in order")
 }
 
+/// The same at two digits, a seventh of that: of every second one is kept.
+pub fn coarse_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, LONGEST_NS, 2).expect("the bounds are in order")
+}
+
 /// A histogram that takes a value which comes many times in a row as one: what is
 /// sent in one turn and received in one turn is of one age.
 #[derive(Clone, Debug)]
@@ -86,6 +91,8 @@ pub struct Counted {
     pub bytes: u64,
     /// Sent, and without an answer. Their time so far is in `latency`.
     pub unanswered: u64,
+    /// Of those, what was planned and never left.
+    pub unsent: u64,
     /// Came, and are nothing that is awaited: greetings, acknowledgements.
     pub other: u64,
     /// Numbers that were passed over, per topic and reader; one that comes late is
@@ -111,6 +118,7 @@ impl Default for Counted {
             messages: 0,
             bytes: 0,
             unanswered: 0,
+            unsent: 0,
             other: 0,
             gaps: 0,
             duplicates: 0,
@@ -183,6 +191,7 @@ impl Counted {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
         self.other += other.other;
         self.gaps += other.gaps;
         self.duplicates += other.duplicates;

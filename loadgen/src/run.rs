@@ -1,6 +1,6 @@
 //! A run from outside: its phases, its threads, and what is seen second by second.
 
-use crate::measure::{Counted, Sums, histogram};
+use crate::measure::{Counted, Sums, coarse_histogram};
 use crate::process::{Process, Sample};
 use crate::profile::{Profile, Scenario};
 use crate::traffic::{Rooms, Stream};
@@ -452,7 +452,7 @@ impl Row {
             number,
             lasting: Duration::ZERO,
             sums: Sums::default(),
-            latency: histogram(),
+            latency: coarse_histogram(),
             open: vec![0; threads as usize],
             server: None,
             server_cpu: Duration::ZERO,

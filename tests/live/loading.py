@@ -138,6 +138,20 @@ def one_stall_of_one_connection(_server):
     return f"p99 {values['latency_p99'] / 1e3:.1f} ms, uncorrected {values['uncorrected_p99'] / 1e3:.2f} ms"
 
 
+def silent_handshakes(_server):
+    """Who connects and never gets an answer has waited since it was planned to."""
+    with FaultyServer() as server:
+        server.handshake = lambda *_: None
+        for load_flags, least in ((("--rate", 5), 6), (("--in-flight", 4), 4)):
+            loaded = load(
+                "connect-storm", server.url(), "--connections", 20, "--warmup", "0s",
+                "--duration", "2s", *load_flags,
+            )
+            values = loaded.values
+            expect(values["unanswered"] >= least, f"{load_flags}: {values['unanswered']} unanswered")
+            expect(values["latency_max"] > 1_500_000, f"latency_max {values['latency_max']}")
+
+
 def planted_order(_server):
     """Gaps, duplicates and reorderings are counted as often as they were planted."""
     return planted(Relaying, "broadcast")

@@ -180,6 +180,7 @@ TESTS = (
     Test("administration and web pages", administration.web_pages),
     timed("load: stalls show", loading.stalls_show, 30, shards=(1,)),
     timed("load: a stall of one connection", loading.one_stall_of_one_connection, 30, shards=(1,)),
+    Test("load: silent handshakes", loading.silent_handshakes, 30, shards=(1,)),
     timed("load: planted gaps, duplicates and reorderings", loading.planted_order, 30, shards=(1,)),
     timed("load: planted in the numbers of a topic", loading.planted_numbers, 30, shards=(1,)),
     timed("load: topics", loading.topics, 60),

@@ -2,7 +2,7 @@
 
 use super::values::{self, show};
 use super::{Arrivals, Check, Group, Profile, Scenario};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// In less than this a rate says nothing.
 const DURATION_MIN: Duration = Duration::from_millis(100);
@@ -165,7 +165,7 @@ pub const KEYS: &[Key] = &[
         access: Access::Run {
             set: |profile, values| {
                 let when = |text: &str| match text.parse::<f64>() {
-                    Ok(_) => Ok(SystemTime::UNIX_EPOCH + values::duration(text)?),
+                    Ok(_) => values::since_1970(text),
                     Err(_) => humantime::parse_rfc3339_weak(text)
                         .map_err(|error| format!("{text:?}: {error}")),
                 };

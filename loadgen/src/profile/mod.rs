@@ -347,6 +347,10 @@ impl Profile {
                     format!("{connections} connections are fewer than {threads} threads"),
                 );
             }
+            let reads = matches!(group.scenario, Scenario::Broadcast | Scenario::Topics);
+            if group.stalled > 0.0 && !reads {
+                problem(group, "only readers of broadcast and topics stall".into());
+            }
             if group.rooms > group.connections {
                 problem(group, "more rooms than connections".into());
             }
@@ -369,7 +373,7 @@ impl Profile {
             if group.scenario == Scenario::Topics && !group.template.is_empty() {
                 problem(group, "topics have words of their own: no template".into());
             }
-            if matches!(group.scenario, Scenario::Broadcast | Scenario::Topics) {
+            if reads {
                 if group.publishers > 0 && group.publishers < group.rooms {
                     problem(group, "more rooms than publishers: some would stay silent".into());
                 }

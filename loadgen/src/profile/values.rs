@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tapecast::base::Random;
 use tapecast::client::{self, Mode};
 
@@ -33,6 +33,16 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 
 /// Bytes of the largest message.
 pub const SIZE_MAX: usize = 64 << 20;
+
+/// The last second that has a date of four digits.
+const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+
+/// A time in seconds since 1970.
+pub fn since_1970(text: &str) -> Result<SystemTime, String> {
+    let after = duration(text)?;
+    let when = SystemTime::UNIX_EPOCH.checked_add(after).filter(|_| after <= LAST_SECOND);
+    when.ok_or_else(|| format!("{text:?}: expected seconds since 1970, before the year 10000"))
+}
 
 /// A duration: `5s`, `100ms`, `1m 30s`, or a number of seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {

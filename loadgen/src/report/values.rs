@@ -140,6 +140,8 @@ impl Report {
         }
         if is_open {
             values.percentiles("lateness", &figures.lateness, &[99.0]);
+        }
+        if is_open || has("connect") {
             values.add("unanswered", figures.unanswered as f64, "messages");
         }
         if has_order {

@@ -143,6 +143,16 @@ impl Traffic {
         }
     }
 
+    /// Whether a connection that is there for it awaits its first reply.
+    pub fn awaits_first(&self, connection: usize) -> bool {
+        match self {
+            Traffic::Connect { messages, connections, .. } => {
+                *messages > 0 && connections[connection].1 == 0
+            }
+            _ => false,
+        }
+    }
+
     /// The run is over for those who stall or for those who don't: counts what has no
     /// answer yet.
     pub fn finish(&mut self, now: Time, stalled: bool, counted: &mut Counted) {

@@ -117,6 +117,11 @@ impl Topics {
                 let order = match (reader.track.take(seq), reader.delivery.mode) {
                     // What was superseded is left out: that is what it has asked for.
                     (Order::After(_), Mode::Latest) => Order::Next,
+                    // It was not counted as missing, so it is not found again.
+                    (Order::Late, Mode::Latest) => {
+                        counted.gaps += 1;
+                        Order::Late
+                    }
                     (order, _) => order,
                 };
                 if self.broadcast.take(connection, &stamp).is_none() {

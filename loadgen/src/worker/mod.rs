@@ -369,6 +369,18 @@ impl<'a> Worker<'a> {
         }
         let now = self.now();
         self.cut_second(now);
+        for peer in &self.peers {
+            // Connections that were begun and have not done what counts.
+            let share = &mut self.shares[usize::from(peer.group)];
+            let is_awaited = match peer.state {
+                State::Connecting | State::ShakingHands => share.connects(),
+                State::Open => share.traffic.awaits_first(peer.index as usize),
+                State::Leaving | State::Ending | State::Absent => false,
+            };
+            if is_awaited {
+                share.counted.unanswered(now - peer.planned, 1);
+            }
+        }
         for share in &mut self.shares {
             share.traffic.finish(now, false, &mut share.counted);
             // What was planned and never left has waited too.
@@ -379,6 +391,7 @@ impl<'a> Worker<'a> {
             {
                 let planned = schedule.take();
                 share.counted.unanswered(now - planned, 1);
+                share.counted.unsent += 1;
             }
         }
         Ok(())

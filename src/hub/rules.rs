@@ -18,7 +18,7 @@ pub enum Access {
     /// Every peer.
     #[default]
     Anyone,
-    /// Peers on this machine: a loopback address or a Unix socket.
+    /// Peers on this machine: a loopback address or a Unix socket, and no page of the web.
     Local,
     /// No peer.
     Server,

@@ -360,6 +360,11 @@ impl<'a, S> Conn<'a, S> {
         self.link.core.hub.acknowledge(self.link.own.subscriptions, topic, seq)
     }
 
+    /// Whether this connection reads `topic`, by its name or by a pattern that it matches.
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        self.link.core.hub.is_subscribed(self.link.own.subscriptions, topic)
+    }
+
     /// The number of the last message of `topic` that has left for this connection, or
     /// was skipped for it; none while it has no subscription that is live.
     pub fn position(&self, topic: &str) -> Option<u64> {

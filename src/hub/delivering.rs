@@ -134,6 +134,11 @@ impl Hub {
         })
     }
 
+    /// Whether a connection reads `topic`, or is about to.
+    pub fn is_subscribed(&self, subscriptions: Subscriptions, topic: &str) -> bool {
+        self.subscription_to(subscriptions, topic).is_some()
+    }
+
     /// The number of the last message of `topic` that was handed over to a connection,
     /// or skipped for it, or came before its subscription.
     pub fn position(&self, subscriptions: Subscriptions, topic: &str) -> Option<u64> {

@@ -29,6 +29,7 @@ fn refusals() {
     assert_eq!(subscribe(&mut hub, &mut own, "a..b"), Err(HubError::BadName));
     assert_eq!(subscribe(&mut hub, &mut own, "a"), Ok(()));
     assert_eq!(subscribe(&mut hub, &mut own, "a"), Err(HubError::AlreadySubscribed));
+    assert!(hub.is_subscribed(own, "a") && !hub.is_subscribed(own, "b"));
     for topic in ["b", "c", "d"] {
         assert_eq!(subscribe(&mut hub, &mut own, topic), Ok(()));
     }

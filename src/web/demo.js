@@ -237,6 +237,8 @@ function follow(symbol, isSame = false) {
   });
   depth.on('reset', () => {
     ladder.anew += 1;
+    before = undefined;
+    conflatedTo = 0;
     ladder.bids.clear();
     ladder.asks.clear();
   });

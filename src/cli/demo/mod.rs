@@ -59,10 +59,17 @@ fn begin(server: &Server, events_per_second: u32) -> io::Result<Option<String>> 
     let (publisher, shards) = (server.publisher(), server.handle().shards());
     let seen = figures::Ages::clone(&ages);
     spawn("figures", Box::new(move || figures::publish(&publisher, &shards, &seen)))?;
-    let Some(address) = server.addresses().iter().find_map(reachable) else { return Ok(None) };
-    let url = format!("ws://{address}/");
+    // A browser may not trust the certificate.
+    let plain_first = [false, true].into_iter().flat_map(|is_secure| {
+        let addresses = server.addresses().iter();
+        addresses.filter(move |address| address.is_secure() == is_secure)
+    });
+    let found = plain_first.filter_map(|it| Some((reachable(it)?, it.is_secure()))).next();
+    let Some((address, is_secure)) = found else { return Ok(None) };
+    let (socket, page) = if is_secure { ("wss", "https") } else { ("ws", "http") };
+    let url = format!("{socket}://{address}/");
     spawn("reader", Box::new(move || figures::read(&url, market::QUOTES, &ages)))?;
-    Ok(Some(format!("http://{address}/")))
+    Ok(Some(format!("{page}://{address}/")))
 }
 
 /// The address under which this machine reaches the server.

@@ -27,6 +27,8 @@ pub const NAME: &str = "tapecast.v1.json";
 
 /// Bytes of an `id` that is sent back.
 const ID_BYTES_MAX: usize = 256;
+/// Channels that patterns have found, from which on it is looked whether they are left.
+const MATCHED_MIN: usize = 64;
 /// Publications of a connection whose number is under way to it.
 const PUBLISHES_MAX: usize = 1_024;
 
@@ -165,6 +167,10 @@ impl Handler for Json {
                     Some(channel) => channel.id.take(),
                     None => {
                         channels.push(Channel { is_matched: true, ..Channel::new(topic) });
+                        // Also where there is no heartbeat that does.
+                        if channels.len() >= MATCHED_MIN && channels.len().is_power_of_two() {
+                            let_go_of_matched(conn);
+                        }
                         None
                     }
                 };
@@ -375,10 +381,9 @@ fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
 /// Tells the positions of channels on which nothing has come since the last heartbeat,
 /// so that a client sees what is missing at the end.
 fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
+    let_go_of_matched(conn);
     let mut channels = std::mem::take(&mut conn.session().channels);
     let mut quiet = Vec::new();
-    // What a pattern has found goes when nothing is left of it.
-    channels.retain(|channel| !channel.is_matched || conn.position(&channel.name).is_some());
     for channel in &mut channels {
         let Some(position) = conn.position(&channel.name) else { continue };
         if std::mem::replace(&mut channel.told, position) == position {
@@ -393,6 +398,13 @@ fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
         let quiet = String::from_utf8(quiet).expect("written from text");
         send(conn, Object::new("heartbeat").raw("channels", &quiet));
     }
+}
+
+/// What patterns have found goes when nothing is left of it.
+fn let_go_of_matched(conn: &mut Conn<'_, JsonSession>) {
+    let mut channels = std::mem::take(&mut conn.session().channels);
+    channels.retain(|channel| !channel.is_matched || conn.is_subscribed(&channel.name));
+    conn.session().channels = channels;
 }
 
 #[cfg(test)]

@@ -12,14 +12,28 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Topics looked at when memory is short, each time that it is.
-const SWEEP_TOPICS: u32 = 1_024;
+const SWEEP_TOPICS: u32 = 3 * 1_024;
 
 /// What takes memory, in the order in which it goes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Held {
+    #[default]
     History,
     Tapes,
     Values,
+}
+
+/// How far memory that is short has been looked for.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// What is let go of now.
+    what: Held,
+    /// The topic to look at next.
+    next: u32,
+    /// Topics in a row of which none could let go of it.
+    in_vain: u32,
+    /// More than the share is held, and this much can't be let go of.
+    incompressible_bytes: usize,
 }
 
 /// Topics whose messages are gathered before they are sent on, by when that is over.
@@ -337,30 +351,45 @@ impl Hub {
 
     /// While logs and tapes together take more than their share, the longest kept of
     /// them goes: histories first, then tapes, whose readers are there, and at last the
-    /// values of most keys.
+    /// values of most keys, each once nothing of the one before it is left to go.
     pub(super) fn keep_within_budget(&mut self) {
         let share = self.limits.topics_bytes_max / usize::from(self.shards);
         let held = self.log_bytes + self.tape_bytes;
         if held <= share {
-            self.incompressible_bytes = 0;
+            self.sweep = Sweep { next: self.sweep.next, ..Sweep::default() };
             return;
         }
         // What could not be let go of a moment ago can't be now.
-        if held <= self.incompressible_bytes {
+        if held <= self.sweep.incompressible_bytes {
             return;
         }
         self.tally.budget_exceeded += 1;
-        for what in [Held::History, Held::Tapes, Held::Values] {
-            for _ in 0..SWEEP_TOPICS.min(self.topics.index_end()) {
-                if self.log_bytes + self.tape_bytes <= share {
+        for _ in 0..SWEEP_TOPICS {
+            let held = self.log_bytes + self.tape_bytes;
+            let count = self.topics.index_end().max(1);
+            if held <= share {
+                return;
+            }
+            if self.sweep.in_vain >= count {
+                self.sweep.in_vain = 0;
+                self.sweep.what = match self.sweep.what {
+                    Held::History => Held::Tapes,
+                    Held::Tapes => Held::Values,
+                    Held::Values => {
+                        self.sweep.incompressible_bytes = held;
+                        Held::History
+                    }
+                };
+                if self.sweep.incompressible_bytes == held {
                     return;
                 }
-                let index = self.sweep;
-                self.sweep = (index + 1) % self.topics.index_end();
-                self.halve(index, what);
             }
+            let Sweep { what, next, .. } = self.sweep;
+            self.halve(next, what);
+            self.sweep.next = (next + 1) % count;
+            let is_less = self.log_bytes + self.tape_bytes < held;
+            self.sweep.in_vain = if is_less { 0 } else { self.sweep.in_vain + 1 };
         }
-        self.incompressible_bytes = self.log_bytes + self.tape_bytes;
     }
 
     fn halve(&mut self, index: u32, what: Held) {

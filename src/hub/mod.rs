@@ -72,7 +72,7 @@ use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel}
 use catching_up::Guide;
 use chores::Chores;
 use foldhash::quality::RandomState;
-use home::Flushes;
+use home::{Flushes, Sweep};
 use lane::Lanes;
 use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
@@ -292,10 +292,8 @@ pub struct Hub {
     log_bytes: usize,
     /// Bytes on all tapes.
     tape_bytes: usize,
-    /// Where memory is looked for next when it is short.
-    sweep: u32,
-    /// What was left when nothing more could be let go of.
-    incompressible_bytes: usize,
+    /// Where memory is looked for when it is short.
+    sweep: Sweep,
     /// Topics to look after now and then: what all have read goes, and who reads a
     /// silent one only because of a pattern lets go of it.
     chores: Chores,
@@ -342,8 +340,7 @@ impl Hub {
             stuck: vec![None; usize::from(shards)],
             log_bytes: 0,
             tape_bytes: 0,
-            sweep: 0,
-            incompressible_bytes: 0,
+            sweep: Sweep::default(),
             chores: Chores::default(),
             tally: Tally::default(),
             signals: Vec::new(),

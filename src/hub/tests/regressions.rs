@@ -745,3 +745,31 @@ fn what_is_gathered_is_sent_on_before_other_shards_fall_off() {
     assert_eq!(gaps, 0, "it fell off the log");
     assert!((5..=10).contains(&turns_with_mail), "gathered as far as may be: {turns_with_mail}");
 }
+
+#[test]
+fn histories_go_before_values_however_many_topics_there_are() {
+    // Two keys of each topic, the second over and over.
+    let filled = |topics_bytes_max| {
+        let mut hub = Hub::alone(&Limits { topics_bytes_max, ..Limits::default() });
+        for number in 0..TOPICS * 7 {
+            let name = format!("t.{}", number % TOPICS);
+            let key = if number < TOPICS { "first" } else { "second" };
+            let keyed = Publication { key: Some(key), ..Publication::new(&name, &[7; 100][..]) };
+            hub.publish(&keyed).unwrap();
+        }
+        hub
+    };
+    const TOPICS: usize = 5_000;
+    let all = filled(usize::MAX / 2).held_bytes().1;
+    // More has to go than a look at some of them finds.
+    let mut hub = filled(all - all / 5);
+    for _ in 0..20 {
+        flush(&mut hub);
+    }
+    assert!(hub.held_bytes().1 <= all - all / 5, "{:?} of {all}", hub.held_bytes());
+    for topic in 0..TOPICS {
+        let index = hub.names[&*format!("t.{topic}")];
+        let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+        assert_eq!(log.values.count(), 2, "topic {topic} lost a value, and histories are left");
+    }
+}

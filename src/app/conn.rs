@@ -1,7 +1,7 @@
 //! A connection as its handler sees it, for the length of a call.
 
 use super::core::{Core, Link};
-use crate::base::{ConnectionId, Limits, Time};
+use crate::base::{ConnectionId, Limits, ShardId, Time};
 use crate::connection::{Close, SendOutcome};
 use crate::hub::{Delivery, HubError, Listed, Publication, Published, Receipt};
 use crate::protocol::{CloseCode, Kind, Message};
@@ -22,8 +22,8 @@ pub(crate) struct Deferred {
     pub straight: Option<Kind>,
     /// Messages for other connections.
     pub letters: Vec<(ConnectionId, Kind, Bytes)>,
-    /// A publication waits for room: pause this connection.
-    pub congested: bool,
+    /// A publication waits for room at this shard: pause this connection.
+    pub congested: Option<ShardId>,
     /// A message was refused room, or the pause threshold was passed: tell when
     /// everything has left.
     pub wants_writable: bool,
@@ -449,7 +449,9 @@ impl<'a, S> Conn<'a, S> {
         match published {
             Ok(outcome) => {
                 self.link.core.deferred.publications += 1;
-                self.link.core.deferred.congested |= outcome == Published::Backpressure;
+                if outcome == Published::Backpressure {
+                    self.link.core.deferred.congested = Some(self.link.core.hub.home(topic));
+                }
             }
             Err(HubError::Full) => self.link.core.deferred.publications_refused += 1,
             Err(_) => {}

@@ -368,6 +368,11 @@ impl Hub {
         ShardId((hash % u64::from(shards)) as u16)
     }
 
+    /// The shard that numbers the topic of this name here.
+    pub fn home(&self, name: &str) -> ShardId {
+        Hub::home_of(name, self.home_seed, self.shards)
+    }
+
     /// The time is `now`; what is due by then happens, or is ready for the next flush.
     pub fn tick(&mut self, now: Time) {
         self.now = now;
@@ -409,7 +414,7 @@ impl Hub {
         let shared: Arc<str> = name.into();
         let (index, _) = self.topics.insert(Topic {
             name: Arc::clone(&shared),
-            home: Hub::home_of(name, self.home_seed, self.shards),
+            home: self.home(name),
             rule: self.rules.number(name),
             interest_posted: false,
             interest_queued: false,

@@ -158,9 +158,9 @@ impl Hub {
         changed.then_some(Mail::Interest { topic: name, reader: reference, wanted })
     }
 
-    /// Whether publications wait for room at another shard.
-    pub fn is_congested(&self) -> bool {
-        self.outgoing_bytes.iter().any(|&bytes| bytes > 0)
+    /// Whether publications wait for room at this shard.
+    pub fn is_congested(&self, home: ShardId) -> bool {
+        self.outgoing_bytes[home.index()] > 0
     }
 
     /// The shards that had no room at the last flush, and the weight of the mail

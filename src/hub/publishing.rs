@@ -123,7 +123,7 @@ impl Hub {
         }
         let home = match known {
             Some(topic) => topic.home,
-            None => Hub::home_of(name, self.home_seed, self.shards),
+            None => self.home(name),
         };
         if home == self.shard {
             let index = index.map_or_else(|| self.topic_index(name), Ok)?;

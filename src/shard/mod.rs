@@ -119,8 +119,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     starved: Vec<Token>,
     /// Metered connections with bytes to read.
     readable: VecDeque<Token>,
-    /// Connections that wait until publications have room.
-    congested: Vec<Token>,
+    /// By shard: connections that wait until publications have room there.
+    congested: Vec<Vec<Token>>,
     /// Where metered connections are read into: one buffer, always warm.
     hot: Vec<u8>,
     /// What was decrypted, or is to be encrypted: likewise.
@@ -176,7 +176,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             attended: Vec::new(),
             starved: Vec::new(),
             readable: VecDeque::new(),
-            congested: Vec::new(),
+            congested: vec![Vec::new(); usize::from(shards)],
             hot: Vec::new(),
             plain: Vec::new(),
             shaking: VecDeque::new(),

@@ -12,8 +12,8 @@
 use super::Shard;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
-use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
+use crate::base::{Limits, ShardId};
 use crate::protocol::CloseCause;
 use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
 
@@ -267,12 +267,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         (result, asked)
     }
 
-    /// Publications have room again: whoever waited for it is read from.
+    /// Where publications have room again, whoever waited for it is read from.
     pub(super) fn resume_congested(&mut self) {
-        for token in std::mem::take(&mut self.congested) {
-            if let Some(slot) = self.slot(token) {
-                slot.holds.end(Holds::PUBLICATIONS);
-                self.read_on(token.index);
+        for home in 0..self.congested.len() {
+            if self.congested[home].is_empty() || self.core.hub.is_congested(ShardId(home as u16)) {
+                continue;
+            }
+            for token in std::mem::take(&mut self.congested[home]) {
+                if let Some(slot) = self.slot(token) {
+                    slot.holds.end(Holds::PUBLICATIONS);
+                    self.read_on(token.index);
+                }
             }
         }
     }

@@ -325,8 +325,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if close.is_some() {
             slot.close = close;
         }
-        if congested && slot.holds.add(Holds::PUBLICATIONS) {
-            self.congested.push(token);
+        if let Some(home) = congested
+            && slot.holds.add(Holds::PUBLICATIONS)
+        {
+            self.congested[home.index()].push(token);
             self.counters().receives_paused.add(1);
             self.read_on(index);
         }

@@ -36,9 +36,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         }
         self.signals = signals;
-        if !self.core.hub.is_congested() {
-            self.resume_congested();
-        }
+        self.resume_congested();
         self.count_tally();
     }
 

@@ -20,7 +20,7 @@ from .words import Client
 CLIENTS = 1_000
 # Clients that share channels: whoever subscribes to all of them hears so many.
 GROUP = 10
-HALF_SECONDS = 20
+HALF_SECONDS = 30
 # A client says so many words, with so many seconds between two, and leaves.
 WORDS = 40
 PAUSE_SECONDS_MAX = 0.8

@@ -392,7 +392,7 @@ def printed_profiles(server):
         lines = pathlib.Path(directory) / 'li"nes'
         lines.write_text("one\ntwo\n")
         words = ("--rate", "10.5@1m 30s,20/connection", "--size", "64:90,4KiB:10", "--kind", "text")
-        words += ("--header", 'X-Quote: "a" \\ b', "--header", "Origin: null", "--stalled", "12.5%")
+        words += ("--header", 'X-Quote: "a" \\ b', "--header", "Origin: null")
         words += ("--on-open", '{"room":{room}}\n\u0001é', "--template", "<{payload}>")
         words += ("--core", 1)
         words += ("--source", "127.0.0.2-127.0.0.4", "--source", "127.0.0.9", "--stall", "none")
@@ -408,6 +408,13 @@ def printed_profiles(server):
         expect(group["on_open"] == ['{"room":{room}}\n\u0001é'], f"{group['on_open']}")
         expect(group["subprotocol"] == ["b", "a"], f"{group['subprotocol']}")
         expect(group["header"] == ['x-quote: "a" \\ b', "origin: null"], f"{group['header']}")
+        words = ("--url", server.url(), "--stalled", "12.5%", "--stall", "1.5s")
+        printed, _ = load(server, "broadcast", *words, "--print-profile")
+        path.write_text(printed)
+        again, _ = load(server, path, "--print-profile")
+        expect(keys_of(again) == keys_of(printed), f"{again} is not {printed}")
+        (group,) = keys_of(printed)["group"]
+        expect((group["stalled"], group["stall"]) == ("12.5%", "1s 500ms"), f"{group}")
 
 
 def mistakes(server):
@@ -422,6 +429,8 @@ def mistakes(server):
         (("echo", "--url", "wss://127.0.0.1/", "--ca", "/nowhere.pem"), "/nowhere.pem: No such"),
         (("echo", *url, "--insecure=perhaps"), "--insecure.*expected false, true"),
         (("echo", *url, "--rate", "5", "--in-flight", "5"), "exclude each other"),
+        (("echo", *url, "--stalled", "10%"), "only readers of broadcast and topics stall"),
+        (("echo", *url, "--start-at", "1760000000000"), "--start-at.*before the year 10000"),
         (("echo", *url, "--rate", "0"), "--rate.*from 0.001 to 1000000000"),
         (("echo", *url, "--rate", "fast"), "--rate.*expected messages a second"),
         (("echo", *url, "--connections", "0"), "--connections.*from 1 to 10000000"),

@@ -89,7 +89,15 @@ def a_million_forgotten(server):
                     f"then {small.resident_bytes() >> 20}",
                 )
                 rounds.append((small.resident_bytes_peak(), small.resident_bytes()))
-                for number in (0, MILLION // 2, MILLION - 1):
+                # The memory may be back before the last of them are gone. Who looks at one
+                # keeps it, so that each look takes another.
+                looked_at = iter(range(MILLION - 1, 0, -1))
+                small.wait_for(
+                    lambda: ask(peer, f"sub {series.decode()}.{next(looked_at)}")[3] == "0",
+                    10,
+                    "the last topics are still there",
+                )
+                for number in (0, MILLION // 2):
                     answer = ask(peer, f"sub {series.decode()}.{number}")
                     expect(answer[3] == "0", f"topic {number} is still at {answer[3]}")
     peaks = [peak for peak, _ in rounds]

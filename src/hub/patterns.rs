@@ -251,17 +251,19 @@ impl Hub {
         removed.next
     }
 
-    /// The subscription to a pattern that means `topic`, if the connection has one.
+    /// The subscription to a pattern that means `topic`: of several, the connection's first,
+    /// whichever a home tells of first.
     pub(super) fn pattern_for(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
-        let mut own = subscriptions.patterns;
+        let (mut own, mut first) = (subscriptions.patterns, None);
         while let Some(subscription) = self.patterns.at(own) {
             let pattern = self.patterns.watched.at(subscription.pattern).expect("somebody's");
             if matches(&pattern.text, topic) {
-                return Some(own.into());
+                first = Some(own.into());
             }
+            // The newest is in front.
             own = subscription.next;
         }
-        None
+        first
     }
 
     /// A topic matches the pattern of a connection: subscribes it, unless it is already.
@@ -274,9 +276,11 @@ impl Hub {
         found: &Match,
     ) -> Result<(), HubError> {
         let (own, generation) = found.subscription;
-        let Some(subscription) = self.patterns.subscriptions.get(own, generation) else {
+        if self.patterns.subscriptions.get(own, generation).is_none() {
             return Ok(());
-        };
+        }
+        let own = self.pattern_for(*subscriptions, &found.topic).unwrap_or(own);
+        let subscription = self.patterns.subscriptions.at(own).expect("just found");
         let &PatternSubscription { subscriber, caller, delivery, .. } = subscription;
         let snapshot = delivery.snapshot && found.since.is_none();
         let start = Start { since: found.since, snapshot };

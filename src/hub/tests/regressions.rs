@@ -461,6 +461,35 @@ fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
     assert!(own.is_empty());
 }
 
+/// Another connection had the home told of the younger pattern before the older one.
+#[test]
+fn of_several_patterns_the_first_one_counts_whichever_is_told_of_first() {
+    let mut hub = Hub::alone(&Limits::default());
+    let [mut other, mut own] = [Subscriptions::default(); 2];
+    let windowed = |window| Delivery { window: Some(window), ..Delivery::default() };
+    hub.subscribe(1, &mut other, "n.>", &windowed(9)).unwrap();
+    flush(&mut hub);
+    hub.subscribe(0, &mut own, "n.*", &windowed(1)).unwrap();
+    hub.subscribe(0, &mut own, "n.>", &windowed(9)).unwrap();
+    for text in ["1", "2"] {
+        hub.publish(&Publication::new("n.a", text)).unwrap();
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { subscriber: 0, found } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+                told.push(found.subscription.0);
+            }
+        }
+    }
+    let younger = hub.pattern_for(own, "n.a.b").unwrap();
+    assert_eq!(told.first(), Some(&younger));
+    let mut frames = Vec::new();
+    hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+    assert_eq!(frames, b"\x81\x011", "the window is that of the older pattern");
+}
+
 #[test]
 fn a_pattern_that_ends_at_once_takes_no_message_from_another() {
     for ending in ["n.*", "n.>"] {

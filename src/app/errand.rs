@@ -8,7 +8,7 @@
 
 use super::Publisher;
 use crate::base::{ConnectionId, Counters, Limits, Wake};
-use crate::hub::TopicSummary;
+use crate::hub::{HubError, TopicSummary};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::{CloseCode, Kind};
 use crate::tls::Acceptor;
@@ -32,8 +32,8 @@ pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
 /// What a shard is asked to do.
 pub(crate) enum Errand {
-    /// Publish; this shard is the topic's home.
-    Publish(Publication),
+    /// Publish; this shard is the topic's home. Who asks is told the message's number.
+    Publish { publication: Publication, answer: Option<Answer<Result<u64, HubError>>> },
     /// Tell a page of its connections, from this slot on.
     Connections { from: u32, count: usize, answer: Answer<Page<ConnectionSummary>> },
     /// Tell a page of its topics, from this place on.

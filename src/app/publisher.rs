@@ -1,7 +1,7 @@
 //! Publishing from threads that are not shards.
 
 use super::conn::Publish;
-use super::errand::{Errand, Outlet, Publication};
+use super::errand::{Answer, Errand, Outlet, Publication};
 use crate::base::ShardId;
 use crate::hub::{self, Hub, HubError};
 use crate::protocol::Message;
@@ -44,6 +44,11 @@ impl Publisher {
         Publisher { outlets, home_seed, message_bytes_max, stopped }
     }
 
+    #[cfg(feature = "cli")]
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
     /// Publishes a message to every subscriber of `topic`.
     ///
     /// # Errors
@@ -77,7 +82,18 @@ impl Publisher {
         message: impl Into<Message<'m>>,
         publish: &Publish<'_>,
     ) -> Result<(), HubError> {
-        let message = message.into();
+        self.post(topic, message.into(), publish, None)
+    }
+
+    /// Publishes as [`Publisher::publish_with`] does. Whoever wants to know what becomes of
+    /// it is told by the topic's home, which refuses a key where there are none.
+    pub(crate) fn post(
+        &self,
+        topic: &str,
+        message: Message<'_>,
+        publish: &Publish<'_>,
+        answer: Option<Answer<Result<u64, HubError>>>,
+    ) -> Result<(), HubError> {
         let &Publish { key, removes_key, json, token: _ } = publish;
         if !hub::is_topic_name(topic) {
             return Err(HubError::BadName);
@@ -108,7 +124,7 @@ impl Publisher {
             kind: message.kind(),
             payload,
         };
-        outlet.post(Errand::Publish(publication)).map_err(|_| HubError::Full)
+        outlet.post(Errand::Publish { publication, answer }).map_err(|_| HubError::Full)
     }
 }
 

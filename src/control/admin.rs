@@ -2,12 +2,12 @@
 
 use super::metrics;
 use super::signals::Order;
-use crate::app::{ConnectionSummary, Errand, Page, Publish, Shards};
+use crate::app::{Answer, ConnectionSummary, Errand, Page, Publish, Shards};
 use crate::base::ConnectionId;
 use crate::hub::HubError;
 use crate::protocol::{CloseCode, Message};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -30,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 const OPENAPI: &str = include_str!("openapi.json");
 /// How long a shard may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a request's body beyond two for each of the longest message.
+const BODY_BYTES: usize = 64 << 10;
 /// Items of a page, unless asked for fewer.
 const PAGE_ITEMS_MAX: usize = 1_000;
 
@@ -58,6 +60,8 @@ impl Admin {
     ) -> io::Result<impl Future<Output = ()> + 'static> {
         self.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        // Base64 takes four bytes for three, and a text more where it is escaped.
+        let body_bytes_max = 2 * shards.publisher.message_bytes_max() + BODY_BYTES;
         let access = Access { shards, orders, token: self.token.map(Arc::from) };
         let router = Router::new()
             .route("/metrics", get(show_metrics))
@@ -71,6 +75,7 @@ impl Admin {
             .method_not_allowed_fallback(async || {
                 Fault(StatusCode::METHOD_NOT_ALLOWED, "not with this method".into())
             })
+            .layer(DefaultBodyLimit::max(body_bytes_max))
             .layer(middleware::from_fn_with_state(access.clone(), check_token))
             .with_state(access);
         Ok(async move {
@@ -94,6 +99,19 @@ impl IntoResponse for Fault {
 impl From<JsonRejection> for Fault {
     fn from(rejection: JsonRejection) -> Fault {
         Fault(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<HubError> for Fault {
+    fn from(error: HubError) -> Fault {
+        let status = match error {
+            HubError::Full | HubError::Stopped | HubError::TooManyTopics => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            HubError::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Fault(status, error.to_string())
     }
 }
 
@@ -171,29 +189,32 @@ impl Asked {
     }
 }
 
+/// What is to be called with an answer, and the answer; none if it takes too long.
+fn question<T: Send + 'static>() -> (Answer<T>, impl Future<Output = Option<T>>) {
+    let (sender, receiver) = oneshot::channel();
+    // The asker may have gone.
+    let answer = Box::new(move |value| drop(sender.send(value)));
+    (answer, async { tokio::time::timeout(PATIENCE, receiver).await.ok()?.ok() })
+}
+
 impl Access {
     /// Hands an errand to a shard and waits for its answer.
     async fn ask<T: Send + 'static>(
         &self,
         shard: usize,
-        errand: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Errand,
+        errand: impl FnOnce(Answer<T>) -> Errand,
     ) -> Result<T, Fault> {
-        let (sender, receiver) = oneshot::channel();
-        // The asker may have gone.
-        let answer = Box::new(move |value| drop(sender.send(value)));
+        let (answer, answered) = question();
         let late = || Fault(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} is behind"));
         self.shards.outlets[shard].post(errand(answer)).map_err(|_| late())?;
-        match tokio::time::timeout(PATIENCE, receiver).await {
-            Ok(Ok(value)) => Ok(value),
-            _ => Err(late()),
-        }
+        answered.await.ok_or_else(late)
     }
 
     /// Goes through the shards from where `asked` says until a page is full.
     async fn page<T: Send + 'static>(
         &self,
         asked: &Asked,
-        errand: impl Fn(u32, usize, Box<dyn FnOnce(Page<T>) + Send>) -> Errand,
+        errand: impl Fn(u32, usize, Answer<Page<T>>) -> Errand,
     ) -> Result<(Vec<T>, Option<String>), Fault> {
         let shards = self.shards.outlets.len();
         let (mut shard, mut from) = asked.start(shards)?;
@@ -316,22 +337,22 @@ async fn publish(
     let (topic, key) = (&publication.topic, publication.key.as_deref());
     let json = publication.message.is_some();
     let how = Publish { key, removes_key: publication.removes_key, json, token: None };
-    let published = match (&publication.message, &publication.text, &publication.binary) {
-        (Some(message), None, None) => publisher.publish_with(topic, message.get(), &how),
-        (None, Some(text), None) => publisher.publish_with(topic, text.as_str(), &how),
+    let decoded;
+    let message = match (&publication.message, &publication.text, &publication.binary) {
+        (Some(message), None, None) => Message::Text(message.get()),
+        (None, Some(text), None) => Message::Text(text),
         (None, None, Some(binary)) => {
-            let bytes = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
-            publisher.publish_with(topic, Message::Binary(&bytes), &how)
+            decoded = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
+            Message::Binary(&decoded)
         }
         _ => return Err(bad("expected one of message (any JSON), text and binary")),
     };
-    match published {
-        Ok(()) => Ok(Json(json!({ "published": true }))),
-        Err(error @ (HubError::Full | HubError::Stopped)) => {
-            Err(Fault(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
-        }
-        Err(error) => Err(bad(error.to_string())),
-    }
+    let (answer, answered) = question();
+    publisher.post(topic, message, &how, Some(answer))?;
+    // It may be numbered yet, or not.
+    let late = || Fault(StatusCode::GATEWAY_TIMEOUT, "the topic's home does not answer".into());
+    let seq = answered.await.ok_or_else(late)??;
+    Ok(Json(json!({ "published": true, "seq": seq })))
 }
 
 /// Which connection to close, and how.

@@ -6,6 +6,7 @@ use super::name::{self, is_topic_name};
 use super::posting::Outgoing;
 use super::rules::Caller;
 use super::{Hub, HubError, MAIL_OVERHEAD_BYTES, Signal};
+use crate::base::ShardId;
 use crate::protocol::Message;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -80,6 +81,10 @@ impl<'a> Publication<'a> {
             caller: Caller::Server,
         }
     }
+
+    fn kind(&self) -> EntryKind {
+        if self.is_json { EntryKind::Json } else { self.message.kind().into() }
+    }
 }
 
 impl Hub {
@@ -100,9 +105,32 @@ impl Hub {
         &mut self,
         publication: &Publication<'_>,
     ) -> Result<Published, HubError> {
-        let &Publication { topic: name, key, removes_key, message, is_json, receipt, caller } =
-            publication;
-        let kind = if is_json { EntryKind::Json } else { message.kind().into() };
+        let (index, home) = self.place_for(publication)?;
+        if home != self.shard {
+            return self.post_publication(publication, index, home);
+        }
+        let seq = self.number_publication(publication, index)?;
+        if let Some(Receipt { connection, token }) = publication.receipt {
+            self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
+        }
+        Ok(Published::Queued)
+    }
+
+    /// Publishes a message, JSON if it says so, to a topic that is homed here; says its
+    /// number.
+    pub(crate) fn publish_at_home(
+        &mut self,
+        publication: &Publication<'_>,
+    ) -> Result<u64, HubError> {
+        let (index, home) = self.place_for(publication)?;
+        debug_assert_eq!(home, self.shard, "publications go to their topic's home");
+        self.number_publication(publication, index)
+    }
+
+    /// The topic, if it is known, and its home, of a publication that may be.
+    #[inline]
+    fn place_for(&self, publication: &Publication<'_>) -> Result<(Option<u32>, ShardId), HubError> {
+        let &Publication { topic: name, key, message, caller, .. } = publication;
         let index = self.names.get(name).copied();
         let known = index.and_then(|index| self.topics.at(index));
         if known.is_none() && !is_topic_name(name) {
@@ -117,25 +145,35 @@ impl Hub {
         if key_bytes > KEY_BYTES_MAX || key.is_some() && rule.keys_max == 0 {
             return Err(HubError::BadKey);
         }
-        let payload = message.payload();
-        if payload.len() > self.limits.message_bytes_max {
+        if message.payload().len() > self.limits.message_bytes_max {
             return Err(HubError::TooBig);
         }
-        let home = match known {
-            Some(topic) => topic.home,
-            None => self.home(name),
-        };
-        if home == self.shard {
-            let index = index.map_or_else(|| self.topic_index(name), Ok)?;
-            let payload = Bytes::copy_from_slice(payload);
-            let key = key.map(|key| self.shared_key(index, key));
-            let seq = self.number(index, key, removes_key, kind, payload);
-            if let Some(Receipt { connection, token }) = receipt {
-                self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
-            }
-            return Ok(Published::Queued);
-        }
-        let weight = payload.len() + key_bytes + MAIL_OVERHEAD_BYTES;
+        Ok((index, known.map_or_else(|| self.home(name), |topic| topic.home)))
+    }
+
+    #[inline]
+    fn number_publication(
+        &mut self,
+        publication: &Publication<'_>,
+        index: Option<u32>,
+    ) -> Result<u64, HubError> {
+        let index = index.map_or_else(|| self.topic_index(publication.topic), Ok)?;
+        let payload = Bytes::copy_from_slice(publication.message.payload());
+        let key = publication.key.map(|key| self.shared_key(index, key));
+        Ok(self.number(index, key, publication.removes_key, publication.kind(), payload))
+    }
+
+    /// Mails it to its topic's home.
+    fn post_publication(
+        &mut self,
+        publication: &Publication<'_>,
+        index: Option<u32>,
+        home: ShardId,
+    ) -> Result<Published, HubError> {
+        let &Publication { topic: name, key, removes_key, message, receipt, .. } = publication;
+        let payload = message.payload();
+        let known = index.and_then(|index| self.topics.at(index));
+        let weight = payload.len() + key.map_or(0, str::len) + MAIL_OVERHEAD_BYTES;
         // One message fits always, whatever its size, or it could never be sent.
         let bytes_max = self.limits.publish_overflow_bytes_max;
         let name = match known {
@@ -153,7 +191,7 @@ impl Hub {
             topic: name,
             key: key.map(Arc::from),
             removes_key,
-            kind,
+            kind: publication.kind(),
             payload: Bytes::copy_from_slice(payload),
             receipt,
         };

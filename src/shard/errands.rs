@@ -15,7 +15,12 @@ const SLOTS_PER_ERRAND: u32 = 4_096;
 impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn run_errand(&mut self, errand: Errand) {
         match errand {
-            Errand::Publish(publication) => self.publish_for_thread(&publication),
+            Errand::Publish { publication, answer } => {
+                let published = self.publish_for_thread(publication, answer.is_none());
+                if let Some(answer) = answer {
+                    answer(published);
+                }
+            }
             Errand::Connections { from, count, answer } => answer(self.connections(from, count)),
             Errand::Topics { from, count, answer } => {
                 let (items, next) = self.core.hub.summaries(from, count, SLOTS_PER_ERRAND);

@@ -164,24 +164,28 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// A thread that is no shard published something; this shard is its home.
-    pub(super) fn publish_for_thread(&mut self, publication: &Publication) {
+    /// A thread that is no shard published something; this shard is its home. Whether the
+    /// topic has keys was not known there: where nobody could be told, it goes without.
+    pub(super) fn publish_for_thread(
+        &mut self,
+        publication: Publication,
+        goes_without_key: bool,
+    ) -> Result<u64, HubError> {
         let Publication { topic, key, removes_key, is_json, kind, payload } = publication;
-        let Some(message) = kind.message(payload) else { return };
+        let message = kind.message(&payload).expect("it was a message where it came from");
         let publication = hub::Publication {
-            topic,
+            topic: &topic,
             key: key.as_deref(),
-            removes_key: *removes_key,
+            removes_key,
             message,
-            is_json: *is_json,
+            is_json,
             receipt: None,
             caller: Caller::Server,
         };
-        // It was checked where it came from; but not whether the topic has keys.
-        let published = match self.core.hub.publish_checked(&publication) {
-            Err(HubError::BadKey) => {
+        let published = match self.core.hub.publish_at_home(&publication) {
+            Err(HubError::BadKey) if goes_without_key => {
                 let keyless = hub::Publication { key: None, removes_key: false, ..publication };
-                self.core.hub.publish_checked(&keyless)
+                self.core.hub.publish_at_home(&keyless)
             }
             published => published,
         };
@@ -189,6 +193,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Ok(_) => self.counters().publications.add(1),
             Err(_) => self.counters().publications_refused.add(1),
         }
+        published
     }
 
     /// Counts what happened in the hub.

@@ -15,7 +15,7 @@ import websockets
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from .echoing import check_echo, connect
-from .server import expect, serving
+from .server import configured, expect, serving
 
 
 def free_port():
@@ -151,8 +151,10 @@ async def steering(server):
             await reader.send('{"type":"subscribe","channel":"news"}')
             await reader.recv()
             for body in ({"n": 1.50, "t": "hé"}, None, [1, 2]):
-                admin.ask("POST", "/publish", {"topic": "news", "key": "k", "message": body})
+                order = {"topic": "news", "key": "k", "message": body}
+                published = admin.ask("POST", "/publish", order)[1]
                 message = json.loads(await reader.recv())
+                expect(published == {"published": True, "seq": message["seq"]}, f"{published}")
                 expect(message["message"] == body and message["key"] == "k", f"{message}")
         victim = readers[3].local_address[1]
         name = next(each["id"] for each in listed if each["peer"].endswith(f":{victim}"))
@@ -191,6 +193,33 @@ async def steering(server):
             except websockets.ConnectionClosed as closed:
                 expect(closed.rcvd.code == 1001, f"{closed.rcvd}")
         expect(own.process.wait(10) == 0, "the drain did not end with 0")
+
+
+def refused_at_home(server):
+    """What its topic's home refuses was not published, and who asked is told so."""
+    port = free_port()
+    rules = '[[topics]]\npattern = "keyless"\nkeys_max = 0\n'
+    limits = {"topics_max": 3, "message_bytes_max": 4 << 20}
+    with configured(server, rules, limits=limits, flags=["--admin", f"127.0.0.1:{port}"]) as own:
+        admin = Admin(port)
+        keyed = {"topic": "keyless", "key": "k", "text": "x"}
+        status, answer = admin.ask("POST", "/publish", keyed)
+        expect(status == 400 and "key" in answer["error"], f"{status} {answer}")
+        answers = [admin.ask("POST", "/publish", {"topic": f"t{n}", "text": "x"}) for n in range(9)]
+        # So many for each shard.
+        most = 3 * own.shards
+        done = [answer for status, answer in answers if status == 200]
+        expect(0 < len(done) <= most and len(done) < 9, f"{answers}")
+        expect(all(answer["seq"] == 1 for answer in done), f"{done}")
+        refused = [answer for answer in answers if answer[0] != 200]
+        expect(all(answer[0] == 503 for answer in refused), f"{refused}")
+        names = {each["topic"] for each in admin.ask("GET", "/topics")[1]["topics"]}
+        expect(len(names) == len(done), f"{names} of {len(done)}")
+        # A message of the greatest length goes, escaped or not; a longer one does not.
+        topic = next(iter(names))
+        for size, status in ((4 << 20, 200), ((4 << 20) + 1, 413), (9 << 20, 413)):
+            got = admin.ask("POST", "/publish", {"topic": topic, "text": "x" * size})
+            expect(got[0] == status, f"{size} bytes: {got}")
 
 
 def web_pages(server):

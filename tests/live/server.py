@@ -218,6 +218,16 @@ def serving(like, **options):
     expect("panicked" not in server.errors(), f"it panicked: {server.errors()[-500:]}")
 
 
+@contextlib.contextmanager
+def configured(like, text, flags=(), **options):
+    """As `serving`, with this configuration."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+        path = pathlib.Path(directory, "tapecast.toml")
+        path.write_text(text)
+        with serving(like, flags=["--config", str(path), *flags], **options) as server:
+            yield server
+
+
 def command(like, *words, environment=None, prepare=None, seconds_max=10, **popen):
     """Runs a command of the binary of `like` to its end."""
     return subprocess.run(

@@ -26,8 +26,9 @@ struct Place {
     conflated_to: u64,
     /// A snapshot was to follow the last `subscribed`.
     begins_anew: bool,
-    /// What the caller has taken: where it could go on, and the last message, of a
-    /// snapshot too.
+    /// What the caller has taken, which may be of the connection before: the channel's
+    /// incarnation, where it could go on, and the last message, of a snapshot too.
+    handed_epoch: Option<u64>,
     handed: Option<Position>,
     handed_seq: u64,
     unacknowledged: u32,
@@ -42,6 +43,7 @@ impl Place {
             is_snapshot,
             conflated_to: 0,
             begins_anew: is_snapshot,
+            handed_epoch: None,
             handed: None,
             handed_seq: 0,
             unacknowledged: 0,
@@ -183,7 +185,12 @@ impl Subscription {
         let is_snapshot = !recovered && !self.is_pattern && asks_past;
         let Position { epoch, seq } = position;
         let channel: Arc<str> = if self.is_pattern { channel.into() } else { self.name.clone() };
-        let place = Place::new(channel.clone(), Some(epoch), seq, is_snapshot);
+        let mut place = Place::new(channel.clone(), Some(epoch), seq, is_snapshot);
+        if let Some(before) = &before {
+            // What has come and was not taken yet is still of that.
+            place.handed_epoch = before.handed_epoch;
+            (place.handed, place.handed_seq) = (before.handed, before.handed_seq);
+        }
         if self.is_pattern && self.places.len() >= CHANNELS_MAX {
             // A pattern may find ever new channels.
             self.places.pop_first();
@@ -192,12 +199,12 @@ impl Subscription {
         events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
         let Some(previous) = before.and_then(|place| place.position()) else { return };
         if self.is_pattern && previous.epoch == epoch {
-            // What came while nobody listened. Where a pattern begins is the server's
-            // choice.
+            // What came while nobody listened.
             if seq > previous.seq {
                 events.push_back(Event::Gap { channel, from: previous.seq + 1, to: seq });
             }
-        } else if !recovered && previous != position {
+        } else if previous != position && (self.is_pattern || !recovered) {
+            // Where a pattern begins is the server's choice, which it calls recovered.
             events.push_back(Event::Reset { channel, previous, position });
         }
     }
@@ -225,10 +232,11 @@ impl Subscription {
             return None;
         };
         let place = self.places.get_mut(channel)?;
-        let epoch = place.epoch;
+        let epoch = place.handed_epoch;
         let at = |seq| epoch.map(|epoch| Position { epoch, seq });
         match event {
             Event::Subscribed { position, .. } => {
+                place.handed_epoch = Some(position.epoch);
                 place.handed = Some(*position).filter(|_| !place.begins_anew);
             }
             Event::SnapshotEnd { seq, .. } => place.handed = at(*seq),
@@ -237,6 +245,10 @@ impl Subscription {
                 place.handed_seq = message.seq;
                 if !message.is_snapshot {
                     place.handed = at(message.seq);
+                }
+                // Another incarnation's number would acknowledge what has yet to come.
+                if place.handed_epoch != place.epoch {
+                    return None;
                 }
                 let window = self.how.window.filter(|_| !self.how.manual_ack)?;
                 place.unacknowledged += 1;
@@ -366,6 +378,20 @@ mod tests {
         // The third has come, and was not taken.
         assert_eq!(subscription.position("a"), Some(Position { epoch: 1, seq: 2 }));
         assert_eq!(subscription.handed("a"), Some(2));
+        // Nor was it when the channel began anew: it is of the old one, and acknowledges
+        // nothing of the new.
+        for text in [subscribed(2, 0, true), message(1), message(2)] {
+            subscription.take(Word::read(&text).unwrap(), &mut events);
+        }
+        let mut hand = || {
+            let event = events.pop_front().unwrap();
+            let acknowledged = subscription.hand(&event);
+            (acknowledged, subscription.position("a").unwrap())
+        };
+        assert_eq!(hand(), (None, Position { epoch: 1, seq: 3 }));
+        assert_eq!(hand(), (None, Position { epoch: 2, seq: 0 }));
+        assert_eq!(hand(), (None, Position { epoch: 2, seq: 1 }));
+        assert_eq!(hand(), (Some(2), Position { epoch: 2, seq: 2 }));
     }
 
     #[test]
@@ -390,8 +416,9 @@ mod tests {
         assert_eq!(came, ["subscribed true", "7"]);
         let came = says(&mut subscription, &[&subscribed(1, 9, true), &message(10)]);
         assert_eq!(came, ["subscribed true", "gap 8 9", "10"]);
-        let came = says(&mut subscription, &[&subscribed(2, 3, false)]);
-        assert_eq!(came, ["subscribed false", "reset 10"]);
+        // Another incarnation, and the server began with its first message.
+        let came = says(&mut subscription, &[&subscribed(2, 3, true)]);
+        assert_eq!(came, ["subscribed true", "reset 10"]);
         // Numbers that no server gives.
         let mut named = Subscription::new("a", Subscribe::default());
         says(&mut named, &[&subscribed(1, 0, false), &message(0), &message(u64::MAX), &message(1)]);

@@ -133,9 +133,10 @@ export class Subscription extends Emitter {
     if (before?.epoch === undefined) return;
     const { epoch: epochBefore, seq: seqBefore } = before;
     if (this.isPattern && epochBefore === epoch) {
-      // What came while nobody listened. Where a pattern begins is the server's choice.
+      // What came while nobody listened.
       if (seq > seqBefore) this._emit('gap', { channel, from: seqBefore + 1, to: seq });
-    } else if (!recovered && (epochBefore !== epoch || seqBefore !== seq)) {
+    } else if ((this.isPattern || !recovered) && (epochBefore !== epoch || seqBefore !== seq)) {
+      // Where a pattern begins is the server's choice, which it calls recovered.
       const previous = { epoch: epochBefore, seq: seqBefore };
       this._emit('reset', { channel, previous, epoch, seq });
     }
@@ -345,7 +346,8 @@ export class Tapecast extends Emitter {
     const { channel } = request;
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
-      const text = JSON.stringify({ ...request, id });
+      // First, so that it comes back also where the rest can't be read.
+      const text = JSON.stringify({ id, ...request });
       const isSent = this.#state === 'open';
       this.#requests.set(id, { text, resolve, reject, channel, isSent });
       if (isSent) this.#socket.send(text);

@@ -46,8 +46,9 @@ const commands = {
   async ping() {
     say('pong', { ms: await tape.ping() });
   },
-  ack({ channel, seq }) {
-    subscriptions.get(channel).ack(seq);
+  /** Of a pattern's channels, the one named in `of`. */
+  ack({ channel, seq, of }) {
+    subscriptions.get(channel).ack(seq, of);
   },
   position({ channel }) {
     say('position', subscriptions.get(channel).position());

@@ -4,6 +4,7 @@ network is lost, and when its reader stalls. `client.mjs` does what it is told.
 
 import asyncio
 import contextlib
+import functools
 import json
 import pathlib
 import signal
@@ -12,7 +13,7 @@ import tempfile
 import urllib.request
 
 from .outside import NODE_MODULES, free_port
-from .server import Server, expect, serving
+from .server import Server, configured, expect, serving
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 15
@@ -31,6 +32,13 @@ class Client:
     def __init__(self, process):
         self._process = process
         self.events = []
+
+    def stall(self):
+        """It reads nothing from here on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self._process.send_signal(signal.SIGCONT)
 
     def do(self, command, **details):
         line = json.dumps({"command": command, **details})
@@ -153,6 +161,11 @@ async def requests(server):
         expect((await one.next("refused"))["code"] == 110, "a bad name")
         one.do("publish", channel="a..b", message=1)
         expect((await one.next("failed"))["code"] == 110, "a bad name")
+        # What can't be read has its answer as well.
+        deep = functools.reduce(lambda inner, _: [inner], range(100), 1)
+        one.do("publish", channel="a", message=deep)
+        failed = await one.next("failed")
+        expect(failed["code"] == 101 and "deep" in failed["message"], f"{failed}")
         one.do("ping")
         expect(0 < (await one.next("pong"))["ms"] < 5_000, "a round trip")
         one.do("close")
@@ -191,6 +204,9 @@ async def comes_back(server):
             for number in range(1, 6):
                 one.do("publish", channel="a", message=number)
                 expect((await one.next("message"))["seq"] == number, "the next")
+            await one.subscribe("p.*")
+            one.do("publish", channel="p.a", message="by a pattern")
+            await one.next("message")
             first.stop(signal.SIGKILL)
             expect((await one.next("state"))["state"] == "waiting", "it waits")
             # It is sent once there is a server again.
@@ -206,6 +222,11 @@ async def comes_back(server):
                 expect(by_kind["published"]["channel"] == "b", "what had waited")
                 one.do("publish", channel="a", message="again")
                 expect((await one.next("message"))["message"] == "again", "it goes on")
+                # Nobody has asked for this topic by its name: it is another all the same.
+                one.do("publish", channel="p.a", message="anew")
+                reset = await one.next("reset", "message")
+                expect(reset["event"] == "reset" and reset["channel"] == "p.a", f"{reset}")
+                expect((await one.next("message"))["message"] == "anew", "it goes on")
 
 
 async def publishes(server, seconds, per_second=500):
@@ -289,6 +310,102 @@ async def stalled(server):
             expect((await stalled.next("message"))["seq"] == number, "another window's worth")
         stalled.do("position", channel="w")
         expect((await stalled.next("position"))["seq"] == 16, "where it is")
+
+
+async def stands_still(server):
+    """A server that is there and says nothing: the client lets go of it, and finds it
+    again when it goes on, without having missed anything."""
+    with serving(server) as own:
+        async with client(own, **IMPATIENT) as reader, client(own) as publisher:
+            await reader.subscribe("n")
+            publisher.do("publish", channel="n", message=1)
+            expect((await reader.next("message"))["seq"] == 1, "before")
+            own.process.send_signal(signal.SIGSTOP)
+            try:
+                expect((await reader.next("state"))["state"] == "waiting", "it has noticed")
+            finally:
+                own.process.send_signal(signal.SIGCONT)
+            publisher.do("publish", channel="n", message=2)
+            resumed = await reader.next("subscribed")
+            expect(resumed["recovered"], f"{resumed}")
+            message = await reader.next("message", "gap", "reset")
+            expect(message["event"] == "message" and message["seq"] == 2, f"{message}")
+
+
+async def marks(server):
+    """What a reader that stood still has missed is told: by numbers where its topic's
+    rule is gaps, and with the newest of each key where that is conflation."""
+    limits = {"tape_bytes_max": 65_536, "socket_send_bytes": 16_384, "log_bytes_max": 65_536}
+    rules = """[[topics]]
+pattern = "gaps"
+slow_reader = "gap"
+[[topics]]
+pattern = "newest"
+slow_reader = "conflate"
+"""
+    told = []
+    with configured(server, rules, limits=limits) as own:
+        for channel, mark in (("gaps", "gap"), ("newest", "conflated")):
+            async with client(own) as reader, client(own) as publisher:
+                await reader.subscribe(channel)
+                publisher.do("ping")
+                await publisher.next("pong")
+                reader.stall()
+                # More than the two sockets hold between them.
+                body, last = "x" * 4_096, 4_000
+                for number in range(1, last + 1):
+                    options = {"confirm": number % 100 == 0, "key": f"k{number % 7}"}
+                    publisher.do("publish", channel=channel, message=body, options=options)
+                    if options["confirm"]:
+                        await publisher.next("published")
+                reader.go_on()
+                accounted, marked, conflated_to, newest = 0, 0, 0, {}
+                while accounted < last:
+                    event = await reader.next("message", "gap", "conflated", "reset")
+                    if event["event"] == "message":
+                        is_next = event["seq"] == max(accounted, conflated_to) + 1
+                        is_newest = accounted < event["seq"] <= conflated_to
+                        expect(is_next or is_newest, f"behind {accounted}: {event['seq']}")
+                        accounted = event["seq"]
+                        newest[event["key"]] = event["seq"]
+                        continue
+                    expect(event["event"] == mark, f"{event}")
+                    marked += 1
+                    if mark == "gap":
+                        expect(event["from"] == accounted + 1, f"behind {accounted}: {event}")
+                        accounted = event["to"]
+                    else:
+                        conflated_to = event["to"]
+                expect(marked > 0, f"{channel}: nothing was missed")
+                if mark == "conflated":
+                    latest = {f"k{number % 7}": number for number in range(last - 6, last + 1)}
+                    expect(newest == latest, f"the newest are {latest}, and not {newest}")
+                told.append(f"{marked} {mark}")
+    return ", ".join(told)
+
+
+async def overlapping(server):
+    """Of two patterns of one connection, the one that was there first delivers: here
+    and at the server, whichever of them a shard hears of first."""
+    async with client(server) as other, client(server) as one, client(server) as publisher:
+        await other.subscribe("o.>")
+        await one.subscribe("o.*", window=2, manualAck=True)
+        await one.subscribe("o.>")
+        for number in range(1, 6):
+            publisher.do("publish", channel="o.a", message=number)
+            await publisher.next("published")
+        for number in range(1, 3):
+            expect((await one.next("message"))["seq"] == number, "the window's worth")
+        await one.quiet(0.3, "message")
+        one.do("ack", channel="o.*", of="o.a")
+        for number in range(3, 5):
+            expect((await one.next("message"))["seq"] == number, "another window's worth")
+        one.do("unsubscribe", channel="o.*")
+        # The other has no window.
+        for number in range(5, 8):
+            if number > 5:
+                publisher.do("publish", channel="o.a", message=number)
+            expect((await one.next("message"))["seq"] == number, "it goes on")
 
 
 async def listeners(server):

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import pathlib
+import signal
+import subprocess
 import tempfile
 import time
 
@@ -70,6 +72,30 @@ async def paces(server):
             lambda: replay(server, path, "--speed", "max", "--channel", "by.{symbol}"),
         )
         expect({message["message"]["symbol"] for message in heard} == {"ETH"}, "another symbol")
+
+
+async def again_and_again(server):
+    """With `--loop` the file begins anew, until it is stopped."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+        path = trades(directory)
+        url = f"ws://127.0.0.1:{server.port}/"
+        words = ("replay", str(path), "--url", url, "--channel", "loop", "--speed", "max", "--loop")
+        async with websockets.connect(server.url("/"), proxy=None, close_timeout=1) as reader:
+            await reader.send(json.dumps({"type": "subscribe", "channel": "loop"}))
+            await reader.recv()
+            process = subprocess.Popen(
+                [server.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                for number in range(3 * TRADES):
+                    message = json.loads(await asyncio.wait_for(reader.recv(), 15))
+                    size = message["message"]["size"]
+                    expect(size == number % TRADES, f"number {number} has {size}")
+                expect(process.poll() is None, f"it ended with {process.returncode}")
+            finally:
+                process.send_signal(signal.SIGINT)
+                ended = process.wait(10)
+        expect(ended == -signal.SIGINT, f"it ended with {ended}")
 
 
 def refused(server):

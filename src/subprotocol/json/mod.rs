@@ -140,12 +140,13 @@ impl Handler for Json {
         let Message::Text(text) = message else {
             return refuse(conn, None, &(ErrorCode::NotText, "expected text".into()));
         };
+        // An id is sent back as it came, within reason.
+        let short = |id: &&str| id.len() <= ID_BYTES_MAX;
         let fields = match Fields::read(text) {
             Ok(fields) => fields,
-            Err(refused) => return refuse(conn, None, &refused),
+            Err((refused, id)) => return refuse(conn, id.filter(short), &refused),
         };
-        // An id is sent back as it came, within reason.
-        let id = fields.id.filter(|id| id.len() <= ID_BYTES_MAX);
+        let id = fields.id.filter(short);
         let done = match fields.id {
             Some(long) if id.is_none() => Err((
                 ErrorCode::BadField,

@@ -54,8 +54,8 @@ impl<'a> Fields<'a> {
     /// counts.
     ///
     /// # Errors
-    /// It is not JSON, or not an object.
-    pub fn read(text: &'a str) -> Result<Fields<'a>, Refused> {
+    /// It is not JSON, or not an object; and the id, if it stands before what is wrong.
+    pub fn read(text: &'a str) -> Result<Fields<'a>, (Refused, Option<&'a str>)> {
         let mut fields = Fields::default();
         let read = Scanner::new(text).members(|name, value| {
             let field = match name {
@@ -78,16 +78,14 @@ impl<'a> Fields<'a> {
             // A message may well be null.
             *field = Some(value).filter(|value| name == "message" || *value != "null");
         });
-        match read {
-            Ok(()) => Ok(fields),
-            Err(_) if Scanner::new(text).whole().is_ok() => {
-                Err((ErrorCode::NotAnObject, "expected an object".into()))
+        let Err(error) = read else { return Ok(fields) };
+        let refused = match Scanner::new(text).whole() {
+            Ok(()) => (ErrorCode::NotAnObject, "expected an object".into()),
+            Err(_) => {
+                (ErrorCode::Malformed, format!("{} at byte {}", error.message, error.at).into())
             }
-            Err(error) => Err((
-                ErrorCode::Malformed,
-                format!("{} at byte {}", error.message, error.at).into(),
-            )),
-        }
+        };
+        Err((refused, fields.id))
     }
 
     /// What it says to do. A message without a type is a chat message.
@@ -292,10 +290,13 @@ mod tests {
     #[test]
     fn refusals() {
         let read = |text| Fields::read(text).map(|_| ()).unwrap_err();
-        assert_eq!(read("[1]").0, ErrorCode::NotAnObject);
-        assert_eq!(read("{").0, ErrorCode::Malformed);
-        let (code, text) = read(r#"{"type":tru}"#);
+        assert_eq!(read("[1]").0.0, ErrorCode::NotAnObject);
+        assert_eq!(read("{").0.0, ErrorCode::Malformed);
+        let ((code, text), id) = read(r#"{"type":tru,"id":1}"#);
         assert_eq!((code, &*text), (ErrorCode::Malformed, "expected a value at byte 8"));
+        assert_eq!(id, None);
+        let ((code, _), id) = read(r#"{"id":7,"type":tru}"#);
+        assert_eq!((code, id), (ErrorCode::Malformed, Some("7")));
         let fields = Fields::read(
             r#"{"type":"x","channel":1,"channels":["a",1],"mode":"most","max_rate":-1,
                 "since":{"epoch":1},"snapshot":1,"seq":1.5,"key":{},"remove":"yes"}"#,

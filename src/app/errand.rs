@@ -27,6 +27,14 @@ pub(crate) struct Publication {
     pub payload: Bytes,
 }
 
+impl Publication {
+    /// Bytes that it takes while it waits.
+    fn weight(&self) -> usize {
+        let key_bytes = self.key.as_ref().map_or(0, |key| key.len());
+        self.payload.len() + self.topic.len() + key_bytes + size_of::<Publication>()
+    }
+}
+
 /// Called once, on the shard's thread: it must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
@@ -83,7 +91,11 @@ impl Outlet {
     /// # Errors
     /// The errand, when the inbox is full.
     pub fn post(&self, errand: Errand) -> Result<(), Errand> {
-        self.inbox.push(errand)?;
+        let bytes = match &errand {
+            Errand::Publish { publication, .. } => publication.weight(),
+            _ => 0,
+        };
+        self.inbox.push(errand, bytes)?;
         self.doorbell.ring();
         Ok(())
     }

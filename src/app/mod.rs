@@ -14,7 +14,9 @@ mod upgrade;
 
 pub use conn::{Conn, Publish, SendToError};
 pub(crate) use core::{Core, Link, Own};
-pub(crate) use errand::{Answer, ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
+#[cfg(feature = "cli")]
+pub(crate) use errand::Answer;
+pub(crate) use errand::{ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
 pub use handler::{Handler, Notice};
 pub use publisher::Publisher;
 pub use router::Router;

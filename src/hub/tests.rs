@@ -1,9 +1,62 @@
 //! The hub's own tests; `model` has the promises of deliveries against a naive twin.
 
 mod model;
+mod patterns;
 mod regressions;
 
 use super::*;
+
+fn at(ms: u64) -> Time {
+    Time::ZERO.plus_millis(ms)
+}
+
+fn flush(hub: &mut Hub) -> Vec<Signal> {
+    let mut signals = Vec::new();
+    hub.flush(&mut Outbox::default(), &mut signals);
+    signals
+}
+
+fn pending(hub: &Hub, own: Subscriptions) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    hub.pending(own, usize::MAX, 99, |slice| bytes.extend_from_slice(slice));
+    bytes
+}
+
+fn with_rules(limits: &Limits, rules: Vec<Rule>) -> Hub {
+    let rules = Arc::new(Rules::new(rules, limits).unwrap());
+    Hub::new(Setup { rules, ..Setup::for_tests(ShardId(0), 1, limits) })
+}
+
+fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
+    while hub.attend(own, frames, steps) {}
+}
+
+/// Reads all that there is for two connections, the first by `room.*`; what each got.
+fn take_turns(hub: &mut Hub, own: &mut [Subscriptions; 2], takes: [bool; 2]) -> [String; 2] {
+    let mut got = [const { String::new() }; 2];
+    for _ in 0..4 {
+        for signal in flush(hub) {
+            match signal {
+                Signal::Matched { subscriber, found } => {
+                    hub.subscribe_matched(&mut own[subscriber as usize], &found).unwrap();
+                }
+                Signal::Silent { subscriber, topic } => {
+                    hub.let_go(&mut own[subscriber as usize], topic);
+                }
+                _ => {}
+            }
+        }
+        for number in (0..2).filter(|&number| takes[number]) {
+            let (own, mut frames) = (&mut own[number], Vec::new());
+            hub_attend(hub, own, &mut frames, &mut Vec::new());
+            frames.extend(pending(hub, *own));
+            let bytes = pending(hub, *own).len();
+            hub.advance(own, bytes, |_| ());
+            got[number] += &String::from_utf8_lossy(&frames);
+        }
+    }
+    got
+}
 
 #[test]
 fn subscriptions_take_little_memory() {
@@ -168,4 +221,50 @@ fn lanes_come_with_their_first_reader_and_go_with_their_last() {
     hub.leave(&mut raw);
     assert_eq!(lanes(&hub), 1);
     assert_eq!(&bytes(&hub, other)[2..], b"M news 1 0 - hi");
+}
+
+/// Whatever the number of readers, and compressed or not.
+#[test]
+fn a_message_is_encoded_once_for_all_of_a_lane() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    #[derive(Debug)]
+    struct Counting(AtomicU32);
+    impl Lane for Counting {
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+        fn message(&self, _topic: &str, entry: &Entry, out: &mut Vec<u8>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Raw.message("", entry, out);
+        }
+        fn mark(&self, _topic: &str, _mark: &Mark, _out: &mut Vec<u8>) {}
+    }
+    static COUNTING: Counting = Counting(AtomicU32::new(0));
+    let limits = Limits { deflate_level: 1, deflate_bytes_min: 16, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut all = [Subscriptions::default(); 40];
+    let delivery = Delivery { lane: Some(&COUNTING), ..Delivery::default() };
+    for (index, own) in all.iter_mut().enumerate() {
+        if index % 2 == 0 {
+            own.set_deflates();
+        }
+        hub.subscribe(index as u32, own, "news", &delivery).unwrap();
+    }
+    hub.flush(&mut Outbox::default(), &mut Vec::new());
+    let text = "the same again and again, ".repeat(10);
+    for _ in 0..5 {
+        hub.publish(&Publication::new("news", text.as_str())).unwrap();
+    }
+    hub.flush(&mut Outbox::default(), &mut Vec::new());
+    assert_eq!(COUNTING.0.load(Ordering::Relaxed), 5 * 2, "once for each of the two lanes");
+    let bytes = |own: Subscriptions| {
+        let mut bytes = Vec::new();
+        hub.pending(own, usize::MAX, 99, |slice| bytes.extend_from_slice(slice));
+        bytes
+    };
+    let (deflated, plain) = (bytes(all[0]), bytes(all[1]));
+    assert!(deflated[0] & 0x40 > 0 && deflated.len() < plain.len() / 3, "{}", deflated.len());
+    for (index, own) in all.into_iter().enumerate() {
+        assert_eq!(&bytes(own), if index % 2 == 0 { &deflated } else { &plain });
+    }
 }

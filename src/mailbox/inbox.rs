@@ -2,51 +2,77 @@
 
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bounded queue with many producers and one consumer.
+/// A bounded queue with many producers and one consumer: so many items, and so many bytes
+/// of them. One item fits always, whatever its size, or it could never be sent.
 ///
 /// ```
 /// use tapecast::mailbox::Inbox;
 ///
-/// let inbox = Inbox::new(2);
-/// let pushed = std::thread::scope(|scope| scope.spawn(|| inbox.push("theirs")).join());
+/// let inbox = Inbox::new(3, 10);
+/// let pushed = std::thread::scope(|scope| scope.spawn(|| inbox.push("theirs", 6)).join());
 /// assert_eq!(pushed.unwrap(), Ok(()));
-/// assert_eq!(inbox.push("ours"), Ok(()));
-/// assert_eq!(inbox.push("too many"), Err("too many"));
+/// assert_eq!(inbox.push("ours", 4), Ok(()));
+/// assert_eq!(inbox.push("too much", 1), Err("too much"));
+/// assert_eq!(inbox.push("of nothing", 0), Ok(()));
+/// assert_eq!(inbox.push("too many", 0), Err("too many"));
 /// assert_eq!(inbox.pop(), Some("theirs"));
 /// ```
 #[derive(Debug)]
 pub struct Inbox<T> {
-    queue: Arc<ArrayQueue<T>>,
+    inner: Arc<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    queue: ArrayQueue<(T, usize)>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
 }
 
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
-        Inbox { queue: Arc::clone(&self.queue) }
+        Inbox { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<T> Inbox<T> {
-    /// Room for `capacity` items, at least one.
-    pub fn new(capacity: usize) -> Inbox<T> {
-        Inbox { queue: Arc::new(ArrayQueue::new(capacity.max(1))) }
+    /// Room for `capacity` items, at least one, of `bytes_max` together.
+    pub fn new(capacity: usize, bytes_max: usize) -> Inbox<T> {
+        let queue = ArrayQueue::new(capacity.max(1));
+        Inbox { inner: Arc::new(Inner { queue, bytes: AtomicUsize::new(0), bytes_max }) }
     }
 
-    /// Queues `item`.
+    /// Queues `item`, which has so many bytes.
     ///
     /// # Errors
     /// The item, when the queue is full.
-    pub fn push(&self, item: T) -> Result<(), T> {
-        self.queue.push(item)
+    pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
+        let Inner { queue, bytes: held, bytes_max } = &*self.inner;
+        // A count alone: what is queued is handed over by the queue.
+        let before = held.fetch_add(bytes, Ordering::Relaxed);
+        let fits = bytes == 0 || before == 0 || before + bytes <= *bytes_max;
+        let pushed = match fits {
+            true => queue.push((item, bytes)).map_err(|(item, _)| item),
+            false => Err(item),
+        };
+        pushed.inspect_err(|_| {
+            held.fetch_sub(bytes, Ordering::Relaxed);
+        })
     }
 
     /// The oldest item.
     pub fn pop(&self) -> Option<T> {
-        self.queue.pop()
+        let (item, bytes) = self.inner.queue.pop()?;
+        if bytes > 0 {
+            self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Some(item)
     }
 
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.inner.queue.is_empty()
     }
 }

@@ -161,8 +161,9 @@ impl Builder {
         let bells: Vec<Bell> =
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
+        let inbox_bytes_max = self.limits.publish_overflow_bytes_max;
         let inboxes: Vec<Inbox<Errand>> =
-            (0..shards).map(|_| Inbox::new(INBOX_PUBLICATIONS)).collect();
+            (0..shards).map(|_| Inbox::new(INBOX_PUBLICATIONS, inbox_bytes_max)).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();

@@ -181,6 +181,7 @@ pub(super) fn seal<S>(
     counters: &Counters,
     gathered: &mut Vec<u8>,
 ) {
+    let takes_from_tapes = slot.takes_from_tapes();
     let Some(channel) = &mut slot.channel else { return };
     let own = &mut slot.own;
     if channel.is_closed() {
@@ -194,7 +195,7 @@ pub(super) fn seal<S>(
         let from_queue = queue.len().min(room);
         let mut only = &queue[..from_queue];
         let mut bytes = from_queue;
-        if from_queue < room && !own.outbound.is_ended() {
+        if from_queue < room && takes_from_tapes {
             core.hub.pending(own.subscriptions, room - from_queue, usize::MAX, |run| {
                 let run = &run[..run.len().min(room - bytes)];
                 if bytes > 0 {
@@ -235,6 +236,14 @@ impl<S> Slot<S> {
     #[inline]
     pub fn has_queued(&self) -> bool {
         self.queued_bytes() > 0
+    }
+
+    /// Whether more of tapes is to be sent. Not while a portion for a subscription that is
+    /// off its tape waits for what is queued to leave: tapes that are never through would
+    /// keep it waiting for ever.
+    #[inline]
+    pub fn takes_from_tapes(&self) -> bool {
+        !(self.own.outbound.is_ended() || self.needs_attention && self.has_queued())
     }
 
     /// Whether the last byte is with the kernel. Over TLS it says that it is the last.

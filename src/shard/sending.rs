@@ -68,7 +68,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 continue;
             }
             batch.slice(slot.own.outbound.queued());
-            if !slot.own.outbound.is_ended() {
+            if slot.takes_from_tapes() {
                 let subscriptions = slot.own.subscriptions;
                 // One slice is the queue's.
                 core.hub.pending(
@@ -151,11 +151,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || (!own.outbound.is_ended() && core.hub.has_pending(own.subscriptions))
         {
             // More than one send may carry.
-            return self.mark_dirty(index);
+            self.mark_dirty(index);
         }
-        if slot.needs_attention {
-            self.may_attend(index);
-        }
+        self.may_attend(index);
     }
 
     /// If everything that was queued has left: whoever waited for that goes on.

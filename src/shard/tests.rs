@@ -182,7 +182,7 @@ impl Simulation {
                 Arc::new(Doorbell::new(waker))
             })
             .collect();
-        let inboxes: Vec<Inbox<Errand>> = (0..count).map(|_| Inbox::new(4)).collect();
+        let inboxes: Vec<Inbox<Errand>> = (0..count).map(|_| Inbox::new(4, 1 << 20)).collect();
         let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let links = Links::connect(&limits, bells.into(), &inboxes);

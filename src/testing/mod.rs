@@ -142,7 +142,7 @@ impl<H: Handler> TestShard<H> {
         let ring = world.ring(Setup::new(&limits, SLOTS as u32));
         let waker: Box<dyn Wake> = Box::new(ring.waker());
         let bell: Bell = Arc::new(Doorbell::new(waker));
-        let inbox: Inbox<Errand> = Inbox::new(1024);
+        let inbox: Inbox<Errand> = Inbox::new(1024, limits.publish_overflow_bytes_max);
         let links =
             Links::connect(&limits, Arc::new([Arc::clone(&bell)]), std::slice::from_ref(&inbox));
         let outlets = Arc::new([crate::app::Outlet { inbox, doorbell: bell }]);

@@ -1,10 +1,11 @@
 //! The public API, through the test shard.
 
 use super::*;
-use crate::app::{Conn, Notice, Request, Router, Upgrade};
+use crate::app::{Conn, Notice, Publish, Request, Router, Upgrade};
 use crate::connection::{Close, SendOutcome};
 use crate::hub::Delivery;
 use crate::routes::{Broadcast, Document, Echo};
+use crate::subprotocol::json::Json;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -474,4 +475,34 @@ fn a_key_where_there_are_none_is_left_out() {
     shard.publisher().publish_with("plain", "x", &keyed).unwrap();
     shard.run();
     assert_eq!(client.receive(), text("x"), "'then the message goes without'");
+}
+
+/// A topic that is never through does not keep another one's past from a connection.
+#[test]
+fn who_is_behind_on_one_topic_gets_the_past_of_another() {
+    let mut shard = TestShard::new(Json);
+    let publisher = shard.publisher();
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    let json = Publish { json: true, ..Publish::default() };
+    let publish =
+        |topic: &str| publisher.publish_with(topic, body.as_str(), &json).expect("there is room");
+    publish("past");
+    let mut client = shard.connect("/");
+    client.send(r#"{"type":"subscribe","channel":"busy"}"#);
+    shard.run();
+    // More than its socket holds.
+    for _ in 0..4 * SOCKET_BYTES / body.len() {
+        publish("busy");
+        shard.run();
+    }
+    client.send(r#"{"type":"subscribe","channel":"past","snapshot":true}"#);
+    let mut got = Vec::new();
+    while got.len() < 3 * SOCKET_BYTES {
+        // Twice as fast as it reads.
+        publish("busy");
+        shard.run();
+        got.extend(client.wire.read(500));
+    }
+    let got = String::from_utf8_lossy(&got);
+    assert!(got.contains(r#"{"type":"snapshot_end","channel":"past""#), "{}", got.len());
 }

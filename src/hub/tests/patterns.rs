@@ -1,0 +1,466 @@
+//! Subscriptions to patterns: things that went wrong once, each in its smallest form.
+
+use super::*;
+use crate::testing::ENVELOPE;
+
+#[test]
+fn silence_waits_for_who_has_yet_to_get_something() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+    flush(&mut hub);
+    let turn = |hub: &mut Hub, own: &mut Subscriptions| {
+        let mut attends = false;
+        for signal in flush(hub) {
+            match signal {
+                Signal::Matched { found, .. } => hub.subscribe_matched(own, &found).unwrap(),
+                Signal::Silent { topic, .. } => hub.let_go(own, topic),
+                Signal::Attend(_) => attends = true,
+                _ => {}
+            }
+        }
+        attends
+    };
+    hub.tick(at(10));
+    hub.publish(&Publication::new("n.a", "one")).unwrap();
+    turn(&mut hub, &mut own);
+    for _ in 0..3 {
+        turn(&mut hub, &mut own);
+    }
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    while hub.attend(&mut own, &mut frames, &mut steps) {}
+    let mut got = frames.clone();
+    // "two": the connection's socket is full for two seconds.
+    hub.publish(&Publication::new("n.a", "two")).unwrap();
+    turn(&mut hub, &mut own);
+    assert_eq!(pending(&hub, own), b"\x81\x03two");
+    for ms in [500, 1_050, 1_100, 1_500, 2_000] {
+        hub.tick(at(ms));
+        turn(&mut hub, &mut own);
+    }
+    got.extend(pending(&hub, own));
+    hub.publish(&Publication::new("n.a", "three")).unwrap();
+    for _ in 0..3 {
+        turn(&mut hub, &mut own);
+    }
+    frames.clear();
+    while hub.attend(&mut own, &mut frames, &mut steps) {}
+    got.extend(&frames);
+    got.extend(pending(&hub, own));
+    assert!(String::from_utf8_lossy(&got).contains("two"), "{:?}", String::from_utf8_lossy(&got));
+}
+
+#[test]
+fn a_topic_that_is_watched_is_forgotten_when_nobody_else_reads_it() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    for named_leaves_late in [false, true] {
+        let mut hub = Hub::alone(&limits);
+        let (mut monitor, mut guest) = (Subscriptions::default(), Subscriptions::default());
+        hub.subscribe(0, &mut monitor, "room.*", &Delivery::default()).unwrap();
+        hub.subscribe(1, &mut guest, "room.7", &Delivery::default()).unwrap();
+        hub.tick(at(10));
+        hub.publish(&Publication::new("room.7", "hi")).unwrap();
+        for round in 0..200 {
+            hub.tick(at(10 + 100 * round));
+            if round == if named_leaves_late { 50 } else { 1 } {
+                hub.leave(&mut guest);
+            }
+            for signal in flush(&mut hub) {
+                match signal {
+                    Signal::Matched { found, .. } => {
+                        hub.subscribe_matched(&mut monitor, &found).unwrap();
+                    }
+                    Signal::Silent { subscriber: 0, topic } => hub.let_go(&mut monitor, topic),
+                    _ => {}
+                }
+            }
+            // The monitor takes all that there is.
+            hub_attend(&mut hub, &mut monitor, &mut Vec::new(), &mut Vec::new());
+            let bytes = pending(&hub, monitor).len();
+            hub.advance(&mut monitor, bytes, |_| ());
+        }
+        assert_eq!(hub.sizes(), (0, 0), "nobody is in room.7; late: {named_leaves_late}");
+    }
+}
+
+#[test]
+fn patterns_count_among_subscriptions() {
+    let limits = Limits { subscriptions_max: 4, patterns_max: 1_000, ..Limits::default() };
+    let full = Err(HubError::TooManySubscriptions);
+    // However many of them are patterns, and whichever come first.
+    for patterns in 0..=4 {
+        for patterns_first in [false, true] {
+            let mut hub = Hub::alone(&limits);
+            let mut own = Subscriptions::default();
+            let mut names: Vec<String> = (0..4).map(|n| format!("p{n}")).collect();
+            names[..patterns].iter_mut().for_each(|name| name.push_str(".*"));
+            if !patterns_first {
+                names.reverse();
+            }
+            for name in &names {
+                hub.subscribe(0, &mut own, name, &Delivery::default()).unwrap();
+            }
+            for more in ["a", "a.*"] {
+                assert_eq!(hub.subscribe(0, &mut own, more, &Delivery::default()), full);
+            }
+            assert!(hub.unsubscribe(&mut own, &names[0]));
+            assert_eq!(hub.subscribe(0, &mut own, "a", &Delivery::default()), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_pattern_finds_as_many_topics_as_there_is_room_for() {
+    let limits = Limits { subscriptions_max: 6, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let [mut other, mut own] = [Subscriptions::default(); 2];
+    let matched = |hub: &mut Hub, other: &mut Subscriptions, own: &mut Subscriptions| {
+        let mut refused = 0;
+        for signal in flush(hub) {
+            if let Signal::Matched { subscriber, found } = signal {
+                let subscriptions = if subscriber == 0 { &mut *other } else { &mut *own };
+                refused += u32::from(hub.subscribe_matched(subscriptions, &found).is_err());
+            }
+        }
+        refused
+    };
+    hub.subscribe(0, &mut other, "n.*", &Delivery::default()).unwrap();
+    for n in 0..20 {
+        hub.publish(&Publication::new(&format!("n.{n}"), "x")).unwrap();
+    }
+    assert_eq!(matched(&mut hub, &mut other, &mut own), 1, "it is told once");
+    assert_eq!(other.len(), 5);
+    // Some of those that it is told of it has already.
+    for n in 0..3 {
+        hub.subscribe(1, &mut own, &format!("n.{n}"), &Delivery::default()).unwrap();
+    }
+    hub.subscribe(1, &mut own, "n.*", &Delivery::default()).unwrap();
+    assert_eq!(matched(&mut hub, &mut other, &mut own), 1, "it is told as well");
+    assert_eq!(own.len(), 5);
+}
+
+#[test]
+fn what_waits_for_a_full_mailbox_is_bounded() {
+    let limits = Limits::default();
+    let mut there = Hub::new(Setup::for_tests(ShardId(0), 2, &limits));
+    let mut here = Hub::new(Setup::for_tests(ShardId(1), 2, &limits));
+    let homed = (0..).map(|n| format!("t.{n}")).filter(|n| Hub::home_of(n, 1, 2) == ShardId(0));
+    for name in homed.take(1_000) {
+        there.publish(&Publication::new(&name, "x")).unwrap();
+    }
+    let mut own = Subscriptions::default();
+    let mut most = 0;
+    for _ in 0..20 {
+        here.subscribe(0, &mut own, "t.*", &Delivery::default()).unwrap();
+        for turn in 0..2 {
+            let mut outbox = Outbox::default();
+            here.flush(&mut outbox, &mut Vec::new());
+            outbox
+                .mails
+                .drain(..)
+                .filter(|m| m.0 == ShardId(0))
+                .for_each(|(_, m)| there.receive(ShardId(1), m));
+            // The mailbox to `here` is full: it is in a long turn.
+            there.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
+            if turn == 0 {
+                here.unsubscribe(&mut own, "t.*");
+            }
+        }
+        most = most.max(there.outgoing[1].len());
+    }
+    assert!(most <= 4_000, "{most} mails wait, for 1000 topics");
+}
+
+#[test]
+fn who_reads_already_is_not_told_again() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut many = vec![Subscriptions::default(); 1_000];
+    for (n, own) in many.iter_mut().enumerate() {
+        hub.subscribe(n as u32, own, "q.*", &Delivery::default()).unwrap();
+    }
+    flush(&mut hub);
+    hub.publish(&Publication::new("q.a", "x")).unwrap();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { subscriber, found } = signal {
+                hub.subscribe_matched(&mut many[subscriber as usize], &found).unwrap();
+            }
+        }
+    }
+    // A shard with one reader that comes and goes.
+    let mut matched = 0;
+    for _ in 0..10 {
+        let reader = TopicRef { index: 0, generation: 0 };
+        hub.receive(
+            ShardId(0),
+            Mail::Watch { pattern: "zzz.*".into(), reader: (9, 9), wanted: false },
+        );
+        hub.interest(ShardId(7), "q.a", reader, false);
+        hub.publish(&Publication::new("q.a", "x")).unwrap();
+        matched += flush(&mut hub).iter().filter(|s| matches!(s, Signal::Matched { .. })).count();
+    }
+    assert!(matched == 0, "{matched} needless signals");
+}
+
+#[test]
+fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
+    let limits = Limits { tape_bytes_max: 4 << 10, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    let lane = Delivery { lane: Some(&ENVELOPE), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "n.*", &lane).unwrap();
+    hub.subscribe(0, &mut own, "n.a", &lane).unwrap();
+    flush(&mut hub);
+    for n in 0..100 {
+        let text = format!("{n} {}", "x".repeat(90));
+        hub.publish(&Publication::new("n.a", text.as_str())).unwrap();
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+    }
+    // Nothing was sent yet; it has fallen off. Now it is left to the pattern.
+    hub.unsubscribe(&mut own, "n.a");
+    hub.publish(&Publication::new("n.a", "last")).unwrap();
+    let mut attends = flush(&mut hub).iter().any(|s| matches!(s, Signal::Attend(_)));
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    while attends {
+        attends = hub.attend(&mut own, &mut frames, &mut steps);
+    }
+    frames.extend(pending(&hub, own));
+    let text = String::from_utf8_lossy(&frames);
+    let accounted = text.contains("G n.a") || text.matches("M n.a").count() == 101;
+    assert!(accounted, "neither the messages nor a gap: {text:?} {steps:?}");
+}
+
+#[test]
+fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    let turn = |hub: &mut Hub, own: &mut Subscriptions| {
+        for _ in 0..3 {
+            for signal in flush(hub) {
+                if let Signal::Matched { found, .. } = signal {
+                    hub.subscribe_matched(own, &found).unwrap();
+                }
+            }
+        }
+        let mut frames = Vec::new();
+        hub_attend(hub, own, &mut frames, &mut Vec::new());
+        let bytes = pending(hub, *own);
+        hub.advance(own, bytes.len(), |_| ());
+        frames.extend(bytes);
+        frames
+    };
+    let windowed = |window| Delivery { window: Some(window), ..Delivery::default() };
+    hub.subscribe(0, &mut own, "n.*", &windowed(1)).unwrap();
+    hub.publish(&Publication::new("n.a", "1")).unwrap();
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x011");
+    hub.subscribe(0, &mut own, "n.>", &windowed(2)).unwrap();
+    for text in ["2", "3", "4"] {
+        hub.publish(&Publication::new("n.a", text)).unwrap();
+    }
+    assert_eq!(turn(&mut hub, &mut own), b"", "its window is that of the older pattern");
+    assert!(hub.unsubscribe(&mut own, "n.*"));
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x012\x81\x013");
+    // What a pattern has not made goes on as it was.
+    hub.subscribe(0, &mut own, "*.a", &windowed(9)).unwrap();
+    assert!(hub.unsubscribe(&mut own, "*.a"));
+    assert_eq!(turn(&mut hub, &mut own), b"");
+    hub.acknowledge(own, "n.a", 3);
+    assert_eq!(turn(&mut hub, &mut own), b"\x81\x014");
+    assert!(hub.unsubscribe(&mut own, "n.>"));
+    assert!(own.is_empty());
+}
+
+/// Another connection had the home told of the younger pattern before the older one.
+#[test]
+fn of_several_patterns_the_first_one_counts_whichever_is_told_of_first() {
+    let mut hub = Hub::alone(&Limits::default());
+    let [mut other, mut own] = [Subscriptions::default(); 2];
+    let windowed = |window| Delivery { window: Some(window), ..Delivery::default() };
+    hub.subscribe(1, &mut other, "n.>", &windowed(9)).unwrap();
+    flush(&mut hub);
+    hub.subscribe(0, &mut own, "n.*", &windowed(1)).unwrap();
+    hub.subscribe(0, &mut own, "n.>", &windowed(9)).unwrap();
+    for text in ["1", "2"] {
+        hub.publish(&Publication::new("n.a", text)).unwrap();
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { subscriber: 0, found } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+                told.push(found.subscription.0);
+            }
+        }
+    }
+    let younger = hub.pattern_for(own, "n.a.b").unwrap();
+    assert_eq!(told.first(), Some(&younger));
+    let mut frames = Vec::new();
+    hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+    assert_eq!(frames, b"\x81\x011", "the window is that of the older pattern");
+}
+
+#[test]
+fn a_pattern_that_ends_at_once_takes_no_message_from_another() {
+    for ending in ["n.*", "n.>"] {
+        let mut hub = Hub::alone(&Limits::default());
+        let mut own = Subscriptions::default();
+        hub.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+        hub.subscribe(0, &mut own, "n.>", &Delivery::default()).unwrap();
+        hub.publish(&Publication::new("n.a", "1")).unwrap();
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+        assert!(hub.unsubscribe(&mut own, ending));
+        flush(&mut hub);
+        let mut frames = Vec::new();
+        hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+        frames.extend(pending(&hub, own));
+        assert_eq!(frames, b"\x81\x011", "{ending}");
+    }
+}
+
+#[test]
+fn a_silent_topic_that_goes_from_pattern_to_pattern_is_let_go_of() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let home = Hub::home_of("n.a", 1, 2);
+    let far = ShardId(1 - home.0);
+    let hub = |shard| Hub::new(Setup::for_tests(shard, 2, &limits));
+    let (mut there, mut here) = (hub(home), hub(far));
+    let mut own = Subscriptions::default();
+    here.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+    let exchange = |there: &mut Hub, here: &mut Hub, own: &mut Subscriptions| {
+        let mut signals = Vec::new();
+        let mut outbox = Outbox::default();
+        here.flush(&mut outbox, &mut signals);
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+        for signal in signals {
+            match signal {
+                Signal::Matched { found, .. } => here.subscribe_matched(own, &found).unwrap(),
+                Signal::Silent { topic, .. } => here.let_go(own, topic),
+                _ => {}
+            }
+        }
+    };
+    exchange(&mut there, &mut here, &mut own);
+    there.publish(&Publication::new("n.a", "x")).unwrap();
+    (0..6).for_each(|_| exchange(&mut there, &mut here, &mut own));
+    // It does not take the message: it can't let go of the topic.
+    for ms in [1_500, 3_000] {
+        there.tick(at(ms));
+        here.tick(at(ms));
+        (0..3).for_each(|_| exchange(&mut there, &mut here, &mut own));
+    }
+    assert_eq!(own.len(), 1);
+    here.subscribe(0, &mut own, "n.>", &Delivery::default()).unwrap();
+    assert!(here.unsubscribe(&mut own, "n.*"));
+    for round in 0..10 {
+        here.tick(at(4_500 + 1_500 * round));
+        (0..3).for_each(|_| exchange(&mut there, &mut here, &mut own));
+        hub_attend(&mut here, &mut own, &mut Vec::new(), &mut Vec::new());
+        let bytes = pending(&here, own).len();
+        here.advance(&mut own, bytes, |_| ());
+        exchange(&mut there, &mut here, &mut own);
+    }
+    assert!(own.is_empty(), "it has everything, and more will be told of");
+}
+
+#[test]
+fn nobody_is_listed_by_a_pattern() {
+    let limits = Limits::default();
+    let mut hub =
+        with_rules(&limits, vec![Rule { members_max: 9, ..Rule::new("room.*", &limits) }]);
+    let mut own = Subscriptions::default();
+    let listed = Listed { key: "k", name: "n" };
+    let result =
+        hub.subscribe_as(Caller::Server, 0, &mut own, "room.*", &Delivery::default(), listed);
+    assert!(result.is_err(), "{result:?}, but it is on no list");
+}
+
+#[test]
+fn who_watches_and_publishes_gets_its_own_message() {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut own = Subscriptions::default();
+    hub.subscribe(0, &mut own, "news.*", &Delivery::default()).unwrap();
+    hub.publish(&Publication::new("news.local", "mine")).unwrap();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+    }
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    hub_attend(&mut hub, &mut own, &mut frames, &mut steps);
+    frames.extend(pending(&hub, own));
+    assert_eq!(frames, b"\x81\x04mine");
+}
+
+#[test]
+fn who_has_let_go_hears_of_a_topic_that_its_shard_has_read_on() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    // Another reads it by name: from before it let go, from after that, or it has not got
+    // all of it, so that it keeps it.
+    for case in ["before", "after", "behind"] {
+        let mut hub = Hub::alone(&limits);
+        let mut own = [Subscriptions::default(); 2];
+        let by_name = |hub: &mut Hub, own: &mut [Subscriptions; 2]| {
+            hub.subscribe(1, &mut own[1], "room.7", &Delivery::default()).unwrap();
+        };
+        hub.tick(at(10));
+        hub.subscribe(0, &mut own[0], "room.*", &Delivery::default()).unwrap();
+        if case == "behind" {
+            hub.subscribe(1, &mut own[1], "room.>", &Delivery::default()).unwrap();
+        }
+        take_turns(&mut hub, &mut own, [true, true]);
+        hub.publish(&Publication::new("room.7", "one")).unwrap();
+        let got = take_turns(&mut hub, &mut own, [true, case != "behind"]);
+        assert!(got[0].ends_with("one"), "{case}: {got:?}");
+        let mut ms = 500;
+        while !own[0].is_empty() {
+            ms += 100;
+            assert!(ms < 4_000, "{case}: it never lets go");
+            hub.tick(at(ms));
+            take_turns(&mut hub, &mut own, [true, case != "behind"]);
+        }
+        if case == "before" {
+            by_name(&mut hub, &mut own);
+            take_turns(&mut hub, &mut own, [true, true]);
+        } else if case == "after" {
+            by_name(&mut hub, &mut own);
+        }
+        hub.publish(&Publication::new("room.7", "two")).unwrap();
+        let got = take_turns(&mut hub, &mut own, [true, true]);
+        assert!(got[0].ends_with("two"), "{case}: {got:?}");
+        assert!(got[1].ends_with("two"), "{case}: {got:?}");
+    }
+}
+
+#[test]
+fn who_comes_to_a_pattern_hears_of_a_topic_that_was_silent_under_another_name() {
+    let limits = Limits { log_ms: 1_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = [Subscriptions::default(); 2];
+    // Somebody watches the pattern all the time.
+    for name in ["room.*", "room.7"] {
+        hub.subscribe(1, &mut own[1], name, &Delivery::default()).unwrap();
+    }
+    hub.publish(&Publication::new("room.7", "one")).unwrap();
+    for ms in (500..4_000).step_by(500) {
+        hub.tick(at(ms));
+        take_turns(&mut hub, &mut own, [true, true]);
+    }
+    hub.subscribe(0, &mut own[0], "room.*", &Delivery::default()).unwrap();
+    take_turns(&mut hub, &mut own, [true, true]);
+    hub.publish(&Publication::new("room.7", "two")).unwrap();
+    let got = take_turns(&mut hub, &mut own, [true, true]);
+    assert!(got[0].ends_with("two") && got[1].ends_with("two"), "{got:?}");
+}

@@ -2,7 +2,7 @@
 
 use crate::profile::{Assignment, BUILT_IN, KEYS, Key, Origin, SWITCH};
 use crate::report::NAMES;
-use crate::verdict::Objective;
+use crate::verdict::{FailIf, Objective};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
 
@@ -13,6 +13,7 @@ pub enum Order {
     /// Make one report of several.
     Merge {
         files: Vec<String>,
+        fail_if: Vec<FailIf>,
         outputs: Outputs,
     },
 }
@@ -153,6 +154,15 @@ pub fn command() -> Command {
                         .required(true)
                         .help("Reports written with --json"),
                 )
+                .arg(
+                    Arg::new("fail-if")
+                        .long("fail-if")
+                        .value_name("BOUND")
+                        .action(ArgAction::Append)
+                        .value_parser(|text: &str| text.parse::<FailIf>())
+                        .help_heading("Results")
+                        .help("End with 1 if a value of all runs together is on that side, like p99>5ms"),
+                )
                 .args(outputs()),
         )
 }
@@ -205,7 +215,8 @@ pub fn parse() -> Order {
     let matches = command().get_matches();
     if let Some(("merge", matches)) = matches.subcommand() {
         let files = matches.get_many::<String>("files").into_iter().flatten().cloned().collect();
-        return Order::Merge { files, outputs: outputs_of(matches) };
+        let fail_if = matches.get_many::<FailIf>("fail-if").into_iter().flatten().cloned();
+        return Order::Merge { files, fail_if: fail_if.collect(), outputs: outputs_of(matches) };
     }
     let flags = KEYS.iter().filter_map(|key| {
         let values = matches.get_many::<String>(key.name)?.cloned().collect();

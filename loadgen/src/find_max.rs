@@ -6,6 +6,7 @@
 use crate::profile::values::{Rate, Step};
 use crate::profile::{Profile, Scenario};
 use crate::report::{Report, amount, time};
+use crate::run::RunError;
 use crate::verdict::Objective;
 use std::fmt::Write;
 
@@ -16,39 +17,52 @@ const WITHIN: f64 = 0.05;
 
 /// One step of the search.
 pub struct Tried {
+    /// As profiles have it: in all, or of each connection.
     pub rate: f64,
     pub is_kept: bool,
     pub report: Report,
 }
 
 /// What the search found: its curve by rate.
-pub struct Curve(Vec<Tried>);
+pub struct Curve {
+    tried: Vec<Tried>,
+    is_per_connection: bool,
+    /// It was stopped before it was done; the step that was under way is no part of it.
+    is_interrupted: bool,
+}
 
 /// Searches; `run` makes a run of a profile.
 ///
 /// # Errors
-/// A run had no result.
-pub fn search<E>(
+/// A run had no result, but for one that was stopped behind others.
+pub fn search(
     profile: &Profile,
     objective: &Objective,
-    mut run: impl FnMut(&Profile) -> Result<Report, E>,
-) -> Result<Curve, E> {
-    let start = profile.groups.iter().find_map(|group| group.rate.as_ref());
-    let start = start.map_or(1_000.0, |rate| rate.steps[0].per_second);
+    mut run: impl FnMut(&Profile) -> Result<Report, RunError>,
+) -> Result<Curve, RunError> {
+    let first = profile.groups.iter().find_map(|group| group.rate.as_ref());
+    let start = first.map_or(1_000.0, |rate| rate.steps[0].per_second);
+    let is_per_connection = first.is_some_and(|rate| rate.per_connection);
+    let mut is_interrupted = false;
     let mut tried = Vec::new();
     let (mut kept, mut lost): (Option<f64>, Option<f64>) = (None, None);
     let mut rate = start;
     for _ in 0..STEPS_MAX {
-        let report = run(&at_rate(profile, rate))?;
+        let report = match run(&at_rate(profile, rate)) {
+            Err(RunError::Interrupted) if !tried.is_empty() => None,
+            result => Some(result?).filter(|report| !report.is_interrupted),
+        };
+        let Some(report) = report else {
+            is_interrupted = true;
+            break;
+        };
         let is_kept = is_kept(objective, &report);
-        let is_interrupted = report.is_interrupted;
         match is_kept {
             true => kept = Some(kept.map_or(rate, |kept| kept.max(rate))),
             false => lost = Some(lost.map_or(rate, |lost| lost.min(rate))),
         }
         tried.push(Tried { rate, is_kept, report });
         rate = match (kept, lost) {
-            _ if is_interrupted => break,
             (Some(kept), Some(lost)) if lost / kept < 1.0 + WITHIN => break,
             (Some(kept), Some(lost)) => (kept * lost).sqrt(),
             (Some(kept), None) if kept >= 1e9 => break,
@@ -58,7 +72,7 @@ pub fn search<E>(
         };
     }
     tried.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    Ok(Curve(tried))
+    Ok(Curve { tried, is_per_connection, is_interrupted })
 }
 
 /// Errors, and messages that did not leave, are no way to keep an objective.
@@ -81,7 +95,7 @@ fn at_rate(profile: &Profile, rate: f64) -> Profile {
 impl Curve {
     /// The run at the highest rate that kept the objective.
     pub fn best(&self) -> Option<&Tried> {
-        self.0.iter().rev().find(|tried| tried.is_kept)
+        self.tried.iter().rev().find(|tried| tried.is_kept)
     }
 
     /// The curve as a table, and the result under it.
@@ -90,13 +104,13 @@ impl Curve {
             "{:>14} {:>14} {:>10} {:>10} {:>10} {:>10} {:>12}\n",
             "rate planned", "sent", "p50", "p99", "p99.9", "max", "server CPU"
         );
-        for tried in &self.0 {
+        for tried in &self.tried {
             let value = |name: &str| tried.report.values.get(name).copied();
             let at = |name: &str| value(name).map_or("-".into(), time);
             let _ = writeln!(
                 text,
                 "{:>14} {:>14} {:>10} {:>10} {:>10} {:>10} {:>12} {}",
-                amount(tried.rate.round()),
+                amount(value("rate_planned").unwrap_or(tried.rate).round()),
                 amount(value("rate_sent").unwrap_or_default().round()),
                 at("latency_p50"),
                 at("latency_p99"),
@@ -106,12 +120,16 @@ impl Curve {
                 if tried.is_kept { "kept" } else { "lost" }
             );
         }
+        if self.is_interrupted {
+            text.push_str("stopped before it was done: the step under way does not count\n");
+        }
+        let unit = if self.is_per_connection { "a second and connection" } else { "a second" };
         let _ = match self.best() {
-            Some(best) => writeln!(
-                text,
-                "highest rate that keeps {objective}: {} a second",
-                amount(best.rate.round())
-            ),
+            Some(best) => {
+                // Of each connection it may be little.
+                let rate = if best.rate < 100.0 { best.rate } else { best.rate.round() };
+                writeln!(text, "highest rate that keeps {objective}: {} {unit}", amount(rate))
+            }
             None => writeln!(text, "no rate tried keeps {objective}"),
         };
         text

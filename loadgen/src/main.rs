@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use verdict::FailIf;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,7 +53,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match command::parse() {
         Order::Run(order) => run(&order),
-        Order::Merge { files, outputs } => merge(&files, &outputs),
+        Order::Merge { files, fail_if, outputs } => merge(&files, &fail_if, &outputs),
     }
 }
 
@@ -118,13 +119,17 @@ fn run(order: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let failures: Vec<String> =
-        profile.fail_if.iter().filter_map(|bound| bound.failure(&report)).collect();
     let code = finish(&report, baseline.as_ref(), &order.outputs);
+    judge(&report, &profile.fail_if, code)
+}
+
+/// A run that has failed, or has no result, ends with 1; else with `code`.
+fn judge(report: &Report, fail_if: &[FailIf], code: ExitCode) -> ExitCode {
+    let failures: Vec<String> = fail_if.iter().filter_map(|bound| bound.failure(report)).collect();
     for failure in &failures {
         complain(format_args!("failed: {failure}"));
     }
-    match failures.is_empty() && has_result(&report) {
+    match failures.is_empty() && has_result(report) {
         true => code,
         false => ExitCode::FAILURE,
     }
@@ -171,7 +176,7 @@ fn rehearse(profile: &Profile, stop: &AtomicBool) -> Result<(), RunError> {
     Ok(())
 }
 
-fn merge(files: &[String], outputs: &Outputs) -> ExitCode {
+fn merge(files: &[String], fail_if: &[FailIf], outputs: &Outputs) -> ExitCode {
     let problems = outputs.problems();
     if !problems.is_empty() {
         return usage(&problems);
@@ -190,7 +195,10 @@ fn merge(files: &[String], outputs: &Outputs) -> ExitCode {
         Ok((merged, baseline))
     });
     match merged {
-        Ok((merged, baseline)) => finish(&merged, baseline.as_ref(), outputs),
+        Ok((merged, baseline)) => {
+            let code = finish(&merged, baseline.as_ref(), outputs);
+            judge(&merged, fail_if, code)
+        }
         Err(problem) => usage(&[problem]),
     }
 }

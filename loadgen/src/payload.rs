@@ -172,8 +172,18 @@ impl Payload {
     #[inline]
     fn is_filled(&self, bytes: &[u8], number: u64, front: usize) -> bool {
         let (size, offset) = (self.sizes.of(number), self.offset(number));
-        self.check != Check::Content
-            || bytes.len() == size && bytes[front..] == self.filling[offset + front..offset + size]
+        match self.check {
+            Check::Any => true,
+            Check::Length => bytes.len() == size,
+            Check::Content => {
+                bytes.len() == size && bytes[front..] == self.filling[offset + front..offset + size]
+            }
+        }
+    }
+
+    /// Whether a reply says by its content which message it answers.
+    pub fn tells_apart(&self) -> bool {
+        self.check == Check::Content && !matches!(self.content, Content::Lines { .. })
     }
 }
 
@@ -191,7 +201,9 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 pub struct Stamp {
     /// Who published it, counted over all threads.
     pub publisher: u16,
-    /// Its number among the publisher's, below 2^48.
+    /// Of which run, below 2^12: others may publish to the same topic, by other clocks.
+    pub run: u16,
+    /// Its number among the publisher's, below 2^36.
     pub number: u64,
     /// When it was planned, in the run's time.
     pub planned: Time,
@@ -200,6 +212,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The largest run.
+    pub const RUN_MAX: u16 = (1 << 12) - 1;
     const BINARY_BYTES: usize = 20;
     const TEXT_BYTES: usize = 1 + 2 * Self::BINARY_BYTES;
     /// Starts a stamp in text; nothing of the filling is like it.
@@ -212,7 +226,7 @@ impl Stamp {
 
     fn binary(&self) -> [u8; Self::BINARY_BYTES] {
         let mut bytes = [0; Self::BINARY_BYTES];
-        let name = u64::from(self.publisher) << 48 | self.number;
+        let name = u64::from(self.publisher) << 48 | u64::from(self.run) << 36 | self.number;
         bytes[..8].copy_from_slice(&name.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.planned.as_nanos().to_le_bytes());
         bytes[16..].copy_from_slice(&self.late_ns.to_le_bytes());
@@ -242,7 +256,8 @@ impl Stamp {
         let late = u32::from_le_bytes(*bytes[16..].first_chunk().expect("four"));
         Some(Stamp {
             publisher: (number(0) >> 48) as u16,
-            number: number(0) & ((1 << 48) - 1),
+            run: (number(0) >> 36) as u16 & Self::RUN_MAX,
+            number: number(0) & ((1 << 36) - 1),
             planned: Time::from_nanos(number(8)),
             late_ns: late,
         })
@@ -305,7 +320,7 @@ mod tests {
     #[test]
     fn every_byte_of_a_publication_counts() {
         let planned = Time::from_nanos(123_456_789_012);
-        let stamp = Stamp { publisher: 500, number: 1 << 40, planned, late_ns: 77 };
+        let stamp = Stamp { publisher: 500, run: 4_095, number: 1 << 35, planned, late_ns: 77 };
         for (size, text) in [("20", false), ("64", false), ("41", true), ("120-200", true)] {
             let mut payload = payload(size, text, |_| {});
             let message = payload.publication(&stamp).to_vec();
@@ -324,7 +339,8 @@ mod tests {
     fn a_publication_is_found_in_its_template() {
         let template = r#"{"type":"publish","message":"{payload}"}"#;
         let mut payload = payload("60", true, |group| group.template = template.into());
-        let stamp = Stamp { publisher: 1, number: 2, planned: Time::from_nanos(3), late_ns: 4 };
+        let stamp =
+            Stamp { publisher: 1, run: 1, number: 2, planned: Time::from_nanos(3), late_ns: 4 };
         let message = String::from_utf8(payload.publication(&stamp).to_vec()).unwrap();
         let received = format!(r#"{{"data":"{message}","seq":9}}"#);
         assert_eq!(payload.stamp(received.as_bytes()), Some(stamp));

@@ -1,7 +1,8 @@
-//! Whether there are local ports and descriptors for all connections: checked
-//! before the first is made, for it is a riddle afterwards.
+//! Whether there are local ports and descriptors for all connections, and cores for all
+//! threads: checked before the first is made, for it is a riddle afterwards.
 
 use crate::profile::Profile;
+use rustix::thread::CpuSet;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ const DESCRIPTORS_BESIDES: u64 = 100;
 pub fn missing(profile: &Profile) -> Vec<String> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut missing = ports_missing(profile, &range);
+    missing.extend(cores_missing(profile));
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     if let Some(limit) = limit.maximum {
         let each = u64::from(profile.connections().div_ceil(profile.threads));
@@ -24,6 +26,22 @@ pub fn missing(profile: &Profile) -> Vec<String> {
         }
     }
     missing
+}
+
+/// Threads are pinned to cores that this process may use.
+fn cores_missing(profile: &Profile) -> Option<String> {
+    let first = profile.core?;
+    let set = rustix::thread::sched_getaffinity(None).ok()?;
+    let may_use = |core: &usize| *core < CpuSet::MAX_CPU && set.is_set(*core);
+    let wanted = first..first + profile.threads as usize;
+    let missing = wanted.clone().find(|core| !may_use(core))?;
+    let usable: Vec<String> =
+        (0..CpuSet::MAX_CPU).filter(may_use).map(|core| core.to_string()).collect();
+    Some(format!(
+        "core is {first} and threads are {}: there is no core {missing}; this process may use {}",
+        profile.threads,
+        usable.join(", ")
+    ))
 }
 
 /// Two connections may share a local port when they go to different places; two

@@ -1,6 +1,7 @@
 //! A run from outside: its phases, its threads, and what is seen second by second.
 
 use crate::measure::{Counted, Sums, coarse_histogram};
+use crate::payload::Stamp;
 use crate::process::{Process, Sample};
 use crate::profile::{Profile, Scenario};
 use crate::traffic::{Rooms, Stream};
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tapecast::base::Time;
+use tapecast::base::{Random, Time};
 
 /// How often the coordinator looks.
 const LOOK: Duration = Duration::from_millis(20);
@@ -142,6 +143,11 @@ impl Shared {
     /// A second of a thread is over.
     pub fn second(&self, thread: u32, second: Second) {
         self.seconds.lock().unwrap_or_else(PoisonError::into_inner).push((thread, second));
+    }
+
+    /// Tells the publications of this run from those of others.
+    pub fn number(&self) -> u16 {
+        Random::new(self.seed).number() as u16 & Stamp::RUN_MAX
     }
 
     /// For a thread's masks and keys.

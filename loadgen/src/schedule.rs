@@ -9,6 +9,9 @@ use crate::profile::Arrivals;
 use crate::profile::values::Step;
 use tapecast::base::{Random, Time};
 
+/// Planned times that are told apart where nothing leaves any more.
+const TOGETHER_NS: f64 = 10_000.0;
+
 /// The planned times of one thread.
 #[derive(Debug)]
 pub struct Schedule {
@@ -96,6 +99,22 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// The planned time of the next messages until `now` that are so near to one another
+    /// that it is one, and how many they are.
+    pub fn take_together(&mut self, now: Time) -> (Time, u64) {
+        let left_ns = (now.as_nanos() as f64 - self.next_ns).clamp(0.0, TOGETHER_NS);
+        let count = (left_ns / self.interval_ns) as u64;
+        if count <= 1 {
+            return (self.take(), 1);
+        }
+        let planned = self.next();
+        self.next_ns += count as f64 * self.interval_ns;
+        self.step();
+        (planned, count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +139,23 @@ mod tests {
             // Of exponential gaps the deviation is the mean.
             let deviation = (variance / gaps.len() as f64).sqrt();
             assert!((deviation - spread).abs() < 0.02, "{arrivals:?}: {deviation}");
+        }
+    }
+
+    #[test]
+    fn what_never_left_is_counted_in_a_moment() {
+        for (arrivals, rate) in [(Arrivals::Constant, 1e9), (Arrivals::Poisson, 3e3)] {
+            let steps = steps(&rate.to_string());
+            let mut schedule = Schedule::new(arrivals, steps, Time::ZERO, 0, 1);
+            let now = Time::ZERO.plus_millis(1_000);
+            let (mut total, mut takes) = (0, 0);
+            while schedule.next() <= now {
+                let (planned, count) = schedule.take_together(now);
+                assert!(planned <= now);
+                (total, takes) = (total + count, takes + 1);
+            }
+            assert!((total as f64 / rate - 1.0).abs() < 0.1, "{total} of {rate}");
+            assert!(takes < 200_000, "{takes}");
         }
     }
 

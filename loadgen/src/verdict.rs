@@ -1,7 +1,7 @@
 //! `--fail-if 'p99>5ms'` and `--find-max 'p99<5ms'`: a named value and a bound.
 
 use crate::profile::nearest;
-use crate::report::{NAMES, Report};
+use crate::report::{NAMES, Report, Unit, unit};
 use std::fmt;
 use std::str::FromStr;
 
@@ -33,6 +33,11 @@ impl Bound {
 }
 
 impl FailIf {
+    /// The group whose value it is, where it is not that of all.
+    pub fn group(&self) -> Option<&str> {
+        Some(self.0.value.rsplit_once('.')?.0)
+    }
+
     /// Why this run has failed, if it has. A value that was not measured can't have
     /// been good.
     pub fn failure(&self, report: &Report) -> Option<String> {
@@ -93,10 +98,12 @@ impl FromStr for Bound {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let number: f64 = rest[..end].parse().map_err(|_| expected())?;
         // The report's times are in microseconds.
-        let factor = match rest[end..].trim() {
-            "" | "us" | "%" => 1.0,
-            "ms" => 1e3,
-            "s" => 1e6,
+        let (factor, is_of) = match rest[end..].trim() {
+            "" => (1.0, None),
+            "%" => (1.0, Some(Unit::Percent)),
+            "us" => (1.0, Some(Unit::Time)),
+            "ms" => (1e3, Some(Unit::Time)),
+            "s" => (1e6, Some(Unit::Time)),
             _ => return Err(expected()),
         };
         // A group's values stand after its name and a dot.
@@ -111,6 +118,16 @@ impl FromStr for Bound {
             };
             format!("{text:?}: the report has no {name}; {hint}")
         })?;
+        if is_of.is_some_and(|is_of| is_of != unit(&value)) {
+            return Err(format!(
+                "{text:?}: {name} is {}",
+                match unit(&value) {
+                    Unit::Time => "a time: expected us, ms or s, or microseconds without a unit",
+                    Unit::Percent => "a share: expected %, or nothing",
+                    Unit::Number => "a number without a unit",
+                }
+            ));
+        }
         let above = text.as_bytes()[at] == b'>';
         Ok(Bound { text: text.to_owned(), value, above, bound: number * factor })
     }
@@ -138,7 +155,18 @@ mod tests {
         check("throughput<1000", "throughput", false, 1000.0);
         check("readers.p99.99<2ms", "readers.latency_p99_99", false, 2000.0);
         check("echo.errors>0", "echo.errors", true, 0.0);
-        for wrong in ["p99", "p99=5", "p99>", ">5", "p99>5km", "p98>5ms", "throughputt<5"] {
+        check("generator_cpu>90%", "generator_cpu", true, 90.0);
+        for wrong in [
+            "p99",
+            "p99=5",
+            "p99>",
+            ">5",
+            "p99>5km",
+            "p98>5ms",
+            "throughputt<5",
+            "p99>5%",
+            "errors>1ms",
+        ] {
             assert!(wrong.parse::<Bound>().is_err(), "{wrong}");
         }
         let error = "thruput<5".parse::<Bound>().unwrap_err();

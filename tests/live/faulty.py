@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 
 from . import peer as wire
 
@@ -26,6 +27,8 @@ class Connection:
         self.is_open = False
         self.closes_when_sent = False
         self.messages = 0
+        # A reply that comes after the next one.
+        self.late = b""
 
     def send(self, octets):
         """Sends what the kernel takes, and the rest when it can."""
@@ -198,8 +201,13 @@ class FaultyServer:
         connection.is_open = True
         connection.send(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + self.accept_value(head) + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + self.accept_value(head) + b"\r\n"
+            + self.agreed() + b"\r\n"
         )
+
+    def agreed(self):
+        """What else is agreed on."""
+        return b""
 
     def message(self, connection, opcode, payload):
         connection.send_frame(opcode, payload)
@@ -285,6 +293,59 @@ class Relaying(FaultyServer):
         for reader in list(self.connections.values()):
             if reader.is_open:
                 reader.send(octets)
+
+
+class Replying(FaultyServer):
+    """Echoes, but for what is planted in `plan`: {number of a connection's message: "drop",
+    "twice" or "late"}; a late one comes after the next."""
+
+    def __init__(self, plan):
+        super().__init__()
+        self.plan = plan
+
+    def message(self, connection, opcode, payload):
+        what = self.plan.get(connection.messages)
+        if what:
+            self.count(what)
+        if what == "drop":
+            return
+        octets = wire.frame(opcode, payload, masked=False)
+        if what == "late":
+            connection.late = octets
+            return
+        if what == "twice":
+            octets += octets
+        octets += connection.late
+        connection.late = b""
+        connection.send(octets)
+
+
+class Bombing(FaultyServer):
+    """Agrees to compression, and answers every tenth message with one that inflates to a
+    gibibyte."""
+
+    def __init__(self):
+        super().__init__()
+        deflate = zlib.compressobj(wbits=-15)
+        parts = [deflate.compress(bytes(1 << 20)) for _ in range(1_024)]
+        bomb = b"".join([*parts, deflate.flush(zlib.Z_SYNC_FLUSH)])[:-4]
+        # The reserved bit that says so.
+        self.bomb = bytearray(wire.frame(wire.BINARY, bomb, masked=False))
+        self.bomb[0] |= 0x40
+
+    def agreed(self):
+        both = b"; server_no_context_takeover; client_no_context_takeover"
+        return b"Sec-WebSocket-Extensions: permessage-deflate" + both + b"\r\n"
+
+    def message(self, connection, opcode, payload):
+        if connection.messages % 10:
+            return super().message(connection, opcode, payload)
+        self.count("bomb")
+        connection.send(self.bomb)
+
+    def frame(self, connection, opcode, payload):
+        # What it gets is compressed, and nothing to it: its answers are checked by length.
+        super().frame(connection, opcode, bytes(64) if opcode == wire.BINARY else payload)
 
 
 class Numbering(Relaying):

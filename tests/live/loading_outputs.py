@@ -442,6 +442,13 @@ def mistakes(server):
         (("echo", *url, "--kind", "txet"), "--kind.*text"),
         (("echo", *url, "--fail-if", "thruput<5"), "did you mean throughput"),
         (("echo", *url, "--fail-if", "p99=5"), "expected NAME>NUMBER"),
+        (("echo", *url, "--fail-if", "p99>5%"), "p99 is a time: expected us, ms or s"),
+        (("echo", *url, "--fail-if", "errors>5ms"), "errors is a number without a unit"),
+        (("echo", *url, "--fail-if", "readers.errors>0"), "there is no group readers"),
+        (("mixed", *url, "--fail-if", "reader.errors>0"), "did you mean readers"),
+        (("merge", "/dev/null", "/dev/null", "--fail-if", "p98>5"), "the report has no p98"),
+        (("echo", *url, "--core", "1000"), "no core 1000; this process may use 0"),
+        (("chat", *url, "--connections", "100000", "--publishers", "60000"), "16 bytes for every"),
         (("echo", *url, "--find-max", "p98<5ms"), "the report has no p98"),
         (("echo", *url, "--source", "127.0.0.9-127.0.0.2"), "the lower first"),
         (("echo", *url, "--connections", "1", "--threads", "2"), "fewer than 2 threads"),
@@ -503,7 +510,7 @@ def rehearsed(server):
 def verdicts(server):
     """--fail-if: 1 when it holds, 0 when not; a line for each that holds."""
     holding = ("p99>1us", "p99.9>0.001ms", "throughput<1000000", "errors<1", "rate_sent<999999")
-    others = ("p99>9s", "p99.9>9s", "throughput<1", "errors>0", "rate_sent<1", "gaps>0")
+    others = ("p99>9s", "p99.9>9s", "throughput<1", "errors>0", "rate_sent<1", "server_cpu>9999%")
     storm = {"profile": "connect-storm", "duration": "500ms"}
     runs = (
         (short(server.url()), others[:-1], 0),
@@ -589,6 +596,9 @@ def merged(server):
             expect(is_between, f"{name}: {value} of {values}")
         rows = [[row["messages"] for row in it["rows"]] for it in (*parts, whole)]
         expect([a + b for a, b in zip(*rows[:2])] == rows[2], f"rows: {rows}")
+        verdict = ("--fail-if", "errors>0", "--fail-if", "messages<999999")
+        _, errors = load(server, "merge", one, other, *verdict, code=FAILED)
+        expect("failed: messages<999999" in errors and "failed: errors" not in errors, errors)
         output, errors = load(server, "merge", one, later, code=USAGE)
         is_clear = "not at the same time" in errors and "--start-at" in errors and not output
         expect(is_clear, f"{errors}, {output}")
@@ -680,6 +690,16 @@ def interrupted(server):
             process.send_signal(signal.SIGINT)
             output, errors = finished(process, FAILED)
         expect("before measuring" in errors and not output, f"{errors}, {output}")
+    # A search has the curve of what was done until then.
+    words = short(server.url(), "--find-max", "p99<9s", "--rate", "1/connection", duration="1s")
+    with loading(server, *words) as process:
+        for _ in range(3):
+            wait_for_line(process, "1 s: ")
+        process.send_signal(signal.SIGINT)
+        output, errors = finished(process)
+        steps = re.findall(r"^ .* kept$", output, re.M)
+        expect(len(steps) >= 2 and "stopped before it was done" in output, f"{output} {errors}")
+        expect("a second and connection" in output, output)
     # A server that stands still holds its connections' ends up.
     with serving(server) as still:
         with loading(server, *short(still.url(), duration="60s")) as process:

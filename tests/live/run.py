@@ -38,6 +38,7 @@ from live import (  # noqa: E402
     loading,
     loading_outputs,
     loading_outside,
+    loading_secure,
     outside,
     packaging,
     raw,
@@ -77,6 +78,8 @@ class Test(NamedTuple):
     shards: tuple = (1, 2)
     # Measures times: a machine that something else held up is given more chances.
     timed: bool = False
+    # Takes minutes: run only where somebody gives its whole name.
+    asked: bool = False
 
 
 timed = functools.partial(Test, timed=True)
@@ -183,8 +186,14 @@ TESTS = (
     timed("load: a stall of one connection", loading.one_stall_of_one_connection, 30, shards=(1,)),
     Test("load: silent handshakes", loading.silent_handshakes, 30, shards=(1,)),
     timed("load: planted gaps, duplicates and reorderings", loading.planted_order, 30, shards=(1,)),
+    timed("load: planted in replies", loading.planted_replies, 30, shards=(1,)),
     timed("load: planted in the numbers of a topic", loading.planted_numbers, 30, shards=(1,)),
     timed("load: topics", loading.topics, 60),
+    timed("load: two generators", loading.two_generators, 60, shards=(2,)),
+    timed("load: built-in profiles", loading.built_in, 90, shards=(2,)),
+    timed("load: thousands of readers", loading.thousands, 60, shards=(2,)),
+    timed("load: over TLS", loading_secure.over_tls, 60, shards=(1,)),
+    Test("load: bombs", loading.inflated, 60, shards=(1,)),
     timed("load: rates", loading.rates_are_kept, 60, shards=(1,)),
     Test("load: a rate that is not kept", loading.a_rate_that_is_not_kept, 30, shards=(1,)),
     timed("load: highest rate", loading.highest_rate, 70, shards=(1,)),
@@ -287,6 +296,7 @@ TESTS = (
     Test("tls: hostile: versions that are too old", tls_hostile.second_version, 30),
     timed("tls: a storm of handshakes", tls_crowd.storm, 40, shards=(1,)),
     Test("tls: resumed again and again", tls_crowd.resumptions, 60, long=True, shards=(2,)),
+    Test("tls: a million resumptions", loading_secure.a_million, 2_000, shards=(1,), asked=True),
     Test("tls: 2,000 idle", tls_crowd.idle, 40, long=True, shards=(1,)),
     Test("topic: every message", topics.every_message, 30),
     Test("topic: refused", topics.refused),
@@ -408,6 +418,10 @@ def run_with_shards(shards, tests, arguments):
     return passed
 
 
+def is_named(test, names):
+    return not names or any(name in test.name for name in names)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, default=BINARY)
@@ -423,7 +437,7 @@ def main():
             for test in TESTS
             if shards in test.shards
             and not (arguments.quick and test.long)
-            and (not arguments.names or any(name in test.name for name in arguments.names))
+            and (test.name in arguments.names if test.asked else is_named(test, arguments.names))
         ]
         passed += run_with_shards(shards, tests, arguments)
     print(f"{passed.count(True)} passed, {passed.count(False)} failed", flush=True)

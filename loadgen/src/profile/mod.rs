@@ -135,6 +135,15 @@ impl Default for Group {
 }
 
 impl Group {
+    /// Who publishes and who hears it, over all pairs of them, for broadcast and topics.
+    fn tracks(&self) -> u64 {
+        let publishers = match self.publishers {
+            0 => self.connections,
+            some => some,
+        };
+        u64::from(self.connections) * u64::from(publishers).div_ceil(self.rooms.max(1).into())
+    }
+
     /// How its connections begin TLS, if one of its servers speaks that.
     ///
     /// # Errors
@@ -216,6 +225,9 @@ pub struct Assignment {
     /// The group, where the profile has several and it concerns one.
     pub group: Option<usize>,
 }
+
+/// Pairs of a reader and a publisher of its room: 2 GiB of what each has had.
+const TRACKS_MAX: u64 = 1 << 27;
 
 /// The profiles that are built in, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -351,6 +363,16 @@ impl Profile {
             if group.stalled > 0.0 && !reads {
                 problem(group, "only readers of broadcast and topics stall".into());
             }
+            if reads && group.tracks() > TRACKS_MAX {
+                problem(
+                    group,
+                    format!(
+                        "every reader keeps 16 bytes for every publisher of its room, here \
+                         {} MiB: give it fewer publishers, or more rooms",
+                        group.tracks() >> 16
+                    ),
+                );
+            }
             if group.rooms > group.connections {
                 problem(group, "more rooms than connections".into());
             }
@@ -402,6 +424,17 @@ impl Profile {
                 && lines.iter().any(|line| std::str::from_utf8(line).is_err())
             {
                 problem(group, format!("{path} is not UTF-8, as text has to be"));
+            }
+        }
+        // Only where there are several, each has values of its own.
+        let names = || self.groups.iter().map(|group| group.name.as_str());
+        for group in self.fail_if.iter().filter_map(FailIf::group) {
+            if self.groups.len() == 1 || !names().any(|name| name == group) {
+                let hint = match nearest(group, names()).filter(|_| self.groups.len() > 1) {
+                    Some(nearest) => format!("did you mean {nearest}?"),
+                    None => "of one group, values stand without its name".into(),
+                };
+                problems.push(format!("fail_if: there is no group {group}; {hint}"));
             }
         }
         problems

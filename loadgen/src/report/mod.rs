@@ -23,7 +23,7 @@ pub use html::html;
 pub use recorded::Recorded;
 pub use summary::{amount, summary, time};
 pub use tables::{csv, hgrm, prometheus};
-pub use values::NAMES;
+pub use values::{NAMES, Unit, unit};
 
 use crate::measure::{Counted, Fault, Faults, Sums};
 use crate::process::Sample;

@@ -112,15 +112,11 @@ fn counts(report: &Report, group: &Group) -> String {
             a_second(figures.messages)
         ),
         "broadcast" | "topics" => format!(
-            "deliveries   {}, {} a second, {:.2} MB/s; {} published\n\
-             order        {} gaps, {} duplicates, {} reordered",
+            "deliveries   {}, {} a second, {:.2} MB/s; {} published",
             amount(figures.messages as f64),
             a_second(figures.messages),
             figures.bytes as f64 / 1e6 / report.seconds,
-            amount(figures.sent as f64),
-            figures.gaps,
-            figures.duplicates,
-            figures.reordered
+            amount(figures.sent as f64)
         ),
         _ => format!(
             "replies      {}, {} a second, {:.2} MB/s",
@@ -129,6 +125,15 @@ fn counts(report: &Report, group: &Group) -> String {
             figures.bytes as f64 / 1e6 / report.seconds
         ),
     };
+    let Figures { gaps, duplicates, reordered, .. } = figures;
+    // Of echoes, only where there is something to say.
+    let has_order = matches!(group.scenario.as_str(), "broadcast" | "topics");
+    let order = match has_order || gaps + duplicates + reordered > 0 {
+        true => {
+            format!("\norder        {gaps} gaps, {duplicates} duplicates, {reordered} reordered")
+        }
+        false => String::new(),
+    };
     let unanswered = match figures.unanswered {
         0 => String::new(),
         count => format!(
@@ -136,7 +141,7 @@ fn counts(report: &Report, group: &Group) -> String {
             amount(count as f64)
         ),
     };
-    format!("{line}{unanswered}")
+    format!("{line}{order}{unanswered}")
 }
 
 fn stalled_readers(stalled: &Figures) -> String {

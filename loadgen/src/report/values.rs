@@ -57,6 +57,28 @@ pub const NAMES: &[(&str, &str)] = &[
     ("generator_bytes_per_connection", "its own memory per connection, bytes"),
 ];
 
+/// What a value is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Microseconds.
+    Time,
+    Percent,
+    /// Anything else.
+    Number,
+}
+
+/// What the value of this name, or of a group's, is measured in.
+pub fn unit(name: &str) -> Unit {
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let is_time = ["latency_", "uncorrected_", "lateness_", "handshake_"];
+    match name {
+        "server_cpu_per_message" => Unit::Time,
+        "server_cpu" | "generator_cpu" => Unit::Percent,
+        _ if is_time.iter().any(|start| name.starts_with(start)) => Unit::Time,
+        _ => Unit::Number,
+    }
+}
+
 /// What collects values.
 #[derive(Default)]
 struct Values(Vec<Value>);
@@ -119,8 +141,8 @@ impl Report {
 
     fn figures(&self, values: &mut Values, figures: &Figures, groups: &[Group]) {
         let has = |scenario: &str| groups.iter().any(|group| group.scenario == scenario);
-        let has_order = has("broadcast") || has("topics");
-        if has("echo") || has_order || has("connect") {
+        let has_order = has("broadcast") || has("topics") || has("echo");
+        if has_order || has("connect") {
             let messages = figures.messages as f64;
             values.add("messages", messages, "");
             values.add("throughput", messages / self.seconds, "/s");
@@ -141,7 +163,7 @@ impl Report {
         if is_open {
             values.percentiles("lateness", &figures.lateness, &[99.0]);
         }
-        if is_open || has("connect") {
+        if is_open || has("connect") || figures.unanswered > 0 {
             values.add("unanswered", figures.unanswered as f64, "messages");
         }
         if has_order {
@@ -165,7 +187,7 @@ impl Report {
             values.add("handshakes", figures.opened as f64 / self.seconds, "/s");
         }
         values.percentiles("handshake", &figures.handshake, &[50.0, 99.0]);
-        if let ([group], true) = (groups, has("echo") || has_order) {
+        if let ([group], true) = (groups, has_order) {
             values.add("connection_min", group.connection_min as f64, "messages");
             values.add("connection_median", group.connection_median as f64, "messages");
         }

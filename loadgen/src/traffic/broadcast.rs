@@ -73,6 +73,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Broadcast {
     payload: Payload,
+    /// Marks its publications.
+    run: u16,
     window: u64,
     streams: Arc<[Stream]>,
     readers: Vec<Reader>,
@@ -100,6 +102,7 @@ impl Broadcast {
     /// For the connections with these numbers.
     pub fn new(
         payload: Payload,
+        run: u16,
         window: u32,
         rooms: Rooms,
         streams: Arc<[Stream]>,
@@ -117,7 +120,8 @@ impl Broadcast {
             })
             .collect();
         let tracks = vec![Track::ANYWHERE; tracks];
-        Broadcast { payload, window: window.into(), streams, readers, tracks, has_started: false }
+        let (window, has_started) = (window.into(), false);
+        Broadcast { payload, run, window, streams, readers, tracks, has_started }
     }
 
     /// This one gets the newest only: what never reaches it is not missed.
@@ -170,15 +174,25 @@ impl Broadcast {
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
         let mut sent = 0;
         while self.is_due(connection) {
-            self.send(connection, now, now, send);
             sent += 1;
+            if !self.send(connection, now, now, send) {
+                break;
+            }
         }
         sent
     }
 
-    pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
-        if let Some((_, publication)) = self.publish(connection, planned, now) {
-            send(publication);
+    /// Says whether there is room for more.
+    pub fn send(
+        &mut self,
+        connection: usize,
+        planned: Time,
+        now: Time,
+        send: &mut Send<'_>,
+    ) -> bool {
+        match self.publish(connection, planned, now) {
+            Some((_, publication)) => send(publication),
+            None => false,
         }
     }
 
@@ -189,7 +203,8 @@ impl Broadcast {
         let stream = &self.streams[publisher as usize];
         let number = stream.published.load(Ordering::Relaxed);
         let late_ns = (now - planned).as_nanos().try_into().unwrap_or(u32::MAX);
-        let stamp = Stamp { publisher: publisher as u16, number, planned, late_ns };
+        let (publisher, run) = (publisher as u16, self.run);
+        let stamp = Stamp { publisher, run, number, planned, late_ns };
         let mut kept = stream.planned.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == PLANNED_MAX {
             kept.pop_front();
@@ -214,6 +229,10 @@ impl Broadcast {
             }
             return Received::Wrong;
         };
+        if !self.is_own(&stamp) {
+            counted.other += 1;
+            return Received::Fine;
+        }
         match self.take(connection, &stamp) {
             Some(order) if counted.order(order) => {
                 self.count(connection, &stamp, now, bytes.len(), counted);
@@ -227,6 +246,12 @@ impl Broadcast {
     /// The stamp of a publication, if nothing of it was changed.
     pub fn stamp(&self, bytes: &[u8]) -> Option<Stamp> {
         self.payload.stamp(bytes)
+    }
+
+    /// Whether this run has published it, and not another beside it.
+    #[inline]
+    pub fn is_own(&self, stamp: &Stamp) -> bool {
+        stamp.run == self.run
     }
 
     /// Takes note of a publication that came; none if its publisher is not of the room.

@@ -1,10 +1,18 @@
-//! Echo: what a connection sends comes back, in order.
+//! Echo: what a connection sends comes back, in order. A reply that is not the next one
+//! is looked for among those around it: one that is lost, or comes twice, is counted as
+//! that, and does not make all that follow wrong.
 
 use super::{Received, Send};
-use crate::measure::Counted;
+use crate::measure::{Counted, Order};
 use crate::payload::Payload;
 use std::collections::VecDeque;
 use tapecast::base::Time;
+
+/// How far around the next reply one that is not is looked for.
+const AROUND: u64 = 64;
+/// Times of messages under way that the connections of one thread keep, 24 bytes each.
+/// Beyond, the next one shares those of the last, which is earlier.
+const TIMES_MAX: usize = 1 << 20;
 
 /// What the connections of one thread do.
 #[derive(Debug)]
@@ -12,6 +20,8 @@ pub struct Echo {
     payload: Payload,
     in_flight: u64,
     connections: Vec<Connection>,
+    /// How many times are kept, over all connections.
+    times: usize,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +30,8 @@ struct Connection {
     received: u64,
     /// What is under way, the oldest first: `sent - received` messages.
     under_way: VecDeque<Together>,
+    /// The last numbers that were passed over.
+    missing: Vec<u64>,
     /// When the last reply came.
     replied: Time,
     /// Replies since measuring began.
@@ -30,6 +42,21 @@ impl Connection {
     /// Messages without a reply.
     fn in_flight(&self) -> u64 {
         self.sent - self.received
+    }
+
+    /// The times of the oldest message under way, which is so no more; and how many times
+    /// less are kept now.
+    #[inline]
+    fn take(&mut self) -> Option<(Time, Time, usize)> {
+        let first = self.under_way.front_mut()?;
+        let (planned, sent) = (first.planned, first.sent);
+        self.received += 1;
+        first.count -= 1;
+        if first.count > 0 {
+            return Some((planned, sent, 0));
+        }
+        self.under_way.pop_front();
+        Some((planned, sent, 1))
     }
 }
 
@@ -45,7 +72,7 @@ struct Together {
 impl Echo {
     pub fn new(payload: Payload, connections: usize, in_flight: u32) -> Echo {
         let connections = (0..connections).map(|_| Connection::default()).collect();
-        Echo { payload, in_flight: in_flight.into(), connections }
+        Echo { payload, in_flight: in_flight.into(), connections, times: 0 }
     }
 
     /// Sends as much as may be under way, and at most `most`; says how much it was.
@@ -53,21 +80,33 @@ impl Echo {
         let may = self.in_flight.min(most);
         let mut sent = 0;
         while self.connections[connection].in_flight() < may {
-            self.send(connection, now, now, send);
             sent += 1;
+            if !self.send(connection, now, now, send) {
+                break;
+            }
         }
         sent
     }
 
-    /// Sends one message.
-    pub fn send(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
+    /// Sends one message; says whether there is room for more.
+    pub fn send(
+        &mut self,
+        connection: usize,
+        planned: Time,
+        now: Time,
+        send: &mut Send<'_>,
+    ) -> bool {
         let state = &mut self.connections[connection];
+        let is_full = self.times >= TIMES_MAX;
         match state.under_way.back_mut() {
-            Some(last) if (last.planned, last.sent) == (planned, now) => last.count += 1,
-            _ => state.under_way.push_back(Together { planned, sent: now, count: 1 }),
+            Some(last) if is_full || (last.planned, last.sent) == (planned, now) => last.count += 1,
+            _ => {
+                state.under_way.push_back(Together { planned, sent: now, count: 1 });
+                self.times += 1;
+            }
         }
-        send(self.payload.message(state.sent));
         state.sent += 1;
+        send(self.payload.message(state.sent - 1))
     }
 
     /// Checks a reply; says when its message was planned and sent.
@@ -75,28 +114,66 @@ impl Echo {
     pub fn reply(
         &mut self,
         connection: usize,
+        now: Time,
         bytes: &[u8],
         counted: &mut Counted,
     ) -> Result<(Time, Time), Received> {
         let state = &mut self.connections[connection];
-        let Some(first) = state.under_way.front_mut() else {
-            // A greeting, before anything was said, is nobody's fault.
-            if state.sent > 0 {
-                return Err(Received::Unawaited);
-            }
+        if state.in_flight() == 0 || !self.payload.check(bytes, state.received) {
+            return self.not_next(connection, now, bytes, counted);
+        }
+        let (planned, sent, freed) = state.take().expect("one is under way");
+        self.times -= freed;
+        Ok((planned, sent))
+    }
+
+    /// A message that is not the next reply: a later one, if those before it are lost; one
+    /// that was here before; or a wrong one in the next one's place.
+    #[cold]
+    fn not_next(
+        &mut self,
+        connection: usize,
+        now: Time,
+        bytes: &[u8],
+        counted: &mut Counted,
+    ) -> Result<(Time, Time), Received> {
+        let Echo { payload, connections, times, .. } = self;
+        let state = &mut connections[connection];
+        // A greeting, before anything was said, is nobody's fault.
+        if state.sent == 0 {
             counted.other += 1;
             return Err(Received::Fine);
-        };
-        let times = (first.planned, first.sent);
-        first.count -= 1;
-        if first.count == 0 {
-            state.under_way.pop_front();
         }
-        let number = state.received;
-        state.received += 1;
-        match self.payload.check(bytes, number) {
-            true => Ok(times),
-            false => Err(Received::Wrong),
+        let (next, end) = (state.received, state.sent);
+        let mut is_reply_to = |number: &u64| payload.tells_apart() && payload.check(bytes, *number);
+        let later = (next + 1..end.min(next + AROUND)).find(&mut is_reply_to);
+        if let Some(number) = later {
+            counted.order(Order::After(number - next));
+            while state.received < number
+                && let Some((planned, _, freed)) = state.take()
+            {
+                *times -= freed;
+                counted.unanswered(now - planned, 1);
+            }
+            state.missing.extend(number.saturating_sub(AROUND).max(next)..number);
+            let old = state.missing.len().saturating_sub(AROUND as usize);
+            state.missing.drain(..old);
+        } else if let Some(number) = (next.saturating_sub(AROUND)..next).rev().find(is_reply_to) {
+            match state.missing.iter().position(|missing| *missing == number) {
+                Some(place) => {
+                    state.missing.remove(place);
+                    counted.order(Order::Late);
+                    counted.unanswered = counted.unanswered.saturating_sub(1);
+                }
+                None => counted.duplicates += 1,
+            }
+            return Err(Received::Fine);
+        }
+        let Some((planned, sent, freed)) = state.take() else { return Err(Received::Unawaited) };
+        *times -= freed;
+        match later {
+            Some(_) => Ok((planned, sent)),
+            None => Err(Received::Wrong),
         }
     }
 
@@ -108,7 +185,7 @@ impl Echo {
         bytes: &[u8],
         counted: &mut Counted,
     ) -> Received {
-        match self.reply(connection, bytes, counted) {
+        match self.reply(connection, now, bytes, counted) {
             Ok((planned, sent)) => {
                 let state = &mut self.connections[connection];
                 // A closed loop would have sent it after the reply before it, and would
@@ -125,6 +202,7 @@ impl Echo {
 
     pub fn lost(&mut self, connection: usize, now: Time, counted: &mut Counted) {
         let state = &mut self.connections[connection];
+        self.times -= state.under_way.len();
         for together in state.under_way.drain(..) {
             counted.unanswered(now - together.planned, together.count);
         }

@@ -14,8 +14,8 @@ pub use topics::Topics;
 use crate::measure::Counted;
 use tapecast::base::Time;
 
-/// Takes the payload of a message to send.
-pub type Send<'a> = dyn FnMut(&[u8]) + 'a;
+/// Takes the payload of a message to send; says whether there is room for more.
+pub type Send<'a> = dyn FnMut(&[u8]) -> bool + 'a;
 
 /// What a message that came is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +88,13 @@ impl Traffic {
 
     /// Open model: hands `send` the message that was planned for `planned`.
     pub fn planned(&mut self, connection: usize, planned: Time, now: Time, send: &mut Send<'_>) {
-        match self {
+        // Whether there is room for more was looked at when this one was planned.
+        let _ = match self {
             Traffic::Echo(echo) => echo.send(connection, planned, now, send),
             Traffic::Broadcast(broadcast) => broadcast.send(connection, planned, now, send),
             Traffic::Topics(topics) => topics.send(connection, planned, now, send),
-            Traffic::Connect { .. } | Traffic::Idle => {}
-        }
+            Traffic::Connect { .. } | Traffic::Idle => false,
+        };
     }
 
     /// A message came.
@@ -110,7 +111,7 @@ impl Traffic {
             Traffic::Broadcast(broadcast) => broadcast.received(connection, now, bytes, counted),
             Traffic::Topics(topics) => topics.received(connection, now, bytes, counted),
             Traffic::Connect { echo, messages, connections } => {
-                let received = echo.reply(connection, bytes, counted).map(|_| ());
+                let received = echo.reply(connection, now, bytes, counted).map(|_| ());
                 let (planned, replies) = &mut connections[connection];
                 if received.is_ok() {
                     *replies += 1;

@@ -62,7 +62,14 @@ impl Worker<'_> {
             return;
         }
         match outcome {
-            Ok(bytes) => peer.took(&mut self.pool, bytes),
+            Ok(bytes) => {
+                let had_room = peer.unsent_bytes() < OUT_BYTES_MAX;
+                peer.took(&mut self.pool, bytes);
+                // A closed loop that had stopped for want of room goes on.
+                if !had_room && peer.unsent_bytes() < OUT_BYTES_MAX {
+                    self.due.push(connection);
+                }
+            }
             Err(Errno::AGAIN) => {}
             Err(error) => match peer.state {
                 State::Leaving => return self.give_up(connection),

@@ -41,7 +41,8 @@ use tapecast::tls::{CertificateError, Connector};
 const SPIN: Duration = Duration::from_micros(100);
 /// The longest that a thread sleeps without looking at what the others do.
 const NAP: Duration = Duration::from_millis(10);
-/// Bytes that wait in one connection for the server to take them, in the open model.
+/// Bytes that wait in one connection for the server to take them, from which on it sends
+/// nothing more: in the open model what is planned waits, in a closed loop what is due.
 const OUT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message that is worth compressing.
 const DEFLATE_BYTES_MIN: usize = 128;
@@ -226,7 +227,8 @@ impl<'a> Worker<'a> {
                         .retain(|peer| rooms.publisher(own[(peer - first) as usize].0).is_some());
                     let streams = shared.streams(number);
                     let all = own.iter().copied();
-                    let broadcast = Broadcast::new(payload, window, rooms, streams, all);
+                    let broadcast =
+                        Broadcast::new(payload, shared.number(), window, rooms, streams, all);
                     match group.scenario {
                         Scenario::Topics => Traffic::Topics(Topics::new(
                             broadcast,
@@ -389,9 +391,9 @@ impl<'a> Worker<'a> {
                 && !is_done
                 && schedule.next() <= now
             {
-                let planned = schedule.take();
-                share.counted.unanswered(now - planned, 1);
-                share.counted.unsent += 1;
+                let (planned, count) = schedule.take_together(now);
+                share.counted.unanswered(now - planned, count);
+                share.counted.unsent += count;
             }
         }
         Ok(())
@@ -562,19 +564,24 @@ impl<'a> Worker<'a> {
         say: impl FnOnce(&mut Traffic, usize, &mut crate::traffic::Send<'_>) -> u64,
     ) {
         let number = self.number(&self.peers[connection as usize]);
-        let Peer { group, index, client, out, .. } = &mut self.peers[connection as usize];
+        let Peer { group, index, client, out, sent, .. } = &mut self.peers[connection as usize];
         let share = &mut self.shares[usize::from(*group)];
         let Some(client) = client else { return };
         let opcode = if share.group.text { Opcode::Text } else { Opcode::Binary };
         let template = (!share.group.template.is_empty()).then_some(&share.group.template);
         let (rooms, pool) = (share.rooms, &mut self.pool);
-        let count = say(&mut share.traffic, *index as usize, &mut |payload| match template {
-            None => client.deflated(out, pool, opcode, payload),
-            Some(template) => {
-                let payload = std::str::from_utf8(payload).unwrap_or_default();
-                let text = fill_in(template, rooms.of(number), number);
-                client.deflated(out, pool, opcode, text.replace("{payload}", payload).as_bytes());
+        let unsent = *sent;
+        let count = say(&mut share.traffic, *index as usize, &mut |payload| {
+            match template {
+                None => client.deflated(out, pool, opcode, payload),
+                Some(template) => {
+                    let payload = std::str::from_utf8(payload).unwrap_or_default();
+                    let text = fill_in(template, rooms.of(number), number);
+                    let text = text.replace("{payload}", payload);
+                    client.deflated(out, pool, opcode, text.as_bytes());
+                }
             }
+            out.len() - unsent < OUT_BYTES_MAX
         });
         // Where connections are planned, what they say is not.
         if !(share.connects() && share.schedule.is_some()) {

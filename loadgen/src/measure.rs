@@ -139,6 +139,15 @@ impl Counted {
         self.uncorrected.record(uncorrected);
     }
 
+    /// So many replies or deliveries of the same age and length.
+    #[inline]
+    pub fn messages(&mut self, latency: Duration, uncorrected: Duration, bytes: usize, count: u64) {
+        self.messages += count;
+        self.bytes += bytes as u64 * count;
+        self.latency.record_n(latency, count);
+        self.uncorrected.record_n(uncorrected, count);
+    }
+
     /// A number came in this order; whether it was not here before.
     #[inline]
     pub fn order(&mut self, order: Order) -> bool {
@@ -329,6 +338,13 @@ impl Track {
         (self.next != u64::MAX).then_some(self.next)
     }
 
+    /// Takes in the next so many numbers.
+    #[inline]
+    pub fn take_next(&mut self, count: u64) {
+        self.next += count;
+        self.seen = if count < 64 { !(!self.seen << count) } else { u64::MAX };
+    }
+
     /// Takes a number in.
     #[inline]
     pub fn take(&mut self, number: u64) -> Order {
@@ -373,6 +389,12 @@ mod tests {
         assert_eq!(track.next(), Some(201));
         let mut track = Track::ANYWHERE;
         assert_eq!((track.next(), track.take(7), track.take(9)), (None, Next, After(1)));
+        for count in [0, 1, 2, 63, 64, 65, 1_000] {
+            let (mut one, mut other) = (track, track);
+            one.take_next(count);
+            (0..count).for_each(|number| assert_eq!(other.take(10 + number), Next));
+            assert_eq!((one.next, one.seen), (other.next, other.seen), "{count}");
+        }
     }
 
     #[test]

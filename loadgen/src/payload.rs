@@ -23,6 +23,21 @@ pub struct Payload {
     made: Vec<u8>,
     /// It goes out in a template.
     is_wrapped: bool,
+    /// Messages differ in their numbers alone.
+    can_repeat: bool,
+}
+
+/// Whether two slices of one length are equal: in line, for they are short and many.
+#[inline]
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let (ones, one_rest) = one.as_chunks::<8>();
+    let (others, other_rest) = other.as_chunks::<8>();
+    let difference =
+        |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+    let all = ones.iter().zip(others).map(|(one, other)| difference(one, other));
+    // Without a branch for each, so that it becomes wide instructions.
+    all.fold(0, |all, one| all | one) == 0
+        && one_rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }
 
 impl Payload {
@@ -50,6 +65,11 @@ impl Payload {
             filling,
             made: Vec::new(),
             is_wrapped: !group.template.is_empty(),
+            can_repeat: !group.text
+                && group.check == Check::Content
+                && group.template.is_empty()
+                && matches!(group.payload, Content::Pattern)
+                && matches!(group.size, Sizes::Fixed(1..)),
         }
     }
 
@@ -181,6 +201,36 @@ impl Payload {
         }
     }
 
+    /// How many frames at the start of `rest` are the next ones after `frame`, which was
+    /// found to be right: the same, byte by byte, but for numbers that count on. At most
+    /// `most` of them.
+    #[inline]
+    pub fn repeats(&self, frame: &[u8], header_bytes: usize, rest: &[u8], most: u64) -> u64 {
+        if !self.can_repeat || rest.get(..header_bytes) != Some(&frame[..header_bytes]) {
+            return 0;
+        }
+        let front = header_bytes..frame.len().min(header_bytes + size_of::<u64>());
+        let number = |frame: &[u8]| match frame[front.clone()].first_chunk() {
+            Some(number) => u64::from_le_bytes(*number),
+            None => frame[front.clone()].iter().rfold(0, |all, byte| all << 8 | u64::from(*byte)),
+        };
+        // Of a shorter one, what there is of it.
+        let mask = u64::MAX >> (64 - 8 * front.len().max(1));
+        let mut awaited = number(frame);
+        let mut count = 0;
+        for next in rest.chunks_exact(frame.len()).take(most as usize) {
+            awaited = awaited.wrapping_add(1) & mask;
+            let is_next = number(next) == awaited
+                && is_equal(&next[..header_bytes], &frame[..header_bytes])
+                && is_equal(&next[front.end..], &frame[front.end..]);
+            if !is_next {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
     /// Whether a reply says by its content which message it answers.
     pub fn tells_apart(&self) -> bool {
         self.check == Check::Content && !matches!(self.content, Content::Lines { .. })
@@ -282,6 +332,37 @@ mod tests {
         let mut group = Group { size: size.parse().unwrap(), text, ..Group::default() };
         change(&mut group);
         Payload::new(&group)
+    }
+
+    #[test]
+    fn what_repeats_is_right_in_every_byte() {
+        use tapecast::protocol::{Opcode, frame};
+        for size in [1, 5, 8, 9, 20, 64, 125, 126, 1_000] {
+            let group = Group { size: Sizes::Fixed(size), ..Group::default() };
+            let mut payload = Payload::new(&group);
+            // Over an end of the lowest byte, which is all that the smallest has.
+            let frames: Vec<Vec<u8>> = (253..258)
+                .map(|number| {
+                    let mut bytes = Vec::new();
+                    frame::encode(Opcode::Binary, true, size, None)
+                        .append(&mut bytes, payload.message(number));
+                    bytes
+                })
+                .collect();
+            let header_bytes = frames[0].len() - size;
+            let repeats = |rest: &[u8], most| payload.repeats(&frames[0], header_bytes, rest, most);
+            let rest = frames[1..].concat();
+            assert_eq!((repeats(&rest, 9), repeats(&rest, 3), repeats(&[], 9)), (4, 3, 0));
+            assert_eq!(repeats(&rest[..rest.len() - 1], 9), 3, "the last is not whole");
+            assert_eq!(repeats(&frames[2..].concat(), 9), 0, "one is missing");
+            for at in 0..rest.len() {
+                let mut wrong = rest.clone();
+                wrong[at] ^= 0x10;
+                assert_eq!(repeats(&wrong, 9), (at / frames[0].len()) as u64, "{size}: byte {at}");
+            }
+        }
+        let random = Group { payload: Content::Random, ..Group::default() };
+        assert!(!Payload::new(&random).can_repeat, "what fills them differs");
     }
 
     #[test]

@@ -243,6 +243,40 @@ impl Broadcast {
         }
     }
 
+    /// Publications that follow one that was fine, and are of its run and its moment.
+    #[inline]
+    pub fn repeated(
+        &mut self,
+        connection: usize,
+        now: Time,
+        (frame, header_bytes): (&[u8], usize),
+        rest: &[u8],
+        counted: &mut Counted,
+    ) -> u64 {
+        let count = self.payload.repeats(frame, header_bytes, rest, u64::MAX);
+        if count == 0 {
+            return 0;
+        }
+        // It is known, and whose it is.
+        let Some(stamp) = self.payload.stamp(&frame[header_bytes..]) else { return 0 };
+        let reader = &mut self.readers[connection];
+        if stamp.run != self.run || !reader.streams.contains(&stamp.publisher.into()) {
+            return 0;
+        }
+        let own = u32::from(stamp.publisher) - reader.streams.start;
+        let track = &mut self.tracks[reader.first_track + own as usize];
+        // Behind one that came late or twice, they are to be looked at one by one.
+        if track.next() != Some(stamp.number + 1) {
+            return 0;
+        }
+        track.take_next(count);
+        reader.counted += count;
+        let age = now - stamp.planned;
+        let late = std::time::Duration::from_nanos(stamp.late_ns.into());
+        counted.messages(age, age.saturating_sub(late), frame.len() - header_bytes, count);
+        count
+    }
+
     /// The stamp of a publication, if nothing of it was changed.
     pub fn stamp(&self, bytes: &[u8]) -> Option<Stamp> {
         self.payload.stamp(bytes)

@@ -200,6 +200,34 @@ impl Echo {
         }
     }
 
+    /// Replies that follow one that was fine, to messages that left together.
+    #[inline]
+    pub fn repeated(
+        &mut self,
+        connection: usize,
+        now: Time,
+        (frame, header_bytes): (&[u8], usize),
+        rest: &[u8],
+        counted: &mut Counted,
+    ) -> u64 {
+        let Echo { payload, connections, .. } = self;
+        let state = &mut connections[connection];
+        let Some(first) = state.under_way.front_mut() else { return 0 };
+        // The last of them is taken with its times.
+        let count = payload.repeats(frame, header_bytes, rest, first.count - 1);
+        let bytes = &frame[header_bytes..];
+        // Behind one that came late or twice, they are to be looked at one by one.
+        if count == 0 || !payload.check(bytes, state.received - 1) {
+            return 0;
+        }
+        first.count -= count;
+        state.received += count;
+        state.counted += count;
+        let sent = first.sent.max(state.replied);
+        counted.messages(now - first.planned, now - sent, bytes.len(), count);
+        count
+    }
+
     pub fn lost(&mut self, connection: usize, now: Time, counted: &mut Counted) {
         let state = &mut self.connections[connection];
         self.times -= state.under_way.len();

@@ -132,6 +132,28 @@ impl Traffic {
         }
     }
 
+    /// A message that came was fine, in this frame: takes those at the start of `rest` that
+    /// are the next of its kind, the same but for their numbers. Says how many those are.
+    #[inline]
+    pub fn repeated(
+        &mut self,
+        connection: usize,
+        now: Time,
+        (frame, header_bytes): (&[u8], usize),
+        rest: &[u8],
+        counted: &mut Counted,
+    ) -> u64 {
+        match self {
+            Traffic::Echo(echo) => {
+                echo.repeated(connection, now, (frame, header_bytes), rest, counted)
+            }
+            Traffic::Broadcast(broadcast) => {
+                broadcast.repeated(connection, now, (frame, header_bytes), rest, counted)
+            }
+            Traffic::Topics(_) | Traffic::Connect { .. } | Traffic::Idle => 0,
+        }
+    }
+
     /// A connection has ended: what it awaited never comes.
     pub fn lost(&mut self, connection: usize, now: Time, counted: &mut Counted) {
         match self {

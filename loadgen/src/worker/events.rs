@@ -173,7 +173,19 @@ impl Worker<'_> {
                 continue;
             }
             match share.traffic.received(peer.index as usize, now, bytes, counted) {
-                Received::Fine => {}
+                Received::Fine => {
+                    if let Some((frame, header_bytes)) = input.last_message() {
+                        let (index, rest) = (peer.index as usize, input.rest());
+                        let count = share.traffic.repeated(
+                            index,
+                            now,
+                            (frame, header_bytes),
+                            rest,
+                            counted,
+                        );
+                        input.consume(count as usize * frame.len());
+                    }
+                }
                 Received::Done => return Next::Done,
                 Received::Wrong => return Next::Fault(WRONG, detail(bytes)),
                 Received::Refused => return Next::Fault(REFUSED, detail(bytes)),

@@ -173,7 +173,7 @@ impl<'a, S> Conn<'a, S> {
 
     /// The other end; none on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.link.own.peer
+        self.link.own.peer.get()
     }
 
     /// The target of the request, path and query, as it was sent.
@@ -489,7 +489,7 @@ impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
         formatter
             .debug_struct("Conn")
             .field("id", &self.link.id)
-            .field("peer", &self.link.own.peer)
+            .field("peer", &self.peer())
             .field("session", &self.session)
             .finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 //! one connection has.
 
 use super::conn::Deferred;
-use crate::base::{ConnectionId, Limits, ShardId, Time};
+use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
 use crate::hub::{Caller, Hub, Subscriptions};
 use crate::protocol::{Message, Role, Rules, Workspace};
@@ -50,7 +50,7 @@ pub(crate) struct Own {
     pub subscriptions: Subscriptions,
     /// The timer that the application has set, or `NEVER`.
     pub timer: Time,
-    pub peer: Option<SocketAddr>,
+    pub peer: PeerAddress,
     /// It is one of this machine's own: no other, and no page of the web.
     pub is_local: bool,
     /// The request's target.
@@ -63,7 +63,7 @@ impl Own {
             outbound: Outbound::new(),
             subscriptions: Subscriptions::default(),
             timer: Time::NEVER,
-            peer,
+            peer: PeerAddress::new(peer),
             is_local: false,
             target: Box::default(),
         }

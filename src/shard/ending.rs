@@ -226,7 +226,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if let Some(slot) = self.slots.remove(token.index)
             && !slot.is_refused
         {
-            self.discharge(slot.own.peer);
+            self.discharge(slot.own.peer.get());
         }
         self.counters().closed.add(1);
         self.counters().connections.subtract(1);

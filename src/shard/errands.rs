@@ -57,7 +57,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let now = self.core.now;
         Some(ConnectionSummary {
             id: connection_id(self.core.id, token),
-            peer: slot.own.peer,
+            peer: slot.own.peer.get(),
             target: slot.own.target.to_string(),
             state: match slot.phase {
                 Phase::Open if slot.inbound.expects_head() => "handshake",

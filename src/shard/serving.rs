@@ -168,7 +168,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 return false;
             }
         };
-        let peer = slot.own.peer;
+        let peer = slot.own.peer.get();
         let is_draining = self.drain.is_some();
         // Health checks are still answered; nothing new begins.
         if is_draining && handshake::check_upgrade(&request).is_ok() {

@@ -208,6 +208,6 @@ mod tests {
     fn a_slot_stays_small() {
         // With a session of a `Router`, which is as large as this.
         type Session = (Box<dyn std::any::Any>, usize);
-        assert!(size_of::<Option<Slot<Session>>>() <= 224);
+        assert!(size_of::<Option<Slot<Session>>>() <= 216);
     }
 }

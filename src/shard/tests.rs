@@ -622,7 +622,7 @@ fn a_leaked_slot_is_caught() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Slot<()>>() <= 224, "{}", size_of::<Slot<()>>());
+    assert!(size_of::<Slot<()>>() <= 200, "{}", size_of::<Slot<()>>());
 }
 
 #[test]

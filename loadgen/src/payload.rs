@@ -27,6 +27,24 @@ pub struct Payload {
     can_repeat: bool,
 }
 
+/// A frame whose message was found to be right, and what was received behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Following<'a> {
+    /// The frame, whole.
+    pub frame: &'a [u8],
+    /// Of its header.
+    pub header_bytes: usize,
+    /// What follows it.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Following<'a> {
+    /// Its message.
+    pub fn payload(&self) -> &'a [u8] {
+        &self.frame[self.header_bytes..]
+    }
+}
+
 /// Whether two slices of one length are equal: in line, for they are short and many.
 #[inline]
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
@@ -201,11 +219,11 @@ impl Payload {
         }
     }
 
-    /// How many frames at the start of `rest` are the next ones after `frame`, which was
-    /// found to be right: the same, byte by byte, but for numbers that count on. At most
-    /// `most` of them.
+    /// How many frames follow that are the next ones: the same, byte by byte, but for numbers
+    /// that count on. At most `most` of them.
     #[inline]
-    pub fn repeats(&self, frame: &[u8], header_bytes: usize, rest: &[u8], most: u64) -> u64 {
+    pub fn repeats(&self, following: &Following<'_>, most: u64) -> u64 {
+        let &Following { frame, header_bytes, rest } = following;
         if !self.can_repeat || rest.get(..header_bytes) != Some(&frame[..header_bytes]) {
             return 0;
         }
@@ -350,7 +368,9 @@ mod tests {
                 })
                 .collect();
             let header_bytes = frames[0].len() - size;
-            let repeats = |rest: &[u8], most| payload.repeats(&frames[0], header_bytes, rest, most);
+            let repeats = |rest: &[u8], most| {
+                payload.repeats(&Following { frame: &frames[0], header_bytes, rest }, most)
+            };
             let rest = frames[1..].concat();
             assert_eq!((repeats(&rest, 9), repeats(&rest, 3), repeats(&[], 9)), (4, 3, 0));
             assert_eq!(repeats(&rest[..rest.len() - 1], 9), 3, "the last is not whole");

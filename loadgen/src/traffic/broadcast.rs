@@ -9,7 +9,7 @@
 
 use super::{Received, Send};
 use crate::measure::{Counted, Order, Track};
-use crate::payload::{Payload, Stamp};
+use crate::payload::{Following, Payload, Stamp};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -249,16 +249,15 @@ impl Broadcast {
         &mut self,
         connection: usize,
         now: Time,
-        (frame, header_bytes): (&[u8], usize),
-        rest: &[u8],
+        following: &Following<'_>,
         counted: &mut Counted,
     ) -> u64 {
-        let count = self.payload.repeats(frame, header_bytes, rest, u64::MAX);
+        let count = self.payload.repeats(following, u64::MAX);
         if count == 0 {
             return 0;
         }
         // It is known, and whose it is.
-        let Some(stamp) = self.payload.stamp(&frame[header_bytes..]) else { return 0 };
+        let Some(stamp) = self.payload.stamp(following.payload()) else { return 0 };
         let reader = &mut self.readers[connection];
         if stamp.run != self.run || !reader.streams.contains(&stamp.publisher.into()) {
             return 0;
@@ -273,7 +272,7 @@ impl Broadcast {
         reader.counted += count;
         let age = now - stamp.planned;
         let late = std::time::Duration::from_nanos(stamp.late_ns.into());
-        counted.messages(age, age.saturating_sub(late), frame.len() - header_bytes, count);
+        counted.messages(age, age.saturating_sub(late), following.payload().len(), count);
         count
     }
 

@@ -4,7 +4,7 @@
 
 use super::{Received, Send};
 use crate::measure::{Counted, Order};
-use crate::payload::Payload;
+use crate::payload::{Following, Payload};
 use std::collections::VecDeque;
 use tapecast::base::Time;
 
@@ -206,16 +206,15 @@ impl Echo {
         &mut self,
         connection: usize,
         now: Time,
-        (frame, header_bytes): (&[u8], usize),
-        rest: &[u8],
+        following: &Following<'_>,
         counted: &mut Counted,
     ) -> u64 {
         let Echo { payload, connections, .. } = self;
         let state = &mut connections[connection];
         let Some(first) = state.under_way.front_mut() else { return 0 };
         // The last of them is taken with its times.
-        let count = payload.repeats(frame, header_bytes, rest, first.count - 1);
-        let bytes = &frame[header_bytes..];
+        let count = payload.repeats(following, first.count - 1);
+        let bytes = following.payload();
         // Behind one that came late or twice, they are to be looked at one by one.
         if count == 0 || !payload.check(bytes, state.received - 1) {
             return 0;

@@ -12,6 +12,7 @@ pub use echo::Echo;
 pub use topics::Topics;
 
 use crate::measure::Counted;
+use crate::payload::Following;
 use tapecast::base::Time;
 
 /// Takes the payload of a message to send; says whether there is room for more.
@@ -132,23 +133,20 @@ impl Traffic {
         }
     }
 
-    /// A message that came was fine, in this frame: takes those at the start of `rest` that
-    /// are the next of its kind, the same but for their numbers. Says how many those are.
+    /// A message that came was fine: takes those behind it that are the next of its kind, the
+    /// same but for their numbers. Says how many those are.
     #[inline]
     pub fn repeated(
         &mut self,
         connection: usize,
         now: Time,
-        (frame, header_bytes): (&[u8], usize),
-        rest: &[u8],
+        following: &Following<'_>,
         counted: &mut Counted,
     ) -> u64 {
         match self {
-            Traffic::Echo(echo) => {
-                echo.repeated(connection, now, (frame, header_bytes), rest, counted)
-            }
+            Traffic::Echo(echo) => echo.repeated(connection, now, following, counted),
             Traffic::Broadcast(broadcast) => {
-                broadcast.repeated(connection, now, (frame, header_bytes), rest, counted)
+                broadcast.repeated(connection, now, following, counted)
             }
             Traffic::Topics(_) | Traffic::Connect { .. } | Traffic::Idle => 0,
         }

@@ -1,6 +1,7 @@
 //! What the kernel says, and what follows from it.
 
 use super::*;
+use crate::payload::Following;
 use crate::traffic::Received;
 use tapecast::protocol::{CloseCause, Incoming, Input};
 use tapecast::ring::{Errno, ReceiveEnd};
@@ -175,14 +176,9 @@ impl Worker<'_> {
             match share.traffic.received(peer.index as usize, now, bytes, counted) {
                 Received::Fine => {
                     if let Some((frame, header_bytes)) = input.last_message() {
-                        let (index, rest) = (peer.index as usize, input.rest());
-                        let count = share.traffic.repeated(
-                            index,
-                            now,
-                            (frame, header_bytes),
-                            rest,
-                            counted,
-                        );
+                        let following = Following { frame, header_bytes, rest: input.rest() };
+                        let index = peer.index as usize;
+                        let count = share.traffic.repeated(index, now, &following, counted);
                         input.consume(count as usize * frame.len());
                     }
                 }

@@ -35,6 +35,9 @@ const PUBLISHES_MAX: usize = 1_024;
 /// Serves topics in JSON to clients that name the subprotocol, and to those that name
 /// none.
 ///
+/// Who may publish is what the rules of topics say; an embedded server without any lets
+/// every client ([`Access::Anyone`](crate::hub::Access)).
+///
 /// ```
 /// use tapecast::subprotocol::json::Json;
 /// use tapecast::testing::{Received, TestShard};

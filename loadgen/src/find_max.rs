@@ -34,7 +34,7 @@ pub struct Curve {
 /// Searches; `run` makes a run of a profile.
 ///
 /// # Errors
-/// A run had no result, but for one that was stopped behind others.
+/// A run had no result; unless it was stopped, behind others.
 pub fn search(
     profile: &Profile,
     objective: &Objective,
@@ -75,10 +75,12 @@ pub fn search(
     Ok(Curve { tried, is_per_connection, is_interrupted })
 }
 
-/// Errors, and messages that did not leave, are no way to keep an objective.
+/// Errors, messages that are lost or doubled, and those that did not leave are no way to
+/// keep an objective.
 fn is_kept(objective: &Objective, report: &Report) -> bool {
     let value = |name: &str| report.values.get(name).copied().unwrap_or(0.0);
-    objective.is_kept(report) && report.keeps_rate() && value("errors") == 0.0
+    let is_whole = ["errors", "gaps", "duplicates"].iter().all(|name| value(name) == 0.0);
+    objective.is_kept(report) && report.keeps_rate() && is_whole
 }
 
 /// The profile with this rate in every group that sends.
@@ -130,6 +132,7 @@ impl Curve {
                 let rate = if best.rate < 100.0 { best.rate } else { best.rate.round() };
                 writeln!(text, "highest rate that keeps {objective}: {} {unit}", amount(rate))
             }
+            None if self.tried.is_empty() => writeln!(text, "no rate was tried to its end"),
             None => writeln!(text, "no rate tried keeps {objective}"),
         };
         text

@@ -236,7 +236,9 @@ impl Subscription {
         let at = |seq| epoch.map(|epoch| Position { epoch, seq });
         match event {
             Event::Subscribed { position, .. } => {
-                place.handed_epoch = Some(position.epoch);
+                if place.handed_epoch.replace(position.epoch) != Some(position.epoch) {
+                    place.handed_seq = 0;
+                }
                 place.handed = Some(*position).filter(|_| !place.begins_anew);
             }
             Event::SnapshotEnd { seq, .. } => place.handed = at(*seq),
@@ -262,9 +264,11 @@ impl Subscription {
         None
     }
 
-    /// The last message of `channel` that the caller has taken.
+    /// The last message of `channel` that the caller has taken; of its present incarnation
+    /// none yet, it may be.
     pub fn handed(&self, channel: &str) -> Option<u64> {
-        Some(self.places.get(channel)?.handed_seq)
+        let place = self.places.get(channel)?;
+        Some(if place.handed_epoch == place.epoch { place.handed_seq } else { 0 })
     }
 }
 
@@ -389,6 +393,12 @@ mod tests {
             (acknowledged, subscription.position("a").unwrap())
         };
         assert_eq!(hand(), (None, Position { epoch: 1, seq: 3 }));
+        assert_eq!(subscription.handed("a"), Some(0));
+        let mut hand = || {
+            let event = events.pop_front().unwrap();
+            let acknowledged = subscription.hand(&event);
+            (acknowledged, subscription.position("a").unwrap())
+        };
         assert_eq!(hand(), (None, Position { epoch: 2, seq: 0 }));
         assert_eq!(hand(), (None, Position { epoch: 2, seq: 1 }));
         assert_eq!(hand(), (Some(2), Position { epoch: 2, seq: 2 }));

@@ -30,8 +30,10 @@ use tokio::sync::{mpsc, oneshot};
 const OPENAPI: &str = include_str!("openapi.json");
 /// How long a shard may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of a request's body beyond two for each of the longest message.
+/// Bytes of a request's body beyond its message.
 const BODY_BYTES: usize = 64 << 10;
+/// A byte of a message takes so many at most: `\u0001`.
+const ESCAPED_BYTES: usize = 6;
 /// Items of a page, unless asked for fewer.
 const PAGE_ITEMS_MAX: usize = 1_000;
 
@@ -60,8 +62,7 @@ impl Admin {
     ) -> io::Result<impl Future<Output = ()> + 'static> {
         self.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        // Base64 takes four bytes for three, and a text more where it is escaped.
-        let body_bytes_max = 2 * shards.publisher.message_bytes_max() + BODY_BYTES;
+        let body_bytes_max = ESCAPED_BYTES * shards.publisher.message_bytes_max() + BODY_BYTES;
         let access = Access { shards, orders, token: self.token.map(Arc::from) };
         let router = Router::new()
             .route("/metrics", get(show_metrics))

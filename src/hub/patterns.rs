@@ -251,13 +251,16 @@ impl Hub {
         removed.next
     }
 
-    /// The subscription to a pattern that means `topic`: of several, the connection's first,
-    /// whichever a home tells of first.
+    /// The subscription to a pattern that means `topic` and may have it: of several, the
+    /// connection's first, whichever a home tells of first.
     pub(super) fn pattern_for(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
+        let rule = self.rules.of(topic);
         let (mut own, mut first) = (subscriptions.patterns, None);
         while let Some(subscription) = self.patterns.at(own) {
             let pattern = self.patterns.watched.at(subscription.pattern).expect("somebody's");
-            if matches(&pattern.text, topic) {
+            let may = rule.subscribe.allows(subscription.caller)
+                && rule.allows(subscription.delivery.mode);
+            if may && matches(&pattern.text, topic) {
                 first = Some(own.into());
             }
             // The newest is in front.

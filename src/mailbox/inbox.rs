@@ -50,15 +50,15 @@ impl<T> Inbox<T> {
     /// The item, when the queue is full.
     pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
         let Inner { queue, bytes: held, bytes_max } = &*self.inner;
+        let fits = |held: usize| bytes == 0 || held == 0 || held + bytes <= *bytes_max;
+        let add = |held: usize| fits(held).then_some(held + bytes);
         // A count alone: what is queued is handed over by the queue.
-        let before = held.fetch_add(bytes, Ordering::Relaxed);
-        let fits = bytes == 0 || before == 0 || before + bytes <= *bytes_max;
-        let pushed = match fits {
-            true => queue.push((item, bytes)).map_err(|(item, _)| item),
-            false => Err(item),
-        };
-        pushed.inspect_err(|_| {
+        if held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
+            return Err(item);
+        }
+        queue.push((item, bytes)).map_err(|(item, _)| {
             held.fetch_sub(bytes, Ordering::Relaxed);
+            item
         })
     }
 

@@ -9,7 +9,7 @@
 use super::Shard;
 use super::notes::Note;
 use super::sending::keep_rest;
-use super::slot::{Phase, Slot};
+use super::slot::{Attention, Phase, Slot};
 use crate::app::{Core, Handler};
 use crate::base::{BufferPool, Counters, Limits};
 use crate::connection::{Channel, ChannelError, Outbound};
@@ -240,10 +240,10 @@ impl<S> Slot<S> {
 
     /// Whether more of tapes is to be sent. Not while a portion for a subscription that is
     /// off its tape waits for what is queued to leave: tapes that are never through would
-    /// keep it waiting for ever.
+    /// keep it waiting for ever. They have their turn between two portions.
     #[inline]
     pub fn takes_from_tapes(&self) -> bool {
-        !(self.own.outbound.is_ended() || self.needs_attention && self.has_queued())
+        !(self.own.outbound.is_ended() || self.attention != Attention::None && self.has_queued())
     }
 
     /// Whether the last byte is with the kernel. Over TLS it says that it is the last.

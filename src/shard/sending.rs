@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::securing::seal;
-use super::slot::{Holds, Operations, Phase};
+use super::slot::{Attention, Holds, Operations, Phase};
 use crate::app::{Handler, Notice};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Limits, Time};
@@ -52,6 +52,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 && std::mem::take(&mut slot.is_dirty)
                 && slot.phase < Phase::Lingering
             {
+                if slot.attention == Attention::AfterTapes && slot.takes_from_tapes() {
+                    slot.attention = Attention::Due;
+                }
                 seal(slot, core, counters, plain);
                 sending.push(index);
             }
@@ -147,13 +150,16 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             return;
         }
+        let is_due = slot.attention != Attention::None;
         if own.outbound.queued_bytes() > 0
             || (!own.outbound.is_ended() && core.hub.has_pending(own.subscriptions))
         {
             // More than one send may carry.
             self.mark_dirty(index);
         }
-        self.may_attend(index);
+        if is_due {
+            self.may_attend(index);
+        }
     }
 
     /// If everything that was queued has left: whoever waited for that goes on.

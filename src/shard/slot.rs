@@ -92,6 +92,16 @@ impl Holds {
     }
 }
 
+/// Whether a connection's subscriptions that are not on their tapes are to be looked after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attention {
+    None,
+    /// Once what is queued has left.
+    Due,
+    /// They have had a portion: what is on its tapes goes before the next one.
+    AfterTapes,
+}
+
 pub(super) struct Slot<S> {
     pub inbound: Inbound,
     pub own: Own,
@@ -123,8 +133,8 @@ pub(super) struct Slot<S> {
     pub is_clean: bool,
     /// It is one too many: answered with 503.
     pub is_refused: bool,
-    /// It has subscriptions that are not on their tapes.
-    pub needs_attention: bool,
+    /// Whether it has subscriptions that are not on their tapes.
+    pub attention: Attention,
     /// `Notice::Writable` is owed.
     pub wants_writable: bool,
     /// Bytes received in turn `turn`.
@@ -152,7 +162,7 @@ impl<S> Slot<S> {
             peer_ended: false,
             is_clean: false,
             is_refused: false,
-            needs_attention: false,
+            attention: Attention::None,
             wants_writable: false,
             turn_bytes: 0,
             turn: 0,

@@ -2,7 +2,7 @@
 //! cursors that are not on their tapes, portions of the past, into the queue.
 
 use super::Shard;
-use super::slot::{Phase, token};
+use super::slot::{Attention, Phase, token};
 use crate::app::{Handler, Notice, Publication};
 use crate::base::{ConnectionId, Limits};
 use crate::hub::{self, Caller, HubError, Match, Signal, Step, Tally, TopicRef};
@@ -45,18 +45,23 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// than a portion in the queue.
     fn needs_attention(&mut self, index: u32) {
         let Some(slot) = self.slots.at_mut(index) else { return };
-        slot.needs_attention = true;
+        if slot.attention == Attention::None {
+            slot.attention = Attention::Due;
+        }
         self.may_attend(index);
     }
 
-    /// If a connection needs attention and has nothing queued, this turn gives it.
+    /// If a connection needs attention and has nothing queued, this turn gives it: unless
+    /// its tapes are next, and have something.
     #[inline]
     pub(super) fn may_attend(&mut self, index: u32) {
-        if let Some(slot) = self.slots.at(index)
-            && slot.needs_attention
-            && !slot.is_blocked()
-            && !slot.has_queued()
-        {
+        let Some(slot) = self.slots.at(index) else { return };
+        let is_due = match slot.attention {
+            Attention::None => false,
+            Attention::Due => true,
+            Attention::AfterTapes => !self.core.hub.has_pending(slot.own.subscriptions),
+        };
+        if is_due && !slot.is_blocked() && !slot.has_queued() {
             self.attended.push(index);
         }
     }
@@ -72,12 +77,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         for index in attended.drain(..) {
             let Shard { slots, core, .. } = self;
             // It may be there twice, or have ended meanwhile.
-            let Some(slot) = slots.at_mut(index).filter(|slot| slot.needs_attention) else {
+            let Some(slot) = slots.at_mut(index) else { continue };
+            if slot.attention == Attention::None {
                 continue;
-            };
+            }
             frames.clear();
             let subscriptions = &mut slot.own.subscriptions;
-            slot.needs_attention = core.hub.attend(subscriptions, &mut frames, &mut steps);
+            let again = core.hub.attend(subscriptions, &mut frames, &mut steps);
+            slot.attention = match (again, frames.is_empty()) {
+                (false, _) => Attention::None,
+                (true, true) => Attention::Due,
+                (true, false) => Attention::AfterTapes,
+            };
             let name = self.token(index);
             let mut start = 0;
             for step in steps.drain(..) {

@@ -506,3 +506,48 @@ fn who_is_behind_on_one_topic_gets_the_past_of_another() {
     let got = String::from_utf8_lossy(&got);
     assert!(got.contains(r#"{"type":"snapshot_end","channel":"past""#), "{}", got.len());
 }
+
+/// Nor does a topic whose past is never through keep the others of a connection.
+#[test]
+fn who_is_behind_on_one_topic_gets_what_is_new_in_another() {
+    let mut shard = TestShard::with_limits(
+        Json,
+        Limits { tape_bytes_max: 64 << 10, replay_bytes_max: 4 << 10, ..Limits::default() },
+    );
+    let publisher = shard.publisher();
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    let publish = |topic: &str, key: Option<&str>| {
+        let how = Publish { json: true, key, ..Publish::default() };
+        publisher.publish_with(topic, body.as_str(), &how).expect("there is room");
+    };
+    let mut client = shard.connect("/");
+    client.send(r#"{"type":"subscribe","channel":"busy","mode":"latest"}"#);
+    client.send(r#"{"type":"subscribe","channel":"quiet"}"#);
+    shard.run();
+    // Its values are many times what its tape holds, and change faster than it reads: each
+    // round of what it has missed lasts longer than the tape.
+    let mut key = 0;
+    let mut change = |shard: &mut TestShard<Json>, count: u32| {
+        for _ in 0..count {
+            key = (key + 1) % 2_000;
+            publish("busy", Some(&format!("k{key}")));
+            if key % 100 == 0 {
+                shard.run();
+            }
+        }
+        shard.run();
+    };
+    change(&mut shard, 4_000);
+    let mut got = Vec::new();
+    for number in 0..600 {
+        if number % 20 == 0 {
+            publish("quiet", None);
+        }
+        change(&mut shard, 20);
+        got.extend(client.wire.read(5_000));
+    }
+    let got = String::from_utf8_lossy(&got);
+    let told = got.matches(r#""type":"message","channel":"quiet""#).count();
+    // But for what its socket holds.
+    assert!(told >= 25, "{told} of 30 in {} bytes", got.len());
+}

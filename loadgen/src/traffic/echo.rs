@@ -163,7 +163,11 @@ impl Echo {
                 Some(place) => {
                     state.missing.remove(place);
                     counted.order(Order::Late);
+                    // Its wait is counted already.
                     counted.unanswered = counted.unanswered.saturating_sub(1);
+                    counted.messages += 1;
+                    counted.bytes += bytes.len() as u64;
+                    state.counted += 1;
                 }
                 None => counted.duplicates += 1,
             }

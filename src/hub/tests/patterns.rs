@@ -305,6 +305,29 @@ fn of_several_patterns_the_first_one_counts_whichever_is_told_of_first() {
 }
 
 #[test]
+fn a_pattern_that_may_not_have_a_topic_leaves_it_to_one_that_may() {
+    let limits = Limits::default();
+    let mut hub =
+        with_rules(&limits, vec![Rule { allow_latest: false, ..Rule::new("n.*", &limits) }]);
+    let mut own = Subscriptions::default();
+    let latest = Delivery { mode: Mode::Latest, ..Delivery::default() };
+    hub.subscribe(0, &mut own, ">", &latest).unwrap();
+    hub.subscribe(0, &mut own, "n.*", &Delivery::default()).unwrap();
+    hub.publish(&Publication::new("n.a", "1")).unwrap();
+    for _ in 0..3 {
+        for signal in flush(&mut hub) {
+            if let Signal::Matched { found, .. } = signal {
+                hub.subscribe_matched(&mut own, &found).unwrap();
+            }
+        }
+    }
+    let mut frames = Vec::new();
+    hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+    frames.extend(pending(&hub, own));
+    assert_eq!(frames, b"\x81\x011");
+}
+
+#[test]
 fn a_pattern_that_ends_at_once_takes_no_message_from_another() {
     for ending in ["n.*", "n.>"] {
         let mut hub = Hub::alone(&Limits::default());

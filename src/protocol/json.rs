@@ -53,13 +53,17 @@ impl<'a> Scanner<'a> {
             self.white();
             let start = self.at;
             self.value(DEPTH_MAX)?;
-            each(&name[1..name.len() - 1], &self.text[start..self.at]);
+            let value = &self.text[start..self.at];
             self.white();
-            match self.next() {
-                Some(b',') => self.white(),
-                Some(b'}') => return self.end(),
-                _ => return self.fail("expected a comma or the object's end"),
+            let behind = self.next();
+            if !matches!(behind, Some(b',' | b'}')) {
+                return self.fail("expected a comma or the object's end");
             }
+            each(&name[1..name.len() - 1], value);
+            if behind == Some(b'}') {
+                return self.end();
+            }
+            self.white();
         }
     }
 

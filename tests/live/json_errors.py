@@ -46,7 +46,13 @@ def subscribe(channel="open", **fields):
     return {"type": "subscribe", "channel": channel} | fields
 
 
-# What can't be read has no id that could come back.
+# What can't be read has an id that comes back if that stands before what is wrong.
+WITH_ID = (
+    (101, '{"type":"ping","id":1} {}', 1, "at byte 23"),
+    (101, '{"id":"first","type":ping}', "first", "at byte 21"),
+    (101, '{"id":[2],"a":' + "[" * 100 + "}", [2], "deep"),
+)
+# Else there is none.
 WITHOUT_ID = (
     (100, b"bytes", "expected text"),
     (100, b'{"type":"ping","id":1}', "expected text"),
@@ -55,7 +61,6 @@ WITHOUT_ID = (
     (101, "nul", "at byte 0"),
     (101, '{"type":"ping","id":1', "at byte 21"),
     (101, '{"type":"ping","id":01}', "at byte 21"),
-    (101, '{"type":"ping","id":1} {}', "at byte 23"),
     (101, "[" * 100_000, "at byte"),
     (102, "[]", "an object"),
     (102, "7", "an object"),
@@ -211,6 +216,9 @@ async def wrong_words(server, provoked):
         expect_answer(await ask(client, type="join", room="joined"), type="subscribed")
         for code, request, text in WITHOUT_ID + REFUSED:
             await provoking_one.refused(code, request, text)
+        for code, request, identity, text in WITH_ID:
+            await client.send(request)
+            provoking_one.check(await receive(client), code, identity, text)
         # What is just not too long.
         for channel in ("x" * 255, "é" * 127):
             answer = await ask(client, **subscribe(channel))

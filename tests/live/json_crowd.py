@@ -257,14 +257,14 @@ class Saying(Client):
         self.counts[kind] += 1
         if kind == "error":
             self.counts[answer["code"]] += 1
-        if "id" not in answer:
-            if kind == "error" and answer["code"] == 101:
-                self.malformed -= 1
-                expect(self.malformed >= 0, f"nothing was malformed: {answer}")
-            else:
-                # Channels that a pattern matches are told of without having been asked for.
-                is_told = kind not in ("unsubscribed", "published", "pong")
-                expect(is_told and answer.get("code", 113) == 113, f"without an id: {answer}")
+        if kind == "error" and answer["code"] == 101:
+            # With an id where one of its words was called so.
+            self.malformed -= 1
+            expect(self.malformed >= 0, f"nothing was malformed: {answer}")
+        elif "id" not in answer:
+            # Channels that a pattern matches are told of without having been asked for.
+            is_told = kind not in ("unsubscribed", "published", "pong")
+            expect(is_told and answer.get("code", 113) == 113, f"without an id: {answer}")
         else:
             name = json.dumps(answer["id"])
             if name in self.optional:

@@ -173,15 +173,15 @@ pub(super) fn send_sealed<'f, D: Driver>(
     rest
 }
 
-/// Encrypts what a connection has to send, as far as there is room: its queue, then its
-/// tapes. In one piece, so that records are full where there is enough.
+/// Encrypts what a connection has to send, as far as there is room: its queue, then, if it
+/// takes from them, its tapes. In one piece, so that records are full where there is enough.
 pub(super) fn seal<S>(
     slot: &mut Slot<S>,
     core: &mut Core,
     counters: &Counters,
     gathered: &mut Vec<u8>,
+    takes_from_tapes: bool,
 ) {
-    let takes_from_tapes = slot.takes_from_tapes();
     let Some(channel) = &mut slot.channel else { return };
     let own = &mut slot.own;
     if channel.is_closed() {

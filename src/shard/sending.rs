@@ -52,10 +52,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 && std::mem::take(&mut slot.is_dirty)
                 && slot.phase < Phase::Lingering
             {
-                if slot.attention == Attention::AfterTapes && slot.takes_from_tapes() {
+                let takes_from_tapes = slot.takes_from_tapes();
+                if slot.attention == Attention::AfterTapes && takes_from_tapes {
                     slot.attention = Attention::Due;
                 }
-                seal(slot, core, counters, plain);
+                seal(slot, core, counters, plain, takes_from_tapes);
                 sending.push(index);
             }
         }

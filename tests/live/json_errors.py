@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import json
-import pathlib
 import re
-import tempfile
 import time
 
 from . import peer as wire
 from .json_topics import ask, connect, expect_answer, receive
-from .server import ROOT, expect, serving
+from .server import ROOT, configured, expect, serving
 from .words import Listening, unmasked
 
 RULES = """
@@ -175,12 +173,9 @@ class Provoking:
 @contextlib.asynccontextmanager
 async def provoking(like, provoked, rules="", **limits):
     """A connection to a server of its own with these limits."""
-    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
-        path = pathlib.Path(directory, "rules.toml")
-        path.write_text(rules)
-        with serving(like, limits=limits, flags=["--config", str(path)]) as server:
-            async with connect(server) as client:
-                yield Provoking(client, provoked)
+    with configured(like, rules, limits=limits) as server:
+        async with connect(server) as client:
+            yield Provoking(client, provoked)
 
 
 async def every_number(server):

@@ -10,7 +10,7 @@ import time
 
 import websockets
 
-from .server import command, expect, serving
+from .server import command, configured, expect
 
 TRADES = 200
 # From the first to the last.
@@ -102,9 +102,8 @@ def refused(server):
     """What can't be is said, with an exit code."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
         path = trades(directory)
-        rules = pathlib.Path(directory, "rules.toml")
-        rules.write_text('[[topics]]\npattern = "closed"\npublish = "server"\n')
-        with serving(server, flags=["--config", str(rules)]) as own:
+        rules = '[[topics]]\npattern = "closed"\npublish = "server"\n'
+        with configured(server, rules) as own:
             done = replay(own, path, "--speed", "max", "--channel", "closed")
             expect(done.returncode == 1, f"{done}")
             expect("published 0, refused 200 (115 closed: " in done.stdout, f"{done.stdout}")

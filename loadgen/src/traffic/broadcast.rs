@@ -7,7 +7,7 @@
 //! publisher in the field sees it: the others' copies may still be under way when
 //! the next one leaves. Each of them is checked and counted all the same.
 
-use super::{Received, Send};
+use super::{Received, Send, send_all};
 use crate::measure::{Counted, Order, Track};
 use crate::payload::{Following, Payload, Stamp};
 use std::collections::VecDeque;
@@ -172,14 +172,7 @@ impl Broadcast {
     }
 
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
-        let mut sent = 0;
-        while self.is_due(connection) {
-            sent += 1;
-            if !self.send(connection, now, now, send) {
-                break;
-            }
-        }
-        sent
+        send_all(|| self.is_due(connection).then(|| self.send(connection, now, now, send)))
     }
 
     /// Says whether there is room for more.

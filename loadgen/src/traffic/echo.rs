@@ -2,7 +2,7 @@
 //! is looked for among those around it: one that is lost, or comes twice, is counted as
 //! that, and does not make all that follow wrong.
 
-use super::{Received, Send};
+use super::{Received, Send, send_all};
 use crate::measure::{Counted, Order};
 use crate::payload::{Following, Payload};
 use std::collections::VecDeque;
@@ -44,19 +44,19 @@ impl Connection {
         self.sent - self.received
     }
 
-    /// The times of the oldest message under way, which is so no more; and how many times
-    /// less are kept now.
-    #[inline]
-    fn take(&mut self) -> Option<(Time, Time, usize)> {
-        let first = self.under_way.front_mut()?;
-        let (planned, sent) = (first.planned, first.sent);
-        self.received += 1;
-        first.count -= 1;
-        if first.count > 0 {
-            return Some((planned, sent, 0));
-        }
-        self.under_way.pop_front();
-        Some((planned, sent, 1))
+    /// A reply came behind later ones: for the first time, if it had been missing.
+    fn late_or_again(&mut self, number: u64, bytes: usize, counted: &mut Counted) {
+        let Some(place) = self.missing.iter().position(|missing| *missing == number) else {
+            counted.order(Order::Again);
+            return;
+        };
+        self.missing.remove(place);
+        counted.order(Order::Late);
+        // Its wait is counted already.
+        counted.unanswered = counted.unanswered.saturating_sub(1);
+        counted.messages += 1;
+        counted.bytes += bytes as u64;
+        self.counted += 1;
     }
 }
 
@@ -78,14 +78,10 @@ impl Echo {
     /// Sends as much as may be under way, and at most `most`; says how much it was.
     pub fn due(&mut self, connection: usize, now: Time, most: u64, send: &mut Send<'_>) -> u64 {
         let may = self.in_flight.min(most);
-        let mut sent = 0;
-        while self.connections[connection].in_flight() < may {
-            sent += 1;
-            if !self.send(connection, now, now, send) {
-                break;
-            }
-        }
-        sent
+        send_all(|| {
+            let is_due = self.connections[connection].in_flight() < may;
+            is_due.then(|| self.send(connection, now, now, send))
+        })
     }
 
     /// Sends one message; says whether there is room for more.
@@ -109,6 +105,21 @@ impl Echo {
         send(self.payload.message(state.sent - 1))
     }
 
+    /// When the oldest message under way was planned and sent: it is so no more.
+    #[inline]
+    fn take(&mut self, connection: usize) -> Option<(Time, Time)> {
+        let state = &mut self.connections[connection];
+        let first = state.under_way.front_mut()?;
+        let times = (first.planned, first.sent);
+        state.received += 1;
+        first.count -= 1;
+        if first.count == 0 {
+            state.under_way.pop_front();
+            self.times -= 1;
+        }
+        Some(times)
+    }
+
     /// Checks a reply; says when its message was planned and sent.
     #[inline]
     pub fn reply(
@@ -118,13 +129,11 @@ impl Echo {
         bytes: &[u8],
         counted: &mut Counted,
     ) -> Result<(Time, Time), Received> {
-        let state = &mut self.connections[connection];
+        let state = &self.connections[connection];
         if state.in_flight() == 0 || !self.payload.check(bytes, state.received) {
             return self.not_next(connection, now, bytes, counted);
         }
-        let (planned, sent, freed) = state.take().expect("one is under way");
-        self.times -= freed;
-        Ok((planned, sent))
+        Ok(self.take(connection).expect("one is under way"))
     }
 
     /// A message that is not the next reply: a later one, if those before it are lost; one
@@ -137,48 +146,33 @@ impl Echo {
         bytes: &[u8],
         counted: &mut Counted,
     ) -> Result<(Time, Time), Received> {
-        let Echo { payload, connections, times, .. } = self;
-        let state = &mut connections[connection];
+        let state = &mut self.connections[connection];
         // A greeting, before anything was said, is nobody's fault.
         if state.sent == 0 {
             counted.other += 1;
             return Err(Received::Fine);
         }
         let (next, end) = (state.received, state.sent);
+        let payload = &mut self.payload;
         let mut is_reply_to = |number: &u64| payload.tells_apart() && payload.check(bytes, *number);
-        let later = (next + 1..end.min(next + AROUND)).find(&mut is_reply_to);
-        if let Some(number) = later {
-            counted.order(Order::After(number - next));
-            while state.received < number
-                && let Some((planned, _, freed)) = state.take()
-            {
-                *times -= freed;
-                counted.unanswered(now - planned, 1);
+        let Some(number) = (next + 1..end.min(next + AROUND)).find(&mut is_reply_to) else {
+            let earlier = (next.saturating_sub(AROUND)..next).rev().find(is_reply_to);
+            if let Some(number) = earlier {
+                state.late_or_again(number, bytes.len(), counted);
+                return Err(Received::Fine);
             }
-            state.missing.extend(number.saturating_sub(AROUND).max(next)..number);
-            let old = state.missing.len().saturating_sub(AROUND as usize);
-            state.missing.drain(..old);
-        } else if let Some(number) = (next.saturating_sub(AROUND)..next).rev().find(is_reply_to) {
-            match state.missing.iter().position(|missing| *missing == number) {
-                Some(place) => {
-                    state.missing.remove(place);
-                    counted.order(Order::Late);
-                    // Its wait is counted already.
-                    counted.unanswered = counted.unanswered.saturating_sub(1);
-                    counted.messages += 1;
-                    counted.bytes += bytes.len() as u64;
-                    state.counted += 1;
-                }
-                None => counted.duplicates += 1,
-            }
-            return Err(Received::Fine);
+            let awaited = self.take(connection);
+            return Err(awaited.map_or(Received::Unawaited, |_| Received::Wrong));
+        };
+        state.missing.extend(number.saturating_sub(AROUND).max(next)..number);
+        let old = state.missing.len().saturating_sub(AROUND as usize);
+        state.missing.drain(..old);
+        counted.order(Order::After(number - next));
+        for _ in next..number {
+            let (planned, _) = self.take(connection).expect("it was sent");
+            counted.unanswered(now - planned, 1);
         }
-        let Some((planned, sent, freed)) = state.take() else { return Err(Received::Unawaited) };
-        *times -= freed;
-        match later {
-            Some(_) => Ok((planned, sent)),
-            None => Err(Received::Wrong),
-        }
+        Ok(self.take(connection).expect("it was sent"))
     }
 
     #[inline]

@@ -18,6 +18,19 @@ use tapecast::base::Time;
 /// Takes the payload of a message to send; says whether there is room for more.
 pub type Send<'a> = dyn FnMut(&[u8]) -> bool + 'a;
 
+/// Sends as long as `next` has something to send, and says that there is room for more; says
+/// how much it was.
+fn send_all(mut next: impl FnMut() -> Option<bool>) -> u64 {
+    let mut sent = 0;
+    while let Some(has_room) = next() {
+        sent += 1;
+        if !has_room {
+            break;
+        }
+    }
+    sent
+}
+
 /// What a message that came is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {

@@ -6,7 +6,7 @@
 //! anything but the last; one that is told of a gap has missed it all the same.
 
 use super::broadcast::Broadcast;
-use super::{Received, Send};
+use super::{Received, Send, send_all};
 use crate::measure::{Counted, Order, Track};
 use crate::payload::fill_in;
 use crate::profile::values::Delivery;
@@ -75,14 +75,9 @@ impl Topics {
     }
 
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
-        let mut sent = 0;
-        while self.broadcast.is_due(connection) {
-            sent += 1;
-            if !self.send(connection, now, now, send) {
-                break;
-            }
-        }
-        sent
+        send_all(|| {
+            self.broadcast.is_due(connection).then(|| self.send(connection, now, now, send))
+        })
     }
 
     /// Says whether there is room for more.

@@ -49,7 +49,7 @@ impl Link<'_> {
         let payload = message.payload();
         payload.len() >= STRAIGHT_BYTES_MIN
             && self.core.deferred.straight.is_none()
-            && !self.own.outbound.deflates()
+            && !self.own.outbound.compression().is_agreed()
             && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 

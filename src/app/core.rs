@@ -5,6 +5,7 @@ use super::conn::Deferred;
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
 use crate::hub::{Caller, Hub, Subscriptions};
+use crate::protocol::deflate::Contexts;
 use crate::protocol::{Message, Role, Rules, Workspace};
 use std::net::SocketAddr;
 
@@ -23,7 +24,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(id: ShardId, now: Time, limits: Limits, hub: Hub) -> Core {
+    /// Of the limits that hold for all shards together, this one has its share.
+    pub fn new(id: ShardId, shards: u16, now: Time, limits: Limits, hub: Hub) -> Core {
         let rules = Rules {
             role: Role::Server,
             message_bytes_max: limits.message_bytes_max,
@@ -35,7 +37,12 @@ impl Core {
             now,
             rules: [rules.clone(), rules.with_deflate()],
             pool: Workspace::new(limits.pool_bytes_max)
-                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min),
+                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min)
+                .with_contexts(Contexts::new(
+                    limits.deflate_level as u8,
+                    limits.deflate_context_bytes_min,
+                    limits.deflate_contexts_bytes_max / usize::from(shards),
+                )),
             limits,
             hub,
             deferred: Deferred::default(),

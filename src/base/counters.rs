@@ -285,6 +285,8 @@ counters! {
     refusals,
     /// Of the handshakes, those that agreed on permessage-deflate.
     handshakes_deflate,
+    /// Of those, ones that remember their earlier messages.
+    handshakes_deflate_context,
     /// TLS handshakes completed.
     tls_handshakes,
     /// Of those, ones that took up an earlier session.

@@ -89,6 +89,10 @@ limits! {
     deflate_level: usize = 0, tiny 1;
     /// Bytes of a message that is worth compressing.
     deflate_bytes_min: usize = 512, tiny 16;
+    /// Bytes of compressors and decompressors that remember a connection's earlier messages, in total, each shard its share: up to 419 KiB a connection. Above it: a new connection's messages are compressed each by itself.
+    deflate_contexts_bytes_max: usize = 0, tiny 1 << 20;
+    /// Bytes of a message that is worth compressing where earlier ones are remembered.
+    deflate_context_bytes_min: usize = 32, tiny 4;
     /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next.
     tls_handshakes_per_turn: usize = 4, tiny 1;
     /// Milliseconds without a byte received after which a ping is sent. 0: never.

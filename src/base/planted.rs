@@ -31,6 +31,8 @@ pub enum Bug {
     LostInterest,
     /// A chunk of a tape is let go of although a cursor lies before its end.
     EarlyFree,
+    /// A compressor goes on as if its peer had not been sent something else meanwhile.
+    UnseenFrame,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::url::Url;
 use super::words::{NAME, Word};
 use crate::base::{Random, Time};
 use crate::connection::client::Client as Codec;
+use crate::protocol::deflate::Offered;
 use crate::protocol::handshake::Offer;
 use crate::protocol::json::{Object, Scanner};
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
@@ -179,7 +180,7 @@ impl Session {
             target: self.url.target(),
             protocols: &protocols,
             headers: &self.options.headers,
-            deflate: false,
+            deflate: Offered::Nothing,
         };
         self.out.clear();
         let codec = Codec::start(&mut self.out, &offer, self.random.bytes16());

@@ -1,7 +1,7 @@
 //! The client side: a handshake that is started rather than answered, and
 //! masked frames. For the load generator, tests and simulated peers.
 
-use crate::base::BufferPool;
+use crate::protocol::deflate::{Compression, Offered};
 use crate::protocol::frame;
 use crate::protocol::handshake::{self, Offer, ResponseError};
 use crate::protocol::head::HeadEnd;
@@ -25,13 +25,17 @@ pub struct Client {
     messages: protocol::Inbound,
     rules: Rules,
     mask: u32,
+    /// Its own messages may remember earlier ones.
+    may_remember: bool,
+    /// How they are compressed, once one was.
+    compression: Compression,
 }
 
 #[derive(Debug)]
 struct Handshake {
     key: String,
     protocols: Vec<String>,
-    offers_deflate: bool,
+    offered: Offered,
     head: Vec<u8>,
     end: HeadEnd,
 }
@@ -83,7 +87,7 @@ impl Client {
             handshake: Some(Box::new(Handshake {
                 key,
                 protocols: offer.protocols.to_vec(),
-                offers_deflate: offer.deflate,
+                offered: offer.deflate,
                 head: Vec::new(),
                 end: HeadEnd::default(),
             })),
@@ -95,6 +99,8 @@ impl Client {
                 deflate: false,
             },
             mask: mask | 1,
+            may_remember: false,
+            compression: Compression::NONE,
         }
     }
 
@@ -143,8 +149,14 @@ impl Client {
                 false => Ok(false),
             };
         }
-        let Handshake { head, key, protocols, offers_deflate, .. } = &**handshake;
-        self.rules.deflate = handshake::check_response(head, key, protocols, *offers_deflate)?;
+        let Handshake { head, key, protocols, offered, .. } = &**handshake;
+        if let Some(accepted) = handshake::check_response(head, key, protocols, *offered)? {
+            self.rules.deflate = true;
+            self.may_remember = accepted.client_context;
+            if accepted.server_context {
+                self.messages.remember();
+            }
+        }
         self.handshake = None;
         Ok(true)
     }
@@ -169,7 +181,7 @@ impl Client {
     }
 
     /// Appends a message as one frame, compressed if that was agreed on and makes it
-    /// smaller.
+    /// smaller; with a context if that was agreed on and the workspace has one.
     pub fn deflated(
         &mut self,
         out: &mut Vec<u8>,
@@ -177,9 +189,14 @@ impl Client {
         opcode: Opcode,
         payload: &[u8],
     ) {
-        let small = match self.rules.deflate {
-            false => None,
-            true => workspace.deflater().deflate(payload),
+        if self.rules.deflate && !self.compression.is_agreed() {
+            let context = workspace.contexts().begin(self.may_remember, false);
+            self.compression = context.unwrap_or(Compression::ALONE);
+        }
+        let small = match self.compression {
+            Compression::NONE => None,
+            Compression::ALONE => workspace.deflater().deflate(payload),
+            context => workspace.contexts().deflate(context, payload),
         };
         let Some(small) = small else { return self.frame(out, opcode, true, payload) };
         let start = out.len();
@@ -205,8 +222,9 @@ impl Client {
         protocol::mask::apply(&mut out[start..], key);
     }
 
-    /// Gives every buffer back.
-    pub fn release(&mut self, pool: &mut BufferPool) {
-        self.messages.release(pool);
+    /// Gives every buffer back, and its contexts.
+    pub fn release(&mut self, workspace: &mut Workspace) {
+        self.messages.release(workspace);
+        workspace.contexts().end(std::mem::take(&mut self.compression));
     }
 }

@@ -1,7 +1,8 @@
 //! What has arrived: first a request head, then messages.
 
 use super::{Close, KeepAlive, Outbound};
-use crate::base::{BufferPool, Limits, Time};
+use crate::base::{Limits, Time};
+use crate::protocol::deflate::Accepted;
 use crate::protocol::head::{self, HeadEnd};
 use crate::protocol::{
     self, CloseCause, CloseCode, Incoming, Input, Kind, Message, Refusal, Rules, Workspace,
@@ -22,7 +23,7 @@ use crate::protocol::{
 /// let mut input = Input::new(&mut bytes);
 /// let head = inbound.head(&Limits::default(), &mut input).unwrap().expect("it is whole");
 /// assert!(head.ends_with(b"Host: here\r\n\r\n"));
-/// inbound.open(false);
+/// inbound.open(None);
 /// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
 /// assert_eq!(arrival, Ok(Some(Arrival::Message(Message::Text("hi")))));
 /// ```
@@ -64,7 +65,7 @@ struct PartialHead {
 /// # let rules = Rules { role: Role::Server, message_bytes_max: 1024, message_fragments_max: 8, deflate: false };
 /// # let mut pool = Workspace::new(1 << 20);
 /// # let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
-/// # inbound.open(false);
+/// # inbound.open(None);
 /// let mut ping_and_close = *b"\x89\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xE8";
 /// let mut input = Input::new(&mut ping_and_close);
 /// let arrival = inbound.next(Time::ZERO, &rules, &mut pool, &mut input, &mut outbound);
@@ -139,8 +140,11 @@ impl Inbound {
 
     /// The handshake was accepted: messages follow, which may be compressed if that was
     /// agreed on.
-    pub fn open(&mut self, deflate: bool) {
-        self.stage = Stage::Open { deflate };
+    pub fn open(&mut self, deflate: Option<Accepted>) {
+        self.stage = Stage::Open { deflate: deflate.is_some() };
+        if deflate.is_some_and(|accepted| accepted.client_context) {
+            self.messages.remember();
+        }
     }
 
     /// Whether messages may be compressed.
@@ -150,9 +154,9 @@ impl Inbound {
     }
 
     /// Nothing more is read.
-    pub fn end(&mut self, pool: &mut BufferPool) {
+    pub fn end(&mut self, workspace: &mut Workspace) {
         self.stage = Stage::Ended;
-        self.messages.release(pool);
+        self.messages.release(workspace);
     }
 
     /// The next message, or the close, in `input`. Pings are answered into
@@ -236,11 +240,6 @@ impl Inbound {
         self.messages.frame_in_place(input, kind)
     }
 
-    /// Gives every buffer back.
-    pub fn release(&mut self, pool: &mut BufferPool) {
-        self.messages.release(pool);
-    }
-
     /// Whether it holds nothing that is incomplete.
     pub fn is_idle(&self) -> bool {
         !self.messages.is_partial() && !matches!(self.stage, Stage::Head(Some(_)))
@@ -288,7 +287,7 @@ mod tests {
         };
         let mut pool = Workspace::new(1 << 20);
         let (mut inbound, mut outbound) = (Inbound::new(Time::ZERO), Outbound::new());
-        inbound.open(false);
+        inbound.open(None);
         let mut input = Input::new(&mut frames);
         let mut arrived = Vec::new();
         loop {

@@ -5,6 +5,7 @@
 //! end of the turn and owns nothing in between.
 
 use crate::base::{BufferPool, Limits};
+use crate::protocol::deflate::Compression;
 use crate::protocol::frame::{self, CONTROL_PAYLOAD_BYTES_MAX};
 use crate::protocol::{CloseCause, CloseCode, Message, Opcode, Workspace};
 
@@ -64,7 +65,7 @@ pub struct Outbound {
     /// A close frame, or a whole HTTP response, is the last thing in the queue.
     ended: bool,
     overflowed: bool,
-    deflates: bool,
+    compression: Compression,
 }
 
 impl Outbound {
@@ -74,14 +75,20 @@ impl Outbound {
     }
 
     /// Messages are compressed from now on, where that makes them smaller.
-    pub fn set_deflates(&mut self) {
-        self.deflates = true;
+    pub fn compress(&mut self, compression: Compression) {
+        self.compression = compression;
     }
 
-    /// Whether they are.
+    /// Whether they are, and how.
     #[inline]
-    pub fn deflates(&self) -> bool {
-        self.deflates
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Nothing is sent any more: what is queued is dropped, and all goes back.
+    pub fn finish(&mut self, workspace: &mut Workspace) {
+        self.release(workspace);
+        workspace.contexts().end(std::mem::take(&mut self.compression));
     }
 
     /// Queues a message of a server.
@@ -94,7 +101,10 @@ impl Outbound {
     ) -> SendOutcome {
         let payload = message.payload();
         let outcome = self.may_queue(limits, payload.len());
-        if outcome != SendOutcome::Dropped && !(self.deflates && self.deflate(workspace, message)) {
+        let is_compressed = outcome != SendOutcome::Dropped
+            && self.compression.is_agreed()
+            && self.deflate(workspace, message);
+        if outcome != SendOutcome::Dropped && !is_compressed {
             self.frame(workspace, message.kind().opcode(), payload, None);
         }
         outcome
@@ -105,7 +115,11 @@ impl Outbound {
         if self.queue.capacity() == 0 {
             self.queue = workspace.take();
         }
-        let Some(small) = workspace.deflater().deflate(message.payload()) else { return false };
+        let small = match self.compression.has_context() {
+            false => workspace.deflater().deflate(message.payload()),
+            true => workspace.contexts().deflate(self.compression, message.payload()),
+        };
+        let Some(small) = small else { return false };
         let header = frame::encode(message.kind().opcode(), true, small.len(), None);
         header.compressed().append(&mut self.queue, small);
         true

@@ -1,6 +1,6 @@
 //! The opening handshake (RFC 6455, 4), both sides, and the refusals.
 
-use super::deflate::{self, Accepted};
+use super::deflate::{self, Accepted, Offered};
 use super::extensions;
 use super::head::Request;
 use base64::Engine as _;
@@ -216,14 +216,14 @@ pub struct Offer<'a> {
     pub protocols: &'a [String],
     /// Further headers. Names and values go out as they are.
     pub headers: &'a [(String, String)],
-    /// Messages may be compressed.
-    pub deflate: bool,
+    /// How messages may be compressed.
+    pub deflate: Offered,
 }
 
 impl<'a> Offer<'a> {
     /// Neither subprotocols nor further headers.
     pub fn new(host: &'a str, target: &'a str) -> Offer<'a> {
-        Offer { host, target, protocols: &[], headers: &[], deflate: false }
+        Offer { host, target, protocols: &[], headers: &[], deflate: Offered::Nothing }
     }
 }
 
@@ -240,8 +240,8 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
     if !protocols.is_empty() {
         head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));
     }
-    if *deflate {
-        head += &format!("Sec-WebSocket-Extensions: {}\r\n", deflate::OFFER);
+    if let Some(extensions) = deflate.header() {
+        head += &format!("Sec-WebSocket-Extensions: {extensions}\r\n");
     }
     for (name, value) in *headers {
         head += &format!("{name}: {value}\r\n");
@@ -254,10 +254,11 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
 /// Why a server's response is not an accepted handshake.
 ///
 /// ```
+/// use tapecast::protocol::deflate::Offered;
 /// use tapecast::protocol::handshake::{ResponseError, check_response};
 ///
 /// let head = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
-/// let error = check_response(head, "the key that was sent", &[], false).unwrap_err();
+/// let error = check_response(head, "the key that was sent", &[], Offered::Nothing).unwrap_err();
 /// assert_eq!(error, ResponseError::Status(503));
 /// assert_eq!(error.to_string(), "the server answered 503");
 /// ```
@@ -284,8 +285,8 @@ impl fmt::Display for ResponseError {
 impl std::error::Error for ResponseError {}
 
 /// Checks a server's whole response head against the key that was sent, and the
-/// subprotocols and the compression that were offered (RFC 6455, 4.1). Says whether
-/// messages may be compressed.
+/// subprotocols and the compression that were offered (RFC 6455, 4.1). Says how messages
+/// may be compressed, if they may.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -293,8 +294,8 @@ pub fn check_response(
     head: &[u8],
     key: &str,
     protocols: &[String],
-    offers_deflate: bool,
-) -> Result<bool, ResponseError> {
+    offered: Offered,
+) -> Result<Option<Accepted>, ResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; super::head::HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     if !matches!(response.parse(head), Ok(httparse::Status::Complete(_))) {
@@ -324,16 +325,15 @@ pub fn check_response(
         .iter()
         .filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-extensions"))
         .map(|header| std::str::from_utf8(header.value).unwrap_or(";"));
-    let deflate = match deflate::check_accepted(extensions) {
-        Some(accepted) if !accepted || offers_deflate => accepted,
-        _ => return Err(ResponseError::Header("Sec-WebSocket-Extensions")),
+    let Some(accepted) = deflate::check_accepted(extensions, offered) else {
+        return Err(ResponseError::Header("Sec-WebSocket-Extensions"));
     };
     if header("sec-websocket-protocol")
         .is_some_and(|chosen| !protocols.iter().any(|it| it == chosen))
     {
         return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
     }
-    Ok(deflate)
+    Ok(accepted)
 }
 
 #[cfg(test)]
@@ -388,8 +388,10 @@ mod tests {
         assert_eq!((request.query(), request.protocols().next()), (Some("a=b"), Some("p")));
         let mut response = Vec::new();
         write_accept(&mut response, &request, Some("p"), "X-A: b\r\n", None);
-        let check = |response: &[u8], key: &str| check_response(response, key, &protocols, false);
-        assert_eq!(check(&response, &key), Ok(false));
+        let check = |response: &[u8], key: &str| {
+            check_response(response, key, &protocols, Offered::Nothing)
+        };
+        assert_eq!(check(&response, &key), Ok(None));
         let wrong = |header| Err(ResponseError::Header(header));
         assert_eq!(check(&response, "other"), wrong("Sec-WebSocket-Accept"));
         response.clear();

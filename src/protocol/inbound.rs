@@ -174,6 +174,10 @@ struct Partial {
     /// The payload of a control frame that came in pieces, at most 125 bytes.
     control: Vec<u8>,
     message: Option<Assembly>,
+    /// Messages may look back at earlier ones: this stays between them.
+    remembers: bool,
+    /// Then what remembers them, once there were any and while none is inflated.
+    inflater: Option<Inflater>,
 }
 
 /// A message that arrives in pieces.
@@ -256,17 +260,17 @@ impl Assembly {
     }
 
     /// Inflates what was kept of a compressed message, if there is enough of it, or it
-    /// `is_last`.
+    /// `is_last`: then the decompressor comes back.
     fn unpack(
         &mut self,
         is_last: bool,
         rules: &Rules,
         workspace: &mut Workspace,
-    ) -> Result<(), CloseCause> {
-        let Some(mut packed) = self.packed.take() else { return Ok(()) };
+    ) -> Result<Option<Inflater>, CloseCause> {
+        let Some(mut packed) = self.packed.take() else { return Ok(None) };
         if packed.inflater.is_none() && !is_last && packed.bytes.len() <= PACKED_BYTES_MAX {
             self.packed = Some(packed);
-            return Ok(());
+            return Ok(None);
         }
         let mut inflater = packed.inflater.take().unwrap_or_else(|| workspace.take_inflater());
         let before = self.payload_bytes();
@@ -274,15 +278,14 @@ impl Assembly {
         workspace.count_inflated(self.payload_bytes() - before);
         if is_last || inflated.is_err() {
             workspace.put(packed.bytes);
-            workspace.put_inflater(inflater);
-            return inflated;
+            return inflated.map(|()| Some(inflater));
         }
         // What comes from here on does not stay: no need of so much room.
         workspace.put(std::mem::take(&mut packed.bytes));
         packed.bytes = workspace.take();
         packed.inflater = Some(inflater);
         self.packed = Some(packed);
-        Ok(())
+        Ok(None)
     }
 
     /// Gives its buffers back.
@@ -364,6 +367,12 @@ impl Inbound {
     /// Between two messages.
     pub fn new() -> Inbound {
         Inbound::default()
+    }
+
+    /// Compressed messages may look back at earlier ones from now on: the workspace's
+    /// contexts had room for that, and get it back with [`Inbound::release`].
+    pub fn remember(&mut self) {
+        self.partial.get_or_insert_default().remembers = true;
     }
 
     /// The next thing in `input`, or `None` when all of it is consumed.
@@ -516,7 +525,7 @@ impl Inbound {
     }
 
     /// Begins a frame whose payload is collected.
-    fn begin(&mut self, header: Header, pool: &mut BufferPool) {
+    fn begin(&mut self, header: Header, workspace: &mut Workspace) {
         let partial = self.partial.get_or_insert_default();
         partial.control.clear();
         partial.frame = Some(header);
@@ -526,11 +535,15 @@ impl Inbound {
             _ => return partial.count_fragment(header.opcode),
         };
         partial.message = Some(match header.compressed {
-            false => Assembly::new(kind, header.payload_bytes, pool),
-            true => Assembly {
-                packed: Some(Packed { bytes: pool.take(), total: 0, inflater: None }),
-                ..Assembly::new(kind, 0, pool)
-            },
+            false => Assembly::new(kind, header.payload_bytes, workspace),
+            true => {
+                // One that is there anyway has nothing kept for it.
+                let inflater = partial.remembers.then(|| partial.take_inflater(workspace));
+                Assembly {
+                    packed: Some(Packed { bytes: workspace.take(), total: 0, inflater }),
+                    ..Assembly::new(kind, 0, workspace)
+                }
+            }
         });
         partial.count_fragment(header.opcode);
     }
@@ -549,10 +562,11 @@ impl Inbound {
         mask::apply(payload, header.mask);
         let kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
         let mut assembly = Assembly::new(kind, 0, workspace);
-        let mut inflater = workspace.take_inflater();
+        let partial = self.partial.get_or_insert_default();
+        let mut inflater = partial.take_inflater(workspace);
         let inflated = assembly.inflate(&mut inflater, payload, true, rules);
         workspace.count_inflated(assembly.payload_bytes());
-        workspace.put_inflater(inflater);
+        partial.put_inflater(inflater, workspace);
         let inflated =
             inflated.and_then(|()| assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8));
         if let Err(cause) = inflated {
@@ -560,7 +574,7 @@ impl Inbound {
             return Err(cause);
         }
         assembly.whole = true;
-        self.partial.get_or_insert_default().message = Some(assembly);
+        partial.message = Some(assembly);
         Ok(())
     }
 
@@ -589,7 +603,9 @@ impl Inbound {
                 packed.total += taken;
                 input.consume(taken);
                 let is_last = header.fin && header.payload_bytes == taken as u64;
-                assembly.unpack(is_last, rules, workspace)?;
+                if let Some(inflater) = assembly.unpack(is_last, rules, workspace)? {
+                    partial.put_inflater(inflater, workspace);
+                }
                 return partial.advance(taken);
             }
             assembly.reserve(taken, header.payload_bytes);
@@ -666,13 +682,17 @@ impl Inbound {
 
     /// Whether a message, or a piece of a header, has begun and not ended.
     pub fn is_partial(&self) -> bool {
-        self.partial.is_some()
+        self.partial.as_ref().is_some_and(|partial| partial.has_begun())
     }
 
-    /// Gives every buffer back.
-    pub fn release(&mut self, pool: &mut BufferPool) {
-        if let Some(assembly) = self.partial.take().and_then(|partial| partial.message) {
-            assembly.release(pool);
+    /// Gives every buffer back, and what earlier messages were remembered with.
+    pub fn release(&mut self, workspace: &mut Workspace) {
+        let Some(partial) = self.partial.take() else { return };
+        if partial.remembers {
+            workspace.contexts().end_inbound();
+        }
+        if let Some(assembly) = partial.message {
+            assembly.release(workspace);
         }
     }
 
@@ -683,7 +703,7 @@ impl Inbound {
         if let Some(assembly) = partial.message.take_if(|assembly| assembly.whole) {
             assembly.release(pool);
         }
-        if partial.message.is_none() && partial.frame.is_none() && partial.header_len == 0 {
+        if !partial.has_begun() && !partial.remembers {
             self.partial = None;
         }
     }
@@ -698,6 +718,26 @@ impl Inbound {
 }
 
 impl Partial {
+    /// Whether there is a piece of a message, or of a header.
+    fn has_begun(&self) -> bool {
+        self.message.is_some() || self.frame.is_some() || self.header_len > 0
+    }
+
+    /// A decompressor for one message: its own if it has one.
+    fn take_inflater(&mut self, workspace: &mut Workspace) -> Inflater {
+        match self.remembers {
+            true => self.inflater.take().unwrap_or_default(),
+            false => workspace.take_inflater(),
+        }
+    }
+
+    fn put_inflater(&mut self, inflater: Inflater, workspace: &mut Workspace) {
+        match self.remembers {
+            true => self.inflater = Some(inflater),
+            false => workspace.put_inflater(inflater),
+        }
+    }
+
     fn count_fragment(&mut self, opcode: Opcode) {
         if let Some(assembly) = self.message.as_mut().filter(|_| !opcode.is_control()) {
             assembly.fragments += 1;

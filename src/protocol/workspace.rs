@@ -1,7 +1,7 @@
 //! What the connections of one thread share to work with: buffers, and a compressor and
 //! decompressors, which are large.
 
-use super::deflate::{Deflater, Inflater};
+use super::deflate::{Contexts, Deflater, Inflater};
 use crate::base::BufferPool;
 use std::ops::{Deref, DerefMut};
 
@@ -23,6 +23,7 @@ pub struct Workspace {
     pool: BufferPool,
     inflaters: Vec<Inflater>,
     deflater: Deflater,
+    contexts: Contexts,
     inflated_bytes: u64,
 }
 
@@ -33,6 +34,7 @@ impl Workspace {
             pool: BufferPool::new(kept_bytes_max),
             inflaters: Vec::new(),
             deflater: Deflater::new(0, 0),
+            contexts: Contexts::new(0, 0, 0),
             inflated_bytes: 0,
         }
     }
@@ -45,7 +47,20 @@ impl Workspace {
         self
     }
 
-    /// The compressor.
+    /// Some connections have contexts.
+    #[must_use]
+    pub fn with_contexts(mut self, contexts: Contexts) -> Workspace {
+        self.contexts = contexts;
+        self
+    }
+
+    /// The contexts of connections that have one.
+    #[inline]
+    pub fn contexts(&mut self) -> &mut Contexts {
+        &mut self.contexts
+    }
+
+    /// The compressor of all others.
     pub fn deflater(&mut self) -> &mut Deflater {
         &mut self.deflater
     }
@@ -68,6 +83,7 @@ impl Workspace {
     /// Takes it back.
     pub(super) fn put_inflater(&mut self, mut inflater: Inflater) {
         if self.inflaters.len() < INFLATERS_MAX {
+            // The next message is another connection's.
             inflater.reset();
             self.inflaters.push(inflater);
         }

@@ -191,7 +191,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         core.hub.leave(&mut slot.own.subscriptions);
         slot.inbound.end(&mut core.pool);
-        slot.own.outbound.release(&mut core.pool);
+        slot.own.outbound.finish(&mut core.pool);
         if let Some(mut channel) = slot.channel.take() {
             channel.release(&mut core.pool);
         }

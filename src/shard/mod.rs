@@ -165,7 +165,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             accepting: Accepting::new(&parts, now),
             rates: Rates::new(&parts.limits),
             notes: Notes::default(),
-            core: Core::new(parts.id, now, parts.limits, hub),
+            core: Core::new(parts.id, shards, now, parts.limits, hub),
             slots: Slab::new(),
             wheel: TimerWheel::new(now),
             links: parts.links,

@@ -212,6 +212,7 @@ pub(super) fn seal<S>(
         channel.seal(&mut core.pool, plain);
         own.outbound.advance(&mut core.pool, from_queue);
         if bytes > from_queue {
+            core.pool.contexts().interrupt(own.outbound.compression());
             let (hub, pool) = (&mut core.hub, &mut core.pool);
             let outbound = &mut own.outbound;
             let subscriptions = &mut own.subscriptions;

@@ -136,6 +136,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         own.outbound.advance(&mut core.pool, queued);
         if sent > queued && slot.channel.is_none() {
+            core.pool.contexts().interrupt(own.outbound.compression());
             let (outbound, pool) = (&mut own.outbound, &mut core.pool);
             let messages = core.hub.advance(&mut own.subscriptions, sent - queued, |rest| {
                 keep_rest(outbound, pool, rest);

@@ -7,9 +7,10 @@ use super::Shard;
 use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
 use crate::admission::is_from_here;
-use crate::app::{Conn, Decision, Handler, Link, Request, Upgrade};
+use crate::app::{Conn, Core, Decision, Handler, Link, Request, Upgrade};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits};
 use crate::connection::{Arrival, Close, SendOutcome};
+use crate::protocol::deflate::{Accepted, Compression};
 use crate::protocol::head::HEADERS_MAX;
 use crate::protocol::{self, CloseCause, Input, Kind, Refusal, deflate, handshake};
 use crate::ring::{Driver, Errno};
@@ -21,6 +22,33 @@ enum Served {
     All,
     Closed,
     Panicked,
+}
+
+/// Accepts an offer of permessage-deflate, if there is one that can be.
+fn agree_on_compression<S>(
+    slot: &mut Slot<S>,
+    core: &mut Core,
+    counters: &Counters,
+    request: &protocol::Request<'_>,
+) -> Option<Accepted> {
+    if core.limits.deflate_level == 0 {
+        return None;
+    }
+    let offered = deflate::accept(request.all("sec-websocket-extensions"))?;
+    let contexts = core.pool.contexts().begin(offered.server_context, offered.client_context);
+    let (accepted, compression) = match contexts {
+        Some(compression) => (offered, compression),
+        None => (offered.without_contexts(), Compression::ALONE),
+    };
+    slot.own.outbound.compress(compression);
+    slot.own.subscriptions.set_deflates();
+    counters.handshakes_deflate.add(1);
+    let has_context = accepted.server_context || accepted.client_context;
+    counters.handshakes_deflate_context.add(u64::from(has_context));
+    if accepted != offered && core.limits.deflate_contexts_bytes_max > 0 {
+        counters.limits_hit.hit(const { Limits::index_of("deflate_contexts_bytes_max") });
+    }
+    Some(accepted)
 }
 
 /// Echoes the message that was received last, at once and from where it lies.
@@ -202,19 +230,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 let protocol = protocol.and_then(|offered| request.protocols().nth(offered));
                 let slot = self.slots.at_mut(index).expect("ingest looked it up");
-                let deflate = match self.core.limits.deflate_level {
-                    0 => None,
-                    _ => deflate::accept(request.all("sec-websocket-extensions")),
-                };
+                let counters = &self.counters[self.core.id.index()];
+                let deflate = agree_on_compression(slot, &mut self.core, counters, &request);
                 slot.own.outbound.write(&mut self.core.pool, |out| {
                     handshake::write_accept(out, &request, protocol, &headers, deflate);
                 });
-                slot.inbound.open(deflate.is_some());
-                if deflate.is_some() {
-                    slot.own.outbound.set_deflates();
-                    slot.own.subscriptions.set_deflates();
-                    self.counters[self.core.id.index()].handshakes_deflate.add(1);
-                }
+                slot.inbound.open(deflate);
                 self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
                 slot.session = Some(session);
                 slot.own.is_local = is_from_here(&request, peer);

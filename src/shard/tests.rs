@@ -13,6 +13,7 @@ use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Delivery, SlowReader};
 use crate::mailbox::{Doorbell, Inbox};
+use crate::protocol::deflate::{Contexts, Offered};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode, Workspace};
 use crate::ring::Setup;
@@ -213,7 +214,11 @@ impl Simulation {
             addresses,
             world,
             talkers: Vec::new(),
-            pool: Workspace::new(1 << 20),
+            pool: Workspace::new(1 << 20).compressing(1, 8).with_contexts(Contexts::new(
+                1,
+                4,
+                usize::MAX,
+            )),
             random,
             sessions,
             connector: tls.map(|(_, connector)| connector.clone()),
@@ -228,7 +233,10 @@ impl Simulation {
         let mut out = Vec::new();
         let target = if self.random.chance(10) { "/none" } else { "/" };
         let nonce = self.random.bytes16();
-        let client = Client::start(&mut out, &Offer::new("sim", target), nonce);
+        let deflate =
+            [Offered::Nothing, Offered::Alone, Offered::Contexts][self.random.below(3) as usize];
+        let offer = Offer { deflate, ..Offer::new("sim", target) };
+        let client = Client::start(&mut out, &offer, nonce);
         if self.random.chance(10) {
             out.truncate(self.random.below(out.len() as u64) as usize);
         }
@@ -276,7 +284,8 @@ impl Simulation {
                 let payload = format!("{}{} ", ['p', 'q', 'k'][topic], self.published[topic] + 1);
                 let padding = "x".repeat(self.random.below(200) as usize);
                 self.published[topic] += 1;
-                talker.client.message(&mut out, Message::Text(&(payload + &padding)));
+                let payload = payload + &padding;
+                talker.client.deflated(&mut out, &mut self.pool, Opcode::Text, payload.as_bytes());
             }
             0..20 => {
                 talker.echoes_sent += 1;
@@ -284,7 +293,12 @@ impl Simulation {
                 let padding = self.random.below(if large { 4_000 } else { 100 }) as usize;
                 let payload = format!("e{} {}", talker.echoes_sent, "y".repeat(padding));
                 match self.random.chance(4) {
-                    false => talker.client.message(&mut out, Message::Text(&payload)),
+                    false => talker.client.deflated(
+                        &mut out,
+                        &mut self.pool,
+                        Opcode::Text,
+                        payload.as_bytes(),
+                    ),
                     true => {
                         let (head, tail) = payload.split_at(payload.len() / 2);
                         talker.client.frame(&mut out, Opcode::Text, false, head.as_bytes());
@@ -406,7 +420,10 @@ impl Simulation {
         let mut owners = 0;
         for (_, slot) in shard.slots.iter() {
             owners += usize::from(slot.own.outbound.queued_bytes() > 0);
-            owners += usize::from(!slot.inbound.is_idle() && !slot.inbound.expects_head());
+            if !slot.inbound.is_idle() && !slot.inbound.expects_head() {
+                // A compressed message: as it came, and inflated.
+                owners += 1 + usize::from(slot.inbound.has_deflate());
+            }
             owners += slot.channel.as_deref().map_or(0, crate::connection::Channel::buffers);
         }
         assert!(shard.core.pool.lent() <= owners, "an idle connection owns a buffer");
@@ -455,7 +472,7 @@ impl Simulation {
             shard.command(Command::DRAIN);
         }
         self.settle(5_000);
-        for (number, shard) in self.shards.iter().enumerate() {
+        for (number, shard) in self.shards.iter_mut().enumerate() {
             let left: Vec<_> = shard
                 .slots
                 .iter()
@@ -465,6 +482,7 @@ impl Simulation {
             assert_eq!(shard.slots.len(), 0, "a slot leaked");
             assert_eq!(self.world.sockets_open(number), 0, "a socket leaked");
             assert_eq!(shard.core.pool.lent(), 0, "a buffer leaked");
+            assert_eq!(shard.core.pool.contexts().in_use(), 0, "a context leaked");
             assert_eq!(shard.core.hub.sizes().1, 0, "a subscription leaked");
             assert!(shard.wheel.is_empty(), "a timer leaked");
             assert_eq!(shard.counters().connections.get(), 0);
@@ -587,6 +605,7 @@ fn quiet_panics() {
                 Bug::LostLastValue,
                 Bug::LostInterest,
                 Bug::EarlyFree,
+                Bug::UnseenFrame,
             ];
             if !asked && !planted.into_iter().any(crate::base::planted::planted) {
                 loud(info);
@@ -613,6 +632,11 @@ fn a_lost_wakeup_is_caught() {
 #[test]
 fn an_interleaved_frame_is_caught() {
     assert!(is_caught(Bug::InterleavedFrame));
+}
+
+#[test]
+fn a_context_that_goes_on_behind_a_tape_is_caught() {
+    assert!(is_caught(Bug::UnseenFrame));
 }
 
 #[test]

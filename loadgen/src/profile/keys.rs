@@ -264,6 +264,17 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "compression-contexts",
+        value: SWITCH,
+        text: "The same, and offer that messages look back at earlier ones, in both directions: \
+               true or false. Those of 32 bytes or more are then compressed.",
+        is_list: false,
+        access: Access::Group {
+            set: |group, values| put(&mut group.compression_contexts, choice(values, SWITCHES)),
+            get: |group| group.compression_contexts.to_string(),
+        },
+    },
+    Key {
         name: "ca",
         value: "FILE",
         text: "A PEM file of the authorities that vouch for servers of wss://, instead of the \

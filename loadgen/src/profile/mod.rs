@@ -62,6 +62,8 @@ pub struct Group {
     pub path: String,
     /// permessage-deflate is offered.
     pub compression: bool,
+    /// Also that its messages look back at earlier ones.
+    pub compression_contexts: bool,
     /// A PEM file of authorities instead of the machine's.
     pub ca: String,
     /// Any certificate will do.
@@ -103,6 +105,7 @@ impl Default for Group {
             urls: Vec::new(),
             path: String::new(),
             compression: false,
+            compression_contexts: false,
             ca: String::new(),
             insecure: false,
             tls_resume: false,

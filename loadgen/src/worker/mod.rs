@@ -31,6 +31,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use tapecast::base::{Limits, Random, Time};
+use tapecast::protocol::deflate::Contexts;
 use tapecast::protocol::{Opcode, Workspace};
 use tapecast::ring::{
     Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
@@ -46,6 +47,8 @@ const NAP: Duration = Duration::from_millis(10);
 const OUT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message that is worth compressing.
 const DEFLATE_BYTES_MIN: usize = 128;
+/// The same where it may look back at earlier ones.
+const CONTEXT_BYTES_MIN: usize = 32;
 /// Handshakes that a thread has under way, before the load starts.
 const OPENING_MAX: usize = 256;
 /// How long the server may take to close what was closed.
@@ -277,7 +280,9 @@ impl<'a> Worker<'a> {
             thread,
             ring,
             skew,
-            pool: Workspace::new(64 << 20).compressing(1, DEFLATE_BYTES_MIN),
+            pool: Workspace::new(64 << 20)
+                .compressing(1, DEFLATE_BYTES_MIN)
+                .with_contexts(Contexts::new(1, CONTEXT_BYTES_MIN, usize::MAX)),
             random: Random::new(shared.seed(thread)),
             unsettled: peers.len(),
             shares,

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use tapecast::connection::Channel;
 use tapecast::connection::client::Client;
+use tapecast::protocol::deflate::Offered;
 use tapecast::protocol::handshake::Offer;
 
 impl Worker<'_> {
@@ -91,7 +92,11 @@ impl Worker<'_> {
         let offer = Offer {
             protocols: &group.subprotocols,
             headers: &group.headers,
-            deflate: group.compression,
+            deflate: match (group.compression, group.compression_contexts) {
+                (_, true) => Offered::Contexts,
+                (true, false) => Offered::Alone,
+                (false, false) => Offered::Nothing,
+            },
             ..Offer::new(url.host(), if path.is_empty() { url.target() } else { &path })
         };
         peer.out.clear();

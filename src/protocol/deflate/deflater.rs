@@ -37,8 +37,29 @@ impl fmt::Debug for Deflater {
 /// Larger buffers are not kept for the next message.
 const KEPT_BYTES: usize = 1 << 20;
 
-fn new(level: u8) -> Deflate {
+/// With the largest window.
+pub(super) fn new_deflate(level: u8) -> Deflate {
     Deflate::new(level.into(), false, 15)
+}
+
+/// Compresses a message, up to the end of a block, to the start of `out`, and says how many
+/// bytes it became. `None` if it can't be: the compressor is then of no more use.
+pub(super) fn compress(deflate: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
+    let room = payload.len() + payload.len() / 7 + 64;
+    if out.len() > KEPT_BYTES {
+        // A large message leaves no large buffer behind.
+        *out = Vec::new();
+    }
+    out.resize(room, 0);
+    let (taken, written) = (deflate.total_in(), deflate.total_out());
+    let status = deflate.compress(payload, out, DeflateFlush::SyncFlush);
+    let taken = (deflate.total_in() - taken) as usize;
+    let written = (deflate.total_out() - written) as usize;
+    // With room left, all of it is out, and the end of a block that holds nothing.
+    let is_whole = status == Ok(Status::Ok) && taken == payload.len() && written < room;
+    let small = out[..written].strip_suffix(&TAIL).filter(|_| is_whole)?;
+    Some(small.len())
 }
 
 impl Deflater {
@@ -54,25 +75,14 @@ impl Deflater {
         if payload.len() < self.bytes_min.max(1) {
             return None;
         }
-        let deflate = self.deflate.get_or_insert_with(|| new(self.level));
+        let deflate = self.deflate.get_or_insert_with(|| new_deflate(self.level));
         deflate.reset();
-        // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
-        let room = payload.len() + payload.len() / 7 + 64;
-        if self.out.len() > KEPT_BYTES {
-            // A large message leaves no large buffer behind.
-            self.out = Vec::new();
-        }
-        self.out.resize(room, 0);
-        let status = deflate.compress(payload, &mut self.out, DeflateFlush::SyncFlush);
-        let written = deflate.total_out() as usize;
-        let took_all = deflate.total_in() as usize == payload.len();
-        // With room left, all of it is out, and the end of a block that holds nothing.
-        if status != Ok(Status::Ok) || !took_all || written == room {
+        let small = compress(deflate, payload, &mut self.out);
+        if small.is_none() {
             // A reset in the middle of a block leaves traces at level 1 (zlib-rs 0.6.8).
             self.deflate = None;
-            return None;
         }
-        self.out[..written].strip_suffix(&TAIL).filter(|small| small.len() < payload.len())
+        small.filter(|&small| small < payload.len()).map(|small| &self.out[..small])
     }
 
     /// Appends frames of a server, those with data as compressed messages where that is

@@ -24,7 +24,8 @@ pub enum InflateError {
 /// Bytes that a message grows by at least.
 const GROWTH_BYTES_MIN: usize = 4 << 10;
 
-/// Inflates messages, one after the other, piece by piece. It takes some 47 KiB.
+/// Inflates messages, one after the other, piece by piece: each may look back at those
+/// before it, until [`Inflater::reset`]. It takes some 47 KiB.
 ///
 /// ```
 /// use tapecast::protocol::deflate::Inflater;
@@ -57,7 +58,7 @@ impl Inflater {
         Inflater(Inflate::new(false, 15))
     }
 
-    /// Forgets a message that has begun.
+    /// Forgets all that came before.
     pub fn reset(&mut self) {
         self.0.reset(false);
     }
@@ -91,7 +92,8 @@ impl Inflater {
             piece = &piece[(self.0.total_in() - taken) as usize..];
             end += (self.0.total_out() - written) as usize;
             match status {
-                // RFC 7692, 7.2.3.4: a last block is not the end of the message.
+                // RFC 7692, 7.2.3.4: a last block is not the end of the message. Who ends one
+                // begins anew behind it, as zlib does.
                 Status::StreamEnd => {
                     self.reset();
                     if piece.is_empty() {
@@ -118,12 +120,10 @@ impl Inflater {
         end: usize,
         bytes_max: usize,
     ) -> Result<usize, InflateError> {
-        let end = self.inflate(&TAIL, out, end, bytes_max);
-        self.reset();
-        end
+        self.inflate(&TAIL, out, end, bytes_max)
     }
 
-    /// Appends a whole message to `out`, which then has `bytes_max` bytes at most.
+    /// Appends a whole message that stands by itself to `out`, which then has `bytes_max` bytes at most.
     ///
     /// # Errors
     /// As [`Inflater::inflate`].

@@ -1,9 +1,10 @@
 //! permessage-deflate (RFC 7692): what is agreed on, and messages smaller and back.
 //!
-//! Every message is compressed by itself, without what came before it: so one compressor
+//! Messages are compressed each by itself, without what came before it: so one compressor
 //! serves all connections of a thread, and one compressed frame all readers of a tape. A
-//! peer is asked to do the same.
+//! peer is asked to do the same, unless [`Contexts`] has room for the connection.
 
+mod contexts;
 mod deflater;
 mod inflater;
 mod negotiation;
@@ -11,9 +12,10 @@ mod negotiation;
 #[cfg(test)]
 mod tests;
 
+pub use contexts::{Compression, Contexts};
 pub use deflater::Deflater;
 pub use inflater::{InflateError, Inflater};
-pub use negotiation::{Accepted, OFFER, accept, check_accepted};
+pub use negotiation::{Accepted, Offered, accept, check_accepted};
 
 /// RFC 7692, 7.2.1: what ends a compressed message and is left out of it.
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];

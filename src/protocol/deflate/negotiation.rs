@@ -2,18 +2,51 @@
 
 use crate::protocol::extensions::{self, Extension};
 
-/// What a client of this crate offers: messages by themselves, in both directions.
-pub const OFFER: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// An offer or answer with these parameters.
+macro_rules! answer {
+    ($($parameter:literal),*) => { concat!("permessage-deflate", $("; ", $parameter),*) };
+}
+const ALONE: &str = answer!("server_no_context_takeover", "client_no_context_takeover");
+
+/// What a client of this crate offers.
+///
+/// ```
+/// use tapecast::protocol::deflate::Offered;
+///
+/// assert_eq!(Offered::Contexts.header(), Some("permessage-deflate"));
+/// assert_eq!(Offered::default().header(), None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offered {
+    /// No compression.
+    #[default]
+    Nothing,
+    /// Messages by themselves, in both directions.
+    Alone,
+    /// Messages may look back at earlier ones, in both directions.
+    Contexts,
+}
+
+impl Offered {
+    /// The value of `Sec-WebSocket-Extensions` in the request.
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Offered::Nothing => None,
+            Offered::Alone => Some(ALONE),
+            Offered::Contexts => Some(answer!()),
+        }
+    }
+}
 
 /// An offer that a server takes.
 ///
 /// ```
 /// use tapecast::protocol::deflate::accept;
 ///
-/// let accepted = accept(["foo, permessage-deflate; client_max_window_bits"]).unwrap();
+/// let offered = accept(["foo, permessage-deflate; client_max_window_bits"]).unwrap();
+/// assert!(offered.server_context && offered.client_context);
 /// assert_eq!(
-///     accepted.answer(),
+///     offered.without_contexts().answer(),
 ///     "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 /// );
 /// // It could not read what is compressed once for everybody.
@@ -21,52 +54,94 @@ pub const OFFER: &str =
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
+    /// The server's messages may look back at earlier ones.
+    pub server_context: bool,
+    /// The client's may.
+    pub client_context: bool,
     /// It asked how far the server looks back: that has to be answered.
     names_window: bool,
 }
 
 impl Accepted {
+    /// The same, with every message by itself.
+    #[must_use]
+    pub fn without_contexts(self) -> Accepted {
+        Accepted { server_context: false, client_context: false, ..self }
+    }
+
     /// The value of `Sec-WebSocket-Extensions` in the response.
     pub fn answer(self) -> &'static str {
-        match self.names_window {
-            false => OFFER,
-            true => {
-                "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
-                 server_max_window_bits=15"
+        match (self.server_context, self.client_context, self.names_window) {
+            (true, true, false) => answer!(),
+            (true, true, true) => answer!("server_max_window_bits=15"),
+            (true, false, false) => answer!("client_no_context_takeover"),
+            (true, false, true) => {
+                answer!("client_no_context_takeover", "server_max_window_bits=15")
             }
+            (false, true, false) => answer!("server_no_context_takeover"),
+            (false, true, true) => {
+                answer!("server_no_context_takeover", "server_max_window_bits=15")
+            }
+            (false, false, false) => ALONE,
+            (false, false, true) => answer!(
+                "server_no_context_takeover",
+                "client_no_context_takeover",
+                "server_max_window_bits=15"
+            ),
         }
     }
 }
 
 /// The first offer, in the values of a request's `Sec-WebSocket-Extensions`, that can be
-/// accepted. One that is odd is declined, and the next one looked at (RFC 7692, 5.1).
+/// accepted, with the contexts that it leaves open. One that is odd is declined, and the next
+/// one looked at (RFC 7692, 5.1).
 pub fn accept<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Accepted> {
     values.into_iter().filter_map(|value| extensions::parse(value).ok()).flatten().find_map(
         |offer| {
-            let Parameters { server_window, .. } = Parameters::of(&offer)?;
+            let Parameters { server_alone, client_alone, server_window, .. } =
+                Parameters::of(&offer)?;
             // RFC 7692, 7.1.2.1: a smaller window may be declined; frames are shared here.
             let is_full = server_window.is_none_or(|bits| bits == Some(15));
-            is_full.then_some(Accepted { names_window: server_window.is_some() })
+            is_full.then_some(Accepted {
+                // RFC 7692, 7.1.1.1: what the client demands of the server.
+                server_context: !server_alone,
+                // RFC 7692, 7.1.1.2: it says that its own messages stand by themselves.
+                client_context: !client_alone,
+                names_window: server_window.is_some(),
+            })
         },
     )
 }
 
-/// Whether the values of a response accept what [`OFFER`] offers: `Some(false)` if there
-/// is none, `None` if they accept something else.
-pub fn check_accepted<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<bool> {
+/// What the values of a response accept of what was offered: `Some(None)` if nothing,
+/// `None` if they accept something else.
+pub fn check_accepted<'a>(
+    values: impl IntoIterator<Item = &'a str>,
+    offered: Offered,
+) -> Option<Option<Accepted>> {
     let mut accepted = Vec::new();
     let mut values = values.into_iter().filter(|value| !value.trim().is_empty()).peekable();
     if values.peek().is_none() {
-        return Some(false);
+        return Some(None);
     }
     for value in values {
         accepted.extend(extensions::parse(value).ok()?);
     }
     let [only] = &accepted[..] else { return None };
-    let parameters = Parameters::of(only)?;
-    // RFC 7692, 7.1.2.2: the client's window is only named if the client has named it.
-    let is_ours = parameters.server_alone && parameters.client_window.is_none();
-    is_ours.then_some(true)
+    let Parameters { server_alone, client_alone, server_window, client_window } =
+        Parameters::of(only)?;
+    // RFC 7692, 7.1.1.1 and 7.1.2.2: what was demanded of the server is confirmed, and the
+    // client's window is only named if the client has named it.
+    let is_ours = match offered {
+        Offered::Nothing => false,
+        Offered::Alone => server_alone && client_window.is_none(),
+        Offered::Contexts => client_window.is_none(),
+    };
+    is_ours.then_some(Some(Accepted {
+        server_context: !server_alone,
+        client_context: !client_alone && offered == Offered::Contexts,
+        names_window: server_window.is_some(),
+    }))
 }
 
 /// The parameters of permessage-deflate.

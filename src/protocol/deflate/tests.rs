@@ -28,8 +28,8 @@ fn the_examples_of_the_rfc() {
 
 #[test]
 fn offers() {
-    let answer = |value: &str| accept([value]).map(Accepted::answer);
-    let usual = Some(OFFER);
+    let answer = |value: &str| accept([value]).map(|it| it.without_contexts().answer());
+    let usual = Offered::Alone.header();
     assert_eq!(answer("permessage-deflate"), usual);
     assert_eq!(answer("permessage-deflate; client_max_window_bits"), usual);
     assert_eq!(answer("permessage-deflate; client_max_window_bits=8"), usual);
@@ -40,7 +40,7 @@ fn offers() {
     // The first that can be had.
     let several = "permessage-deflate; server_max_window_bits=9, permessage-deflate";
     assert_eq!(answer(several), usual);
-    assert_eq!(accept(["x", "permessage-deflate"]).map(Accepted::answer), usual);
+    assert_eq!(accept(["x", "permessage-deflate"]), accept(["permessage-deflate"]));
     for odd in [
         "x-webkit-deflate-frame",
         "Permessage-Deflate; x",
@@ -64,13 +64,53 @@ fn offers() {
 }
 
 #[test]
+fn contexts_are_what_an_offer_leaves_open() {
+    let check = |value: &str, expected: &str| {
+        assert_eq!(accept([value]).map(Accepted::answer), Some(expected), "{value}");
+    };
+    let (plain, window) = ("permessage-deflate", "; server_max_window_bits=15");
+    let (server, client) = ("; server_no_context_takeover", "; client_no_context_takeover");
+    for parameters in [
+        String::new(),
+        server.to_owned(),
+        client.to_owned(),
+        window.to_owned(),
+        server.to_owned() + client,
+        server.to_owned() + window,
+        client.to_owned() + window,
+        server.to_owned() + client + window,
+    ] {
+        let offer = plain.to_owned() + &parameters;
+        check(&offer, &offer);
+        // What a server answers is an answer to what a client offers.
+        let names_server = parameters.contains("server_no");
+        let accepted = check_accepted([&offer[..]], Offered::Contexts).unwrap().unwrap();
+        assert_eq!(accepted.server_context, !names_server, "{offer}");
+        assert_eq!(accepted.client_context, !parameters.contains("client_no"), "{offer}");
+        let is_right = check_accepted([&offer[..]], Offered::Alone);
+        assert_eq!(is_right.is_some(), names_server, "{offer}");
+    }
+    check("permessage-deflate; client_max_window_bits", plain);
+}
+
+#[test]
 fn answers() {
-    assert_eq!(check_accepted([]), Some(false));
-    assert_eq!(check_accepted([" "]), Some(false));
-    assert_eq!(check_accepted([OFFER]), Some(true));
+    for offered in [Offered::Nothing, Offered::Alone, Offered::Contexts] {
+        assert_eq!(check_accepted([], offered), Some(None));
+        assert_eq!(check_accepted([" "], offered), Some(None));
+        let answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        let accepted = check_accepted([answer], offered);
+        assert_eq!(accepted.is_some(), offered != Offered::Nothing);
+    }
+    let check = |values: &[&str]| {
+        check_accepted(values.iter().copied(), Offered::Alone)
+            .map(|it| it.map(|it| (it.server_context, it.client_context)))
+    };
     let alone = "permessage-deflate; server_no_context_takeover";
-    assert_eq!(check_accepted([alone]), Some(true));
-    assert_eq!(check_accepted([&format!("{alone}; server_max_window_bits=10")[..]]), Some(true));
+    // It offered to have none, so that has not to be said again.
+    assert_eq!(check(&[alone]), Some(Some((false, false))));
+    let windowed = format!("{alone}; server_max_window_bits=10");
+    assert_eq!(check(&[&windowed]), Some(Some((false, false))));
     for wrong in [
         "permessage-deflate",
         "x",
@@ -78,9 +118,9 @@ fn answers() {
         "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
         "permessage-deflate; server_no_context_takeover, x",
     ] {
-        assert_eq!(check_accepted([wrong]), None, "{wrong}");
+        assert_eq!(check(&[wrong]), None, "{wrong}");
     }
-    assert_eq!(check_accepted([alone, alone]), None);
+    assert_eq!(check(&[alone, alone]), None);
 }
 
 #[test]
@@ -126,6 +166,55 @@ fn rules(role: Role, message_bytes_max: usize) -> Rules {
     Rules { role, message_bytes_max, message_fragments_max: 1_000, deflate: true }
 }
 
+/// A budget of this many bytes at a level.
+fn contexts(level: u8, bytes_max: usize) -> Contexts {
+    Contexts::new(level, 1, bytes_max)
+}
+
+#[test]
+fn a_context_looks_back_until_it_is_interrupted() {
+    let text: String = (0..100).map(|at| format!("word{}", at * at * 31 % 97)).collect();
+    for level in 1..=9 {
+        let mut contexts = contexts(level, 1 << 20);
+        let one = contexts.begin(true, false).unwrap();
+        let other = contexts.begin(true, false).unwrap();
+        let first = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
+        let again = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
+        assert!(again.len() * 9 < first.len(), "{level}: {} {}", again.len(), first.len());
+        // What it refers to is not there for somebody else.
+        assert_eq!(inflate(&again), Err(InflateError::Malformed));
+        assert_eq!(contexts.deflate(other, text.as_bytes()), Some(&first[..]));
+        contexts.interrupt(one);
+        assert_eq!(contexts.deflate(one, text.as_bytes()), Some(&first[..]));
+        // Noise leaves as it is, and the next message begins anew.
+        let mut random = fastrand::Rng::with_seed(u64::from(level));
+        let noise: Vec<u8> = (0..3_000).map(|_| random.u8(..)).collect();
+        assert_eq!(contexts.deflate(one, &noise), None);
+        assert_eq!(contexts.deflate(one, text.as_bytes()), Some(&first[..]));
+        assert_eq!(contexts.deflate(Compression::ALONE, text.as_bytes()), None);
+    }
+}
+
+#[test]
+fn a_budget_is_given_out_and_comes_back() {
+    let mut contexts = contexts(1, 1 << 20);
+    let (first, second) = (contexts.begin(true, true).unwrap(), contexts.begin(true, true));
+    assert!(first.has_context() && second.is_some_and(|it| it.has_context() && it != first));
+    // A third of the budget is left over from two, which a compressor does not fit into.
+    assert_eq!(contexts.begin(true, true), None);
+    assert_eq!(contexts.begin(true, false), None);
+    assert_eq!(contexts.begin(false, true), Some(Compression::ALONE));
+    contexts.end(first);
+    contexts.end_inbound();
+    // Who comes next does not remember what another sent.
+    let text = b"somebody's secret, somebody's secret";
+    contexts.deflate(second.unwrap(), text).unwrap();
+    let next = contexts.begin(true, true).unwrap();
+    assert_eq!(next, first);
+    let alone = contexts.deflate(next, text).unwrap().to_vec();
+    assert_eq!(inflate(&alone).as_deref(), Ok(&text[..]));
+}
+
 /// A client's message in `fragments` frames, compressed as a whole.
 fn message(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
     let piece = payload.len().div_ceil(fragments).max(1);
@@ -151,26 +240,29 @@ fn message(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
 }
 
 /// What comes of bytes that arrive `step` at a time; and nothing is kept behind.
-fn receive(mut bytes: Vec<u8>, step: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseCause> {
+fn receive(bytes: Vec<u8>, step: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseCause> {
     let (mut inbound, mut workspace) = (Inbound::new(), Workspace::new(1 << 20));
+    let received = receive_with(&mut inbound, &mut workspace, bytes, step, rules);
+    inbound.release(&mut workspace);
+    assert_eq!(workspace.lent(), 0);
+    received
+}
+
+fn receive_with(
+    inbound: &mut Inbound,
+    workspace: &mut Workspace,
+    mut bytes: Vec<u8>,
+    step: usize,
+    rules: &Rules,
+) -> Result<Vec<Vec<u8>>, CloseCause> {
     let mut received = Vec::new();
     for piece in bytes.chunks_mut(step) {
         let mut input = Input::new(piece);
-        loop {
-            match inbound.next(rules, &mut workspace, &mut input) {
-                Ok(None) => break,
-                Ok(Some(Incoming::Message(message))) => received.push(message.payload().to_vec()),
-                Ok(Some(other)) => panic!("{other:?}"),
-                Err(cause) => {
-                    inbound.release(&mut workspace);
-                    assert_eq!(workspace.lent(), 0);
-                    return Err(cause);
-                }
-            }
+        while let Some(incoming) = inbound.next(rules, workspace, &mut input)? {
+            let Incoming::Message(message) = incoming else { panic!("{incoming:?}") };
+            received.push(message.payload().to_vec());
         }
     }
-    inbound.release(&mut workspace);
-    assert_eq!(workspace.lent(), 0);
     Ok(received)
 }
 
@@ -257,6 +349,50 @@ proptest! {
         let received = receive(stream, step, &rules(Role::Server, 1 << 20)).unwrap();
         let expected: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
         prop_assert_eq!(received, expected);
+    }
+
+    /// As the peer of a connection sees it: its own messages and others', compressed by
+    /// themselves or not at all, come in any order through one decompressor.
+    #[test]
+    fn what_a_context_sends_comes_back_whatever_comes_between(
+        steps in prop::collection::vec((0..4, "[a-d]{0,60}"), 1..60),
+        level in 1u8..=9,
+        fragments in 1usize..5,
+        step in 1usize..500,
+    ) {
+        let mut contexts = contexts(level, 1 << 20);
+        let compression = contexts.begin(true, false).unwrap();
+        let mut deflater = Deflater::new(level, 1);
+        let mut stream = Vec::new();
+        for (kind, word) in &steps {
+            let payload = word.as_bytes();
+            let small = match kind {
+                0 => None,
+                1 => {
+                    contexts.interrupt(compression);
+                    deflater.deflate(payload)
+                }
+                _ => contexts.deflate(compression, payload),
+            };
+            let start = stream.len();
+            stream.extend(message(Opcode::Text, small.unwrap_or(payload), fragments));
+            if small.is_none() {
+                stream[start] &= !frame::COMPRESSED_BIT;
+            }
+        }
+        let mut workspace = Workspace::new(1 << 20);
+        let mut inbound = Inbound::new();
+        inbound.remember();
+        let received =
+            receive_with(&mut inbound, &mut workspace, stream, step, &rules(Role::Server, 1 << 20));
+        let expected: Vec<Vec<u8>> =
+            steps.iter().map(|(_, word)| word.clone().into_bytes()).collect();
+        prop_assert_eq!(received, Ok(expected));
+        prop_assert!(!inbound.is_partial());
+        inbound.release(&mut workspace);
+        prop_assert_eq!(workspace.lent(), 0);
+        // And what that gave back is there for a connection.
+        prop_assert_eq!(workspace.contexts().begin(false, true), Some(Compression::ALONE));
     }
 
     #[test]

@@ -139,7 +139,8 @@ def main():
         passed += [run(shards, "/echo", *how) for shards in (1, 2) if not arguments.secure]
         passed.append(run(1, "/echo", *how, is_secure=True))
     if not arguments.secure:
-        passed.append(conformance_deflate.run(1, *how, arguments.all))
+        for has_contexts in (False, True):
+            passed.append(conformance_deflate.run(1, *how, arguments.all, has_contexts))
     sys.exit(0 if all(passed) else 1)
 
 

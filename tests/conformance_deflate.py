@@ -21,6 +21,7 @@ KINDS = ("12.1", "12.2", "12.3", "12.4", "12.5") + tuple(f"13.{kind}" for kind i
 NUMBERS = range(1, 19)
 # A mebibyte a case or two: 256 bytes to 128 KiB, whole and in fragments.
 NUMBERS_CHOSEN = (1, 3, 4, 6, 8, 11, 13, 18)
+NUMBERS_CHOSEN_CONTEXTS = (1, 6, 11, 18)
 # Only server_max_window_bits of 8 and of 9 is offered.
 DECLINED = {f"{kind}.{number}" for kind in ("13.3", "13.5") for number in NUMBERS}
 RUNNER_FAULT = "Strings must be encoded before hashing"
@@ -70,13 +71,21 @@ def judge(directory, expected):
     return not failed and not missing and len(cases) == len(expected) and len(passed) > 0
 
 
-def run(shards, binary, kosoku, is_all):
-    """The chosen cases, or all; returns whether they passed."""
+# As much as a case takes, at the same time as nobody else.
+CONTEXTS = {"deflate_contexts_bytes_max": 1 << 20, "deflate_context_bytes_min": 1}
+
+
+def run(shards, binary, kosoku, is_all, has_contexts):
+    """The chosen cases, or all, each message by itself or with contexts; returns whether
+    they passed."""
     started = time.monotonic()
-    numbers = NUMBERS if is_all else NUMBERS_CHOSEN
+    chosen = NUMBERS_CHOSEN_CONTEXTS if has_contexts else NUMBERS_CHOSEN
+    numbers = NUMBERS if is_all else chosen
     expected = [f"{kind}.{number}" for kind in KINDS for number in numbers]
-    print(f"conformance of compression with {shards} shard(s)", flush=True)
-    options = {"flags": ["--compression"], "limits": {"deflate_bytes_min": 1}}
+    how = "with contexts" if has_contexts else "by itself"
+    print(f"conformance of compression {how} with {shards} shard(s)", flush=True)
+    limits = {"deflate_bytes_min": 1} | (CONTEXTS if has_contexts else {})
+    options = {"flags": ["--compression"], "limits": limits}
     with Server(shards, binary, **options) as server, tempfile.TemporaryDirectory() as directory:
         seconds_max = SECONDS_MAX_ALL if is_all else SECONDS_MAX
         command = ["timeout", "-k", "5", str(seconds_max), kosoku, "-m", "fuzzingclient"]

@@ -112,7 +112,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = self.slots.at_mut(index) else { return };
         if !slot.own.outbound.is_ended() && !frames.is_empty() {
             slot.own.outbound.bytes(&mut self.core.pool, frames);
-            self.core.pool.contexts().interrupt(slot.own.outbound.compression());
             self.counters().deliveries.add(messages);
         }
     }

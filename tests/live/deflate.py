@@ -134,12 +134,13 @@ def connect(server, path="/echo", compression="deflate", **options):
     )
 
 
-async def python(server):
-    with compressing(server) as own:
+async def python(server, remembers=False, **limits):
+    with compressing(server, **limits) as own:
         async with connect(own) as client:
-            name = "permessage-deflate"
-            agreed = [one.name for one in client.protocol.extensions]
-            expect(agreed == [name], f"agreed on {agreed}")
+            (agreed,) = client.protocol.extensions
+            expect(agreed.name == "permessage-deflate", f"agreed on {agreed}")
+            alone = (agreed.remote_no_context_takeover, agreed.local_no_context_takeover)
+            expect(alone == (not remembers,) * 2, f"agreed on {agreed}")
             for size in SIZES:
                 # A character in the middle of nothing would not be text.
                 cut = (WORDS.encode() * (size // len(WORDS) + 1))[:size].decode(errors="ignore")
@@ -157,8 +158,8 @@ async def python(server):
             expect(await receive(client) == expected, "the echo of fragments differs")
 
 
-def node(server):
-    with compressing(server, deflate_bytes_min=1) as own:
+def node(server, **limits):
+    with compressing(server, deflate_bytes_min=1, **limits) as own:
         done = subprocess.run(
             ["node", HERE / "deflate.js", NODE_MODULES, own.url()],
             stdin=subprocess.DEVNULL,
@@ -173,8 +174,8 @@ def node(server):
     return f"{len(told['agreed'])} agreed, {len(told['declined'])} declined"
 
 
-def chromium(server):
-    with compressing(server) as own:
+def chromium(server, **limits):
+    with compressing(server, **limits) as own:
         found = page_in_chromium(own, "deflate.html")
     expected = "permessage-deflate, 33 echoes, 0 differ, closed 3210 true"
     expect(found == expected, f"the page says {found!r}")
@@ -283,9 +284,9 @@ def messages_of_all_kinds():
         yield bytes([number]) * (number * 3_000)
 
 
-async def broadcast(server):
+async def broadcast(server, **limits):
     """Who agreed and who did not get the same, in one order; so does who publishes."""
-    with compressing(server) as own:
+    with compressing(server, **limits) as own:
         async with contextlib.AsyncExitStack() as stack:
             readers = [
                 await stack.enter_async_context(
@@ -313,9 +314,9 @@ async def broadcast(server):
             expect(two.receive_frame() == (True, wire.BINARY, payload), "the other differs")
 
 
-async def json_topics(server):
+async def json_topics(server, **limits):
     """tapecast.v1.json in every mode, live, as a replay, as a snapshot."""
-    with compressing(server) as own:
+    with compressing(server, **limits) as own:
         async with contextlib.AsyncExitStack() as stack:
 
             async def opened(index):
@@ -433,11 +434,11 @@ def certificate():
         yield key, chain
 
 
-async def over_tls(server):
+async def over_tls(server, **limits):
     """Echoes and a broadcast to readers with and without either."""
     with certificate() as (key, chain):
         flags = ("--tls-cert", str(chain), "--tls-key", str(key), "--listen", "wss://127.0.0.1:0")
-        with compressing(server, *flags) as own:
+        with compressing(server, *flags, **limits) as own:
             secure = next(it for it in own.addresses if it.startswith("wss://"))
             context = ssl.create_default_context(cafile=chain)
 
@@ -463,14 +464,14 @@ async def over_tls(server):
                         expect(await receive(reader) == message, "a reader's differs")
 
 
-def loaded(server):
+def loaded(server, word="--compression", **limits):
     """The generator with compression agreed on: no errors, and less on the wire."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
         for number in range(50):
             lines.write(f'{{"symbol":"S{number}","prices":[{"101.25," * 100}{number}]}}\n')
         lines.flush()
         remarks = []
-        with compressing(server) as own:
+        with compressing(server, **limits) as own:
             long = ("--size", "2KiB")
             for profile, path, least, flags in (
                 ("echo", "/echo", 1_000, ("--rate", 2_000, "--connections", 20)),
@@ -482,7 +483,7 @@ def loaded(server):
             ):
                 payload = ("--payload", f"@{lines.name}") if "--size" not in flags else ()
                 run = load(
-                    profile, own.url(path), "--compression", *payload, "--kind", "text", *flags,
+                    profile, own.url(path), word, *payload, "--kind", "text", *flags,
                     "--warmup", "200ms", "--duration", "1s", "--ramp", "0s",
                     "--fail-if", "errors>0", "--fail-if", f"messages<{least}",
                     *(("--fail-if", "gaps>0") if profile != "echo" else ()),

@@ -26,6 +26,7 @@ from live import (  # noqa: E402
     configuring,
     crowd,
     deflate,
+    deflate_contexts,
     deflate_hostile,
     demo,
     descriptors,
@@ -328,6 +329,24 @@ TESTS = (
     Test("deflate: a stalled reader", deflate.stalled, 30),
     Test("deflate: over TLS", deflate.over_tls, 30),
     timed("deflate: load", deflate.loaded, 60, shards=(2,)),
+    Test("deflate: contexts: offers", deflate_contexts.offers),
+    Test("deflate: contexts: raw frames", deflate_contexts.raw_frames, 30),
+    Test("deflate: contexts: a budget", deflate_contexts.budget, 30),
+    Test("deflate: contexts: between topics", deflate_contexts.between_topics, 30),
+    Test("deflate: contexts: hostile", deflate_contexts.hostile, shards=(1,)),
+    *(
+        Test(f"deflate: contexts: {name}", deflate_contexts.with_contexts(test, **more), 70,
+             shards=(2,))
+        for name, test, more in (
+            ("websockets of Python", deflate.python, {"remembers": True}),
+            ("npm ws", deflate.node, {}),
+            ("in chromium", deflate.chromium, {}),
+            ("broadcast", deflate.broadcast, {}),
+            ("json topics", deflate.json_topics, {}),
+            ("over TLS", deflate.over_tls, {}),
+            ("load", deflate.loaded, {"word": "--compression-contexts"}),
+        )
+    ),
     Test("deflate: bombs", deflate_hostile.bombs, 30),
     Test("deflate: messages left open", deflate_hostile.left_open, 40, shards=(2,)),
     Test("deflate: bombs left open", deflate_hostile.bombs_left_open, shards=(2,)),

@@ -1,6 +1,7 @@
 //! Every vector whole and split at every byte, and random streams against a
 //! naive twin.
 
+use super::assembly::{FIRST_BYTES, GROWTH_BYTES_MIN};
 use super::*;
 use proptest::prelude::*;
 

@@ -297,6 +297,8 @@ counters! {
     tls_failures,
     /// Connections that ended, for whatever reason.
     closed,
+    /// Reads of publishers at the pace at which their topics send.
+    paced_reads,
     /// Data messages received.
     messages_received,
     /// Bytes received, framing included.

@@ -84,16 +84,18 @@ impl Hub {
         let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
         log.append(entry, keys_max, &self.limits);
         self.log_bytes = self.log_bytes + log.weight() - before;
-        if topic.sending == Sending::Done {
+        let is_first = topic.sending == Sending::Done;
+        if is_first {
             topic.sending = Sending::Gathering;
-            match rule.flush_ms {
-                0 => self.send_soon(index),
-                flush_ms => {
-                    let due = self.now.plus_millis(flush_ms.into());
-                    let generation = self.topics.generation(index).expect("a topic");
-                    self.flushes.0.push(Reverse((due, index, generation)));
-                }
+        }
+        match rule.flush_ms.saturating_sub(self.gathered_ms) {
+            0 if topic.sending == Sending::Gathering => self.send_soon(index),
+            flush_ms if is_first => {
+                let due = self.now.plus_millis(flush_ms.into());
+                let generation = self.topics.generation(index).expect("a topic");
+                self.flushes.0.push(Reverse((due, index, generation)));
             }
+            _ => {}
         }
         let topic = self.topics.at(index).expect("a topic");
         if !topic.is_announced {
@@ -112,6 +114,18 @@ impl Hub {
         }
         self.look_after_retention(index);
         seq
+    }
+
+    /// Publications that topics gather before they are sent on, and whose publishers wait
+    /// for no answer, so far: on this shard, wherever their topic's home is.
+    #[inline]
+    pub fn gathered(&self) -> u64 {
+        self.gathered
+    }
+
+    /// What is published from now on has waited for so long already.
+    pub fn take_as_gathered_for(&mut self, millis: u32) {
+        self.gathered_ms = millis;
     }
 
     /// What is new in a topic's log is sent on at the end of the turn.

@@ -272,6 +272,10 @@ pub struct Hub {
     chunks: ChunkPool,
     rates: Rates,
     flushes: Flushes,
+    /// Publications so far that their topics gather, and whose publishers wait for nothing.
+    gathered: u64,
+    /// Milliseconds that what is published now has waited already.
+    gathered_ms: u32,
     patterns: Patterns,
     members: Slab<Member>,
     /// One timer per topic: when to look whether its history is over.
@@ -329,6 +333,8 @@ impl Hub {
             chunks: ChunkPool::default(),
             rates: Rates::default(),
             flushes: Flushes::default(),
+            gathered: 0,
+            gathered_ms: 0,
             patterns: Patterns::default(),
             members: Slab::new(),
             retention: TimerWheel::new(Time::ZERO),

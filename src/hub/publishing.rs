@@ -87,6 +87,15 @@ impl<'a> Publication<'a> {
     }
 }
 
+/// Where a publication goes.
+struct Place {
+    /// Its topic, if that is known.
+    index: Option<u32>,
+    home: ShardId,
+    /// Its topic gathers before it sends on.
+    is_gathered: bool,
+}
+
 impl Hub {
     /// Publishes a message.
     ///
@@ -105,7 +114,8 @@ impl Hub {
         &mut self,
         publication: &Publication<'_>,
     ) -> Result<Published, HubError> {
-        let (index, home) = self.place_for(publication)?;
+        let Place { index, home, is_gathered } = self.place_for(publication)?;
+        self.gathered += u64::from(is_gathered && publication.receipt.is_none());
         if home != self.shard {
             return self.post_publication(publication, index, home);
         }
@@ -122,14 +132,14 @@ impl Hub {
         &mut self,
         publication: &Publication<'_>,
     ) -> Result<u64, HubError> {
-        let (index, home) = self.place_for(publication)?;
+        let Place { index, home, .. } = self.place_for(publication)?;
         debug_assert_eq!(home, self.shard, "publications go to their topic's home");
         self.number_publication(publication, index)
     }
 
-    /// The topic, if it is known, and its home, of a publication that may be.
+    /// Where a publication goes, if it may be.
     #[inline]
-    fn place_for(&self, publication: &Publication<'_>) -> Result<(Option<u32>, ShardId), HubError> {
+    fn place_for(&self, publication: &Publication<'_>) -> Result<Place, HubError> {
         let &Publication { topic: name, key, message, caller, .. } = publication;
         let index = self.names.get(name).copied();
         let known = index.and_then(|index| self.topics.at(index));
@@ -148,7 +158,11 @@ impl Hub {
         if message.payload().len() > self.limits.message_bytes_max {
             return Err(HubError::TooBig);
         }
-        Ok((index, known.map_or_else(|| self.home(name), |topic| topic.home)))
+        Ok(Place {
+            index,
+            home: known.map_or_else(|| self.home(name), |topic| topic.home),
+            is_gathered: rule.flush_ms > 0,
+        })
     }
 
     #[inline]

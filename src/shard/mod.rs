@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `accepting` | connections come in, up to the limits |
 //! | `receiving` | bytes come in: how they are read, and when not |
+//! | `pacing` | publishers that are read as often as their topics send |
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
 //! | `securing` | TLS, between the two above and the wire |
@@ -25,6 +26,7 @@ mod ending;
 mod errands;
 pub(crate) mod links;
 mod notes;
+mod pacing;
 mod receiving;
 mod securing;
 mod sending;
@@ -46,6 +48,7 @@ use crate::tls::Acceptor;
 use accepting::Accepting;
 use links::{Links, ShardMail};
 use notes::{Note, Notes};
+use pacing::Pacing;
 use slot::{Slot, token};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -119,6 +122,7 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     starved: Vec<Token>,
     /// Metered connections with bytes to read.
     readable: VecDeque<Token>,
+    pacing: Pacing,
     /// By shard: connections that wait until publications have room there.
     congested: Vec<Vec<Token>>,
     /// Where metered connections are read into: one buffer, always warm.
@@ -176,6 +180,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             attended: Vec::new(),
             starved: Vec::new(),
             readable: VecDeque::new(),
+            pacing: Pacing::default(),
             congested: vec![Vec::new(); usize::from(shards)],
             hot: Vec::new(),
             plain: Vec::new(),
@@ -232,6 +237,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.event(event);
         }
         self.events = events;
+        self.read_paced();
         self.read_metered();
         self.take_mail();
         self.flush_hub();
@@ -269,7 +275,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return Time::ZERO;
         }
         let next = self.wheel.next_time().min(self.core.hub.next_time());
-        next.min(self.accepting.next()).min(self.drain_next())
+        let paced = self.pacing.settle(self.core.now);
+        next.min(self.accepting.next()).min(self.drain_next()).min(paced)
     }
 
     /// Whether all that the hub has yet to move waits for room at other shards,
@@ -304,6 +311,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.links.rouse();
         }
         self.core.now = self.driver.now();
+        self.pacing.settle(self.core.now);
         if !events.is_empty() && self.core.limits.spin_us > 0 {
             let spin_us = self.core.limits.spin_us.into();
             self.awake_until = self.core.now + Duration::from_micros(spin_us);

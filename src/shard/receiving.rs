@@ -30,6 +30,16 @@ const EARLY_TURNS: usize = 16;
 /// as many, before others have their turn.
 const DEFLATE_READ_BYTES: usize = 16 << 10;
 
+/// What came of reading a connection's share of a turn.
+pub(super) enum Share {
+    /// It is not to be read from, or has ended.
+    Nothing,
+    /// All that was there, in bytes.
+    All(usize),
+    /// All that it may have, and there is more.
+    More,
+}
+
 impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
         let turn = self.turn;
@@ -40,15 +50,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.turn_bytes = 0;
             }
             slot.turn_bytes = slot.turn_bytes.saturating_add(buffer.len() as u32);
+            let heard = slot.inbound.keep_alive.heard();
             // Received before it could be metered: by a client that did not wait for the
             // handshake's answer, if it is much.
             if slot.inbound.has_deflate() && slot.turn_bytes as usize > bytes_max {
                 self.hit(const { Limits::index_of("receive_bytes_per_turn") });
                 self.fail(token.index, CloseCause::MessageTooBig);
+                self.choose_reading(token.index);
             } else {
+                let before = self.before_read();
                 self.arrived(token.index, &mut buffer);
+                self.choose_reading(token.index);
+                self.may_pace(token.index, before, self.core.now - heard);
             }
-            self.choose_reading(token.index);
         }
         self.driver.release(buffer);
     }
@@ -65,7 +79,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 || slot.inbound.has_deflate())
         {
             slot.is_metered = true;
-            slot.small_reads = 0;
+            slot.reads = 0;
             if slot.turn_bytes as usize > share {
                 self.hit(const { Limits::index_of("receive_bytes_per_turn") });
             }
@@ -178,58 +192,68 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             };
             let Some(slot) = self.slot(token) else { continue };
             slot.waits_to_read = false;
-            if self.read_share(token)
-                && let Some(slot) = self.slot(token)
-            {
-                slot.waits_to_read = true;
-                self.readable.push_back(token);
+            match self.take_share(token) {
+                Share::Nothing => {}
+                Share::All(bytes) => self.has_read(token, bytes),
+                Share::More => self.reads_more(token),
             }
         }
     }
 
-    /// Reads one connection's share of this turn; says whether there is more.
-    fn read_share(&mut self, token: Token) -> bool {
+    /// A metered connection has more than its share: the others go first.
+    pub(super) fn reads_more(&mut self, token: Token) {
+        let Some(slot) = self.slot(token) else { return };
+        slot.waits_to_read = true;
+        self.readable.push_back(token);
+    }
+
+    /// A metered connection has brought all that it had, so many bytes.
+    fn has_read(&mut self, token: Token, bytes: usize) {
+        let Some(slot) = self.slot(token) else { return };
+        slot.reads = if bytes <= SMALL_READ_BYTES { slot.reads + 1 } else { 0 };
+        slot.is_metered = slot.reads < SMALL_READS || slot.inbound.has_deflate();
+        if !slot.is_metered {
+            slot.reads = 0;
+        }
+        self.read_on(token.index);
+    }
+
+    /// Reads one connection's share of this turn.
+    pub(super) fn take_share(&mut self, token: Token) -> Share {
         let index = token.index;
         let mut share = self.core.limits.receive_bytes_per_turn;
         let mut total = 0;
         loop {
             let Some(slot) = self.slot(token) else {
-                return false;
+                return Share::Nothing;
             };
             if !slot.wants_input() {
-                return false;
+                return Share::Nothing;
             }
             self.core.inflated_bytes = 0;
             let (result, asked) = self.read_once(index);
             match result {
                 Ok(0) => {
                     self.peer_ended(index);
-                    return false;
+                    return Share::Nothing;
                 }
                 Ok(bytes) => {
                     total += bytes;
                     share = share.saturating_sub(bytes + self.core.inflated_bytes);
                     if bytes < asked {
-                        break;
+                        return Share::All(total);
                     }
                     if share == 0 {
-                        return true;
+                        return Share::More;
                     }
                 }
-                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(Errno::AGAIN | Errno::INTR) => return Share::All(total),
                 Err(_) => {
                     self.lost(index);
-                    return false;
+                    return Share::Nothing;
                 }
             }
         }
-        let Some(slot) = self.slot(token) else {
-            return false;
-        };
-        slot.small_reads = if total <= SMALL_READ_BYTES { slot.small_reads + 1 } else { 0 };
-        slot.is_metered = slot.small_reads < SMALL_READS || slot.inbound.has_deflate();
-        self.read_on(index);
-        false
     }
 
     /// One read, straight into the message that is arriving if much of it is

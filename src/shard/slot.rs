@@ -66,6 +66,8 @@ impl Holds {
     pub const PUBLICATIONS: Holds = Holds(2);
     /// It is over its rate: until it is within again.
     pub const RATE: Holds = Holds(4);
+    /// It is read at a pace: until the next time.
+    pub const PACE: Holds = Holds(8);
 
     #[inline]
     pub fn has(self, hold: Holds) -> bool {
@@ -125,8 +127,9 @@ pub(super) struct Slot<S> {
     pub is_metered: bool,
     /// It is in a list of connections to be read from, or armed, by this turn.
     pub waits_to_read: bool,
-    /// Reads in a row that were too small to be worth metering.
-    pub small_reads: u8,
+    /// Reads in a row that speak for another way of reading: of a metered connection those
+    /// that were too small to be worth it, of another those that might have been at a pace.
+    pub reads: u8,
     /// The peer has sent its last byte.
     pub peer_ended: bool,
     /// Both close frames are exchanged, and nothing followed the peer's.
@@ -158,7 +161,7 @@ impl<S> Slot<S> {
             holds: Holds::default(),
             is_metered: false,
             waits_to_read: false,
-            small_reads: 0,
+            reads: 0,
             peer_ended: false,
             is_clean: false,
             is_refused: false,

@@ -1,6 +1,7 @@
 //! The shard on the simulated ring: random clients and faults from seeds, with
 //! the promises as oracles; and planted bugs, to see that the oracles bite.
 
+mod pacing;
 mod third;
 mod wire;
 
@@ -11,7 +12,7 @@ use crate::base::planted::{Bug, plant};
 use crate::base::{ConnectionId, Random, Wake};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
-use crate::hub::{Delivery, SlowReader};
+use crate::hub::{Delivery, Rule, SlowReader};
 use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::deflate::{Contexts, Offered};
 use crate::protocol::handshake::Offer;
@@ -189,7 +190,12 @@ impl Simulation {
         let links = Links::connect(&limits, bells.into(), &inboxes);
         let sessions = Sessions::default();
         let last = Rc::new(Cell::new(None));
-        let rules = Rules::new(Vec::new(), &limits).expect("no rule is no bad rule");
+        let mut gathering = Vec::new();
+        if random.chance(2) {
+            let flush_ms = 1 + random.below(2) as u32;
+            gathering.push(Rule { flush_ms, ..Rule::new("topic.>", &limits) });
+        }
+        let rules = Rules::new(gathering, &limits).expect("a rule as it should be");
         let rules = Arc::new(rules);
         let shards = rings.into_iter().zip(links).enumerate().map(|(id, (ring, links))| {
             let parts = Parts {

@@ -41,6 +41,7 @@ impl Core {
                 .with_contexts(Contexts::new(
                     limits.deflate_level as u8,
                     limits.deflate_context_bytes_min,
+                    limits.deflate_bytes_min,
                     limits.deflate_contexts_bytes_max / usize::from(shards),
                 )),
             limits,

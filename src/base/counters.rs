@@ -297,7 +297,7 @@ counters! {
     tls_failures,
     /// Connections that ended, for whatever reason.
     closed,
-    /// Reads of publishers at the pace at which their topics send.
+    /// Reads of publishers that are read once a millisecond, for their topics gather.
     paced_reads,
     /// Data messages received.
     messages_received,

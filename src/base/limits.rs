@@ -296,6 +296,10 @@ impl Limits {
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
         between!(deflate_level, 0..=9);
+        if self.deflate_contexts_bytes_max > 0 {
+            // No less than one connection takes.
+            between!(deflate_contexts_bytes_max, 512 << 10..=1 << 50);
+        }
         between!(tls_handshakes_per_turn, 1..=1 << 20);
         between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);

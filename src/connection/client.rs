@@ -224,6 +224,7 @@ impl Client {
 
     /// Gives every buffer back, and its contexts.
     pub fn release(&mut self, workspace: &mut Workspace) {
+        // What the server looks back at is a client's to remember, whatever it takes.
         self.messages.release(workspace);
         workspace.contexts().end(std::mem::take(&mut self.compression));
     }

@@ -156,7 +156,9 @@ impl Inbound {
     /// Nothing more is read.
     pub fn end(&mut self, workspace: &mut Workspace) {
         self.stage = Stage::Ended;
-        self.messages.release(workspace);
+        if self.messages.release(workspace) {
+            workspace.contexts().end_inbound();
+        }
     }
 
     /// The next message, or the close, in `input`. Pings are answered into

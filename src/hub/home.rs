@@ -89,6 +89,7 @@ impl Hub {
             topic.sending = Sending::Gathering;
         }
         match rule.flush_ms.saturating_sub(self.gathered_ms) {
+            // If it was gathering, what was to end that may end the next one early.
             0 if topic.sending == Sending::Gathering => self.send_soon(index),
             flush_ms if is_first => {
                 let due = self.now.plus_millis(flush_ms.into());

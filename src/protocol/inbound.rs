@@ -3,7 +3,8 @@
 //! A frame that lies whole in the receive buffer is unmasked in place and its
 //! message borrows that buffer. Only what is incomplete at the buffer's end is
 //! kept: a piece of a header, or a message in a buffer of the pool. So all input
-//! is always consumed, and a connection between two messages keeps nothing.
+//! is always consumed, and a connection between two messages keeps nothing, unless its
+//! compressed messages may look back at earlier ones.
 //!
 //! A compressed message is inflated into a buffer of its own. One that comes in pieces is
 //! kept as it came while it is short, since a decompressor is larger than that; then it
@@ -164,7 +165,7 @@ pub enum Incoming<'a> {
     Close(Option<(CloseCode, &'a str)>),
 }
 
-/// What is incomplete.
+/// What is incomplete, and what stays of messages that may be looked back at.
 #[derive(Debug, Default)]
 struct Partial {
     /// The start of a header, `header_len < 14`.
@@ -214,8 +215,7 @@ impl Inbound {
         Inbound::default()
     }
 
-    /// Compressed messages may look back at earlier ones from now on: the workspace's
-    /// contexts had room for that, and get it back with [`Inbound::release`].
+    /// Compressed messages may look back at earlier ones from now on.
     pub fn remember(&mut self) {
         self.partial.get_or_insert_default().remembers = true;
     }
@@ -530,15 +530,14 @@ impl Inbound {
         self.partial.as_ref().is_some_and(|partial| partial.has_begun())
     }
 
-    /// Gives every buffer back, and what earlier messages were remembered with.
-    pub fn release(&mut self, workspace: &mut Workspace) {
-        let Some(partial) = self.partial.take() else { return };
-        if partial.remembers {
-            workspace.contexts().end_inbound();
-        }
+    /// Gives every buffer back, and forgets earlier messages; says whether it remembered
+    /// any.
+    pub fn release(&mut self, pool: &mut BufferPool) -> bool {
+        let Some(partial) = self.partial.take() else { return false };
         if let Some(assembly) = partial.message {
-            assembly.release(workspace);
+            assembly.release(pool);
         }
+        partial.remembers
     }
 
     /// Takes back what the last call lent out.

@@ -34,7 +34,7 @@ impl Workspace {
             pool: BufferPool::new(kept_bytes_max),
             inflaters: Vec::new(),
             deflater: Deflater::new(0, 0),
-            contexts: Contexts::new(0, 0, 0),
+            contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
         }
     }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `accepting` | connections come in, up to the limits |
 //! | `receiving` | bytes come in: how they are read, and when not |
-//! | `pacing` | publishers that are read as often as their topics send |
+//! | `pacing` | publishers that are read once a millisecond |
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
 //! | `securing` | TLS, between the two above and the wire |
@@ -237,8 +237,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.event(event);
         }
         self.events = events;
-        self.read_paced();
         self.read_metered();
+        self.read_paced();
         self.take_mail();
         self.flush_hub();
         self.attend();

@@ -1,13 +1,14 @@
-//! Who publishes often to topics that gather is read as often as they send.
+//! Who publishes often to topics that gather is read once a millisecond.
 //!
 //! A topic whose rule has a `flush_ms` wakes nobody for each message, but a publisher that
 //! sends one at a time would still wake its shard for each. So once several reads in a row
 //! have brought nothing but such publications, shortly one after the other, the connection
-//! is read once a millisecond. What comes then has waited for that, and its topic does not
-//! keep it waiting again.
+//! is read once a millisecond, whatever its rule's `flush_ms`. What comes then has waited for
+//! that, and its topic waits so much less.
 //!
-//! Nothing is late by more than that millisecond, and a connection that says anything else,
-//! is owed an answer or falls silent is read as all others again.
+//! So nothing is late by more than a millisecond and a turn. A connection that says anything
+//! else, is owed an answer, brings much or falls silent is read as all others again; one with
+//! compression is always metered, and never paced.
 
 use super::Shard;
 use super::receiving::Share;
@@ -19,11 +20,14 @@ use std::time::Duration;
 
 /// Between two reads.
 const PACE_MS: u32 = 1;
-/// Reads in a row after which it is worth it, none later than half a pace after the one
-/// before it. The simulated shards' clients rarely say so much in a row.
+/// Reads in a row after which it is worth it, each of another turn than the one before it
+/// and none later than half a pace after that. The simulated shards' clients rarely say so much in a row.
 const READS: u8 = if cfg!(test) { 2 } else { 8 };
 /// Messages that a paced read has to bring, or the next bytes wake the shard again.
 const MESSAGES_MIN: u64 = 2;
+/// Bytes that one brings less of: above that a wake-up costs next to nothing of a message,
+/// and what the socket holds may be what holds the publisher up.
+const BYTES_MAX: usize = 32 << 10;
 
 /// The connections that are read at a pace.
 #[derive(Debug)]
@@ -31,11 +35,13 @@ pub(super) struct Pacing {
     /// When they are read next, once that is settled.
     due: Time,
     connections: Vec<Token>,
+    /// Reused.
+    reading: Vec<Token>,
 }
 
 impl Default for Pacing {
     fn default() -> Pacing {
-        Pacing { due: Time::NEVER, connections: Vec::new() }
+        Pacing { due: Time::NEVER, connections: Vec::new(), reading: Vec::new() }
     }
 }
 
@@ -86,17 +92,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     pub(super) fn may_pace(&mut self, index: u32, before: Before, silent: Duration) {
         let is_gathered = self.gathered_since(before, index).is_some();
-        let token = self.token(index);
         let Some(slot) = self.slots.at_mut(index).filter(|slot| !slot.is_metered) else { return };
         if !is_gathered || silent > Duration::from_millis(PACE_MS.into()) / 2 {
             slot.reads = 0;
             return;
         }
-        slot.reads += 1;
+        slot.reads += u8::from(!silent.is_zero());
         if slot.reads == READS {
             slot.reads = 0;
             slot.is_metered = true;
             slot.holds.add(Holds::PACE);
+            let token = self.token(index);
             self.pacing.connections.push(token);
             self.read_on(index);
         }
@@ -107,23 +113,27 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if self.core.now < self.pacing.due {
             return;
         }
-        let mut due = std::mem::take(&mut self.pacing).connections;
+        self.pacing.due = Time::NEVER;
+        let mut reading = std::mem::take(&mut self.pacing.reading);
+        std::mem::swap(&mut reading, &mut self.pacing.connections);
         self.core.hub.take_as_gathered_for(PACE_MS);
-        for token in due.drain(..) {
+        for token in reading.drain(..) {
             self.read_at_pace(token);
         }
         self.core.hub.take_as_gathered_for(0);
-        if self.pacing.connections.is_empty() {
-            self.pacing.connections = due;
-        }
+        self.pacing.reading = reading;
     }
 
     fn read_at_pace(&mut self, token: Token) {
         let index = token.index;
         let Some(slot) = self.slot(token) else { return };
-        if slot.operations.has(Operations::RECEIVE) && slot.phase == Phase::Open {
-            // It has not ended yet, and may still bring something.
-            return self.pacing.connections.push(token);
+        if slot.operations.has(Operations::RECEIVE) {
+            // It has not ended yet, and may still bring something. Its end leads on.
+            match slot.phase {
+                Phase::Open => self.pacing.connections.push(token),
+                _ => drop(slot.holds.end(Holds::PACE)),
+            }
+            return;
         }
         slot.holds.end(Holds::PACE);
         if slot.operations.has(Operations::POLL_READABLE) || slot.waits_to_read {
@@ -133,8 +143,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let before = self.before_read();
         match self.take_share(token) {
             Share::Nothing => self.read_on_as_usual(index),
-            Share::All(_) => match self.gathered_since(before, index) {
-                Some(MESSAGES_MIN..) => {
+            Share::All(bytes) => match self.gathered_since(before, index) {
+                Some(MESSAGES_MIN..) if bytes < BYTES_MAX => {
                     let Some(slot) = self.slot(token) else { return };
                     slot.holds.add(Holds::PACE);
                     self.pacing.connections.push(token);
@@ -148,7 +158,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// From now on the kernel brings bytes as they come.
     fn read_on_as_usual(&mut self, index: u32) {
         let Some(slot) = self.slots.at_mut(index) else { return };
-        slot.is_metered = slot.inbound.has_deflate();
+        slot.is_metered = false;
         self.read_on(index);
     }
 }

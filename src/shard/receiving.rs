@@ -210,7 +210,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// A metered connection has brought all that it had, so many bytes.
     fn has_read(&mut self, token: Token, bytes: usize) {
         let Some(slot) = self.slot(token) else { return };
-        slot.reads = if bytes <= SMALL_READ_BYTES { slot.reads + 1 } else { 0 };
+        slot.reads = if bytes <= SMALL_READ_BYTES { slot.reads.saturating_add(1) } else { 0 };
         slot.is_metered = slot.reads < SMALL_READS || slot.inbound.has_deflate();
         if !slot.is_metered {
             slot.reads = 0;

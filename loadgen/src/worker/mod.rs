@@ -282,7 +282,7 @@ impl<'a> Worker<'a> {
             skew,
             pool: Workspace::new(64 << 20)
                 .compressing(1, DEFLATE_BYTES_MIN)
-                .with_contexts(Contexts::new(1, CONTEXT_BYTES_MIN, usize::MAX)),
+                .with_contexts(Contexts::new(1, CONTEXT_BYTES_MIN, DEFLATE_BYTES_MIN, usize::MAX)),
             random: Random::new(shared.seed(thread)),
             unsettled: peers.len(),
             shares,

@@ -6,7 +6,8 @@
 //!
 //! What a tape sends is compressed by itself, once for all who read it. The peer can read
 //! that with a window or without, but its window then holds what the connection's own
-//! compressor has not seen: the next message of that starts anew ([`Contexts::interrupt`]).
+//! compressor has not seen: that begins anew ([`Contexts::interrupt`]), with the next message
+//! that is worth it by itself, or the second in a row that is not.
 
 use super::deflater::{compress, new_deflate};
 use crate::base::planted::{Bug, planted};
@@ -61,7 +62,7 @@ const DECOMPRESSOR_BYTES: usize = 47 << 10;
 /// ```
 /// use tapecast::protocol::deflate::Contexts;
 ///
-/// let mut contexts = Contexts::new(1, 16, 1 << 20);
+/// let mut contexts = Contexts::new(1, 16, 512, 1 << 20);
 /// let compression = contexts.begin(true, false).expect("there is room");
 /// let quote = br#"{"symbol":"BTC","bid":64000.5,"ask":64001.0}"#;
 /// let first = contexts.deflate(compression, quote).unwrap().len();
@@ -72,6 +73,7 @@ const DECOMPRESSOR_BYTES: usize = 47 << 10;
 pub struct Contexts {
     level: u8,
     bytes_min: usize,
+    alone_bytes_min: usize,
     bytes_left: usize,
     compressors: Vec<Compressor>,
     /// Numbers that nobody has.
@@ -91,17 +93,30 @@ impl fmt::Debug for Contexts {
 struct Compressor {
     /// There once it has been used.
     deflate: Option<Deflate>,
-    /// The peer's window no longer is what this one remembers.
-    is_interrupted: bool,
+    window: Window,
+}
+
+/// Whether the peer's window is what a compressor remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Window {
+    #[default]
+    Known,
+    /// It has what the compressor has not seen, or the other way round.
+    Unknown,
+    /// The same, and a short message has left as it was since: where another follows, it is
+    /// worth beginning anew.
+    ShortSince,
 }
 
 impl Contexts {
-    /// At a level from 1 to 9, for messages of at least `bytes_min` bytes, in at most
-    /// `bytes_max` bytes of memory altogether.
-    pub fn new(level: u8, bytes_min: usize, bytes_max: usize) -> Contexts {
+    /// At a level from 1 to 9, for messages of at least `bytes_min` bytes, or
+    /// `alone_bytes_min` if there is nothing to look back at, in at most `bytes_max` bytes of
+    /// memory altogether.
+    pub fn new(level: u8, bytes_min: usize, alone_bytes_min: usize, bytes_max: usize) -> Contexts {
         Contexts {
             level: level.max(1),
             bytes_min,
+            alone_bytes_min,
             bytes_left: bytes_max,
             compressors: Vec::new(),
             free: Vec::new(),
@@ -146,12 +161,12 @@ impl Contexts {
 
     /// The connection is no longer read from.
     pub fn end_inbound(&mut self) {
-        self.bytes_left = self.bytes_left.saturating_add(DECOMPRESSOR_BYTES);
+        self.bytes_left += DECOMPRESSOR_BYTES;
     }
 
-    /// How many connections have a compressor of their own.
-    pub fn in_use(&self) -> usize {
-        self.compressors.len() - self.free.len()
+    /// What is left of the budget, in bytes.
+    pub fn bytes_left(&self) -> usize {
+        self.bytes_left
     }
 
     /// Something has been sent compressed that the connection's compressor has not seen.
@@ -160,7 +175,7 @@ impl Contexts {
         if let Some(number) = compression.number()
             && !planted(Bug::UnseenFrame)
         {
-            self.compressors[number].is_interrupted = true;
+            self.compressors[number].window = Window::Unknown;
         }
     }
 
@@ -173,12 +188,20 @@ impl Contexts {
             return None;
         }
         let deflate = compressor.deflate.get_or_insert_with(|| new_deflate(self.level));
-        if std::mem::take(&mut compressor.is_interrupted) {
-            deflate.reset();
+        match compressor.window {
+            Window::Known => {}
+            Window::Unknown if payload.len() < self.alone_bytes_min => {
+                compressor.window = Window::ShortSince;
+                return None;
+            }
+            Window::Unknown | Window::ShortSince => {
+                deflate.reset();
+                compressor.window = Window::Known;
+            }
         }
         match compress(deflate, payload, &mut self.out) {
             // It leaves as it is, and the peer's window without it.
-            Some(small) if small >= payload.len() => compressor.is_interrupted = true,
+            Some(small) if small >= payload.len() => compressor.window = Window::Unknown,
             Some(small) => return Some(&self.out[..small]),
             None => compressor.deflate = None,
         }

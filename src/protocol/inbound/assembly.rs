@@ -37,7 +37,8 @@ pub(super) struct Packed {
     pub bytes: Vec<u8>,
     /// All that has come, these included.
     pub total: usize,
-    /// There once more than [`PACKED_BYTES_MAX`] have come.
+    /// There once more than [`PACKED_BYTES_MAX`] have come, or from the start if the
+    /// connection has one that remembers.
     pub inflater: Option<Inflater>,
 }
 

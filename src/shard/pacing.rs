@@ -21,7 +21,8 @@ use std::time::Duration;
 /// Between two reads.
 const PACE_MS: u32 = 1;
 /// Reads in a row after which it is worth it, each of another turn than the one before it
-/// and none later than half a pace after that. The simulated shards' clients rarely say so much in a row.
+/// and none later than half a pace after that. The simulated shards' clients rarely say so
+/// much in a row.
 const READS: u8 = if cfg!(test) { 2 } else { 8 };
 /// Messages that a paced read has to bring, or the next bytes wake the shard again.
 const MESSAGES_MIN: u64 = 2;

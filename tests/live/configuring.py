@@ -44,6 +44,7 @@ LIMITS = {
     "bytes_per_second_max": 1 << 30,
     "age_max_ms": 60_000,
     "idle_max_ms": 70_000,
+    "deflate_contexts_bytes_max": 1 << 20,
     "receive_buffers": 128,
     "socket_unsent_bytes": 128 << 10,
 }
@@ -445,6 +446,7 @@ RANGES = {
     "listen_backlog": (1, 1 << 16),
     "socket_send_bytes": (0, 1 << 30),
     "spin_us": (0, 1_000_000),
+    "deflate_contexts_bytes_max": (512 << 10, 1 << 50),
     "receive_buffers": (1, 1 << 14),
     "receive_buffer_bytes": (128, 16 << 20),
 }

@@ -193,12 +193,9 @@ impl Client {
             let context = workspace.contexts().begin(self.may_remember, false);
             self.compression = context.unwrap_or(Compression::ALONE);
         }
-        let small = match self.compression {
-            Compression::NONE => None,
-            Compression::ALONE => workspace.deflater().deflate(payload),
-            context => workspace.contexts().deflate(context, payload),
+        let Some(small) = workspace.deflate(self.compression, payload) else {
+            return self.frame(out, opcode, true, payload);
         };
-        let Some(small) = small else { return self.frame(out, opcode, true, payload) };
         let start = out.len();
         self.frame(out, opcode, true, small);
         out[start] |= frame::COMPRESSED_BIT;

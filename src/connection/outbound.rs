@@ -101,10 +101,9 @@ impl Outbound {
     ) -> SendOutcome {
         let payload = message.payload();
         let outcome = self.may_queue(limits, payload.len());
-        let is_compressed = outcome != SendOutcome::Dropped
-            && self.compression.is_agreed()
-            && self.deflate(workspace, message);
-        if outcome != SendOutcome::Dropped && !is_compressed {
+        if outcome != SendOutcome::Dropped
+            && !(self.compression.is_agreed() && self.deflate(workspace, message))
+        {
             self.frame(workspace, message.kind().opcode(), payload, None);
         }
         outcome
@@ -115,10 +114,7 @@ impl Outbound {
         if self.queue.capacity() == 0 {
             self.queue = workspace.take();
         }
-        let small = match self.compression.has_context() {
-            false => workspace.deflater().deflate(message.payload()),
-            true => workspace.contexts().deflate(self.compression, message.payload()),
-        };
+        let small = workspace.deflate(self.compression, message.payload());
         let Some(small) = small else { return false };
         let header = frame::encode(message.kind().opcode(), true, small.len(), None);
         header.compressed().append(&mut self.queue, small);

@@ -1,7 +1,7 @@
 //! What the connections of one thread share to work with: buffers, and a compressor and
 //! decompressors, which are large.
 
-use super::deflate::{Contexts, Deflater, Inflater};
+use super::deflate::{Compression, Contexts, Deflater, Inflater};
 use crate::base::BufferPool;
 use std::ops::{Deref, DerefMut};
 
@@ -60,9 +60,14 @@ impl Workspace {
         &mut self.contexts
     }
 
-    /// The compressor of all others.
-    pub fn deflater(&mut self) -> &mut Deflater {
-        &mut self.deflater
+    /// The payload of a message as a connection sends it compressed; `None` when it does not,
+    /// or that would not be smaller.
+    pub fn deflate(&mut self, compression: Compression, payload: &[u8]) -> Option<&[u8]> {
+        match compression {
+            Compression::NONE => None,
+            Compression::ALONE => self.deflater.deflate(payload),
+            context => self.contexts.deflate(context, payload),
+        }
     }
 
     /// Bytes that came out of compressed messages since this was last asked.

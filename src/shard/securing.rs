@@ -8,7 +8,7 @@
 
 use super::Shard;
 use super::notes::Note;
-use super::sending::keep_rest;
+use super::sending::advance_tapes;
 use super::slot::{Attention, Phase, Slot};
 use crate::app::{Core, Handler};
 use crate::base::{BufferPool, Counters, Limits};
@@ -212,12 +212,7 @@ pub(super) fn seal<S>(
         channel.seal(&mut core.pool, plain);
         own.outbound.advance(&mut core.pool, from_queue);
         if bytes > from_queue {
-            core.pool.contexts().interrupt(own.outbound.compression());
-            let (hub, pool) = (&mut core.hub, &mut core.pool);
-            let outbound = &mut own.outbound;
-            let subscriptions = &mut own.subscriptions;
-            let rest = |rest: &[u8]| keep_rest(outbound, pool, rest);
-            counters.deliveries.add(hub.advance(subscriptions, bytes - from_queue, rest));
+            advance_tapes(own, core, counters, bytes - from_queue);
         }
     }
     if slot.phase == Phase::Flushing && own.outbound.queued_bytes() == 0 {

@@ -3,17 +3,27 @@
 use super::Shard;
 use super::securing::seal;
 use super::slot::{Attention, Holds, Operations, Phase};
-use crate::app::{Handler, Notice};
+use crate::app::{Core, Handler, Notice, Own};
 use crate::base::planted::{Bug, planted};
-use crate::base::{BufferPool, Limits, Time};
+use crate::base::{BufferPool, Counters, Limits, Time};
 use crate::connection::Outbound;
 use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes of tapes that one send carries at most, give or take a chunk.
 const TAPE_BYTES_PER_SEND: usize = 1 << 20;
 
+/// `bytes` bytes of a connection's tapes are on their way: its cursors move, and what is
+/// left of a frame comes first. Its compressor has not seen what its peer has got.
+pub(super) fn advance_tapes(own: &mut Own, core: &mut Core, counters: &Counters, bytes: usize) {
+    let Own { outbound, subscriptions, .. } = own;
+    let Core { hub, pool, .. } = core;
+    pool.contexts().interrupt(outbound.compression());
+    let messages = hub.advance(subscriptions, bytes, |rest| keep_rest(outbound, pool, rest));
+    counters.deliveries.add(messages);
+}
+
 /// What is left of a frame of a tape that has begun: it is finished before anything else.
-pub(super) fn keep_rest(outbound: &mut Outbound, pool: &mut BufferPool, rest: &[u8]) {
+fn keep_rest(outbound: &mut Outbound, pool: &mut BufferPool, rest: &[u8]) {
     match planted(Bug::InterleavedFrame) {
         false => outbound.bytes_first(pool, rest),
         true => outbound.bytes(pool, &rest[rest.len().min(1)..]),
@@ -136,12 +146,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         own.outbound.advance(&mut core.pool, queued);
         if sent > queued && slot.channel.is_none() {
-            core.pool.contexts().interrupt(own.outbound.compression());
-            let (outbound, pool) = (&mut own.outbound, &mut core.pool);
-            let messages = core.hub.advance(&mut own.subscriptions, sent - queued, |rest| {
-                keep_rest(outbound, pool, rest);
-            });
-            counters.deliveries.add(messages);
+            advance_tapes(own, core, counters, sent - queued);
         }
         if sent < bytes {
             // The peer is slow: wait until its socket has room.

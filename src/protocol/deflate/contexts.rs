@@ -187,17 +187,13 @@ impl Contexts {
         if payload.len() < self.bytes_min.max(1) {
             return None;
         }
+        if compressor.window == Window::Unknown && payload.len() < self.alone_bytes_min {
+            compressor.window = Window::ShortSince;
+            return None;
+        }
         let deflate = compressor.deflate.get_or_insert_with(|| new_deflate(self.level));
-        match compressor.window {
-            Window::Known => {}
-            Window::Unknown if payload.len() < self.alone_bytes_min => {
-                compressor.window = Window::ShortSince;
-                return None;
-            }
-            Window::Unknown | Window::ShortSince => {
-                deflate.reset();
-                compressor.window = Window::Known;
-            }
+        if std::mem::take(&mut compressor.window) != Window::Known {
+            deflate.reset();
         }
         match compress(deflate, payload, &mut self.out) {
             // It leaves as it is, and the peer's window without it.

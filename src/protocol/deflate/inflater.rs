@@ -123,7 +123,8 @@ impl Inflater {
         self.inflate(&TAIL, out, end, bytes_max)
     }
 
-    /// Appends a whole message that stands by itself to `out`, which then has `bytes_max` bytes at most.
+    /// Appends a whole message that stands by itself to `out`, which then has `bytes_max`
+    /// bytes at most.
     ///
     /// # Errors
     /// As [`Inflater::inflate`].

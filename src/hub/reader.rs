@@ -81,8 +81,7 @@ impl Reader {
     pub fn append(&mut self, entry: &Entry, topic: &str, lanes: &mut Lanes, pool: &mut ChunkPool) {
         self.is_silent = false;
         for LaneTape { number, tape, .. } in &mut self.lanes {
-            let bytes = entry.payload.len();
-            tape.append(bytes, pool, |out| lanes.encode(*number, topic, entry, out));
+            tape.append(pool, |out| lanes.encode(*number, topic, entry, out));
         }
         if let Some(superseded) = &mut self.superseded {
             let begin = self.lanes.iter().map(|lane| lane.tape.begin()).min();
@@ -115,7 +114,7 @@ impl Reader {
         }
     }
 
-    /// Bytes on all tapes.
+    /// Bytes of memory that all tapes take.
     pub fn held_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.tape.held_bytes()).sum()
     }

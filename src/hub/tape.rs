@@ -14,8 +14,6 @@ const CHUNK_BYTES_MIN: usize = 2 << 10;
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// Chunks that a pool keeps of each size.
 const SPARES: usize = 16;
-/// Room for what a lane puts around a payload; a longer envelope moves the chunk.
-const ENVELOPE_BYTES: usize = 64;
 
 /// A run of frames that no frame straddles the end of.
 #[derive(Debug, Default)]
@@ -31,6 +29,25 @@ impl Chunk {
     #[inline]
     fn end(&self) -> u64 {
         self.first + self.ends.len() as u64
+    }
+
+    /// What it takes in memory, however much of it is in use.
+    fn weight(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
+    /// Its newer half, at least one message, without room for more.
+    fn newer_half(&self) -> Chunk {
+        let gone = self.ends.len() / 2;
+        let first = self.first + gone as u64;
+        let begin = self.offset(first);
+        let ends = self.ends[gone..].iter().map(|end| end - begin as u32).collect();
+        Chunk { first, bytes: self.bytes[begin..].to_vec(), ends }
+    }
+
+    /// Whether a frame of `bytes` bytes has room in it.
+    fn fits(&self, bytes: usize) -> bool {
+        self.bytes.capacity() - self.bytes.len() >= bytes
     }
 
     /// Where the message at `position` begins, or the one before it ends.
@@ -49,6 +66,8 @@ impl Chunk {
 pub struct ChunkPool {
     /// By size, from [`CHUNK_BYTES_MIN`], each twice the one before it.
     sizes: [Vec<Chunk>; SIZES],
+    /// Where a frame is written before it is known how long it is. Empty meanwhile.
+    scratch: Vec<u8>,
 }
 
 const SIZES: usize = (CHUNK_BYTES_MAX / CHUNK_BYTES_MIN).ilog2() as usize + 1;
@@ -76,6 +95,14 @@ impl ChunkPool {
             spares.push(chunk);
         }
     }
+
+    /// A frame has been copied: where it was written is for the next.
+    fn keep_scratch(&mut self, mut scratch: Vec<u8>) {
+        if scratch.capacity() <= CHUNK_BYTES_MAX {
+            scratch.clear();
+            self.scratch = scratch;
+        }
+    }
 }
 
 /// The frames of one topic, from the oldest that is kept to the newest.
@@ -87,6 +114,8 @@ pub struct Tape {
     /// Bytes of frames in all chunks.
     bytes: usize,
     bytes_max: usize,
+    /// What the chunks take in memory.
+    held: usize,
     /// The number of the next message.
     end: u64,
 }
@@ -124,6 +153,7 @@ impl Tape {
             usual_bytes: CHUNK_BYTES_MIN as u32,
             bytes: 0,
             bytes_max,
+            held: 0,
             end: next,
         }
     }
@@ -140,9 +170,9 @@ impl Tape {
         self.end
     }
 
-    /// Bytes from begin to end.
+    /// Bytes of memory that it takes.
     pub fn held_bytes(&self) -> usize {
-        self.bytes
+        self.held
     }
 
     /// Begins anew: everything is gone, and message `next` will be the first.
@@ -153,34 +183,39 @@ impl Tape {
         self.end = next;
     }
 
-    /// Appends a message of about `payload_bytes` bytes, which `encode` writes as
-    /// frames. Chunks that no longer fit are dropped from the old end.
-    pub fn append(
-        &mut self,
-        payload_bytes: usize,
-        pool: &mut ChunkPool,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let chunk = self.chunk_for(payload_bytes + ENVELOPE_BYTES, pool);
-        let before = chunk.bytes.len();
-        encode(&mut chunk.bytes);
-        let bytes = chunk.bytes.len() - before;
-        chunk.ends.push(chunk.bytes.len() as u32);
-        self.bytes += bytes;
+    /// Appends a message, which `encode` writes as frames. Chunks that no longer fit are
+    /// dropped from the old end.
+    pub fn append(&mut self, pool: &mut ChunkPool, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut frame = std::mem::take(&mut pool.scratch);
+        encode(&mut frame);
+        if frame.len() > CHUNK_BYTES_MAX && !self.fits(frame.len()) {
+            // It is its own chunk.
+            frame.shrink_to_fit();
+            let ends = vec![frame.len() as u32];
+            self.push(Chunk { first: self.end, bytes: frame, ends });
+        } else {
+            let chunk = self.chunk_for(frame.len(), pool);
+            let before = chunk.weight();
+            chunk.bytes.extend_from_slice(&frame);
+            chunk.ends.push(chunk.bytes.len() as u32);
+            self.held += chunk.weight() - before;
+            self.bytes += frame.len();
+            pool.keep_scratch(frame);
+        }
         self.end += 1;
         while self.bytes > self.bytes_max && self.chunks.len() > 1 {
             self.drop_front(pool);
         }
     }
 
-    /// The chunk that takes a frame of `bytes` bytes: the last if it fits, so that
-    /// frames rarely move.
+    fn fits(&self, bytes: usize) -> bool {
+        self.chunks.back().is_some_and(|chunk| chunk.fits(bytes))
+    }
+
+    /// The chunk that takes a frame of `bytes` bytes: the last if it fits, for frames never
+    /// move.
     fn chunk_for(&mut self, bytes: usize, pool: &mut ChunkPool) -> &mut Chunk {
-        let fits = self
-            .chunks
-            .back()
-            .is_some_and(|chunk| chunk.bytes.capacity() - chunk.bytes.len() >= bytes);
-        if !fits {
+        if !self.fits(bytes) {
             if !self.chunks.is_empty() {
                 self.usual_bytes = (self.usual_bytes * 2).min(CHUNK_BYTES_MAX as u32);
             }
@@ -188,15 +223,33 @@ impl Tape {
             let usual = (self.usual_bytes as usize).min(self.bytes_max / 4);
             let mut chunk = pool.take(bytes.max(usual));
             chunk.first = self.end;
-            self.chunks.push_back(chunk);
+            self.push(chunk);
         }
         self.chunks.back_mut().expect("there is a last chunk")
     }
 
+    fn push(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes.len();
+        self.held += chunk.weight();
+        self.chunks.push_back(chunk);
+    }
+
     fn drop_front(&mut self, pool: &mut ChunkPool) {
-        let Some(chunk) = self.chunks.pop_front() else { return };
+        if let Some(chunk) = self.pop_front() {
+            pool.put(chunk);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
         self.bytes -= chunk.bytes.len();
-        pool.put(chunk);
+        self.held -= chunk.weight();
+        let is_roomy = chunk.bytes.len() < chunk.bytes.capacity() / 4;
+        if is_roomy && self.chunks.is_empty() {
+            // It is not as busy as it was.
+            self.usual_bytes = (self.usual_bytes / 2).max(CHUNK_BYTES_MIN as u32);
+        }
+        Some(chunk)
     }
 
     /// No cursor lies before `position`: chunks wholly before it are of no more use.
@@ -206,11 +259,18 @@ impl Tape {
         }
     }
 
-    /// Lets go of the older half, whoever may want it. The newest message stays.
+    /// Lets go of the older half, whoever may want it. The newest message stays, and no
+    /// room that it does not need.
     pub fn halve(&mut self) {
+        self.usual_bytes = (self.usual_bytes / 2).max(CHUNK_BYTES_MIN as u32);
+        // Memory is short: the pool gets none.
         for _ in 0..self.chunks.len() / 2 {
-            // Memory is short: the pool gets none.
-            self.bytes -= self.chunks.pop_front().map_or(0, |chunk| chunk.bytes.len());
+            self.pop_front();
+        }
+        if self.chunks.len() == 1
+            && let Some(chunk) = self.pop_front()
+        {
+            self.push(chunk.newer_half());
         }
     }
 
@@ -310,7 +370,7 @@ mod tests {
                 match random.u8(..10) {
                     0..6 => {
                         let frame = vec![random.u8(..); random.usize(1..300)];
-                        tape.append(frame.len(), &mut pool, |out| out.extend_from_slice(&frame));
+                        tape.append(&mut pool, |out| out.extend_from_slice(&frame));
                         twin.push(frame);
                         skipped.push(false);
                         cursor = cursor.max(tape.begin());
@@ -353,9 +413,18 @@ mod tests {
                             }
                         }
                     }
+                    _ if random.u8(..20) == 0 => {
+                        let (begin, held) = (tape.begin(), tape.held_bytes());
+                        tape.halve();
+                        assert!(tape.begin() < tape.end() || begin == tape.end());
+                        assert!(tape.begin() > begin || tape.held_bytes() <= held);
+                        cursor = cursor.max(tape.begin());
+                        superseded.trim(tape.begin());
+                    }
                     _ => tape.passed(cursor, &mut pool),
                 }
                 assert!(tape.bytes <= tape.bytes_max || tape.chunks.len() == 1);
+                assert_eq!(tape.held, tape.chunks.iter().map(Chunk::weight).sum::<usize>());
                 assert_eq!(tape.end(), twin.len() as u64);
             }
             tape.restart(tape.end() + 5, &mut pool);
@@ -371,13 +440,52 @@ mod tests {
         let mut address = None;
         for _ in 0..1_000 {
             for tape in &mut tapes {
-                tape.append(1, &mut pool, |out| out.push(1));
+                tape.append(&mut pool, |out| out.push(1));
                 let chunk = tape.chunks[0].bytes.as_ptr();
                 assert_eq!(*address.get_or_insert(chunk), chunk);
                 tape.passed(tape.end(), &mut pool);
                 assert!(tape.chunks.is_empty());
             }
         }
+    }
+
+    /// Whatever a lane puts around a payload, a chunk is as large as it was taken.
+    #[test]
+    fn chunks_never_grow() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut tape, mut pool) = (Tape::new(1, 1 << 20), ChunkPool::default());
+            for _ in 0..20_000 {
+                let bytes = match random.u16(..1_000) {
+                    0 => random.usize(60_000..400_000),
+                    _ => random.usize(1..500),
+                };
+                tape.append(&mut pool, |out| out.resize(bytes, 7));
+                let last = tape.chunks.back().unwrap();
+                let is_alone = last.ends.len() == 1;
+                assert!(last.bytes.capacity() <= CHUNK_BYTES_MAX || is_alone);
+                if last.bytes.capacity() > CHUNK_BYTES_MAX {
+                    assert!(last.bytes.capacity() < bytes + bytes / 8, "as long as its frame");
+                }
+                assert!(pool.scratch.is_empty() && pool.scratch.capacity() <= CHUNK_BYTES_MAX);
+            }
+            assert!(tape.held_bytes() < 2 << 20, "{}", tape.held_bytes());
+        }
+    }
+
+    /// Of what was busy once and is quiet now, no large chunk is kept for a short message.
+    #[test]
+    fn chunks_become_small_again() {
+        let (mut tape, mut pool) = (Tape::new(1, 1 << 20), ChunkPool::default());
+        for _ in 0..500 {
+            tape.append(&mut pool, |out| out.resize(1_000, 7));
+        }
+        for _ in 0..10 {
+            tape.passed(tape.end(), &mut pool);
+            assert_eq!(tape.held_bytes(), 0);
+            tape.append(&mut pool, |out| out.push(7));
+        }
+        assert!(tape.held_bytes() <= CHUNK_BYTES_MIN + 4 * 1_024, "{}", tape.held_bytes());
     }
 
     #[test]

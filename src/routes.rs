@@ -72,10 +72,20 @@ impl Handler for Broadcast {
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
         if conn.publish(BROADCAST_TOPIC, message).is_err() {
-            // 1013: try again later. Never dropped in silence.
-            conn.close(1013, "the topic is behind");
+            refused(conn);
         }
     }
+
+    fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: Notice<'_>) {
+        if let Notice::Published { result: Err(_), .. } = notice {
+            refused(conn);
+        }
+    }
+}
+
+/// 1013: try again later. Never dropped in silence.
+fn refused(conn: &mut Conn<'_, ()>) {
+    conn.close(1013, "the topic is behind");
 }
 
 /// Answers a plain GET with a fixed document.

@@ -400,8 +400,9 @@ impl<'a, S> Conn<'a, S> {
     /// connection included if it is one.
     ///
     /// # Errors
-    /// A bad name, a message that is too long, or `HubError::Full` when the
-    /// topic's home is behind although publishers are paused.
+    /// A bad name, a message that is too long, `HubError::Full` when the topic's home is
+    /// behind although publishers are paused, or `HubError::OverBudget`. If the home is
+    /// another shard, its refusals come as `Notice::Published`.
     pub fn publish<'m>(
         &mut self,
         topic: &str,
@@ -439,7 +440,7 @@ impl<'a, S> Conn<'a, S> {
             removes_key,
             message,
             is_json: json,
-            receipt: token.map(|token| Receipt { connection, token }),
+            receipt: Some(Receipt { connection, token }),
             caller: self.link.caller(),
         };
         let published = match is_checked {
@@ -453,7 +454,9 @@ impl<'a, S> Conn<'a, S> {
                     self.link.core.deferred.congested = Some(self.link.core.hub.home(topic));
                 }
             }
-            Err(HubError::Full) => self.link.core.deferred.publications_refused += 1,
+            Err(HubError::Full | HubError::OverBudget) => {
+                self.link.core.deferred.publications_refused += 1;
+            }
             Err(_) => {}
         }
         published

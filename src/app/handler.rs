@@ -130,10 +130,11 @@ pub enum Notice<'a> {
         /// Why.
         error: HubError,
     },
-    /// What became of a publication that was given a token.
+    /// What became of a publication that was given a token; of one without, that it was
+    /// refused by the shard that is its topic's home.
     Published {
         /// The token.
-        token: u64,
+        token: Option<u64>,
         /// The message's number, or why it has none.
         result: Result<u64, HubError>,
     },

@@ -321,7 +321,7 @@ counters! {
     deliveries,
     /// Publications accepted on this shard.
     publications,
-    /// Publications refused because a mailbox was full.
+    /// Publications refused: a mailbox was full, or the memory of topics.
     publications_refused,
     /// Messages for another connection that it could not take, or that came too late.
     letters_dropped,

@@ -123,13 +123,13 @@ limits! {
     patterns_max: usize = 4_096, tiny 8;
     /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
     topics_max: usize = 1 << 22, tiny 64;
-    /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes.
+    /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
     topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
     /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes.
     topic_keys_max: usize = 16_384, tiny 4;
     /// Bytes of a topic's past that are handed to one reader at a time.
     replay_bytes_max: usize = 64 << 10, tiny 256;
-    /// Bytes of encoded messages kept on one topic's tape per shard, the newest always. A reader further behind falls off.
+    /// Bytes of encoded messages kept on one topic's tape per shard and lane, the newest always. A reader further behind falls off.
     tape_bytes_max: usize = 4 << 20, tiny 2 << 10;
     /// Messages kept in one topic's log at its home.
     log_messages_max: usize = 16_384, tiny 8;

@@ -106,7 +106,7 @@ impl From<JsonRejection> for Fault {
 impl From<HubError> for Fault {
     fn from(error: HubError) -> Fault {
         let status = match error {
-            HubError::Full | HubError::Stopped | HubError::TooManyTopics => {
+            HubError::Full | HubError::OverBudget | HubError::Stopped | HubError::TooManyTopics => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             HubError::TooBig => StatusCode::PAYLOAD_TOO_LARGE,

@@ -5,7 +5,8 @@
 //! copied, each when the one before it has left. Meanwhile the cursor holds a place
 //! on the tape: once everything before it has been handed over, it goes on from
 //! there as if it had never been away. If the tape has let go of that place, another
-//! round follows.
+//! round follows, and until then it holds nothing up. Who is to be closed when too slow
+//! is that if a whole tape passes before it takes its portion.
 
 use super::log::{Past, Portion, TopicRef, View};
 use super::mail::Mail;
@@ -50,6 +51,8 @@ struct CatchUp {
     view: View,
     /// Everything before this message has been handed over.
     next: u64,
+    /// Where its tape ended when it last got something, or what it waited for came.
+    at: u64,
     /// It has asked to go on behind this message, and it is not known yet whether
     /// that can be.
     recovering: Option<u64>,
@@ -62,8 +65,9 @@ struct CatchUp {
 }
 
 impl CatchUp {
-    fn new(view: View, next: u64) -> CatchUp {
-        CatchUp { view, next, recovering: None, is_pulling: false, pulled: None, has_begun: false }
+    fn new(view: View, next: u64, at: u64) -> CatchUp {
+        let (recovering, pulled) = (None, None);
+        CatchUp { view, next, at, recovering, is_pulling: false, pulled, has_begun: false }
     }
 }
 
@@ -99,6 +103,12 @@ impl Guide {
     pub fn handed_over(&self) -> Option<u64> {
         let catch_up = self.catch_up.as_ref()?;
         (catch_up.view != View::Snapshot).then_some(catch_up.next - 1)
+    }
+
+    /// Whether it has taken nothing of what it is to catch up with while everything on a
+    /// tape that now starts at `begin` came.
+    pub fn is_stalled(&self, begin: u64) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| !catch_up.is_pulling && catch_up.at < begin)
     }
 
     fn credit(&self) -> u64 {
@@ -233,7 +243,8 @@ impl Hub {
         let last = subscription.cursor - 1;
         let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
-        let begin = reader.expect("somebody reads").tape(lane).begin();
+        let tape = reader.expect("somebody reads").tape(lane);
+        let (begin, end) = (tape.begin(), tape.end());
         // Numbers stay far below that, even at a billion messages a second.
         let since = start.since.filter(|since| since.epoch == epoch && since.seq < 1 << 53);
         let topic = self.reference(index);
@@ -255,14 +266,14 @@ impl Hub {
                 let view = if is_latest { View::Changes } else { View::Messages };
                 let recovering = Some(since.seq);
                 let next = since.seq + 1 + u64::from(planted(Bug::ReplayJoin));
-                guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next) });
+                guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next, end) });
                 // It may be ahead of this shard: only the home knows whether that can be.
                 subscription.cursor = (since.seq + 1).max(last + 1);
                 subscription.state = State::CatchingUp;
                 self.signals.push(Signal::Attend(subscriber));
             }
             (None, Some(guide)) if start.snapshot || start.since.is_some() => {
-                guide.catch_up = Some(CatchUp::new(View::Snapshot, 1));
+                guide.catch_up = Some(CatchUp::new(View::Snapshot, 1, end));
                 subscription.state = State::CatchingUp;
                 self.signals.push(subscribed(last, false));
                 self.signals.push(Signal::Attend(subscriber));
@@ -297,9 +308,11 @@ impl Hub {
     /// A portion that was asked for has come.
     pub(super) fn pulled(&mut self, (own, generation): SubscriptionRef, past: Past) {
         let Some(subscription) = self.subscriptions.get(own, generation) else { return };
+        let end = self.end_of_tape(subscription);
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         if let Some(catch_up) = guide.catch_up.as_mut().filter(|catch_up| catch_up.is_pulling) {
             catch_up.is_pulling = false;
+            catch_up.at = end;
             catch_up.pulled = Some(past);
             self.signals.push(Signal::Attend(subscription.subscriber));
         }
@@ -385,7 +398,7 @@ impl Hub {
     /// waits on the tape.
     fn start_catching_up(&mut self, own: u32, view: View, place: u64) {
         let subscription = self.subscriptions.at_mut(own).expect("listed");
-        let catch_up = CatchUp::new(view, subscription.cursor);
+        let catch_up = CatchUp::new(view, subscription.cursor, place);
         subscription.state = State::CatchingUp;
         subscription.cursor = place;
         self.guide(own).catch_up = Some(catch_up);
@@ -455,13 +468,15 @@ impl Hub {
     fn hand_over(&mut self, own: u32, past: Past, hand: &mut Hand<'_>) -> Option<bool> {
         let &Subscription { cursor, topic: index, lane, slow_reader, .. } = self.at(own);
         let topic = self.reference(index);
+        let end = self.end_of_tape(self.at(own));
         let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
+        catch_up.at = end;
         let &mut CatchUp { view, next, recovering, has_begun, .. } = catch_up;
         let is_whole = past.missed == 0 && recovering.is_none_or(|seq| seq <= past.last);
         if let Some(seq) = recovering {
             catch_up.recovering = None;
             if !is_whole {
-                *catch_up = CatchUp::new(View::Snapshot, 1);
+                *catch_up = CatchUp::new(View::Snapshot, 1, end);
             }
             let live = self.topics.at(index).and_then(|topic| topic.live);
             let live = live.expect("a topic that is read");
@@ -489,6 +504,13 @@ impl Hub {
                     self.mark(own, Mark::Gap { from: next, to }, hand);
                 }
             }
+            if view == View::Changes {
+                // Who changed in the meantime is not known any more, or who was removed:
+                // it gets all that there is.
+                let anew = CatchUp::new(View::Snapshot, 1, end);
+                self.guide(own).catch_up = Some(anew);
+                return None;
+            }
         }
         let count = past.entries.len() as u64;
         if view == View::Snapshot && (count > 0 || !has_begun) {
@@ -507,6 +529,12 @@ impl Hub {
         hand.send(count);
         self.tally.replayed += count;
         Some(true)
+    }
+
+    /// Where the tape of a subscription ends.
+    fn end_of_tape(&self, subscription: &Subscription) -> u64 {
+        let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
+        topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end()
     }
 
     /// Says a mark to a subscriber, in its lane and to its handler.

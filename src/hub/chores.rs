@@ -3,7 +3,7 @@
 
 use super::Hub;
 use super::log::TopicRef;
-use super::subscriptions::State;
+use super::subscriptions::{State, Subscription};
 use crate::base::Time;
 
 /// Milliseconds between two rounds, while there is something to look after.
@@ -61,8 +61,11 @@ impl Hub {
         };
         for place in 0..reader.subscribers.len() {
             let subscription = self.subscriptions.at(reader.subscribers[place]).expect("listed");
-            if let State::Live | State::CatchingUp = subscription.state {
-                reader.wanted_from(subscription.lane, subscription.cursor);
+            let &Subscription { state, lane, cursor, .. } = subscription;
+            if let State::Live | State::CatchingUp = state
+                && cursor >= reader.tape(lane).begin()
+            {
+                reader.wanted_from(lane, cursor);
             }
         }
         let held = reader.held_bytes();

@@ -1,7 +1,6 @@
 //! Cursors move along tapes: what a connection has yet to get, and where its cursors
 //! stand once that, or a part of it, has been sent. The hot path.
 
-use super::delivery::SlowReader;
 use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
@@ -201,13 +200,22 @@ impl Hub {
             let tape = reader.tape(lane);
             match subscription.state {
                 State::Joining | State::Fallen => continue,
-                State::CatchingUp => {}
+                State::CatchingUp => {
+                    let guide = self.guides.at(subscription.guide).expect("it is catching up");
+                    if subscription.is_closed_when_slow() && guide.is_stalled(tape.begin()) {
+                        subscription.state = State::Fallen;
+                        signals.push(Signal::FellBehind(subscription.subscriber));
+                        continue;
+                    }
+                    // The tape has let go of its place: there is nothing to hold.
+                    if cursor < tape.begin() {
+                        continue;
+                    }
+                }
                 State::Live if cursor < tape.begin() => {
                     subscription.state = State::Fallen;
                     let subscriber = subscription.subscriber;
-                    let is_closed =
-                        subscription.slow_reader == SlowReader::Close && !subscription.is_latest;
-                    signals.push(match is_closed {
+                    signals.push(match subscription.is_closed_when_slow() {
                         true => Signal::FellBehind(subscriber),
                         false => Signal::Attend(subscriber),
                     });

@@ -35,7 +35,8 @@ pub enum SlowReader {
     /// It is told, gets the newest value of each key that has changed, and goes on
     /// with what is published from then on.
     Conflate,
-    /// It is closed with 4009.
+    /// It is closed with 4009. Not in mode `latest`, where it is brought up to date: holes
+    /// are what that asks for.
     Close,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a subscription or publication is refused. The caller's fault in every case
-/// but `Full` and `TooManyTopics`.
+/// but `Full`, `OverBudget` and `TooManyTopics`.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Hub, HubError, Publication, Subscriptions};
@@ -38,6 +38,9 @@ pub enum HubError {
     TooManyTopics,
     /// The topic's home is behind, and as much as may wait for it does.
     Full,
+    /// Topics take as much memory as they may, and nothing of it can be let go of: the
+    /// newest message of each topic and the value of each key stay.
+    OverBudget,
     /// The message is longer than a message may be.
     TooBig,
     /// The server has stopped.
@@ -59,6 +62,7 @@ impl fmt::Display for HubError {
             HubError::TooManySubscriptions => "too many subscriptions on this connection",
             HubError::TooManyTopics => "there are as many topics as there may be",
             HubError::Full => "the topic's home is behind: try again later",
+            HubError::OverBudget => "topics take as much memory as they may: try again later",
             HubError::TooBig => "the message is too big",
             HubError::Stopped => "the server has stopped",
         })

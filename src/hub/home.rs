@@ -1,7 +1,9 @@
 //! A topic at its home: its messages are numbered, kept, sent on to the shards that
 //! read it, and at last forgotten.
 
-use super::log::{Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View};
+use super::log::{
+    ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View,
+};
 use super::mail::{Mail, Post};
 use super::name::RESERVED;
 use super::{Hub, Outgoing, Sending};
@@ -216,6 +218,10 @@ impl Hub {
                 self.unsent.push(index);
             }
         }
+        // Who took the last room comes last the next time.
+        if !self.unsent.is_empty() {
+            self.unsent.rotate_left(1);
+        }
     }
 
     /// A shard's interest in a topic that is homed here.
@@ -405,6 +411,17 @@ impl Hub {
             let is_less = self.log_bytes + self.tape_bytes < held;
             self.sweep.in_vain = if is_less { 0 } else { self.sweep.in_vain + 1 };
         }
+    }
+
+    /// Whether a message of `bytes` bytes may be kept: while more is held than may be and
+    /// can't be let go of, only in the place of what its topic has.
+    #[inline]
+    pub(super) fn has_room(&self, index: Option<u32>, bytes: usize) -> bool {
+        if self.sweep.incompressible_bytes == 0 {
+            return true;
+        }
+        let log = index.and_then(|index| self.topics.at(index)?.log.as_ref());
+        log.is_some_and(|log| bytes + ENTRY_OVERHEAD_BYTES <= log.weight())
     }
 
     fn halve(&mut self, index: u32, what: Held) {

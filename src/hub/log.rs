@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What a mail weighs beside its payload, in bytes.
 pub const MAIL_OVERHEAD_BYTES: usize = 64;
 /// What a message of a log weighs beside its payload and key, in bytes.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// A topic on some shard, named by that shard's table.
 ///

@@ -7,13 +7,14 @@ use crate::base::{ConnectionId, ShardId};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Who wants to know what became of a publication.
+/// Who is told what became of a publication: that it was refused, and if it has a token
+/// its number too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The publishing connection.
     pub connection: ConnectionId,
     /// Its own name for the publication.
-    pub token: u64,
+    pub token: Option<u64>,
 }
 
 /// One mail. Between two shards mail keeps its order.

@@ -185,12 +185,12 @@ pub enum Signal {
         /// Of what.
         topic: TopicRef,
     },
-    /// What became of a publication whose receipt was asked for.
+    /// What became of a publication: of one without a token only that it was refused.
     Published {
-        /// Who asked.
+        /// Whose.
         connection: ConnectionId,
         /// Its own name for the publication.
-        token: u64,
+        token: Option<u64>,
         /// Its number, or why it has none.
         result: Result<u64, HubError>,
     },

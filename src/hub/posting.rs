@@ -6,7 +6,7 @@
 use super::log::{Portion, TopicRef, View};
 use super::mail::{Mail, Post, Receipt};
 use super::rates::SubscriptionRef;
-use super::{Hub, Signal};
+use super::{Hub, HubError, Signal};
 use crate::base::ShardId;
 use crate::base::planted::{Bug, planted};
 use std::sync::Arc;
@@ -40,11 +40,19 @@ impl Hub {
         match mail {
             Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
-                let result = self.topic_index(&topic).map(|index| {
+                let known = self.names.get(&topic).copied();
+                let result = match removes_key || self.has_room(known, payload.len()) {
+                    true => known.map_or_else(|| self.topic_index(&topic), Ok),
+                    false => Err(HubError::OverBudget),
+                };
+                let result = result.map(|index| {
                     let key = key.map(|key| self.shared_key(index, &key));
                     self.number(index, key, removes_key, kind, payload)
                 });
-                if let Some(receipt) = receipt {
+                self.tally.publications_refused += u64::from(result.is_err());
+                if let Some(receipt) =
+                    receipt.filter(|receipt| receipt.token.is_some() || result.is_err())
+                {
                     self.answer(from, Mail::Published { receipt, result });
                 }
             }

@@ -62,7 +62,7 @@ pub struct Publication<'a> {
     pub message: Message<'a>,
     /// It is a text that is JSON: in lanes of JSON it stands as it was written.
     pub is_json: bool,
-    /// Who is told its number ([`Signal::Published`]).
+    /// Who is told what became of it ([`Signal::Published`]).
     pub receipt: Option<Receipt>,
     /// On whose behalf.
     pub caller: Caller,
@@ -80,6 +80,11 @@ impl<'a> Publication<'a> {
             receipt: None,
             caller: Caller::Server,
         }
+    }
+
+    /// Who waits for its number.
+    fn awaited(&self) -> Option<Receipt> {
+        self.receipt.filter(|receipt| receipt.token.is_some())
     }
 
     fn kind(&self) -> EntryKind {
@@ -101,7 +106,8 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError::BadName`], [`HubError::BadKey`], [`HubError::BadJson`], [`HubError::TooBig`],
-    /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`].
+    /// [`HubError::NotAllowed`], [`HubError::TooManyTopics`], [`HubError::Full`],
+    /// [`HubError::OverBudget`].
     pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, HubError> {
         if publication.is_json && !publication.message.is_json() {
             return Err(HubError::BadJson);
@@ -115,12 +121,12 @@ impl Hub {
         publication: &Publication<'_>,
     ) -> Result<Published, HubError> {
         let Place { index, home, is_gathered } = self.place_for(publication)?;
-        self.gathered += u64::from(is_gathered && publication.receipt.is_none());
+        self.gathered += u64::from(is_gathered && publication.awaited().is_none());
         if home != self.shard {
             return self.post_publication(publication, index, home);
         }
         let seq = self.number_publication(publication, index)?;
-        if let Some(Receipt { connection, token }) = publication.receipt {
+        if let Some(Receipt { connection, token }) = publication.awaited() {
             self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
         }
         Ok(Published::Queued)
@@ -171,6 +177,10 @@ impl Hub {
         publication: &Publication<'_>,
         index: Option<u32>,
     ) -> Result<u64, HubError> {
+        let bytes = publication.message.payload().len();
+        if !publication.removes_key && !self.has_room(index, bytes) {
+            return Err(HubError::OverBudget);
+        }
         let index = index.map_or_else(|| self.topic_index(publication.topic), Ok)?;
         let payload = Bytes::copy_from_slice(publication.message.payload());
         let key = publication.key.map(|key| self.shared_key(index, key));

@@ -105,6 +105,12 @@ impl Subscription {
     pub fn is_matched(&self) -> bool {
         self.pattern != NO_PATTERN
     }
+
+    /// Its connection is closed when it falls behind. Where only the newest counts, it is
+    /// brought up to date instead.
+    pub fn is_closed_when_slow(&self) -> bool {
+        self.slow_reader == SlowReader::Close && !self.is_latest
+    }
 }
 
 impl Hub {

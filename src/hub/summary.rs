@@ -48,6 +48,9 @@ pub struct TopicSummary {
 pub struct Tally {
     /// A topic was one too many.
     pub topics_refused: u64,
+    /// A publication from another shard was refused here, at its topic's home. If its
+    /// publisher waits for an answer, it was told.
+    pub publications_refused: u64,
     /// Logs and tapes took more than their share, and some of them went.
     pub budget_exceeded: u64,
     /// Marks that told a reader of messages it does not get.

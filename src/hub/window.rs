@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Window {
     messages_max: u64,
-    /// First number and count of each run, in order, none adjacent to the next.
+    /// First number and count of each run, by first number; few overlap.
     runs: VecDeque<(u64, u64)>,
     outstanding: u64,
 }
@@ -24,27 +24,36 @@ impl Window {
         self.messages_max.saturating_sub(self.outstanding)
     }
 
-    /// `count` messages from number `first` on were delivered.
+    /// `count` messages from number `first` on were delivered. In a snapshot they are older
+    /// than what came before, or the same again.
     pub fn delivered(&mut self, first: u64, count: u64) {
         self.outstanding += count;
-        match self.runs.back_mut() {
-            Some(last) if last.0 + last.1 == first => last.1 += count,
-            _ => self.runs.push_back((first, count)),
+        let place = match self.runs.back() {
+            Some(last) if last.0 > first => self.runs.partition_point(|run| run.0 <= first),
+            _ => self.runs.len(),
+        };
+        match place.checked_sub(1).map(|before| &mut self.runs[before]) {
+            Some(before) if before.0 + before.1 == first => before.1 += count,
+            _ => self.runs.insert(place, (first, count)),
         }
     }
 
     /// Everything up to number `seq` is acknowledged. Says whether that made room.
     pub fn acknowledge(&mut self, seq: u64) -> bool {
         let before = self.outstanding;
-        while let Some((first, count)) = self.runs.front_mut() {
-            let acknowledged = seq.saturating_add(1).saturating_sub(*first).min(*count);
+        let mut place = 0;
+        while let Some((first, count)) = self.runs.get_mut(place)
+            && *first <= seq
+        {
+            let acknowledged = (seq.saturating_add(1) - *first).min(*count);
             self.outstanding -= acknowledged;
             *first += acknowledged;
             *count -= acknowledged;
-            if *count > 0 {
-                break;
+            match *count {
+                0 => drop(self.runs.remove(place)),
+                // Behind it there may be some of its numbers again.
+                _ => place += 1,
             }
-            self.runs.pop_front();
         }
         self.outstanding < before
     }

@@ -163,7 +163,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn notify_published(
         &mut self,
         connection: ConnectionId,
-        receipt: u64,
+        receipt: Option<u64>,
         result: Result<u64, HubError>,
     ) {
         let ConnectionId { index, generation, .. } = connection;
@@ -216,6 +216,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         counters.conflations.add(conflations);
         counters.replayed.add(replayed);
         counters.members_refused.add(tally.members_refused);
+        counters.publications_refused.add(tally.publications_refused);
         if gaps + conflations > 0 {
             self.hit(const { Limits::index_of("tape_bytes_max") });
         }

@@ -2,6 +2,8 @@
 //! ever numbered, in a vector per topic. Every sequence that a subscriber got must be
 //! one that the twin allows.
 
+mod checks;
+
 use super::super::*;
 use crate::base::planted::{Bug, plant};
 use crate::mailbox::{Receiver, Sender, channel};
@@ -275,7 +277,12 @@ impl World {
         self.hubs[shard].flush(&mut Post(&mut self.senders[shard]), &mut signals);
         for signal in signals {
             match signal {
-                Signal::Pending(_) | Signal::Published { .. } => {}
+                Signal::Pending(_) => {}
+                // It had not been refused here: its topic's home has said so.
+                Signal::Published { result, .. } => {
+                    assert!(result.is_err() && !self.is_roomy, "{result:?}");
+                    self.publications -= 1;
+                }
                 Signal::FellBehind(subscriber) => {
                     self.readers[shard][subscriber as usize].fall(&mut self.hubs[shard]);
                 }
@@ -521,9 +528,11 @@ impl World {
         let padding = "x".repeat(self.below(40));
         let payload = format!("{}{padding}", self.publications);
         let key = KEYS.get(self.below(KEYS.len() + 2)).copied();
+        let connection = ConnectionId { shard: ShardId(shard as u16), index: 0, generation: 0 };
         let publication = Publication {
             key,
             removes_key: key.is_some() && self.random.chance(8),
+            receipt: Some(Receipt { connection, token: None }),
             ..Publication::new(topic, payload.as_str())
         };
         if self.hubs[shard].publish(&publication).is_ok() {
@@ -557,139 +566,6 @@ impl World {
         }
         self.check_patterns();
         self.check_members();
-    }
-
-    /// Everybody has a subscription to each topic that a pattern of theirs means.
-    fn check_patterns(&self) {
-        for reader in self.readers.iter().flatten().filter(|reader| self.is_roomy && !reader.fell) {
-            for (topic, epoch) in self.truth.keys() {
-                let is_meant = reader.patterns.iter().any(|pattern| matches(pattern, topic));
-                let is_there = !self.truth[&(*topic, *epoch)].is_empty();
-                let has = |record: &Record| record.topic == *topic && !record.is_over;
-                let missing = is_meant && is_there && !reader.records.iter().any(has);
-                assert!(!missing, "{topic} is missing to {:?}", reader.patterns);
-            }
-        }
-    }
-
-    /// The list of members of `a` has exactly those who are subscribed by its name.
-    fn check_members(&self) {
-        let mut present = Vec::new();
-        for (shard, readers) in self.readers.iter().enumerate() {
-            for (number, reader) in readers.iter().enumerate() {
-                let is_member = |record: &Record| {
-                    record.topic == "a" && !record.is_over && record.pattern.is_none()
-                };
-                if reader.records.iter().any(is_member) {
-                    present.push(format!("{shard}-{number}"));
-                }
-            }
-        }
-        let list = format!("{}a", name::PRESENCE);
-        let hub = &self.hubs[Hub::home_of(&list, self.seed, self.hubs.len() as u16).index()];
-        let topic = hub.names.get(&*list).and_then(|&index| hub.topics.at(index));
-        let log = topic.and_then(|topic| topic.log.as_ref());
-        let everything =
-            Portion { from: 1, to: u64::MAX - 1, messages_max: 99, bytes_max: usize::MAX };
-        let past = log.map(|log| log.past(View::Snapshot, everything).entries);
-        let mut listed: Vec<String> = past
-            .iter()
-            .flatten()
-            .map(|entry| entry.key.as_deref().expect("every member has a key").to_owned())
-            .collect();
-        listed.sort();
-        assert_eq!(listed, present);
-    }
-
-    #[track_caller]
-    fn check_record(&self, record: &Record) {
-        let Some((epoch, start, recovered)) = record.subscribed else {
-            assert!(record.is_over, "never subscribed: {record:?}");
-            return;
-        };
-        // An incarnation in which nothing was numbered was never looked at.
-        let truth = self.truth.get(&(record.topic, epoch)).map_or(&[][..], Vec::as_slice);
-        let Delivery { mode, since, snapshot, .. } = record.delivery;
-        let is_matched = record.pattern.is_some();
-        let is_asked = is_matched || since == Some(Since { epoch, seq: start });
-        assert!(!recovered || is_asked, "{record:?}");
-        if let Some(since) = since
-            && self.is_roomy
-        {
-            assert_eq!(recovered, since.epoch == epoch, "all history is there: {record:?}");
-        }
-        // The snapshot, if there is one, comes first.
-        let mut got = record.got.iter().copied().peekable();
-        let mut last = 0;
-        let mut had = vec![false; truth.len() + 1];
-        let is_wanted = snapshot || since.is_some();
-        let begins_so = matches!(got.peek(), Some(Got::Snapshot(_)));
-        if !recovered && (is_wanted || is_matched && begins_so) {
-            while let Some(&Got::Snapshot(count)) = got.peek() {
-                got.next();
-                for _ in 0..count {
-                    let Some(next) = got.next() else { break };
-                    let Got::Message(seq) = next else { panic!("{next:?} in {record:?}") };
-                    assert!(seq > last && seq <= start, "{seq} in the snapshot of {record:?}");
-                    assert!(!truth[seq as usize - 1].removes_key);
-                    (last, had[seq as usize]) = (seq, true);
-                }
-            }
-            match got.next() {
-                Some(Got::SnapshotEnd(seq)) => assert_eq!(seq, start),
-                None => assert!(record.is_over, "a snapshot without an end: {record:?}"),
-                other => panic!("{other:?} ends the snapshot of {record:?}"),
-            }
-        }
-        // Everything before `next` is accounted for, or known to be conflated.
-        let mut next = start + 1;
-        let mut conflated_to = 0;
-        for got in got {
-            match got {
-                Got::Message(seq) => {
-                    assert!(seq >= next, "{seq} comes late or twice: {record:?}");
-                    let is_in_order = seq == next || mode == Mode::Latest || seq <= conflated_to;
-                    let follows_conflation = seq == conflated_to + 1 && conflated_to >= next;
-                    assert!(is_in_order || follows_conflation, "a hole before {seq}: {record:?}");
-                    (next, had[seq as usize]) = (seq + 1, true);
-                }
-                Got::Gap(from, to) => {
-                    assert!(!self.is_roomy, "a gap without need: {record:?}");
-                    assert!(from >= next && to >= from, "{from} to {to} of {record:?}");
-                    let is_in_order =
-                        from == next || mode == Mode::Latest || from <= conflated_to + 1;
-                    assert!(is_in_order, "a hole before the gap from {from}: {record:?}");
-                    next = to + 1;
-                }
-                Got::Conflated(from, to) => {
-                    assert!(!self.is_roomy, "conflated without need: {record:?}");
-                    let follows = from == next || from <= conflated_to + 1;
-                    assert!(follows && from >= next && to >= from, "{from}: {record:?}");
-                    conflated_to = to;
-                }
-                other => panic!("{other:?} in the middle of {record:?}"),
-            }
-        }
-        if record.is_over {
-            return;
-        }
-        let end = truth.len() as u64;
-        if mode == Mode::All {
-            assert_eq!(next.max(conflated_to + 1), end + 1, "the end is missing: {record:?}");
-        }
-        // The last value of every key has arrived, if it is newer than the start.
-        let has_gap = record.got.iter().any(|got| matches!(got, Got::Gap(..)));
-        let has_snapshot = record.got.iter().any(|got| matches!(got, Got::SnapshotEnd(_)));
-        for (index, one) in truth.iter().enumerate() {
-            let seq = index as u64 + 1;
-            let is_last = truth[seq as usize..].iter().all(|later| later.key != one.key);
-            // A budget that is too small takes values too.
-            let in_snapshot = has_snapshot && self.is_roomy && !one.removes_key;
-            let is_wanted = seq > start || in_snapshot;
-            if is_last && is_wanted && !has_gap {
-                assert!(had[seq as usize], "the last value, {seq}, is missing: {record:?}");
-            }
-        }
     }
 
     fn run(&mut self) {

@@ -290,3 +290,201 @@ fn histories_go_before_values_however_many_topics_there_are() {
         assert_eq!(log.values.count(), 2, "topic {topic} lost a value, and histories are left");
     }
 }
+
+/// A reader with policy `close` that stalls while it is catching up, in every way to.
+#[test]
+fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
+    let limits =
+        Limits { tape_bytes_max: 16 << 10, replay_bytes_max: 1 << 10, ..Limits::default() };
+    let close = Some(SlowReader::Close);
+    for (delivery, name) in [
+        (Delivery { slow_reader: close, snapshot: true, ..Delivery::default() }, "snapshot"),
+        (Delivery { slow_reader: close, ..Delivery::default() }, "since"),
+        (Delivery { slow_reader: close, window: Some(2), ..Delivery::default() }, "no ack"),
+        (Delivery { mode: Mode::Latest, snapshot: true, ..Delivery::default() }, "latest"),
+        (
+            Delivery {
+                slow_reader: Some(SlowReader::Conflate),
+                snapshot: true,
+                ..Delivery::default()
+            },
+            "conflate",
+        ),
+    ] {
+        let mut hub = Hub::alone(&limits);
+        let mut own = Subscriptions::default();
+        let publish = |hub: &mut Hub, number: usize| {
+            let key = (number % 50).to_string();
+            let keyed = Publication { key: Some(&key), ..Publication::new("q", &[7; 100][..]) };
+            hub.publish(&keyed).unwrap();
+            flush(hub)
+        };
+        for number in 0..60 {
+            publish(&mut hub, number);
+        }
+        let epoch = hub.topics.at(0).unwrap().log.as_ref().unwrap().epoch;
+        let is_since = matches!(name, "since" | "no ack");
+        let since = is_since.then_some(Since { epoch, seq: 3 });
+        hub.subscribe(7, &mut own, "q", &Delivery { since, ..delivery }).unwrap();
+        flush(&mut hub);
+        // It takes one portion, and nothing more.
+        hub.attend(&mut own, &mut Vec::new(), &mut Vec::new());
+        let mut signals = Vec::new();
+        for number in 0..1_000 {
+            signals.extend(publish(&mut hub, number));
+        }
+        let is_closed = signals.contains(&Signal::FellBehind(7));
+        assert_eq!(is_closed, delivery.slow_reader == close, "{name}");
+        assert_eq!(hub.held_bytes().0, 0, "{name}: it holds up the tape, {:?}", hub.held_bytes());
+        if is_closed {
+            // Should it be asked for more before it is closed, it hears the same.
+            let mut steps = Vec::new();
+            hub.attend(&mut own, &mut Vec::new(), &mut steps);
+            assert_eq!(steps, [Step::FellBehind], "{name}");
+        }
+    }
+    // One that takes its portions is none of them, however much comes meanwhile.
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    for _ in 0..300 {
+        hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
+        flush(&mut hub);
+    }
+    let epoch = hub.topics.at(0).unwrap().log.as_ref().unwrap().epoch;
+    let since = Some(Since { epoch, seq: 0 });
+    let delivery = Delivery { slow_reader: close, since, ..Delivery::default() };
+    hub.subscribe(7, &mut own, "q", &delivery).unwrap();
+    flush(&mut hub);
+    let (mut frames, mut steps) = (Vec::new(), Vec::new());
+    for _ in 0..1_000 {
+        hub.attend(&mut own, &mut frames, &mut steps);
+        hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
+        assert!(!flush(&mut hub).contains(&Signal::FellBehind(7)));
+        let sent = pending(&hub, own);
+        hub.advance(&mut own, sent.len(), |_| ());
+        frames.extend(sent);
+    }
+    assert_eq!(frames.len(), 1_300 * 102);
+}
+
+/// Of whom it has become unknown that they were removed, a reader that comes back is told
+/// by a snapshot: the value of another key of that time is not lost to it.
+#[test]
+fn the_last_value_arrives_although_removals_have_aged_out() {
+    for policy in [SlowReader::Conflate, SlowReader::Gap] {
+        let limits = Limits { tape_bytes_max: 1 << 10, ..Limits::default() };
+        let rule = Rule { retention_ms: 10, ..Rule::new("q", &limits) };
+        let mut hub = with_rules(&limits, vec![rule]);
+        let mut own = Subscriptions::default();
+        let mode = if policy == SlowReader::Gap { Mode::Latest } else { Mode::All };
+        let slow_reader = (mode == Mode::All).then_some(policy);
+        let delivery = Delivery { mode, slow_reader, ..Delivery::default() };
+        hub.subscribe(0, &mut own, "q", &delivery).unwrap();
+        flush(&mut hub);
+        let put = |hub: &mut Hub, key: &str, text: &str, removes_key| {
+            let publication = Publication::new("q", text);
+            hub.publish(&Publication { key: Some(key), removes_key, ..publication }).unwrap();
+            flush(hub);
+        };
+        put(&mut hub, "A", "the value of A", false);
+        put(&mut hub, "B", "the value of B", false);
+        put(&mut hub, "B", "no more", true);
+        for _ in 0..40 {
+            put(&mut hub, "C", &"c".repeat(60), false);
+        }
+        hub.tick(at(1_000));
+        put(&mut hub, "C", "the value of C", false);
+        let (mut frames, mut steps) = (Vec::new(), Vec::new());
+        hub_attend(&mut hub, &mut own, &mut frames, &mut steps);
+        let text = String::from_utf8_lossy(&frames);
+        assert!(text.contains("the value of A"), "{policy:?}: {steps:?}");
+        assert!(text.contains("the value of C") && !text.contains("the value of B"), "{policy:?}");
+        let is_end = |step: &&Step| matches!(step, Step::Marked { mark, .. } if matches!(mark, Mark::SnapshotEnd { .. }));
+        assert_eq!(steps.iter().filter(is_end).count(), 1, "{policy:?}: {steps:?}");
+    }
+}
+
+/// A topic that always has more to send than there is room for leaves room for others.
+#[test]
+fn a_busy_topic_leaves_room_for_quiet_ones() {
+    let limits = Limits::default();
+    let home = ShardId(0);
+    let names: Vec<String> = (0..99)
+        .map(|number| format!("t{number}"))
+        .filter(|name| Hub::home_of(name, 1, 2) == home)
+        .take(3)
+        .collect();
+    let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(ShardId(1), 2));
+    assert_eq!(limits.mails_per_turn, Limits::default().mails_per_turn);
+    let mut own = Subscriptions::default();
+    for name in &names {
+        here.subscribe(0, &mut own, name, &Delivery::default()).unwrap();
+    }
+    let mut outbox = Outbox::default();
+    here.flush(&mut outbox, &mut Vec::new());
+    outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+    there.flush(&mut outbox, &mut Vec::new());
+    outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    let mut quiet_after = None;
+    for turn in 0..50 {
+        for _ in 0..3 {
+            there.publish(&Publication::new(&names[0], "hot")).unwrap();
+        }
+        if turn == 5 {
+            there.publish(&Publication::new(&names[1], "quiet")).unwrap();
+            there.publish(&Publication::new(&names[2], "quiet")).unwrap();
+        }
+        let mut outbox = Outbox { room: 1, ..Outbox::default() };
+        there.flush(&mut outbox, &mut Vec::new());
+        for (_, mail) in outbox.mails {
+            if matches!(&mail, Mail::Entry { entry, .. } if &entry.payload[..] == b"quiet") {
+                quiet_after = Some(turn);
+            }
+        }
+    }
+    assert!(quiet_after.is_some_and(|turn| turn < 10), "{quiet_after:?}");
+}
+
+/// What can't be let go of, the newest message of each topic, is bounded too: by refusals.
+#[test]
+fn the_newest_messages_keep_to_the_budget() {
+    let limits = Limits { topics_bytes_max: 1 << 20, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut refused = 0;
+    for _ in 0..3 {
+        for number in 0..200 {
+            let name = format!("t.{number}");
+            let published = hub.publish(&Publication::new(&name, &[7; 20_000][..]));
+            refused += usize::from(published == Err(HubError::OverBudget));
+            assert!(published.is_ok() || hub.names.contains_key(&*name) == (number < 50));
+            flush(&mut hub);
+            assert!(hub.held_bytes().1 <= limits.topics_bytes_max + 2 * 21_000);
+        }
+    }
+    assert!(refused > 300, "{refused}");
+    // Who has a place in it keeps that, and what is smaller finds room.
+    assert!(hub.publish(&Publication::new("t.0", &[8; 20_000][..])).is_ok());
+    // Memory that is free again is used again.
+    hub.tick(at(3_600_000));
+    flush(&mut hub);
+    flush(&mut hub);
+    assert!(hub.publish(&Publication::new("t.199", &[7; 20_000][..])).is_ok());
+}
+
+/// Numbers of a snapshot in the midst of others are older than those, or the same again.
+#[test]
+fn a_window_takes_numbers_in_any_order() {
+    use super::super::window::Window;
+    let mut window = Window::new(10);
+    window.delivered(90, 3);
+    window.delivered(10, 1);
+    window.delivered(11, 1);
+    window.delivered(91, 1);
+    assert_eq!(window.credit(), 4);
+    assert!(window.acknowledge(11));
+    assert_eq!(window.credit(), 6);
+    assert!(window.acknowledge(91));
+    assert_eq!(window.credit(), 9, "92 is left");
+    assert!(window.acknowledge(92));
+    assert_eq!(window.credit(), 10);
+}

@@ -73,7 +73,7 @@ impl From<HubError> for ErrorCode {
             HubError::AlreadySubscribed => ErrorCode::AlreadySubscribed,
             HubError::TooManySubscriptions => ErrorCode::TooManySubscriptions,
             HubError::TooManyTopics => ErrorCode::TooManyTopics,
-            HubError::Full | HubError::Stopped => ErrorCode::Behind,
+            HubError::Full | HubError::OverBudget | HubError::Stopped => ErrorCode::Behind,
             // Never of a request, which is longer than its body: it was closed with 1009.
             HubError::TooBig => ErrorCode::BadField,
         }

@@ -185,7 +185,12 @@ impl Handler for Json {
                     .json("recovered", recovered);
                 send(conn, with_id(subscribed, id.as_deref()));
             }
-            Notice::Published { token, result } => published(conn, token, result),
+            Notice::Published { token: Some(token), result } => published(conn, token, result),
+            Notice::Published { token: None, result } => {
+                if let Err(error) = result {
+                    refuse(conn, None, &refused(error, "a publication"));
+                }
+            }
             Notice::Refused { topic, error } => refuse(conn, None, &refused(error, topic)),
             Notice::Timer
                 if conn.session().is_subscribed || conn.limits().first_subscribe_ms == 0 =>

@@ -48,10 +48,13 @@ impl Handler for Words {
             Notice::Subscribed { topic, epoch, seq, recovered } => {
                 format!("subscribed {topic} {epoch} {seq} {recovered}")
             }
-            Notice::Published { token, result: Ok(seq) } => format!("published {token} {seq}"),
-            Notice::Published { token, result: Err(error) } => {
-                format!("refused pub {token} {error}")
+            Notice::Published { token: Some(token), result: Ok(seq) } => {
+                format!("published {token} {seq}")
             }
+            Notice::Published { token, result: Err(error) } => match token {
+                Some(token) => format!("refused pub {token} {error}"),
+                None => format!("refused pub {error}"),
+            },
             Notice::Refused { topic, error } => format!("refused match {topic} {error}"),
             // Marks come in their lane. The others were not asked for.
             _ => return,

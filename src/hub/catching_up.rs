@@ -19,6 +19,10 @@ use crate::base::planted::{Bug, planted};
 /// Messages of a portion at most.
 const PORTION_MESSAGES: u64 = 4_096;
 
+/// Portions that a connection has asked other shards for, or holds until there is room in
+/// its queue, at most: of one that has many topics and stalls, no more is kept.
+const PULLS_MAX: usize = 4;
+
 /// What holds a cursor back or leads it.
 #[derive(Debug)]
 pub(super) struct Guide {
@@ -205,6 +209,8 @@ pub enum Step {
 struct Hand<'a> {
     frames: &'a mut Vec<u8>,
     steps: &'a mut Vec<Step>,
+    /// Portions that were asked for and not handed over, of all the connection's topics.
+    pulls: usize,
 }
 
 impl Hand<'_> {
@@ -329,7 +335,7 @@ impl Hub {
         steps: &mut Vec<Step>,
     ) -> bool {
         let bytes_max = frames.len() + self.limits.replay_bytes_max;
-        let mut hand = Hand { frames, steps };
+        let mut hand = Hand { frames, steps, pulls: self.pulls(*subscriptions) };
         let mut again = false;
         let mut own = subscriptions.first;
         for _ in 0..subscriptions.count {
@@ -342,6 +348,19 @@ impl Hub {
             }
         }
         again
+    }
+
+    /// Portions that were asked for and not handed over.
+    fn pulls(&self, subscriptions: Subscriptions) -> usize {
+        let mut own = subscriptions.first;
+        let is_pull = |_: &u16| {
+            let subscription = self.at(own);
+            own = subscription.next;
+            let guide = self.guides.at(subscription.guide);
+            let catch_up = guide.and_then(|guide| guide.catch_up.as_ref());
+            catch_up.is_some_and(|catch_up| catch_up.is_pulling || catch_up.pulled.is_some())
+        };
+        (0..subscriptions.count).filter(is_pull).count()
     }
 
     /// Looks after one subscription, up to one portion. Says whether it got one.
@@ -418,6 +437,7 @@ impl Hub {
         let credit = guide.credit();
         let catch_up = guide.catch_up.as_mut().expect("it is catching up");
         if let Some(past) = catch_up.pulled.take() {
+            hand.pulls -= 1;
             return self.hand_over(own, past, hand);
         }
         if catch_up.is_pulling {
@@ -455,6 +475,11 @@ impl Hub {
             let past = self.past(reference, self.shard, view, portion);
             return self.hand_over(own, past.expect("what is read has a log"), hand);
         }
+        // Those before it come in, and then it is asked again.
+        if hand.pulls >= PULLS_MAX {
+            return Some(false);
+        }
+        hand.pulls += 1;
         let (name, home) = (topic.name.clone(), topic.home);
         let subscription = (own, generation);
         let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };

@@ -282,8 +282,9 @@ impl Log {
         if self.first > first {
             let (first, values_weight) = (self.first, &mut self.values_weight);
             self.values.forget_removals_before(first, |gone| *values_weight -= gone.weight());
-            if self.entries.is_empty() {
-                self.entries.shrink_to_fit();
+            // What has become quiet keeps no room for what it was.
+            if self.entries.len() < self.entries.capacity() / 4 {
+                self.entries.shrink_to(self.entries.len() * 2);
             }
         }
     }

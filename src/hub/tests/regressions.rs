@@ -488,3 +488,39 @@ fn a_window_takes_numbers_in_any_order() {
     assert!(window.acknowledge(92));
     assert_eq!(window.credit(), 10);
 }
+
+/// Of many topics that one connection catches up with, few portions wait for it at a time.
+#[test]
+fn the_portions_that_wait_for_a_reader_are_few() {
+    let names: Vec<String> = (0..99)
+        .map(|number| format!("t{number}"))
+        .filter(|name| Hub::home_of(name, 1, 2) == ShardId(0))
+        .take(20)
+        .collect();
+    let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
+    let mut own = Subscriptions::default();
+    for name in &names {
+        for _ in 0..3 {
+            there.publish(&Publication::new(name, "past")).unwrap();
+        }
+        let delivery = Delivery { snapshot: true, ..Delivery::default() };
+        here.subscribe(0, &mut own, name, &delivery).unwrap();
+    }
+    let mut frames = Vec::new();
+    let mut pulls_most = 0;
+    for _ in 0..200 {
+        let mut outbox = Outbox::default();
+        let mut signals = Vec::new();
+        here.flush(&mut outbox, &mut signals);
+        let is_pull = |mail: &&(ShardId, Mail)| matches!(mail.1, Mail::Pull { .. });
+        pulls_most = pulls_most.max(outbox.mails.iter().filter(is_pull).count());
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        if signals.contains(&Signal::Attend(0)) {
+            hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
+        }
+    }
+    assert!((1..=4).contains(&pulls_most), "{pulls_most}");
+    assert_eq!(frames, b"\x81\x04past".repeat(20), "every topic's newest has come");
+}

@@ -95,6 +95,8 @@ limits! {
     deflate_context_bytes_min: usize = 32, tiny 4;
     /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next.
     tls_handshakes_per_turn: usize = 4, tiny 1;
+    /// Bytes of a peer's TLS handshake that are kept until a message of it is whole, or its turn has come. Above it: it is cut.
+    tls_handshake_bytes_max: usize = 32 << 10, tiny 20 << 10;
     /// Milliseconds without a byte received after which a ping is sent. 0: never.
     idle_ping_ms: u64 = 30_000, tiny 1_000;
     /// Milliseconds from that ping without a byte received. Above it: closed as lost, 1006.
@@ -301,6 +303,7 @@ impl Limits {
             between!(deflate_contexts_bytes_max, 512 << 10..=1 << 50);
         }
         between!(tls_handshakes_per_turn, 1..=1 << 20);
+        between!(tls_handshake_bytes_max, 20 << 10..=1 << 20);
         between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);
         between!(pong_ms, 1..=1 << 40);

@@ -140,10 +140,7 @@ fn serve(
             }
             Order::Stop => handle.stop(),
             Order::Reload => match again() {
-                Ok(settings) => {
-                    reload_tls(&acceptor, &running, &settings, &handle);
-                    reload_settings(&running, settings, &filter, &handle);
-                }
+                Ok(settings) => reload(&acceptor, &running, settings, &filter, &handle),
                 Err(problems) => {
                     for problem in problems {
                         tracing::error!("not reloaded: {problem}");
@@ -167,16 +164,16 @@ fn serve(
 }
 
 /// Reads the certificates again, which may be others under the same names. Sessions that
-/// began with the old ones go on and can be resumed.
+/// began with the old ones go on and can be resumed. Says whether that was done.
 fn reload_tls(
     acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
     settings: &Settings,
     handle: &ServerHandle,
-) {
+) -> bool {
     let mut acceptor = acceptor.borrow_mut();
     if acceptor.is_none() {
-        return;
+        return false;
     }
     // Listeners stay as they are.
     let mut with_files = running.borrow().clone();
@@ -187,25 +184,31 @@ fn reload_tls(
             *acceptor = Some(renewed);
             running.borrow_mut().tls = with_files.tls;
             tracing::info!("reloaded: certificates");
+            true
         }
-        Ok(None) => {}
-        Err(problem) => tracing::error!("not reloaded: {problem}"),
+        Ok(None) => false,
+        Err(problem) => {
+            tracing::error!("not reloaded: {problem}");
+            false
+        }
     }
 }
 
 /// Takes over what can change while the server runs, and says what can't.
-fn reload_settings(
+fn reload(
+    acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
     settings: Settings,
     filter: &LogFilter,
     handle: &ServerHandle,
 ) {
     let differences = running.borrow().differences(&settings);
+    let stays = |(key, old, new): &(_, _, _)| {
+        tracing::warn!("{key} = {new} needs a restart: it stays {old}");
+    };
     let (taken, left): (Vec<_>, Vec<_>) =
         differences.iter().partition(|(key, ..)| Settings::is_reloadable(key));
-    for (key, old, new) in left {
-        tracing::warn!("{key} = {new} needs a restart: it stays {old}");
-    }
+    left.into_iter().for_each(stays);
     // What stays and what changes have to fit together.
     let mut limits = running.borrow().limits.clone();
     limits.reload(&settings.limits);
@@ -213,8 +216,12 @@ fn reload_settings(
         tracing::error!("not reloaded: {error}");
         return;
     }
-    for (key, old, new) in taken {
-        tracing::info!("reloaded: {key} = {new} (was {old})");
+    let has_tls = reload_tls(acceptor, running, &settings, handle);
+    for difference @ (key, old, new) in taken {
+        match has_tls || !key.starts_with("tls_") {
+            true => tracing::info!("reloaded: {key} = {new} (was {old})"),
+            false => stays(difference),
+        }
     }
     if differences.is_empty() {
         tracing::info!("reloaded: nothing has changed");

@@ -27,7 +27,7 @@ pub use url::Url;
 pub use words::{NAME, NotAWord, Word};
 
 use crate::base::{BufferPool, Time};
-use crate::connection::Channel;
+use crate::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
 use crate::tls::Connector;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::hash::{BuildHasher, RandomState};
@@ -280,7 +280,7 @@ impl Client {
         stream.set_nodelay(true)?;
         let Some(connector) = &self.connector else { return Ok((stream, None)) };
         let session = connector.connect(self.session.url().name()).map_err(io::Error::other)?;
-        let mut channel = Channel::new(session);
+        let mut channel = Channel::new(session, SERVER_HANDSHAKE_BYTES_MAX);
         // A client speaks first.
         channel.receive(&mut self.pool, &mut [], &mut self.plain).map_err(io::Error::other)?;
         Ok((stream, Some(channel)))

@@ -2,19 +2,19 @@
 //! that has not come whole, and what is encrypted and not yet sent. An idle connection
 //! has neither.
 
-use crate::base::BufferPool;
+use crate::base::{BufferPool, Time};
 use crate::protocol::head;
 use crate::tls::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, Session, TlsError};
 use std::fmt;
 
 /// What may be encrypted before it is sent. What is encrypted has left its queue and its
 /// tapes: neither a newer message nor a close can overtake it.
-pub const SEALED_BYTES_MAX: usize = 64 << 10;
+pub const SEALED_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
+/// What a client keeps of a handshake, of which a server's certificates are the longest.
+pub const SERVER_HANDSHAKE_BYTES_MAX: usize = 96 << 10;
 const HEADER_BYTES: usize = 5;
 /// RFC 8446, 5.2: a protected record is at most this much longer than its plaintext.
 const EXPANSION_BYTES_MAX: usize = 2 << 10;
-/// A message of the handshake may come in several records; the longest has certificates.
-const KEPT_BYTES_MAX: usize = 96 << 10;
 
 /// Why a connection's TLS has ended.
 ///
@@ -54,7 +54,7 @@ impl std::error::Error for ChannelError {}
 ///
 /// let mut pool = BufferPool::new(1 << 20);
 /// let session = Connector::new(&Trust::Anybody, false)?.connect("localhost")?;
-/// let mut channel = Channel::new(session);
+/// let mut channel = Channel::new(session, 96 << 10);
 /// // A client speaks first.
 /// channel.receive(&mut pool, &mut [], &mut Vec::new()).expect("nothing can be wrong yet");
 /// let hello = channel.queued_bytes();
@@ -77,8 +77,10 @@ pub struct Channel {
     sealed: Vec<u8>,
     /// Bytes at the front of `sealed` that the kernel has: `sent <= sealed.len()`.
     sent: usize,
-    /// Its handshake waits its turn, for whoever drives it to remember.
-    pub waits: bool,
+    /// How many bytes may be kept.
+    kept_bytes_max: u32,
+    /// Since when its handshake waits its turn, for whoever drives it to remember.
+    pub waits_since: Option<Time>,
     /// Nothing was received yet.
     is_new: bool,
     /// Nothing is sealed any more: it was said that nothing follows, or that it is over.
@@ -107,15 +109,19 @@ fn whole(records: &[u8]) -> (usize, usize) {
 }
 
 impl Channel {
-    /// Nothing was received or sent.
-    pub fn new(session: Session) -> Channel {
+    /// Nothing was received or sent. A message of the handshake may come in several records;
+    /// `kept_bytes_max` bytes of what is not whole are kept at most, and one record always.
+    pub fn new(session: Session, kept_bytes_max: usize) -> Channel {
+        let record = HEADER_BYTES + RECORD_BYTES_MAX + EXPANSION_BYTES_MAX;
+        let kept_bytes_max = kept_bytes_max.max(record).try_into().unwrap_or(u32::MAX);
         Channel {
             session,
             kept: Vec::new(),
             seen: 0,
             sealed: Vec::new(),
             sent: 0,
-            waits: false,
+            kept_bytes_max,
+            waits_since: None,
             is_new: true,
             is_closed: false,
             has_failed: false,
@@ -167,6 +173,25 @@ impl Channel {
             self.seen = end - taken;
         }
         Ok(is_closed)
+    }
+
+    /// Whether something is kept that is not whole, or has not been looked at.
+    #[inline]
+    pub fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Whether there is something to do once `bytes` have come to what is kept: a record is
+    /// whole, or what comes is none.
+    pub fn is_ready(&self, bytes: &[u8]) -> bool {
+        let kept = &self.kept[self.seen..];
+        let first = kept.first().or(bytes.first()).copied();
+        let is_plain = self.is_new && first.is_some_and(head::can_begin);
+        is_plain
+            || match kept.is_empty() {
+                true => whole(bytes).0 > 0,
+                false => whole(kept).0 > 0,
+            }
     }
 
     fn look_at_first(&mut self, first: Option<u8>) -> Result<(), ChannelError> {
@@ -229,7 +254,7 @@ impl Channel {
     /// # Errors
     /// They are too many.
     pub fn keep(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> Result<(), ChannelError> {
-        if self.kept.len() + bytes.len() > KEPT_BYTES_MAX {
+        if self.kept.len() + bytes.len() > self.kept_bytes_max as usize {
             self.is_closed = true;
             return Err(ChannelError::TooLong);
         }
@@ -256,13 +281,14 @@ impl Channel {
         }
     }
 
-    /// Bytes that may be sealed now.
+    /// Bytes that may be sealed now: of whole records, or a reader that takes little at a
+    /// time would get records that are as little.
     pub fn room(&self) -> usize {
         if self.is_closed || self.is_handshaking() {
             return 0;
         }
-        let records = SEALED_BYTES_MAX / RECORD_BYTES_MAX;
-        (SEALED_BYTES_MAX - records * RECORD_OVERHEAD_BYTES).saturating_sub(self.queued_bytes())
+        let taken = self.queued_bytes().div_ceil(RECORD_BYTES_MAX + RECORD_OVERHEAD_BYTES);
+        SEALED_BYTES_MAX.saturating_sub(taken * RECORD_BYTES_MAX)
     }
 
     /// Queues `plain`, encrypted.
@@ -303,6 +329,12 @@ impl Channel {
         self.has_failed
     }
 
+    /// Whether its keys are nearly used up: it is to be closed while that can be said.
+    #[inline]
+    pub fn is_worn(&self) -> bool {
+        self.session.is_worn()
+    }
+
     /// What is to be sent.
     #[inline]
     pub fn queued(&self) -> &[u8] {
@@ -341,10 +373,10 @@ impl Channel {
         }
     }
 
-    /// How many buffers of the pool it has.
+    /// How many buffers of the pool it needs.
     #[cfg(test)]
     pub fn buffers(&self) -> usize {
-        usize::from(self.kept.capacity() > 0) + usize::from(self.sealed.capacity() > 0)
+        usize::from(!self.kept.is_empty()) + usize::from(self.queued_bytes() > 0)
     }
 
     /// Drops what is queued and kept and gives the buffers back.
@@ -360,6 +392,8 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEPT_BYTES_MAX: usize = 32 << 10;
 
     #[test]
     fn what_is_whole_and_what_is_missing() {
@@ -377,26 +411,67 @@ mod tests {
     fn what_is_sealed_stays_small_however_it_is_taken() {
         let (acceptor, connector) = crate::tls::tests::pair();
         let mut pool = BufferPool::new(1 << 20);
-        let mut client = Channel::new(connector.connect("localhost").unwrap());
-        let mut server = Channel::new(acceptor.accept());
+        let (mut client, mut server) = greeted(&acceptor, &connector, &mut pool);
         let mut plain = Vec::new();
-        client.receive(&mut pool, &mut [], &mut plain).unwrap();
-        let (mut from, mut to) = (&mut client, &mut server);
-        while from.queued_bytes() > 0 {
-            let mut wire = from.queued().to_vec();
-            from.advance(&mut pool, wire.len());
-            to.receive(&mut pool, &mut wire, &mut plain).unwrap();
-            (from, to) = (to, from);
-        }
         for _ in 0..200 {
             let room = server.room();
             server.seal(&mut pool, &vec![7; room]);
             let mut wire = server.queued()[..server.queued_bytes() - 10].to_vec();
             server.advance(&mut pool, wire.len());
             client.receive(&mut pool, &mut wire, &mut plain).unwrap();
-            assert!(server.sealed.len() <= 2 * SEALED_BYTES_MAX, "{}", server.sealed.len());
+            assert!(server.sealed.len() <= 128 << 10, "{}", server.sealed.len());
         }
         assert!(plain.len() > 100 * SEALED_BYTES_MAX && plain.iter().all(|&byte| byte == 7));
+    }
+
+    /// However little a reader takes at a time, records are full where there is enough.
+    #[test]
+    fn records_are_full_where_there_is_enough() {
+        let (acceptor, connector) = crate::tls::tests::pair();
+        let mut pool = BufferPool::new(1 << 20);
+        let (mut client, mut server) = greeted(&acceptor, &connector, &mut pool);
+        let (mut wire, mut left) = (Vec::new(), 1 << 20);
+        while left > 0 || server.queued_bytes() > 0 {
+            let piece = server.room().min(left);
+            server.seal(&mut pool, &vec![7; piece]);
+            left -= piece;
+            assert!(server.queued_bytes() <= SEALED_BYTES_MAX + 4 * RECORD_OVERHEAD_BYTES);
+            let taken = server.queued_bytes().min(999);
+            wire.extend_from_slice(&server.queued()[..taken]);
+            server.advance(&mut pool, taken);
+        }
+        let mut records = &wire[..];
+        let mut lengths = Vec::new();
+        while let Some((header, rest)) = records.split_first_chunk::<HEADER_BYTES>() {
+            let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+            lengths.push(length);
+            records = &rest[length..];
+        }
+        assert_eq!(lengths.len(), (1 << 20) / RECORD_BYTES_MAX, "{lengths:?}");
+        let mut plain = Vec::new();
+        client.receive(&mut pool, &mut wire, &mut plain).unwrap();
+        assert_eq!(plain.len(), 1 << 20);
+    }
+
+    /// Both ends of a connection, with the handshake behind them.
+    fn greeted(
+        acceptor: &crate::tls::Acceptor,
+        connector: &crate::tls::Connector,
+        pool: &mut BufferPool,
+    ) -> (Channel, Channel) {
+        let session = connector.connect("localhost").unwrap();
+        let mut client = Channel::new(session, KEPT_BYTES_MAX);
+        let mut server = Channel::new(acceptor.accept(), KEPT_BYTES_MAX);
+        let mut plain = Vec::new();
+        client.receive(pool, &mut [], &mut plain).unwrap();
+        let (mut from, mut to) = (&mut client, &mut server);
+        while from.queued_bytes() > 0 {
+            let mut wire = from.queued().to_vec();
+            from.advance(pool, wire.len());
+            to.receive(pool, &mut wire, &mut plain).unwrap();
+            (from, to) = (to, from);
+        }
+        (client, server)
     }
 
     /// A hello, each byte in a record of its own, in pieces of any size, at once or put off.
@@ -405,12 +480,12 @@ mod tests {
         let (acceptor, connector) = crate::tls::tests::pair();
         for step in [1, 3, 6, 7, 50, 1_000, 100_000] {
             let mut pool = BufferPool::new(1 << 20);
-            let mut client = Channel::new(connector.connect("localhost").unwrap());
+            let mut client = Channel::new(connector.connect("localhost").unwrap(), KEPT_BYTES_MAX);
             client.receive(&mut pool, &mut [], &mut Vec::new()).unwrap();
             let hello = client.queued()[HEADER_BYTES..].to_vec();
             let records = hello.iter().flat_map(|&byte| [22, 3, 3, 0, 1, byte]);
             let mut records: Vec<u8> = records.collect();
-            let mut server = Channel::new(acceptor.accept());
+            let mut server = Channel::new(acceptor.accept(), KEPT_BYTES_MAX);
             let mut plain = Vec::new();
             for (number, piece) in records.chunks_mut(step).enumerate() {
                 let closed = match number % 3 {
@@ -436,7 +511,7 @@ mod tests {
     fn a_handshake_without_end() {
         let (acceptor, _) = crate::tls::tests::pair();
         let mut pool = BufferPool::new(1 << 20);
-        let mut server = Channel::new(acceptor.accept());
+        let mut server = Channel::new(acceptor.accept(), KEPT_BYTES_MAX);
         let mut records = vec![22, 3, 3, 0, 4, 1, 0, 0xFF, 0xFF];
         records.extend([22, 3, 3, 0, 1, 7].repeat(KEPT_BYTES_MAX));
         let received: Result<Vec<bool>, ChannelError> = records

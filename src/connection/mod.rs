@@ -15,7 +15,7 @@ mod keepalive;
 mod outbound;
 
 #[cfg(feature = "tls")]
-pub use channel::{Channel, ChannelError, SEALED_BYTES_MAX};
+pub use channel::{Channel, ChannelError, SEALED_BYTES_MAX, SERVER_HANDSHAKE_BYTES_MAX};
 pub use inbound::{Arrival, Inbound};
 pub use keepalive::{Action, KeepAlive};
 pub use outbound::{Outbound, SendOutcome};

@@ -103,7 +103,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         slot.is_refused = !self.admit(peer);
         if self.accepting.is_secure[listener as usize] {
             let acceptor = self.accepting.tls.as_ref().expect("the server has checked");
-            slot.channel = Some(Box::new(Channel::new(acceptor.accept())));
+            let kept_max = self.core.limits.tls_handshake_bytes_max;
+            slot.channel = Some(Box::new(Channel::new(acceptor.accept(), kept_max)));
         }
         slot.operations.begin(Operations::RECEIVE);
         let (index, _) = self.slots.insert(slot);

@@ -37,35 +37,49 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(channel) = slot.channel.as_mut().filter(|_| slot.phase < Phase::Flushing) else {
             return;
         };
+        let mut bytes = bytes;
         if channel.is_handshaking() {
-            if channel.waits || *handshakes_left == 0 {
-                let kept = channel.keep(&mut core.pool, bytes);
-                if !std::mem::replace(&mut channel.waits, true) {
-                    shaking.push_back(token);
-                    let counters = &counters[core.id.index()];
-                    counters.tls_handshakes_delayed.add(1);
-                    let limit = const { Limits::index_of("tls_handshakes_per_turn") };
-                    counters.limits_hit.hit(limit);
+            let waits = channel.waits_since.is_some();
+            if waits || channel.has_kept() || !channel.is_ready(bytes) || *handshakes_left == 0 {
+                if let Err(error) = channel.keep(&mut core.pool, bytes) {
+                    return self.insecure(index, &error);
                 }
-                if let Err(error) = kept {
-                    self.insecure(index, &error);
+                bytes = &mut [];
+                // Pieces of a record cost nothing yet.
+                if waits || !channel.is_ready(&[]) {
+                    return;
                 }
+            }
+            if *handshakes_left == 0 {
+                channel.waits_since = Some(core.now);
+                shaking.push_back(token);
+                let counters = &counters[core.id.index()];
+                counters.tls_handshakes_delayed.add(1);
+                counters.limits_hit.hit(const { Limits::index_of("tls_handshakes_per_turn") });
                 return;
             }
             *handshakes_left -= 1;
         }
-        self.unseal_with(index, |channel, pool, plain| channel.receive(pool, bytes, plain));
+        self.unseal_with(index, |channel, pool, plain| match bytes.is_empty() {
+            true => channel.receive_kept(pool, plain),
+            false => channel.receive(pool, bytes, plain),
+        });
     }
 
     /// Goes on with handshakes that an earlier turn had no time for.
     pub(super) fn shake_hands(&mut self) {
+        let now = self.core.now;
         self.handshakes_left = self.core.limits.tls_handshakes_per_turn;
         while self.handshakes_left > 0
             && let Some(token) = self.shaking.pop_front()
         {
             let Some(slot) = self.slot(token) else { continue };
             let Some(channel) = &mut slot.channel else { continue };
-            channel.waits = false;
+            if let Some(since) = channel.waits_since.take() {
+                // It has waited for us, not we for it.
+                slot.since = slot.since + (now - since);
+                slot.inbound.keep_alive.hear(now);
+            }
             if slot.phase < Phase::Flushing {
                 self.handshakes_left -= 1;
                 self.unseal_with(token.index, |channel, pool, plain| {
@@ -116,6 +130,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// A connection's TLS has ended: says so as far as that can be said.
     fn insecure(&mut self, index: u32, error: &ChannelError) {
         self.counters().tls_failures.add(1);
+        if *error == ChannelError::TooLong {
+            self.hit(const { Limits::index_of("tls_handshake_bytes_max") });
+        }
         let text = format!("a TLS connection has failed: {error}");
         self.note(Note::Insecure, &text);
         let Some(slot) = self.slots.at_mut(index) else { return };
@@ -221,6 +238,12 @@ pub(super) fn seal<S>(
 }
 
 impl<S> Slot<S> {
+    /// Whether its handshake waits for its turn, and not for the peer.
+    #[inline]
+    pub fn waits_for_us(&self) -> bool {
+        self.channel.as_deref().is_some_and(|channel| channel.waits_since.is_some())
+    }
+
     /// Bytes that are queued and not with the kernel yet.
     #[inline]
     pub fn queued_bytes(&self) -> usize {

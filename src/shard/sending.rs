@@ -6,7 +6,8 @@ use super::slot::{Attention, Holds, Operations, Phase};
 use crate::app::{Core, Handler, Notice, Own};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Counters, Limits, Time};
-use crate::connection::Outbound;
+use crate::connection::{Channel, Outbound};
+use crate::protocol::CloseCause;
 use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes of tapes that one send carries at most, give or take a chunk.
@@ -166,6 +167,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         if is_due {
             self.may_attend(index);
+        }
+        let Some(slot) = self.slots.at(index) else { return };
+        if slot.phase == Phase::Open && slot.channel.as_deref().is_some_and(Channel::is_worn) {
+            self.close(index, CloseCause::MaximumAge);
         }
     }
 

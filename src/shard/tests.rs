@@ -2,6 +2,7 @@
 //! the promises as oracles; and planted bugs, to see that the oracles bite.
 
 mod pacing;
+mod securing;
 mod third;
 mod wire;
 
@@ -431,7 +432,11 @@ impl Simulation {
                 // A compressed message: as it came, and inflated.
                 owners += 1 + usize::from(slot.inbound.has_deflate());
             }
-            owners += slot.channel.as_deref().map_or(0, crate::connection::Channel::buffers);
+            if let Some(channel) = slot.channel.as_deref() {
+                owners += channel.buffers();
+                // Four records: what is sealed has left its tapes.
+                assert!(channel.queued_bytes() <= 4 * ((16 << 10) + 32), "sealed too far ahead");
+            }
         }
         assert!(shard.core.pool.lent() <= owners, "an idle connection owns a buffer");
     }

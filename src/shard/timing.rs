@@ -44,7 +44,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Phase::Open if slot.inbound.expects_head() => {
                 let stalled =
                     slot.inbound.keep_alive.heard().plus_millis(limits.handshake_stall_ms);
-                slot.since.plus_millis(limits.handshake_ms).min(stalled)
+                match slot.waits_for_us() {
+                    true => stalled,
+                    false => slot.since.plus_millis(limits.handshake_ms).min(stalled),
+                }
             }
             Phase::Open => {
                 // Bytes that come move the true deadline; the timer finds out
@@ -134,7 +137,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// for too long; or neither, and bytes have come since the timer was set.
     fn expire_handshake(&mut self, index: u32) {
         let limits = &self.core.limits;
-        let Some(slot) = self.slots.at(index) else { return };
+        let now = self.core.now;
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        if slot.waits_for_us() {
+            slot.inbound.keep_alive.hear(now);
+            return self.set_deadline(index);
+        }
         let heard = slot.inbound.keep_alive.heard();
         let limit = if slot.since.plus_millis(limits.handshake_ms) <= self.core.now {
             const { Limits::index_of("handshake_ms") }

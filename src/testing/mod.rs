@@ -136,6 +136,25 @@ impl<H: Handler> TestShard<H> {
     /// # Panics
     /// If the limits contradict each other, or a rule can't be.
     pub fn with_rules(handler: H, limits: Limits, rules: Vec<Rule>) -> TestShard<H> {
+        TestShard::build(handler, limits, rules, |_| ())
+    }
+
+    /// A shard with other parts than the usual ones.
+    #[cfg(test)]
+    pub(crate) fn with_parts(
+        handler: H,
+        limits: Limits,
+        adjust: impl FnOnce(&mut Parts),
+    ) -> TestShard<H> {
+        TestShard::build(handler, limits, Vec::new(), adjust)
+    }
+
+    fn build(
+        handler: H,
+        limits: Limits,
+        rules: Vec<Rule>,
+        adjust: impl FnOnce(&mut Parts),
+    ) -> TestShard<H> {
         limits.check().expect("limits that hold");
         let rules = Rules::new(rules, &limits).expect("rules that can be");
         let world = World::new(0, Faults::default(), SOCKET_BYTES);
@@ -149,7 +168,7 @@ impl<H: Handler> TestShard<H> {
         let stopped = Arc::new(AtomicBool::new(false));
         let publisher = Publisher::new(outlets, 0, limits.message_bytes_max, stopped);
         let addresses = Addresses::new(limits.connections_per_address_max, 3);
-        let parts = Parts {
+        let mut parts = Parts {
             id: ShardId(0),
             listeners: vec![false],
             tls: None,
@@ -164,6 +183,7 @@ impl<H: Handler> TestShard<H> {
             unix_ms: 0,
             limits,
         };
+        adjust(&mut parts);
         TestShard {
             world,
             shard: Shard::new(ring, handler, parts),
@@ -193,6 +213,21 @@ impl<H: Handler> TestShard<H> {
             stalled: false,
             closed: false,
         }
+    }
+
+    /// A socket that is connected.
+    #[cfg(test)]
+    pub(crate) fn dial(&mut self) -> SimClient {
+        self.world.connect(0)
+    }
+
+    /// One turn, if there is something to do, and then `time` passes.
+    #[cfg(test)]
+    pub(crate) fn turn(&mut self, time: Duration) {
+        if self.world.is_runnable(0) {
+            self.shard.turn().expect("the simulated ring does not break");
+        }
+        self.world.advance_to(self.world.now() + time);
     }
 
     /// Turns until nothing more happens without new input or time.

@@ -110,6 +110,17 @@ impl Connector {
         Ok(Connector(Arc::new(config)))
     }
 
+    /// The same, and speaks nothing newer than TLS 1.2.
+    #[cfg(test)]
+    pub(crate) fn of_tls12(&self) -> Connector {
+        let provider = rustls::ClientConfig::builder_with_provider(Arc::clone(&PROVIDER));
+        let config = provider.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+        let verifier = Arc::new(Unverified(Arc::clone(&PROVIDER)));
+        Connector(Arc::new(
+            config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth(),
+        ))
+    }
+
     /// A session with `host`, a name or an IP address.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{ClientConfig, HandshakeKind, ServerConfig};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -41,7 +41,15 @@ pub struct Received {
 /// assert!(session.is_handshaking());
 /// # Ok::<(), tapecast::tls::CertificateError>(())
 /// ```
-pub struct Session(Side);
+pub struct Session {
+    side: Side,
+    /// Records that it has encrypted.
+    sealed: u64,
+}
+
+/// Records after which a connection of TLS 1.2 is to be closed. It can't renew its keys,
+/// and with AES-GCM they end at 2^24: what is left is for the farewell.
+const WORN_RECORDS: u64 = if cfg!(test) { 4_000 } else { (1 << 24) - (1 << 14) };
 
 enum Side {
     Server(UnbufferedServerConnection),
@@ -57,7 +65,7 @@ impl fmt::Debug for Session {
 /// Runs `$code` for whichever side a session is.
 macro_rules! either {
     ($session:expr, $connection:ident => $code:expr) => {
-        match &mut $session.0 {
+        match &mut $session.side {
             Side::Server($connection) => $code,
             Side::Client($connection) => $code,
         }
@@ -67,7 +75,8 @@ macro_rules! either {
 impl Session {
     pub(super) fn server(config: Arc<ServerConfig>) -> Session {
         let connection = UnbufferedServerConnection::new(config);
-        Session(Side::Server(connection.expect("an acceptor's configuration is complete")))
+        let connection = connection.expect("an acceptor's configuration is complete");
+        Session { side: Side::Server(connection), sealed: 0 }
     }
 
     pub(super) fn client(
@@ -75,12 +84,13 @@ impl Session {
         host: ServerName<'static>,
     ) -> Result<Session, CertificateError> {
         let connection = UnbufferedClientConnection::new(config, host);
-        Ok(Session(Side::Client(connection.map_err(CertificateError::new)?)))
+        let connection = connection.map_err(CertificateError::new)?;
+        Ok(Session { side: Side::Client(connection), sealed: 0 })
     }
 
     /// Whether nothing can be encrypted yet.
     pub fn is_handshaking(&self) -> bool {
-        match &self.0 {
+        match &self.side {
             Side::Server(connection) => connection.is_handshaking(),
             Side::Client(connection) => connection.is_handshaking(),
         }
@@ -88,16 +98,27 @@ impl Session {
 
     /// Whether the handshake took up an earlier session.
     pub fn is_resumed(&self) -> bool {
-        let kind = match &self.0 {
+        let kind = match &self.side {
             Side::Server(connection) => connection.handshake_kind(),
             Side::Client(connection) => connection.handshake_kind(),
         };
         kind == Some(HandshakeKind::Resumed)
     }
 
+    /// Its keys will soon be used up, and can't be renewed: another connection is needed.
+    pub fn is_worn(&self) -> bool {
+        self.sealed >= WORN_RECORDS && {
+            let version = match &self.side {
+                Side::Server(connection) => connection.protocol_version(),
+                Side::Client(connection) => connection.protocol_version(),
+            };
+            version == Some(ProtocolVersion::TLSv1_2)
+        }
+    }
+
     /// The peer's own certificate, in DER, if it has shown one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
-        let chain = match &self.0 {
+        let chain = match &self.side {
             Side::Server(connection) => connection.peer_certificates(),
             Side::Client(connection) => connection.peer_certificates(),
         };
@@ -158,6 +179,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<(), TlsError> {
         let records = plain.len() / RECORD_BYTES_MAX + 1;
+        self.sealed += records as u64;
         let likely = plain.len() + records * RECORD_OVERHEAD_BYTES;
         either!(self, connection => loop {
             let state = connection.process_tls_records(kept).state;
@@ -189,7 +211,7 @@ impl Session {
     /// A client's sequence number, key and nonce for what it sends, of AES-256.
     pub fn extract_secrets(self) -> (u64, [u8; 32], [u8; 12]) {
         use rustls::ConnectionTrafficSecrets::Aes256Gcm;
-        let Side::Client(connection) = self.0 else { unreachable!("a client") };
+        let Side::Client(connection) = self.side else { unreachable!("a client") };
         #[expect(deprecated, reason = "its successor can't be had without the kernel's TLS")]
         let secrets = connection.dangerous_extract_secrets().expect("it was allowed");
         let (sequence, Aes256Gcm { key, iv }) = secrets.tx else { unreachable!("that suite") };

@@ -440,6 +440,7 @@ RANGES = {
     "log_messages_max": (1, 1 << 30),
     "mailbox_mails_max": (1, 1 << 24),
     "events_per_turn": (1, 1 << 14),
+    "tls_handshake_bytes_max": (20 << 10, 1 << 20),
     "mails_per_turn": (1, 1 << 24),
     "sends_per_turn": (1, 1 << 20),
     "accepts_in_flight": (1, 1 << 12),

@@ -10,6 +10,7 @@ from . import peer as wire
 from .configuring import files
 from .peer import Peer
 from .server import expect, serving
+from .tls_peer import server_identity
 
 
 class Reloading:
@@ -42,10 +43,10 @@ class Reloading:
 
 
 @contextlib.contextmanager
-def reloading(server, text, *flags):
+def reloading(server, text, *flags, **options):
     with files(served=text) as paths:
         flags = ["--config", paths["served"], *flags]
-        with serving(server, flags=flags) as running:
+        with serving(server, flags=flags, **options) as running:
             yield Reloading(running, paths["served"])
 
 
@@ -130,3 +131,18 @@ def contradiction(server):
             peer.send_frame(wire.BINARY, message)
             received = peer.receive_frame()
             expect(received.payload == message, f"received {received[:2]}")
+
+
+def certificates(server):
+    """Certificates for a server that has no TLS: it is not said that it has it now."""
+    identity = server_identity()
+    listening = 'listen = ["127.0.0.1:0"{}]\n'
+    text = listening.format(', "wss://127.0.0.1:0"')
+    text += f'tls_cert = ["{identity.chain}"]\ntls_key = ["{identity.key}"]\n'
+    with reloading(server, listening.format(""), listen=None) as it:
+        lines = it.reload(text, r"tls_cert = .* needs a restart")
+        expect(" reloaded: tls_" not in lines, lines)
+        # Nor of limits that are taken with it, that they are not.
+        lines = it.reload(text + "[limits]\nhead_bytes_max = 300\n", r"reloaded: limits\.head_")
+        expect("not reloaded" not in lines and "tls_cert" in lines, lines)
+        expect(it.status_of(400) == 431, "a head above the limit was taken")

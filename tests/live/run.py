@@ -140,6 +140,7 @@ TESTS = (
     Test("reload for more connections", reloading.connections),
     Test("reload for who is silent", reloading.silence, shards=(1,)),
     Test("reload against what stays", reloading.contradiction, shards=(1,)),
+    Test("reload of certificates without TLS", reloading.certificates, shards=(1,)),
     Test("help and version", configuring.help_and_version, shards=(1,)),
     Test("completions", configuring.completions, shards=(1,)),
     Test("manual", configuring.manual, shards=(1,)),

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use tapecast::connection::Channel;
 use tapecast::connection::client::Client;
+use tapecast::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
 use tapecast::protocol::deflate::Offered;
 use tapecast::protocol::handshake::Offer;
 
@@ -111,7 +111,7 @@ impl Worker<'_> {
         {
             let name = url.name();
             let session = connector.connect(name).expect("what was resolved is a name");
-            peer.channel = Some(Box::new(Channel::new(session)));
+            peer.channel = Some(Box::new(Channel::new(session, SERVER_HANDSHAKE_BYTES_MAX)));
             // A client speaks first.
             return self.decrypt(connection, &mut [], now);
         }

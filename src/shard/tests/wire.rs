@@ -1,7 +1,7 @@
 //! A client's end of a simulated socket, with TLS between or without.
 
 use crate::base::BufferPool;
-use crate::connection::Channel;
+use crate::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
 use crate::ring::sim::SimClient;
 use crate::tls::Session;
 
@@ -16,7 +16,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(socket: SimClient, session: Option<Session>) -> Wire {
-        let channel = session.map(Channel::new);
+        let channel = session.map(|session| Channel::new(session, SERVER_HANDSHAKE_BYTES_MAX));
         let pool = BufferPool::new(1 << 20);
         let mut wire = Wire { socket, channel, pool, early: Vec::new(), ends: false };
         // A client's hello.

@@ -127,7 +127,7 @@ limits! {
     topics_max: usize = 1 << 22, tiny 64;
     /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
     topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
-    /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes.
+    /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes, and snapshots say so.
     topic_keys_max: usize = 16_384, tiny 4;
     /// Bytes of a topic's past that are handed to one reader at a time.
     replay_bytes_max: usize = 64 << 10, tiny 256;

@@ -195,6 +195,8 @@ pub enum Event {
         channel: Arc<str>,
         /// What follows comes after this message.
         seq: u64,
+        /// Every key's value was in it. If not, the server keeps those of fewer keys.
+        complete: bool,
     },
     /// Messages do not come.
     Gap {

@@ -144,10 +144,11 @@ impl Subscription {
                 place.is_snapshot = true;
                 events.push_back(Event::Snapshot { channel: place.channel.clone(), count });
             }
-            Word::SnapshotEnd { channel, seq } => {
+            Word::SnapshotEnd { channel, seq, complete } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };
                 (place.is_snapshot, place.seq) = (false, seq);
-                events.push_back(Event::SnapshotEnd { channel: place.channel.clone(), seq });
+                let channel = place.channel.clone();
+                events.push_back(Event::SnapshotEnd { channel, seq, complete });
             }
             Word::Gap { channel, from, to } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };

@@ -74,6 +74,8 @@ pub enum Word<'a> {
         channel: Cow<'a, str>,
         /// What follows comes after this message.
         seq: u64,
+        /// Every key's value was in it.
+        complete: bool,
     },
     /// Messages do not come.
     Gap {
@@ -155,7 +157,8 @@ impl<'a> Word<'a> {
             }
             r#""snapshot""# => Word::Snapshot { channel: channel()?, count: number(fields.count)? },
             r#""snapshot_end""# => {
-                Word::SnapshotEnd { channel: channel()?, seq: number(fields.seq)? }
+                let complete = fields.complete != Some("false");
+                Word::SnapshotEnd { channel: channel()?, seq: number(fields.seq)?, complete }
             }
             r#""gap""# => Word::Gap {
                 channel: channel()?,
@@ -193,6 +196,7 @@ struct Fields<'a> {
     message: Option<&'a str>,
     epoch: Option<&'a str>,
     recovered: Option<&'a str>,
+    complete: Option<&'a str>,
     count: Option<&'a str>,
     from: Option<&'a str>,
     to: Option<&'a str>,
@@ -215,6 +219,7 @@ impl<'a> Fields<'a> {
             "message" => fields.message = Some(value),
             "epoch" => fields.epoch = Some(value),
             "recovered" => fields.recovered = Some(value),
+            "complete" => fields.complete = Some(value),
             "count" => fields.count = Some(value),
             "from" => fields.from = Some(value),
             "to" => fields.to = Some(value),
@@ -302,7 +307,7 @@ mod tests {
         );
         check(
             r#"{"type":"snapshot_end","channel":"a","seq":1}"#,
-            Word::SnapshotEnd { channel: channel.clone(), seq: 1 },
+            Word::SnapshotEnd { channel: channel.clone(), seq: 1, complete: true },
         );
         check(
             r#"{"type":"conflated","channel":"a","from":1,"to":2}"#,

@@ -66,12 +66,15 @@ struct CatchUp {
     pulled: Option<Past>,
     /// A portion of the snapshot was handed over.
     has_begun: bool,
+    /// None of the values of the snapshot was missing.
+    is_complete: bool,
 }
 
 impl CatchUp {
     fn new(view: View, next: u64, at: u64) -> CatchUp {
         let (recovering, pulled) = (None, None);
-        CatchUp { view, next, at, recovering, is_pulling: false, pulled, has_begun: false }
+        let (is_pulling, has_begun, is_complete) = (false, false, true);
+        CatchUp { view, next, at, recovering, is_pulling, pulled, has_begun, is_complete }
     }
 }
 
@@ -443,13 +446,13 @@ impl Hub {
         if catch_up.is_pulling {
             return Some(false);
         }
-        let CatchUp { view, next, has_begun, recovering, .. } = *catch_up;
+        let CatchUp { view, next, has_begun, recovering, is_complete, .. } = *catch_up;
         if next >= cursor && recovering.is_none() {
             if view == View::Snapshot {
                 if !has_begun {
                     self.mark(own, Mark::Snapshot { count: 0 }, hand);
                 }
-                self.mark(own, Mark::SnapshotEnd { seq: cursor - 1 }, hand);
+                self.mark(own, Mark::SnapshotEnd { seq: cursor - 1, is_complete }, hand);
             }
             if cursor < begin {
                 // The tape has let go of its place: another round.
@@ -548,6 +551,7 @@ impl Hub {
         let catch_up = guide.catch_up.as_mut().expect("it is catching up");
         catch_up.next = past.next;
         catch_up.has_begun = true;
+        catch_up.is_complete &= past.has_all_values;
         let name = &self.topics.at(index).expect("a subscription has its topic").name;
         let lane = self.lanes.get(lane);
         past.entries.iter().for_each(|entry| lane.message(name, entry, hand.frames));

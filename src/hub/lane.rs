@@ -41,6 +41,8 @@ pub enum Mark {
     SnapshotEnd {
         /// The last message that it takes into account.
         seq: u64,
+        /// Every key's value was in it. If not, some may have gone to stay within a limit.
+        is_complete: bool,
     },
 }
 

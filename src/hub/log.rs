@@ -143,6 +143,8 @@ pub struct Past {
     pub next: u64,
     /// The number of the topic's last message.
     pub last: u64,
+    /// Of every key that has a value, that is kept.
+    pub has_all_values: bool,
 }
 
 /// How much of a topic's past to hand over at once.
@@ -332,7 +334,13 @@ impl Log {
         };
         let start = from.max(complete_from.min(to + 1));
         let last = self.next() - 1;
-        let mut past = Past { missed: start - from, entries: Vec::new(), next: start, last };
+        let mut past = Past {
+            missed: start - from,
+            entries: Vec::new(),
+            next: start,
+            last,
+            has_all_values: self.values.is_complete(),
+        };
         let mut weight = 0;
         let mut take = |entry: &Arc<Entry>| {
             let fits = past.entries.len() < messages_max

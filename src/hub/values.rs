@@ -18,6 +18,8 @@ pub struct Values {
     keyed: Option<Box<Keyed>>,
     /// What changed from this number on is all here; before it some was let go.
     complete_from: u64,
+    /// Values of keys were let go.
+    has_lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Keyed {
 impl Values {
     /// No value of a topic whose next message is `next`.
     pub fn new(next: u64) -> Values {
-        Values { keyless: None, keyed: None, complete_from: next }
+        Values { keyless: None, keyed: None, complete_from: next, has_lost: false }
     }
 
     /// How many keys have a value.
@@ -58,6 +60,12 @@ impl Values {
     /// The number from which on everything that changed is here.
     pub fn complete_from(&self) -> u64 {
         self.complete_from
+    }
+
+    /// Whether the value of every key that has one is here, as far as is known: of a key
+    /// whose value was let go, not what came of it.
+    pub fn is_complete(&self) -> bool {
+        !self.has_lost
     }
 
     /// The key as it is shared already, if it is known.
@@ -100,6 +108,7 @@ impl Values {
         let surplus = if entries.len() > keys_max { entries.pop_first() } else { None };
         let surplus = surplus.map(|(number, surplus)| {
             keyed.forget(&surplus);
+            self.has_lost |= !surplus.removes_key;
             self.complete_from = self.complete_from.max(number + 1);
             surplus
         });
@@ -129,6 +138,7 @@ impl Values {
         for (number, entry) in forgotten {
             self.keyed.as_mut().expect("they came from there").forget(&entry);
             self.complete_from = self.complete_from.max(number + 1);
+            self.has_lost |= !entry.removes_key;
             gone(entry);
         }
     }
@@ -193,16 +203,19 @@ mod tests {
             let mut values = Values::new(1);
             let mut all: Vec<Arc<Entry>> = Vec::new();
             let mut floor = 0;
+            let mut lost = false;
             for seq in 1..200 {
                 let key = ["", "a", "b", "c", "d", "e"][random.usize(..6)];
                 let mut made = entry(seq, Some(key).filter(|key| !key.is_empty()), "x");
                 made.removes_key = made.key.is_some() && random.u8(..5) == 0;
                 let made = Arc::new(made);
-                values.put(&made, keys_max);
+                let gone = values.put(&made, keys_max)[1].clone();
+                lost |= gone.is_some_and(|gone| !gone.removes_key);
                 all.push(made);
                 if random.u8(..50) == 0 {
-                    values.halve(|_| ());
+                    values.halve(|_| lost = true);
                 }
+                assert_eq!(values.is_complete(), !lost, "seed {seed}");
                 if random.u8(..20) == 0 {
                     floor = random.u64(floor..=seq);
                     values.forget_removals_before(floor, |_| ());

@@ -61,7 +61,8 @@ impl Lane for Envelope {
             Mark::Gap { from, to } => format!("G {topic} {from} {to}"),
             Mark::Conflated { from, to } => format!("C {topic} {from} {to}"),
             Mark::Snapshot { count } => format!("S {topic} {count}"),
-            Mark::SnapshotEnd { seq } => format!("E {topic} {seq}"),
+            Mark::SnapshotEnd { seq, is_complete: true } => format!("E {topic} {seq}"),
+            Mark::SnapshotEnd { seq, is_complete: false } => format!("E {topic} {seq} of some"),
         };
         const TEXT: Opcode = Kind::Text.opcode();
         out.extend_from_slice(frame::encode(TEXT, true, words.len(), None).as_bytes());

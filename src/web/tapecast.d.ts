@@ -54,7 +54,8 @@ export interface SubscriptionEvents<T> {
   /** Of these messages the newest of each key come. */
   conflated: (event: Range) => void;
   snapshot: (event: { channel: string; count: number }) => void;
-  snapshot_end: (event: { channel: string; seq: number }) => void;
+  /** `complete` is false if the server keeps the values of fewer keys than there are. */
+  snapshot_end: (event: { channel: string; seq: number; complete: boolean }) => void;
   /** The server refuses it, for good. */
   error: (error: TapecastError) => void;
 }

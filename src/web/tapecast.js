@@ -169,7 +169,7 @@ export class Subscription extends Emitter {
     this.#acknowledge(channel, position);
   }
 
-  _mark({ type, channel, from, to, seq, count }) {
+  _mark({ type, channel, from, to, seq, count, complete = true }) {
     const position = this.#positions.get(channel);
     if (!position) return;
     switch (type) {
@@ -179,7 +179,7 @@ export class Subscription extends Emitter {
       case 'snapshot_end':
         position.isSnapshot = false;
         position.seq = seq;
-        return this._emit('snapshot_end', { channel, seq });
+        return this._emit('snapshot_end', { channel, seq, complete });
       case 'gap':
         position.seq = Math.max(position.seq, to);
         return this._emit('gap', { channel, from, to });

@@ -78,7 +78,7 @@ FIELDS = {
         "message": is_anything,
     },
     "snapshot": {"channel": is_text, "count": is_count},
-    "snapshot_end": {"channel": is_text, "seq": is_count},
+    "snapshot_end": {"channel": is_text, "seq": is_count, "complete?": is_truth},
     "gap": {"channel": is_text, "from": is_count, "to": is_count},
     "conflated": {"channel": is_text, "from": is_count, "to": is_count},
     "heartbeat": {"channels": is_positions},

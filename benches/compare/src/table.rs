@@ -1,4 +1,4 @@
-//! Medians with their spread, and ratios to Tapecast.
+//! Medians with their spread, and ratios: Tapecast's median to each server's.
 
 use crate::cells::{Cell, Run};
 
@@ -40,16 +40,23 @@ impl<'a> Table<'a> {
                 ("server_cpu", "server busy, %"),
             ],
         };
-        let mut text = format!("\n### {}\n\n| server | ratio |", self.cell.name);
-        for (_, title) in columns {
-            text += &format!(" {title} |");
-        }
-        text += &format!("\n|---|---|{}\n", "---|".repeat(columns.len()));
+        // CPU or memory, and throughput where there is any.
+        let ratios: &[(&str, &str)] = match columns {
+            [first] => &[(first.0, "ratio")],
+            [first, second, ..] => &[(first.0, "ratio of CPU"), (second.0, "of throughput")],
+            [] => &[],
+        };
+        let titles: String =
+            ratios.iter().chain(columns).map(|(_, title)| format!(" {title} |")).collect();
+        let rules = "---|".repeat(ratios.len() + columns.len());
+        let mut text = format!("\n### {}\n\n| server |{titles}\n|---|{rules}\n", self.cell.name);
         let own = self.servers.iter().find(|(name, _)| name == "tapecast");
-        let own = own.map_or(f64::NAN, |(_, runs)| Spread::of(runs, columns[0].0).median);
         for (name, runs) in &self.servers {
-            let first = Spread::of(runs, columns[0].0).median;
-            text += &format!("| {name} | {:.2} |", own / first);
+            text += &format!("| {name} |");
+            for (column, _) in ratios {
+                let own = own.map_or(f64::NAN, |(_, runs)| Spread::of(runs, column).median);
+                text += &format!(" {:.2} |", own / Spread::of(runs, column).median);
+            }
             for (column, _) in columns {
                 text += &format!(" {} |", Spread::of(runs, column));
             }

@@ -39,7 +39,8 @@ enum Got {
     Gap(u64, u64),
     Conflated(u64, u64),
     Snapshot(u64),
-    SnapshotEnd(u64),
+    /// And whether it was of all keys.
+    SnapshotEnd(u64, bool),
 }
 
 /// One subscription, from its begin to its end.
@@ -80,12 +81,12 @@ impl Record {
         let (epoch, seq, _) = self.subscribed?;
         // In the middle of a snapshot nobody knows how far it is.
         let in_snapshot = self.got.iter().rev().find_map(|got| match got {
-            Got::SnapshotEnd(_) => Some(false),
+            Got::SnapshotEnd(..) => Some(false),
             Got::Snapshot(_) => Some(true),
             _ => None,
         });
         let last = self.got.iter().rev().find_map(|got| match *got {
-            Got::Message(seq) | Got::Gap(_, seq) | Got::SnapshotEnd(seq) => Some(seq),
+            Got::Message(seq) | Got::Gap(_, seq) | Got::SnapshotEnd(seq, _) => Some(seq),
             _ => None,
         });
         let seq = if in_snapshot == Some(true) { seq } else { last.unwrap_or(seq).max(seq) };
@@ -385,7 +386,7 @@ impl World {
             "G" => Got::Gap(first, word().parse().unwrap()),
             "C" => Got::Conflated(first, word().parse().unwrap()),
             "S" => Got::Snapshot(first),
-            _ => Got::SnapshotEnd(first),
+            _ => Got::SnapshotEnd(first, !text.ends_with(" of some")),
         };
         record.got.push(got);
         if kind != "M" {

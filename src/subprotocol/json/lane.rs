@@ -71,7 +71,12 @@ impl Lane for JsonLane {
             Mark::Gap { from, to } => ("gap", format!(r#""from":{from},"to":{to}"#)),
             Mark::Conflated { from, to } => ("conflated", format!(r#""from":{from},"to":{to}"#)),
             Mark::Snapshot { count } => ("snapshot", format!(r#""count":{count}"#)),
-            Mark::SnapshotEnd { seq } => ("snapshot_end", format!(r#""seq":{seq}"#)),
+            Mark::SnapshotEnd { seq, is_complete: true } => {
+                ("snapshot_end", format!(r#""seq":{seq}"#))
+            }
+            Mark::SnapshotEnd { seq, is_complete: false } => {
+                ("snapshot_end", format!(r#""seq":{seq},"complete":false"#))
+            }
         };
         text_frame(out, |out| {
             put!(out, r#"{{"type":"{word}","channel":"#);
@@ -146,7 +151,14 @@ mod tests {
         for (mark, expected) in [
             (Mark::Gap { from: 1, to: 2 }, r#"{"type":"gap","channel":"a","from":1,"to":2}"#),
             (Mark::Snapshot { count: 3 }, r#"{"type":"snapshot","channel":"a","count":3}"#),
-            (Mark::SnapshotEnd { seq: 4 }, r#"{"type":"snapshot_end","channel":"a","seq":4}"#),
+            (
+                Mark::SnapshotEnd { seq: 4, is_complete: true },
+                r#"{"type":"snapshot_end","channel":"a","seq":4}"#,
+            ),
+            (
+                Mark::SnapshotEnd { seq: 4, is_complete: false },
+                r#"{"type":"snapshot_end","channel":"a","seq":4,"complete":false}"#,
+            ),
         ] {
             let mut out = Vec::new();
             LANE.mark("a", &mark, &mut out);

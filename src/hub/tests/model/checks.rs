@@ -80,7 +80,7 @@ impl World {
                 }
             }
             match got.next() {
-                Some(Got::SnapshotEnd(seq)) => assert_eq!(seq, start),
+                Some(Got::SnapshotEnd(seq, _)) => assert_eq!(seq, start),
                 None => assert!(record.is_over, "a snapshot without an end: {record:?}"),
                 other => panic!("{other:?} ends the snapshot of {record:?}"),
             }
@@ -121,7 +121,8 @@ impl World {
                     assert!(has_gap && !self.is_roomy, "a snapshot without need: {record:?}");
                     (in_snapshot, last) = (true, if in_snapshot { last } else { 0 });
                 }
-                Got::SnapshotEnd(seq) => {
+                Got::SnapshotEnd(seq, is_complete) => {
+                    assert!(is_complete || !self.is_roomy, "there is room for all: {record:?}");
                     assert!(in_snapshot && seq + 1 >= next, "the end of none: {record:?}");
                     (in_snapshot, next) = (false, seq + 1);
                 }
@@ -136,15 +137,19 @@ impl World {
             assert_eq!(next.max(conflated_to + 1), end + 1, "the end is missing: {record:?}");
         }
         // The last value of every key has arrived, if it is newer than the start.
-        // With all of them, a gap is a gap; but a budget that is too small takes values too.
-        let is_tight = self.hubs.iter().any(|hub| hub.tally.budget_exceeded > 0);
+        // With all of them, a gap is a gap; and a budget that is too small takes values too,
+        // but says so.
+        let ends = record.got.iter().filter_map(|got| match got {
+            Got::SnapshotEnd(_, is_complete) => Some(*is_complete),
+            _ => None,
+        });
+        let (has_snapshot, is_complete) = (ends.clone().count() > 0, ends.clone().all(|it| it));
         let is_conflated = record.got.iter().any(|got| matches!(got, Got::Conflated(..)));
-        let is_excused = has_gap && (is_tight || mode == Mode::All && !is_conflated);
-        let has_snapshot = record.got.iter().any(|got| matches!(got, Got::SnapshotEnd(_)));
+        let is_excused = has_gap && (!is_complete || mode == Mode::All && !is_conflated);
         for (index, one) in truth.iter().enumerate() {
             let seq = index as u64 + 1;
             let is_last = truth[seq as usize..].iter().all(|later| later.key != one.key);
-            let in_snapshot = has_snapshot && self.is_roomy && !one.removes_key;
+            let in_snapshot = has_snapshot && is_complete && !one.removes_key;
             let is_wanted = seq > start || in_snapshot;
             // A removal that has gone out of the history is told by a snapshot without it.
             let is_told = one.removes_key && has_gap;

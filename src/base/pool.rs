@@ -11,8 +11,9 @@
 /// a cache.
 const SMALL_BYTES: usize = 1792;
 /// Above this capacity a buffer counts as large and is kept apart, so that a
-/// small reply never occupies a megabyte.
-const LARGE_BYTES: usize = 64 << 10;
+/// small reply never occupies a megabyte. 64 KiB, and what four TLS records of that have
+/// around them.
+const LARGE_BYTES: usize = 65 << 10;
 
 /// A last-in-first-out pool of `Vec<u8>`.
 ///
@@ -65,7 +66,7 @@ impl BufferPool {
         }
     }
 
-    /// An empty buffer for `bytes` bytes that may or may not arrive. Up to 64 KiB it is one
+    /// An empty buffer for `bytes` bytes that may or may not arrive. Up to 65 KiB it is one
     /// that grows; a larger free one that is large enough is lent whole; otherwise the
     /// buffer starts at no more than `bytes_at_first`, so that a declared length alone
     /// never allocates.

@@ -309,6 +309,8 @@ fn append(
     let start = out.len();
     let mut room = likely_bytes;
     loop {
+        // No more than that: what grows beyond it is no longer a buffer of the usual size.
+        out.reserve_exact(room);
         out.resize(start + room, 0);
         match write(&mut out[start..]) {
             Ok(written) => {

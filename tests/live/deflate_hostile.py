@@ -12,6 +12,7 @@ import time
 import zlib
 
 from . import peer as wire
+from .deflate import DECLINED, MALFORMED
 from .deflate_peer import (
     KIBIBYTE,
     MEBIBYTE,
@@ -86,8 +87,28 @@ def check_ended(peer, code, name):
     expect(received.close_code == code, f"{name}: closed with {received.payload[:90]!r}")
 
 
+def odd_offers(server):
+    """CVE-2026-2229, window bits out of their range, and whatever else an offer can be that
+    is none: refused or declined, over and over, and nothing of it stays."""
+    rounds = 20
+    with compressing(server) as own, watched(own, MEBIBYTE) as told:
+        for _ in range(rounds):
+            for offer in MALFORMED:
+                with Peer(own.port) as peer:
+                    peer.send(wire.head(Sec_WebSocket_Extensions=offer))
+                    status, text = peer.receive_head()
+                    expect(status == 400, f"{offer!r}: {text!r}")
+            for offer in DECLINED:
+                with Deflating.open(own.port, offer=offer, is_agreed=False) as peer:
+                    peer.send_frame(wire.BINARY, b"plain")
+                    peer.check_received(b"plain")
+        check_alive(own)
+        told = told()
+    return f"{rounds * len(MALFORMED)} refused, {rounds * len(DECLINED)} declined; {told}"
+
+
 def bombs(server):
-    """Above message_bytes_max it is 1009, whole, in fragments, or many times nested in a
+    """CVE-2026-27571 and CVE-2026-1526, where only what came was bounded. Above message_bytes_max it is 1009, whole, in fragments, or many times nested in a
     frame that is small; and what is inflated is that limit and no more."""
     most = 4 * MEBIBYTE
     # 1 GiB in 1 MiB, and just a byte too much.
@@ -425,7 +446,8 @@ def too_many_fragments(server):
 
 
 def long_offers(server):
-    """A header of extensions as long as a head may be, and longer: parsed in no time."""
+    """CVE-2021-32640 and CVE-2020-7662: a header of extensions as long as a head may be, and
+    longer, is parsed in no time."""
     with compressing(server) as own, watched(own, 8 * MEBIBYTE) as told:
         slowest = 0.0
         for unit in (
@@ -451,7 +473,7 @@ def long_offers(server):
 
 
 def before_the_handshake(server):
-    """Nothing is inflated for who is refused, whatever follows the request at once."""
+    """CVE-2026-5680: nothing is inflated for who is refused, whatever follows the request at once."""
     octets = compressed_frame(wire.BINARY, bomb(16 * MEBIBYTE - 1)) * 4
     with compressing(server) as own, watched(own, 4 * MEBIBYTE) as told:
         before = own.cpu_seconds()

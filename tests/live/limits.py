@@ -26,10 +26,10 @@ class Bystander:
     end of its `with` nothing may have been lost, late by more than `late_seconds`,
     or cut."""
 
-    def __init__(self, port, late_seconds=LATE_SECONDS, every_seconds=0.02, **options):
+    def __init__(self, port, late_seconds=LATE_SECONDS, every_seconds=0.02, kind=Peer, **options):
         self.late_seconds = late_seconds
         self.every_seconds = every_seconds
-        self.peer = Peer.open(port, **options)
+        self.peer = kind.open(port, **options)
         self.echoes = 0
         self.slowest = 0.0
         self.failure = None

@@ -291,6 +291,7 @@ TESTS = (
     Test("tls: hostile: empty records", tls_hostile.nothing_within, 30),
     Test("tls: hostile: alerts", tls_hostile.alerts, 30),
     Test("tls: hostile: a hello that is too long", tls_hostile.hello_too_long, 30),
+    Test("tls: hostile: hellos left open", tls_hostile.hellos_left_open, 30),
     Test("tls: hostile: records of one byte", tls_hostile.tiny_records, 30),
     Test("tls: hostile: streams that end early", tls_hostile.ends_early, 30),
     Test("tls: hostile: half a message", tls_hostile.half_a_message, 30),
@@ -348,6 +349,7 @@ TESTS = (
             ("load", deflate.loaded, {"word": "--compression-contexts"}),
         )
     ),
+    Test("deflate: odd offers", deflate_hostile.odd_offers),
     Test("deflate: bombs", deflate_hostile.bombs, 30),
     Test("deflate: messages left open", deflate_hostile.left_open, 40, shards=(2,)),
     Test("deflate: bombs left open", deflate_hostile.bombs_left_open, shards=(2,)),

@@ -15,6 +15,7 @@ import websockets
 
 from . import echoing, json_topics, outside, refusals
 from . import peer as wire
+from .limits import Bystander
 from .peer import frame
 from .server import expect
 from .tls_peer import (
@@ -340,7 +341,7 @@ def keys_renewed(server):
 def renegotiation(server):
     """TLS 1.2 would let a client begin anew (`R`), at the server's cost: it is refused, and
     nobody else is troubled."""
-    with secure(server) as own, SecurePeer.open(own.port) as bystander:
+    with secure(server) as own, Bystander(own.port, 1.0, kind=SecurePeer):
         with CommandLine(own.port, "-tls1_2") as client:
             client.type(wire.head())
             client.until(lambda: b"\r\n\r\n" in client.came, "no answer")
@@ -351,5 +352,5 @@ def renegotiation(server):
             client.until(lambda: client.process.poll() is not None, "it goes on", 8)
             said = client.said.decode(errors="replace")
             expect(re.search("no renegotiation|alert|handshake failure", said), said)
-        bystander.echo()
+        own.wait_for(lambda: own.connections() == 1, 5, "its connection is left")
     return re.search(r"(no renegotiation|alert [a-z ]+)", said)[1]

@@ -10,6 +10,7 @@ import ssl
 import time
 
 from . import peer as wire
+from .limits import Bystander
 from .peer import Peer, frame
 from .raw import send_until_stuck
 from .server import expect
@@ -36,11 +37,14 @@ from .tls_records import (
     record,
 )
 
-MEBIBYTE = 1 << 20
+KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 BYSTANDERS = 4
+# They, and one more that echoes all the time.
+STANDING = BYSTANDERS + 1
 # For an echo beside an attack; generous, for the machine is small and the tests are many.
 PROMPT_SECONDS = 1.0
 GROWTH_BYTES_MAX = 8 * MEBIBYTE
+OPEN_HELLOS = 500
 # More than a client's hello may be (RFC 8446 has 16 bits for its extensions).
 EXTENSIONS_TOO_MANY = 70_000
 
@@ -67,14 +71,15 @@ class Bystanders:
 def attacked(server, seconds=5, growth_max=GROWTH_BYTES_MAX, **limits):
     """A server, and its bystanders; afterwards all is as before, within these seconds."""
     limits = {"close_ms": 1_000, "linger_ms": 500, "drain_ms": 100} | limits
-    with secure(server, limits=limits) as own:
+    with secure(server, limits=limits) as own, contextlib.ExitStack() as stack:
         bystanders = Bystanders(own)
+        steady = stack.enter_context(Bystander(own.port, PROMPT_SECONDS, kind=SecurePeer))
         # What a shard has once is touched before.
         for _ in range(100):
             bystanders.echo()
         for _ in range(20):
             check_served(own.port)
-        own.wait_for(lambda: own.connections() == BYSTANDERS, 5, "connections are left at first")
+        own.wait_for(lambda: own.connections() == STANDING, 5, "connections are left at first")
         descriptors = own.descriptors()
         own.reset_peak()
         before = own.resident_bytes_peak()
@@ -82,15 +87,17 @@ def attacked(server, seconds=5, growth_max=GROWTH_BYTES_MAX, **limits):
         bystanders.echo()
         check_served(own.port, PROMPT_SECONDS)
         own.wait_for(
-            lambda: own.connections() == BYSTANDERS,
+            lambda: own.connections() == STANDING,
             seconds,
-            lambda: f"{own.connections() - BYSTANDERS} connections are left",
+            lambda: f"{own.connections() - STANDING} connections are left",
         )
         growth = own.resident_bytes_peak() - before
         expect(growth < growth_max, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
         now = own.descriptors()
         expect(now == descriptors, f"{now} descriptors, before {descriptors}")
         bystanders.echo()
+        stack.close()
+        bystanders.slowest = max(bystanders.slowest, steady.slowest)
         for peer in bystanders.peers:
             peer.socket.close()
 
@@ -496,6 +503,34 @@ def hello_too_long(server):
         seconds = own.cpu_seconds() - before
         expect(seconds < 2, f"ten hellos that are too long took {seconds:.1f}s of a processor")
     return f"{seconds * 100:.0f} ms of a processor each"
+
+
+def hellos_left_open(server):
+    """A hello that is to be 64 KiB, of which so much comes as is kept, and from others more:
+    what one peer can have kept is `tls_handshake_bytes_max`, and only until it has had its
+    time."""
+    most = 20 * KIBIBYTE
+    limits = {"tls_handshake_bytes_max": most, "handshake_stall_ms": 3_000}
+    body = b"\1\0\xff\xff" + bytes(70_000)
+    records = b"".join(record(HANDSHAKE, body[i : i + 1_000]) for i in range(0, 64_000, 1_000))
+    # Free buffers that a shard keeps are not what peers hold.
+    growth_max = OPEN_HELLOS * (most + 8 * KIBIBYTE) + GROWTH_BYTES_MAX
+    with attacked(server, seconds=10, growth_max=growth_max, **limits) as (own, _):
+        before = own.resident_bytes()
+        peers = [Peer(own.port) for _ in range(OPEN_HELLOS)]
+        for peer in peers:
+            peer.send(records[:15_000])
+        own.wait_for(lambda: own.connections() == STANDING + OPEN_HELLOS, 5, "some are cut")
+        held = (own.resident_bytes() - before) // OPEN_HELLOS
+        # A buffer that grows has up to twice the room.
+        expect(held < 30_000, f"{held} bytes for 15,000")
+        for peer in peers:
+            with contextlib.suppress(ConnectionError):
+                peer.send(records[15_000:])
+        own.wait_for(lambda: own.connections() == STANDING, 2, "too much is kept, and no end")
+        for peer in peers:
+            peer.socket.close()
+    return f"{OPEN_HELLOS} held {held} bytes each for 15,000, and were cut at {most}"
 
 
 def tiny_records(server):

@@ -5,7 +5,7 @@ use super::conn::Deferred;
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
 use crate::hub::{Caller, Hub, Subscriptions};
-use crate::protocol::deflate::Contexts;
+use crate::protocol::deflate::{CONTEXT_BYTES, Contexts};
 use crate::protocol::{Message, Role, Rules, Workspace};
 use std::net::SocketAddr;
 
@@ -32,6 +32,13 @@ impl Core {
             message_fragments_max: limits.message_fragments_max,
             deflate: false,
         };
+        let contexts_bytes_max = limits.deflate_contexts_bytes_max / usize::from(shards);
+        if id == ShardId(0) && (1..CONTEXT_BYTES).contains(&contexts_bytes_max) {
+            tracing::warn!(
+                "deflate_contexts_bytes_max: each of {shards} shards has {contexts_bytes_max} \
+                 bytes of it, and a connection with contexts for both ways takes {CONTEXT_BYTES}"
+            );
+        }
         Core {
             id,
             now,
@@ -42,7 +49,7 @@ impl Core {
                     limits.deflate_level as u8,
                     limits.deflate_context_bytes_min,
                     limits.deflate_bytes_min,
-                    limits.deflate_contexts_bytes_max / usize::from(shards),
+                    contexts_bytes_max,
                 )),
             limits,
             hub,

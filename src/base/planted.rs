@@ -33,6 +33,8 @@ pub enum Bug {
     EarlyFree,
     /// A compressor goes on as if its peer had not been sent something else meanwhile.
     UnseenFrame,
+    /// A publisher that waited for room is not read from again.
+    ForgottenPublisher,
 }
 
 #[cfg(test)]

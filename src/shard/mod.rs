@@ -124,7 +124,9 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     readable: VecDeque<Token>,
     pacing: Pacing,
     /// By shard: connections that wait until publications have room there.
-    congested: Vec<Vec<Token>>,
+    congested: Vec<VecDeque<Token>>,
+    /// Some of them can be read from with the next turn.
+    resumes_more: bool,
     /// Where metered connections are read into: one buffer, always warm.
     hot: Vec<u8>,
     /// What was decrypted, or is to be encrypted: likewise.
@@ -181,7 +183,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             starved: Vec::new(),
             readable: VecDeque::new(),
             pacing: Pacing::default(),
-            congested: vec![Vec::new(); usize::from(shards)],
+            congested: vec![VecDeque::new(); usize::from(shards)],
+            resumes_more: false,
             hot: Vec::new(),
             plain: Vec::new(),
             shaking: VecDeque::new(),
@@ -258,6 +261,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || !self.starved.is_empty()
             || !self.shaking.is_empty()
             || !self.attended.is_empty()
+            || self.resumes_more
             || self.core.hub.is_fresh();
         if has_work {
             return Time::ZERO;

@@ -291,18 +291,31 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         (result, asked)
     }
 
-    /// Where publications have room again, whoever waited for it is read from.
+    /// Where publications have room again, whoever waited for it is read from: a few at a
+    /// time, those who have waited longest. All at once would bring more than there is room
+    /// for.
     pub(super) fn resume_congested(&mut self) {
+        let limits = &self.core.limits;
+        // What each brings at first is a receive buffer, and more with what a short
+        // publication weighs beside its bytes.
+        let bytes_each = 4 * limits.receive_buffer_bytes;
+        let most = (limits.publish_overflow_bytes_max / bytes_each).max(1);
+        self.resumes_more = false;
         for home in 0..self.congested.len() {
             if self.congested[home].is_empty() || self.core.hub.is_congested(ShardId(home as u16)) {
                 continue;
             }
-            for token in std::mem::take(&mut self.congested[home]) {
+            for _ in 0..most {
+                let Some(token) = self.congested[home].pop_front() else { break };
+                if planted(Bug::ForgottenPublisher) {
+                    continue;
+                }
                 if let Some(slot) = self.slot(token) {
                     slot.holds.end(Holds::PUBLICATIONS);
                     self.read_on(token.index);
                 }
             }
+            self.resumes_more |= !self.congested[home].is_empty();
         }
     }
 }

@@ -349,7 +349,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if let Some(home) = congested
             && slot.holds.add(Holds::PUBLICATIONS)
         {
-            self.congested[home.index()].push(token);
+            self.congested[home.index()].push_back(token);
             self.counters().receives_paused.add(1);
             self.read_on(index);
         }

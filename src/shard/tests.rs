@@ -619,6 +619,7 @@ fn quiet_panics() {
                 Bug::LostInterest,
                 Bug::EarlyFree,
                 Bug::UnseenFrame,
+                Bug::ForgottenPublisher,
             ];
             if !asked && !planted.into_iter().any(crate::base::planted::planted) {
                 loud(info);
@@ -650,6 +651,13 @@ fn an_interleaved_frame_is_caught() {
 #[test]
 fn a_context_that_goes_on_behind_a_tape_is_caught() {
     assert!(is_caught(Bug::UnseenFrame));
+}
+
+/// Publishers are held while the mailbox to their topic's home is full, or this would not
+/// be seen; and go on afterwards.
+#[test]
+fn a_forgotten_publisher_is_caught() {
+    assert!(is_caught(Bug::ForgottenPublisher));
 }
 
 #[test]

@@ -12,6 +12,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Moves the hub one step on, and does what that means for connections.
     pub(super) fn flush_hub(&mut self) {
         if !self.core.hub.needs_flush() && !self.core.hub.is_fresh() {
+            if self.resumes_more {
+                self.resume_congested();
+            }
             return;
         }
         let mut signals = std::mem::take(&mut self.signals);

@@ -57,6 +57,9 @@ const COMPRESSOR_BYTES: usize = 372 << 10;
 /// Bytes of a decompressor that has been used.
 const DECOMPRESSOR_BYTES: usize = 47 << 10;
 
+/// What the contexts of a connection are counted with, for both ways.
+pub const CONTEXT_BYTES: usize = COMPRESSOR_BYTES + DECOMPRESSOR_BYTES;
+
 /// The contexts of the connections of one thread.
 ///
 /// ```

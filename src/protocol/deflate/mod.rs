@@ -12,7 +12,7 @@ mod negotiation;
 #[cfg(test)]
 mod tests;
 
-pub use contexts::{Compression, Contexts};
+pub use contexts::{CONTEXT_BYTES, Compression, Contexts};
 pub use deflater::Deflater;
 pub use inflater::{InflateError, Inflater};
 pub use negotiation::{Accepted, Offered, accept, check_accepted};

@@ -141,6 +141,17 @@ impl Guide {
         self.window.as_mut().is_some_and(|window| window.acknowledge(seq))
     }
 
+    /// Whether it has fallen only as it waited for the tick of a rate, or for its turn after
+    /// that: with this move it gets what is on a tape that begins at `begin`.
+    pub fn still_gets(&self, begin: u64) -> bool {
+        self.rate.as_ref().is_some_and(|rate| rate.is_waiting || rate.to > begin)
+    }
+
+    /// Whether it waits for the next tick of a rate.
+    pub fn is_waiting(&self) -> bool {
+        self.rate.as_ref().is_some_and(|rate| rate.is_waiting)
+    }
+
     /// Whether it has to wait, from now on, for the next tick of a rate before it lets
     /// everything up to `end` pass.
     pub fn waits_for_tick(&mut self, end: u64) -> Option<u32> {
@@ -294,18 +305,25 @@ impl Hub {
         }
     }
 
-    /// A subscription goes on along its tape from its cursor.
+    /// A subscription goes on along its tape from its cursor: at a rate, with its next move.
     fn join(&mut self, own: u32) {
+        let &Subscription { cursor, guide, .. } = self.at(own);
+        if let Some(rate) = self.guides.at_mut(guide).and_then(|guide| guide.rate.as_mut()) {
+            rate.to = cursor;
+        }
+        self.go_on(own);
+    }
+
+    /// A subscription goes on along its tape from its cursor.
+    fn go_on(&mut self, own: u32) {
         let generation = self.subscriptions.generation(own).expect("listed");
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         subscription.state = State::Live;
-        let cursor = subscription.cursor;
         let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
         let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         guide.catch_up = None;
-        if let Some(rate) = &mut guide.rate {
-            rate.to = cursor;
+        if guide.rate.is_some() {
             if let Some(per_second) = guide.waits_for_tick(end) {
                 self.rates.wait(per_second, (own, generation), self.now);
             }
@@ -379,6 +397,11 @@ impl Hub {
                     self.subscriptions.at_mut(own).expect("listed").state = State::Live;
                     return false;
                 }
+                State::Fallen
+                    if self.guides.at(subscription.guide).is_some_and(Guide::is_waiting) =>
+                {
+                    return false;
+                }
                 State::Live | State::Fallen => {
                     if !self.fell(own, begin, end, hand) {
                         return false;
@@ -402,7 +425,8 @@ impl Hub {
             SlowReader::Gap => {
                 self.mark(own, Mark::Gap { from: cursor, to: begin - 1 }, hand);
                 self.subscriptions.at_mut(own).expect("listed").cursor = begin;
-                self.join(own);
+                // What the move that it is in lets pass, it still gets.
+                self.go_on(own);
             }
             SlowReader::Conflate => {
                 self.mark(own, Mark::Conflated { from: cursor, to: end - 1 }, hand);

@@ -2,6 +2,7 @@
 //! that all have read, and topics that have fallen silent.
 
 use super::Hub;
+use super::catching_up::Guide;
 use super::log::TopicRef;
 use super::subscriptions::{State, Subscription};
 use crate::base::Time;
@@ -61,11 +62,17 @@ impl Hub {
         };
         for place in 0..reader.subscribers.len() {
             let subscription = self.subscriptions.at(reader.subscribers[place]).expect("listed");
-            let &Subscription { state, lane, cursor, .. } = subscription;
-            if let State::Live | State::CatchingUp = state
-                && cursor >= reader.tape(lane).begin()
-            {
-                reader.wanted_from(lane, cursor);
+            let &Subscription { state, lane, cursor, is_latest, guide, .. } = subscription;
+            let begin = reader.tape(lane).begin();
+            let still_gets = |guide: &Guide| !is_latest && guide.still_gets(begin);
+            match state {
+                State::Live | State::CatchingUp if cursor >= begin => {
+                    reader.wanted_from(lane, cursor);
+                }
+                State::Fallen if self.guides.at(guide).is_some_and(still_gets) => {
+                    reader.wanted_from(lane, begin);
+                }
+                _ => {}
             }
         }
         let held = reader.held_bytes();

@@ -1,6 +1,7 @@
 //! Cursors move along tapes: what a connection has yet to get, and where its cursors
 //! stand once that, or a part of it, has been sent. The hot path.
 
+use super::catching_up::Guide;
 use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
@@ -196,10 +197,17 @@ impl Hub {
         let subscribers = std::mem::take(&mut reader.subscribers);
         for &own in &subscribers {
             let subscription = self.subscriptions.at_mut(own).expect("listed");
-            let &mut Subscription { cursor, lane, .. } = subscription;
+            let &mut Subscription { cursor, lane, is_latest, .. } = subscription;
             let tape = reader.tape(lane);
             match subscription.state {
-                State::Joining | State::Fallen => continue,
+                State::Fallen => {
+                    let (begin, guide) = (tape.begin(), self.guides.at(subscription.guide));
+                    if !is_latest && guide.is_some_and(|guide| guide.still_gets(begin)) {
+                        reader.wanted_from(lane, begin);
+                    }
+                    continue;
+                }
+                State::Joining => continue,
                 State::CatchingUp => {
                     let guide = self.guides.at(subscription.guide).expect("it is catching up");
                     if subscription.is_closed_when_slow() && guide.is_stalled(tape.begin()) {
@@ -215,10 +223,24 @@ impl Hub {
                 State::Live if cursor < tape.begin() => {
                     subscription.state = State::Fallen;
                     let subscriber = subscription.subscriber;
-                    signals.push(match subscription.is_closed_when_slow() {
-                        true => Signal::FellBehind(subscriber),
-                        false => Signal::Attend(subscriber),
-                    });
+                    if subscription.is_closed_when_slow() {
+                        signals.push(Signal::FellBehind(subscriber));
+                        continue;
+                    }
+                    let guide = subscription.guide;
+                    if let Some(guide) = self.guides.at_mut(guide)
+                        && let Some(per_second) = guide.waits_for_tick(tape.end())
+                    {
+                        let generation = self.subscriptions.generation(own).expect("listed");
+                        self.rates.wait(per_second, (own, generation), self.now);
+                    }
+                    // To be brought up to date is a move as any other: at its rate.
+                    if !self.guides.at(guide).is_some_and(Guide::is_waiting) {
+                        signals.push(Signal::Attend(subscriber));
+                    } else if !is_latest {
+                        let begin = tape.begin();
+                        reader.wanted_from(lane, begin);
+                    }
                     continue;
                 }
                 State::Live if cursor >= tape.end() => {}
@@ -259,10 +281,14 @@ impl Hub {
             let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
             let Some(reader) = &topic.reader else { continue };
             guide.tick(reader.tape(subscription.lane).end(), subscription.is_latest);
-            if subscription.state == State::Live {
-                self.is_fresh = true;
-                self.signals.push(Signal::Pending(subscription.subscriber));
-            }
+            let subscriber = subscription.subscriber;
+            let signal = match subscription.state {
+                State::Live => Signal::Pending(subscriber),
+                State::Fallen => Signal::Attend(subscriber),
+                State::Joining | State::CatchingUp => continue,
+            };
+            self.is_fresh = true;
+            self.signals.push(signal);
         }
         self.moved = moved;
     }

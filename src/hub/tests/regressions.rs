@@ -524,3 +524,32 @@ fn the_portions_that_wait_for_a_reader_are_few() {
     assert!((1..=4).contains(&pulls_most), "{pulls_most}");
     assert_eq!(frames, b"\x81\x04past".repeat(20), "every topic's newest has come");
 }
+
+/// A reader with a rate that falls off its tape again and again is brought up to date at
+/// that rate.
+#[test]
+fn falls_do_not_make_a_rate_faster() {
+    for mode in [Mode::Latest, Mode::All] {
+        let limits = Limits { tape_bytes_max: 2 << 10, ..Limits::default() };
+        let mut hub = Hub::alone(&limits);
+        let mut own = Subscriptions::default();
+        let delivery = Delivery { mode, max_rate: Some(2), ..Delivery::default() };
+        hub.subscribe(0, &mut own, "q", &delivery).unwrap();
+        flush(&mut hub);
+        let mut moves = 0;
+        for ms in 0..5_000 {
+            hub.tick(at(ms));
+            hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
+            let mut frames = Vec::new();
+            let mut messages = 0;
+            if flush(&mut hub).contains(&Signal::Attend(0)) {
+                hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+                messages += u64::from(!frames.is_empty());
+            }
+            let bytes = pending(&hub, own).len();
+            messages += hub.advance(&mut own, bytes, |_| ());
+            moves += u64::from(messages > 0);
+        }
+        assert!((8..=11).contains(&moves), "{mode:?}: {moves} moves in five seconds, two each");
+    }
+}

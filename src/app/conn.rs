@@ -37,6 +37,8 @@ pub(crate) struct Deferred {
     /// Publications accepted, and refused for want of room.
     pub publications: u64,
     pub publications_refused: u64,
+    /// Of these, for want of memory.
+    pub publications_over_budget: u64,
     /// Subscriptions above the limit.
     pub subscriptions_refused: u64,
 }
@@ -454,8 +456,10 @@ impl<'a, S> Conn<'a, S> {
                     self.link.core.deferred.congested = Some(self.link.core.hub.home(topic));
                 }
             }
-            Err(HubError::Full | HubError::OverBudget) => {
-                self.link.core.deferred.publications_refused += 1;
+            Err(error @ (HubError::Full | HubError::OverBudget)) => {
+                let deferred = &mut self.link.core.deferred;
+                deferred.publications_refused += 1;
+                deferred.publications_over_budget += u64::from(error == HubError::OverBudget);
             }
             Err(_) => {}
         }

@@ -321,7 +321,8 @@ counters! {
     deliveries,
     /// Publications accepted on this shard.
     publications,
-    /// Publications refused: a mailbox was full, or the memory of topics.
+    /// Publications refused: a mailbox was full, or the memory of topics, or there were too
+    /// many topics at the home of a new one.
     publications_refused,
     /// Messages for another connection that it could not take, or that came too late.
     letters_dropped,

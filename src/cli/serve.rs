@@ -164,7 +164,7 @@ fn serve(
 }
 
 /// Reads the certificates again, which may be others under the same names. Sessions that
-/// began with the old ones go on and can be resumed. Says whether that was done.
+/// began with the old ones go on and can be resumed. Says whether there are any to read.
 fn reload_tls(
     acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
@@ -184,14 +184,11 @@ fn reload_tls(
             *acceptor = Some(renewed);
             running.borrow_mut().tls = with_files.tls;
             tracing::info!("reloaded: certificates");
-            true
         }
-        Ok(None) => false,
-        Err(problem) => {
-            tracing::error!("not reloaded: {problem}");
-            false
-        }
+        Ok(None) => {}
+        Err(problem) => tracing::error!("not reloaded: {problem}"),
     }
+    true
 }
 
 /// Takes over what can change while the server runs, and says what can't.
@@ -203,6 +200,9 @@ fn reload(
     handle: &ServerHandle,
 ) {
     let differences = running.borrow().differences(&settings);
+    // Whatever becomes of the rest: certificates run out.
+    let has_tls = reload_tls(acceptor, running, &settings, handle);
+    let tls = running.borrow().tls.clone();
     let stays = |(key, old, new): &(_, _, _)| {
         tracing::warn!("{key} = {new} needs a restart: it stays {old}");
     };
@@ -216,11 +216,12 @@ fn reload(
         tracing::error!("not reloaded: {error}");
         return;
     }
-    let has_tls = reload_tls(acceptor, running, &settings, handle);
     for difference @ (key, old, new) in taken {
-        match has_tls || !key.starts_with("tls_") {
-            true => tracing::info!("reloaded: {key} = {new} (was {old})"),
-            false => stays(difference),
+        match (key.starts_with("tls_"), has_tls, tls == settings.tls) {
+            (true, false, _) => stays(difference),
+            // It has been said why not.
+            (true, true, false) => {}
+            _ => tracing::info!("reloaded: {key} = {new} (was {old})"),
         }
     }
     if differences.is_empty() {

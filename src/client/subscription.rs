@@ -227,6 +227,7 @@ impl Subscription {
     pub fn hand(&mut self, event: &Event) -> Option<u64> {
         let (Event::Message(Received { channel, .. })
         | Event::Subscribed { channel, .. }
+        | Event::Snapshot { channel, .. }
         | Event::SnapshotEnd { channel, .. }
         | Event::Gap { channel, .. }) = event
         else {
@@ -242,6 +243,8 @@ impl Subscription {
                 }
                 place.handed = Some(*position).filter(|_| !place.begins_anew);
             }
+            // Until it is over there is no place to go on from.
+            Event::Snapshot { .. } => place.handed = None,
             Event::SnapshotEnd { seq, .. } => place.handed = at(*seq),
             Event::Gap { to, .. } => place.handed = place.handed.and(at(*to)),
             Event::Message(message) => {

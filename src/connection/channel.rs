@@ -150,7 +150,7 @@ impl Channel {
         mut bytes: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<bool, ChannelError> {
-        self.look_at_first(bytes.first().copied())?;
+        self.look_at_first(self.kept.first().or(bytes.first()).copied())?;
         while !self.kept.is_empty() {
             let (end, wanted) = whole(&self.kept[self.seen..]);
             if end > 0 {
@@ -175,23 +175,23 @@ impl Channel {
         Ok(is_closed)
     }
 
-    /// Whether something is kept that is not whole, or has not been looked at.
-    #[inline]
-    pub fn has_kept(&self) -> bool {
-        !self.kept.is_empty()
-    }
-
     /// Whether there is something to do once `bytes` have come to what is kept: a record is
     /// whole, or what comes is none.
     pub fn is_ready(&self, bytes: &[u8]) -> bool {
         let kept = &self.kept[self.seen..];
         let first = kept.first().or(bytes.first()).copied();
-        let is_plain = self.is_new && first.is_some_and(head::can_begin);
-        is_plain
-            || match kept.is_empty() {
-                true => whole(bytes).0 > 0,
-                false => whole(kept).0 > 0,
-            }
+        if self.is_new && first.is_some_and(head::can_begin) {
+            return true;
+        }
+        let mut header = [0; HEADER_BYTES];
+        let from_kept = kept.len().min(HEADER_BYTES);
+        let from_bytes = bytes.len().min(HEADER_BYTES - from_kept);
+        header[..from_kept].copy_from_slice(&kept[..from_kept]);
+        header[from_kept..from_kept + from_bytes].copy_from_slice(&bytes[..from_bytes]);
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        let is_whole = kept.len() + bytes.len() >= HEADER_BYTES + length;
+        from_kept + from_bytes == HEADER_BYTES
+            && (is_whole || length > RECORD_BYTES_MAX + EXPANSION_BYTES_MAX)
     }
 
     fn look_at_first(&mut self, first: Option<u8>) -> Result<(), ChannelError> {

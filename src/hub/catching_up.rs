@@ -6,12 +6,13 @@
 //! on the tape: once everything before it has been handed over, it goes on from
 //! there as if it had never been away. If the tape has let go of that place, another
 //! round follows, and until then it holds nothing up. Who is to be closed when too slow
-//! is that if a whole tape passes before it takes its portion.
+//! is that if as much is published as a tape may hold before it takes its portion.
 
 use super::log::{Past, Portion, TopicRef, View};
 use super::mail::Mail;
 use super::rates::SubscriptionRef;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
+use super::tape::Tape;
 use super::window::Window;
 use super::{Hub, Mark, Outgoing, Signal, Since, SlowReader};
 use crate::base::planted::{Bug, planted};
@@ -55,8 +56,12 @@ struct CatchUp {
     view: View,
     /// Everything before this message has been handed over.
     next: u64,
-    /// Where its tape ended when it last got something, or what it waited for came.
+    /// How many bytes had gone onto its tape when it last got something, or what it waited
+    /// for came.
     at: u64,
+    /// It waits until the connection's other topics have the portions that they have asked
+    /// for.
+    is_behind_others: bool,
     /// It has asked to go on behind this message, and it is not known yet whether
     /// that can be.
     recovering: Option<u64>,
@@ -72,9 +77,17 @@ struct CatchUp {
 
 impl CatchUp {
     fn new(view: View, next: u64, at: u64) -> CatchUp {
-        let (recovering, pulled) = (None, None);
-        let (is_pulling, has_begun, is_complete) = (false, false, true);
-        CatchUp { view, next, at, recovering, is_pulling, pulled, has_begun, is_complete }
+        CatchUp {
+            view,
+            next,
+            at,
+            is_behind_others: false,
+            recovering: None,
+            is_pulling: false,
+            pulled: None,
+            has_begun: false,
+            is_complete: true,
+        }
     }
 }
 
@@ -112,10 +125,19 @@ impl Guide {
         (catch_up.view != View::Snapshot).then_some(catch_up.next - 1)
     }
 
-    /// Whether it has taken nothing of what it is to catch up with while everything on a
-    /// tape that now starts at `begin` came.
-    pub fn is_stalled(&self, begin: u64) -> bool {
-        self.catch_up.as_ref().is_some_and(|catch_up| !catch_up.is_pulling && catch_up.at < begin)
+    /// Whether it has taken nothing of what it is to catch up with while as much has gone
+    /// onto its tape as that may hold.
+    pub fn is_stalled(&self, tape: &Tape) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| {
+            let waits = catch_up.is_pulling || catch_up.is_behind_others;
+            !waits && tape.appended_bytes() - catch_up.at > tape.bytes_max() as u64
+        })
+    }
+
+    /// Whether it has asked for a portion of the past, or holds one.
+    pub fn is_asking(&self) -> bool {
+        let catch_up = self.catch_up.as_ref();
+        catch_up.is_some_and(|catch_up| catch_up.is_pulling || catch_up.pulled.is_some())
     }
 
     fn credit(&self) -> u64 {
@@ -264,7 +286,7 @@ impl Hub {
         let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
         let tape = reader.expect("somebody reads").tape(lane);
-        let (begin, end) = (tape.begin(), tape.end());
+        let (begin, appended) = (tape.begin(), tape.appended_bytes());
         // Numbers stay far below that, even at a billion messages a second.
         let since = start.since.filter(|since| since.epoch == epoch && since.seq < 1 << 53);
         let topic = self.reference(index);
@@ -286,14 +308,14 @@ impl Hub {
                 let view = if is_latest { View::Changes } else { View::Messages };
                 let recovering = Some(since.seq);
                 let next = since.seq + 1 + u64::from(planted(Bug::ReplayJoin));
-                guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next, end) });
+                guide.catch_up = Some(CatchUp { recovering, ..CatchUp::new(view, next, appended) });
                 // It may be ahead of this shard: only the home knows whether that can be.
                 subscription.cursor = (since.seq + 1).max(last + 1);
                 subscription.state = State::CatchingUp;
                 self.signals.push(Signal::Attend(subscriber));
             }
             (None, Some(guide)) if start.snapshot || start.since.is_some() => {
-                guide.catch_up = Some(CatchUp::new(View::Snapshot, 1, end));
+                guide.catch_up = Some(CatchUp::new(View::Snapshot, 1, appended));
                 subscription.state = State::CatchingUp;
                 self.signals.push(subscribed(last, false));
                 self.signals.push(Signal::Attend(subscriber));
@@ -335,11 +357,11 @@ impl Hub {
     /// A portion that was asked for has come.
     pub(super) fn pulled(&mut self, (own, generation): SubscriptionRef, past: Past) {
         let Some(subscription) = self.subscriptions.get(own, generation) else { return };
-        let end = self.end_of_tape(subscription);
+        let appended = self.tape_of(subscription).appended_bytes();
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         if let Some(catch_up) = guide.catch_up.as_mut().filter(|catch_up| catch_up.is_pulling) {
             catch_up.is_pulling = false;
-            catch_up.at = end;
+            catch_up.at = appended;
             catch_up.pulled = Some(past);
             self.signals.push(Signal::Attend(subscription.subscriber));
         }
@@ -377,9 +399,7 @@ impl Hub {
         let is_pull = |_: &u16| {
             let subscription = self.at(own);
             own = subscription.next;
-            let guide = self.guides.at(subscription.guide);
-            let catch_up = guide.and_then(|guide| guide.catch_up.as_ref());
-            catch_up.is_some_and(|catch_up| catch_up.is_pulling || catch_up.pulled.is_some())
+            self.guides.at(subscription.guide).is_some_and(Guide::is_asking)
         };
         (0..subscriptions.count).filter(is_pull).count()
     }
@@ -443,8 +463,9 @@ impl Hub {
     /// From its cursor on it gets a view of the past, up to `place`, where its cursor
     /// waits on the tape.
     fn start_catching_up(&mut self, own: u32, view: View, place: u64) {
+        let appended = self.tape_of(self.at(own)).appended_bytes();
         let subscription = self.subscriptions.at_mut(own).expect("listed");
-        let catch_up = CatchUp::new(view, subscription.cursor, place);
+        let catch_up = CatchUp::new(view, subscription.cursor, appended);
         subscription.state = State::CatchingUp;
         subscription.cursor = place;
         self.guide(own).catch_up = Some(catch_up);
@@ -503,11 +524,13 @@ impl Hub {
             return self.hand_over(own, past.expect("what is read has a log"), hand);
         }
         // Those before it come in, and then it is asked again.
-        if hand.pulls >= PULLS_MAX {
+        let (name, home) = (topic.name.clone(), topic.home);
+        let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
+        catch_up.is_behind_others = hand.pulls >= PULLS_MAX;
+        if catch_up.is_behind_others {
             return Some(false);
         }
         hand.pulls += 1;
-        let (name, home) = (topic.name.clone(), topic.home);
         let subscription = (own, generation);
         let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };
         self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));
@@ -520,15 +543,15 @@ impl Hub {
     fn hand_over(&mut self, own: u32, past: Past, hand: &mut Hand<'_>) -> Option<bool> {
         let &Subscription { cursor, topic: index, lane, slow_reader, .. } = self.at(own);
         let topic = self.reference(index);
-        let end = self.end_of_tape(self.at(own));
+        let appended = self.tape_of(self.at(own)).appended_bytes();
         let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
-        catch_up.at = end;
+        catch_up.at = appended;
         let &mut CatchUp { view, next, recovering, has_begun, .. } = catch_up;
         let is_whole = past.missed == 0 && recovering.is_none_or(|seq| seq <= past.last);
         if let Some(seq) = recovering {
             catch_up.recovering = None;
             if !is_whole {
-                *catch_up = CatchUp::new(View::Snapshot, 1, end);
+                *catch_up = CatchUp::new(View::Snapshot, 1, appended);
             }
             let live = self.topics.at(index).and_then(|topic| topic.live);
             let live = live.expect("a topic that is read");
@@ -552,16 +575,20 @@ impl Hub {
                     return None;
                 }
                 _ => {
-                    let to = next + past.missed - 1;
-                    self.mark(own, Mark::Gap { from: next, to }, hand);
+                    let gap = Mark::Gap { from: next, to: next + past.missed - 1 };
+                    if view == View::Changes {
+                        // Who changed in the meantime is not known any more, or who was
+                        // removed: it gets all that there is. That begins before the gap is
+                        // told, for who is lost in between can't go on behind that.
+                        self.mark(own, Mark::Snapshot { count: 0 }, hand);
+                        self.mark(own, gap, hand);
+                        let anew = CatchUp::new(View::Snapshot, 1, appended);
+                        let anew = CatchUp { has_begun: true, ..anew };
+                        self.guide(own).catch_up = Some(anew);
+                        return None;
+                    }
+                    self.mark(own, gap, hand);
                 }
-            }
-            if view == View::Changes {
-                // Who changed in the meantime is not known any more, or who was removed:
-                // it gets all that there is.
-                let anew = CatchUp::new(View::Snapshot, 1, end);
-                self.guide(own).catch_up = Some(anew);
-                return None;
             }
         }
         let count = past.entries.len() as u64;
@@ -584,10 +611,10 @@ impl Hub {
         Some(true)
     }
 
-    /// Where the tape of a subscription ends.
-    fn end_of_tape(&self, subscription: &Subscription) -> u64 {
+    /// The tape of a subscription.
+    fn tape_of(&self, subscription: &Subscription) -> &Tape {
         let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
-        topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end()
+        topic.reader.as_ref().expect("somebody reads").tape(subscription.lane)
     }
 
     /// Says a mark to a subscriber, in its lane and to its handler.

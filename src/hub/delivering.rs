@@ -210,7 +210,8 @@ impl Hub {
                 State::Joining => continue,
                 State::CatchingUp => {
                     let guide = self.guides.at(subscription.guide).expect("it is catching up");
-                    if subscription.is_closed_when_slow() && guide.is_stalled(tape.begin()) {
+                    let is_stalled = cursor < tape.begin() && guide.is_stalled(tape);
+                    if subscription.is_closed_when_slow() && is_stalled {
                         subscription.state = State::Fallen;
                         signals.push(Signal::FellBehind(subscription.subscriber));
                         continue;

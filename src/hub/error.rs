@@ -39,7 +39,7 @@ pub enum HubError {
     /// The topic's home is behind, and as much as may wait for it does.
     Full,
     /// Topics take as much memory as they may, and nothing of it can be let go of: the
-    /// newest message of each topic and the value of each key stay.
+    /// newest message of each stays.
     OverBudget,
     /// The message is longer than a message may be.
     TooBig,

@@ -370,11 +370,16 @@ impl Hub {
         Some(log.past(view, Portion { to: portion.to.min(sent), ..portion }))
     }
 
+    /// What of the budget is this shard's.
+    fn budget_share(&self) -> usize {
+        self.limits.topics_bytes_max / usize::from(self.shards)
+    }
+
     /// While logs and tapes together take more than their share, the longest kept of
     /// them goes: histories first, then tapes, whose readers are there, and at last the
     /// values of most keys, each once nothing of the one before it is left to go.
     pub(super) fn keep_within_budget(&mut self) {
-        let share = self.limits.topics_bytes_max / usize::from(self.shards);
+        let share = self.budget_share();
         let held = self.log_bytes + self.tape_bytes;
         if held <= share {
             self.sweep = Sweep { next: self.sweep.next, ..Sweep::default() };
@@ -417,7 +422,8 @@ impl Hub {
     /// can't be let go of, only in the place of what its topic has.
     #[inline]
     pub(super) fn has_room(&self, index: Option<u32>, bytes: usize) -> bool {
-        if self.sweep.incompressible_bytes == 0 {
+        let is_over = || self.log_bytes + self.tape_bytes > self.budget_share();
+        if self.sweep.incompressible_bytes == 0 || !is_over() {
             return true;
         }
         let log = index.and_then(|index| self.topics.at(index)?.log.as_ref());

@@ -41,7 +41,7 @@ impl Hub {
             Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
                 let known = self.names.get(&topic).copied();
-                let result = match removes_key || self.has_room(known, payload.len()) {
+                let result = match self.has_room(known, payload.len()) {
                     true => known.map_or_else(|| self.topic_index(&topic), Ok),
                     false => Err(HubError::OverBudget),
                 };

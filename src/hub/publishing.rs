@@ -178,7 +178,7 @@ impl Hub {
         index: Option<u32>,
     ) -> Result<u64, HubError> {
         let bytes = publication.message.payload().len();
-        if !publication.removes_key && !self.has_room(index, bytes) {
+        if !self.has_room(index, bytes) {
             return Err(HubError::OverBudget);
         }
         let index = index.map_or_else(|| self.topic_index(publication.topic), Ok)?;

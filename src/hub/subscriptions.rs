@@ -335,6 +335,11 @@ impl Hub {
         }
         if let Some(guide) = self.guides.remove(removed.guide) {
             self.leave_list(guide.member);
+            if guide.is_asking() {
+                // Another of the connection's topics may have waited for its portion to come.
+                self.is_fresh = true;
+                self.signals.push(Signal::Attend(removed.subscriber));
+            }
         }
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
         let reader = topic.reader.as_mut().expect("somebody reads");

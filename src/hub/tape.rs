@@ -45,6 +45,10 @@ impl Chunk {
         Chunk { first, bytes: self.bytes[begin..].to_vec(), ends }
     }
 
+    fn is_full(&self) -> bool {
+        self.bytes.len() == self.bytes.capacity()
+    }
+
     /// Whether a frame of `bytes` bytes has room in it.
     fn fits(&self, bytes: usize) -> bool {
         self.bytes.capacity() - self.bytes.len() >= bytes
@@ -116,6 +120,8 @@ pub struct Tape {
     bytes_max: usize,
     /// What the chunks take in memory.
     held: usize,
+    /// Bytes of frames that ever went onto it.
+    appended: u64,
     /// The number of the next message.
     end: u64,
 }
@@ -154,6 +160,7 @@ impl Tape {
             bytes: 0,
             bytes_max,
             held: 0,
+            appended: 0,
             end: next,
         }
     }
@@ -168,6 +175,16 @@ impl Tape {
     #[inline]
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Bytes of frames that it keeps at most.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Bytes of frames that ever went onto it.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended
     }
 
     /// Bytes of memory that it takes.
@@ -188,6 +205,7 @@ impl Tape {
     pub fn append(&mut self, pool: &mut ChunkPool, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut frame = std::mem::take(&mut pool.scratch);
         encode(&mut frame);
+        self.appended += frame.len() as u64;
         if frame.len() > CHUNK_BYTES_MAX && !self.fits(frame.len()) {
             // It is its own chunk.
             frame.shrink_to_fit();
@@ -259,15 +277,17 @@ impl Tape {
         }
     }
 
-    /// Lets go of the older half, whoever may want it. The newest message stays, and no
-    /// room that it does not need.
+    /// Lets go of the older half of its chunks, or of what is in the only one, whoever may
+    /// want it. The newest message stays, and no room that it does not need.
     pub fn halve(&mut self) {
         self.usual_bytes = (self.usual_bytes / 2).max(CHUNK_BYTES_MIN as u32);
+        let is_worth = |chunk: &Chunk| chunk.ends.len() > 1 || !chunk.is_full();
         // Memory is short: the pool gets none.
-        for _ in 0..self.chunks.len() / 2 {
-            self.pop_front();
-        }
-        if self.chunks.len() == 1
+        if self.chunks.len() > 1 {
+            for _ in 0..self.chunks.len() / 2 {
+                self.pop_front();
+            }
+        } else if self.chunks.front().is_some_and(is_worth)
             && let Some(chunk) = self.pop_front()
         {
             self.push(chunk.newer_half());

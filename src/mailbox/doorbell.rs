@@ -7,9 +7,9 @@
 //! the producer finds it asleep and wakes it. The producer that turns the flag
 //! back is the only one to pay for a wake.
 
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::base::Wake;

@@ -16,13 +16,13 @@
 //! passes when the queue is otherwise empty, or it could never be sent.
 #![allow(unsafe_code)]
 
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 use loom::{
     cell::UnsafeCell,
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 use std::{
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
@@ -32,11 +32,11 @@ use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
 
 /// `std`'s cell with the closure methods of loom's.
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 #[derive(Debug)]
 struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 impl<T> UnsafeCell<T> {
     fn new(value: T) -> Self {
         UnsafeCell(std::cell::UnsafeCell::new(value))
@@ -296,7 +296,7 @@ mod tests {
 }
 
 /// Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib mailbox`.
-#[cfg(all(test, loom))]
+#[cfg(all(loom, test))]
 mod loom_tests {
     use super::*;
     use crate::base::Wake;

@@ -37,20 +37,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(channel) = slot.channel.as_mut().filter(|_| slot.phase < Phase::Flushing) else {
             return;
         };
-        let mut bytes = bytes;
         if channel.is_handshaking() {
+            // Pieces of a record cost nothing yet.
+            let is_ready = channel.is_ready(bytes);
             let waits = channel.waits_since.is_some();
-            if waits || channel.has_kept() || !channel.is_ready(bytes) || *handshakes_left == 0 {
+            if waits || !is_ready || *handshakes_left == 0 {
                 if let Err(error) = channel.keep(&mut core.pool, bytes) {
                     return self.insecure(index, &error);
                 }
-                bytes = &mut [];
-                // Pieces of a record cost nothing yet.
-                if waits || !channel.is_ready(&[]) {
+                if waits || !is_ready {
                     return;
                 }
-            }
-            if *handshakes_left == 0 {
                 channel.waits_since = Some(core.now);
                 shaking.push_back(token);
                 let counters = &counters[core.id.index()];
@@ -60,10 +57,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             *handshakes_left -= 1;
         }
-        self.unseal_with(index, |channel, pool, plain| match bytes.is_empty() {
-            true => channel.receive_kept(pool, plain),
-            false => channel.receive(pool, bytes, plain),
-        });
+        self.unseal_with(index, |channel, pool, plain| channel.receive(pool, bytes, plain));
     }
 
     /// Goes on with handshakes that an earlier turn had no time for.
@@ -124,6 +118,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         if has_queued && self.is_current(name) {
             self.mark_dirty(index);
+        }
+        if self.is_current(name) {
+            self.close_if_worn(index);
         }
     }
 

@@ -119,7 +119,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     fn complete_send(&mut self, index: u32, outcome: Result<usize, Errno>, bytes: usize) {
         let token = self.token(index);
-        let Shard { slots, core, counters, driver, .. } = self;
+        let Shard { slots, core, counters, .. } = self;
         let counters = &counters[core.id.index()];
         let Some(slot) = slots.at_mut(index) else { return };
         let sent = match outcome {
@@ -133,6 +133,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // It is not read from, so its reading is what shows that it lives.
             slot.inbound.keep_alive.hear(core.now);
         }
+        if slot.channel.as_deref().is_some_and(Channel::is_worn) {
+            self.close_if_worn(index);
+        }
+        let Shard { slots, core, counters, driver, .. } = self;
+        let counters = &counters[core.id.index()];
+        let Some(slot) = slots.at_mut(index) else { return };
         let own = &mut slot.own;
         let queued = match &mut slot.channel {
             None => own.outbound.queued_bytes().min(sent),
@@ -168,6 +174,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if is_due {
             self.may_attend(index);
         }
+    }
+
+    /// A connection whose keys are nearly used up is closed while that can be said.
+    pub(super) fn close_if_worn(&mut self, index: u32) {
         let Some(slot) = self.slots.at(index) else { return };
         if slot.phase == Phase::Open && slot.channel.as_deref().is_some_and(Channel::is_worn) {
             self.close(index, CloseCause::MaximumAge);

@@ -325,8 +325,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         counters.publications.add(std::mem::take(&mut deferred.publications));
         let refused = std::mem::take(&mut deferred.publications_refused);
         counters.publications_refused.add(refused);
-        if refused > 0 {
+        let over_budget = std::mem::take(&mut deferred.publications_over_budget);
+        if refused > over_budget {
             counters.limits_hit.hit(const { Limits::index_of("publish_overflow_bytes_max") });
+        }
+        if over_budget > 0 {
+            counters.limits_hit.hit(const { Limits::index_of("topics_bytes_max") });
         }
         if std::mem::take(&mut deferred.subscriptions_refused) > 0 {
             counters.limits_hit.hit(const { Limits::index_of("subscriptions_max") });

@@ -108,7 +108,8 @@ def odd_offers(server):
 
 
 def bombs(server):
-    """CVE-2026-27571 and CVE-2026-1526, where only what came was bounded. Above message_bytes_max it is 1009, whole, in fragments, or many times nested in a
+    """CVE-2026-27571 and CVE-2026-1526, where only what came was bounded. Above
+    message_bytes_max it is 1009, whole, in fragments, or many times nested in a
     frame that is small; and what is inflated is that limit and no more."""
     most = 4 * MEBIBYTE
     # 1 GiB in 1 MiB, and just a byte too much.
@@ -473,7 +474,8 @@ def long_offers(server):
 
 
 def before_the_handshake(server):
-    """CVE-2026-5680: nothing is inflated for who is refused, whatever follows the request at once."""
+    """CVE-2026-5680: nothing is inflated for who is refused, whatever follows the request at
+    once."""
     octets = compressed_frame(wire.BINARY, bomb(16 * MEBIBYTE - 1)) * 4
     with compressing(server) as own, watched(own, 4 * MEBIBYTE) as told:
         before = own.cpu_seconds()

@@ -23,7 +23,7 @@ pub const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
 ];
 
 /// The files of TLS.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     pub certificates: Vec<PathBuf>,
     /// Of each certificate, in the same order.

@@ -344,7 +344,7 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
         }
     }
     // One that takes its portions is none of them, however much comes meanwhile.
-    let mut hub = Hub::alone(&limits);
+    let mut hub = Hub::alone(&Limits { replay_bytes_max: 4 << 10, ..limits });
     let mut own = Subscriptions::default();
     for _ in 0..300 {
         hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
@@ -356,15 +356,20 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
     hub.subscribe(7, &mut own, "q", &delivery).unwrap();
     flush(&mut hub);
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
-    for _ in 0..1_000 {
+    let mut published = 300;
+    for round in 0..1_000 {
         hub.attend(&mut own, &mut frames, &mut steps);
-        hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
-        assert!(!flush(&mut hub).contains(&Signal::FellBehind(7)));
+        // Each in a turn of its own, and never as many as the tape may hold.
+        for _ in 0..round % 8 {
+            published += 1;
+            hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
+            assert!(!flush(&mut hub).contains(&Signal::FellBehind(7)));
+        }
         let sent = pending(&hub, own);
         hub.advance(&mut own, sent.len(), |_| ());
         frames.extend(sent);
     }
-    assert_eq!(frames.len(), 1_300 * 102);
+    assert_eq!(frames.len(), published * 102);
 }
 
 /// Of whom it has become unknown that they were removed, a reader that comes back is told
@@ -462,12 +467,19 @@ fn the_newest_messages_keep_to_the_budget() {
         }
     }
     assert!(refused > 300, "{refused}");
+    // Nor is it a way around that a message says it removes something.
+    let removal = Publication { removes_key: true, ..Publication::new("t.new", &[7; 20_000][..]) };
+    assert_eq!(hub.publish(&removal), Err(HubError::OverBudget));
+    let removal = Publication { removes_key: true, ..Publication::new("t.0", "") };
+    assert!(hub.publish(&removal).is_ok());
+    flush(&mut hub);
     // Who has a place in it keeps that, and what is smaller finds room.
     assert!(hub.publish(&Publication::new("t.0", &[8; 20_000][..])).is_ok());
+    flush(&mut hub);
     // Memory that is free again is used again.
     hub.tick(at(3_600_000));
-    flush(&mut hub);
-    flush(&mut hub);
+    // No flush: nothing is fresh, and a shard would make none.
+    assert!(!hub.needs_flush() && !hub.is_fresh());
     assert!(hub.publish(&Publication::new("t.199", &[7; 20_000][..])).is_ok());
 }
 
@@ -552,4 +564,50 @@ fn falls_do_not_make_a_rate_faster() {
         }
         assert!((8..=11).contains(&moves), "{mode:?}: {moves} moves in five seconds, two each");
     }
+}
+
+/// A topic whose portion waits behind those of others goes on when these are given up.
+#[test]
+fn who_waits_behind_other_topics_goes_on_without_them() {
+    let names: Vec<String> = (0..99)
+        .map(|number| format!("t{number}"))
+        .filter(|name| Hub::home_of(name, 1, 2) == ShardId(0))
+        .take(5)
+        .collect();
+    let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
+    let mut own = Subscriptions::default();
+    for name in &names {
+        there.publish(&Publication::new(name, "past")).unwrap();
+        let delivery = Delivery { snapshot: true, ..Delivery::default() };
+        here.subscribe(0, &mut own, name, &delivery).unwrap();
+    }
+    let mut frames = Vec::new();
+    let mut has_asked = false;
+    for _ in 0..20 {
+        let mut outbox = Outbox::default();
+        let mut signals = Vec::new();
+        here.flush(&mut outbox, &mut signals);
+        let is_pull = |mail: &(ShardId, Mail)| matches!(mail.1, Mail::Pull { .. });
+        if !has_asked && outbox.mails.iter().any(is_pull) {
+            // Four have asked, and the client leaves them before the answers come.
+            has_asked = true;
+            for name in &names {
+                let is_asking = {
+                    let found = here.subscription_to(own, name).unwrap();
+                    here.guides.at(here.at(found).guide).unwrap().is_asking()
+                };
+                if is_asking {
+                    here.unsubscribe(&mut own, name);
+                }
+            }
+        }
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        if signals.contains(&Signal::Attend(0)) {
+            hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
+        }
+    }
+    assert!(has_asked && own.count == 1);
+    assert_eq!(frames, b"\x81\x04past");
 }

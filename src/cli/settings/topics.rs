@@ -117,7 +117,10 @@ const KEYS: &[Key] = &[
         ACCESS
     ),
     word!(subscribe, "Who may subscribe: anyone, local or server.", ACCESS),
-    count!(members_max, "Members that the list $presence.TOPIC has at most: those whom a handler subscribes as somebody (`Conn::subscribe_as`), which those of `serve` do not. 0: there is none."),
+    count!(
+        members_max,
+        "Members that $presence.TOPIC lists at most, whom a handler has to name. 0: no list."
+    ),
 ];
 
 fn choose<T: Copy>(words: &[(&str, T)], value: &str) -> Result<T, String> {

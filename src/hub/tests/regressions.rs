@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Names of topics whose home, of two shards, is this.
+fn names_homed_at(home: ShardId, count: usize) -> Vec<String> {
+    let names = (0..99).map(|number| format!("t{number}"));
+    names.filter(|name| Hub::home_of(name, 1, 2) == home).take(count).collect()
+}
+
 #[test]
 fn the_newest_arrives_at_its_rate_however_often_it_changes() {
     let mut hub = Hub::alone(&Limits::default());
@@ -412,15 +418,9 @@ fn the_last_value_arrives_although_removals_have_aged_out() {
 /// A topic that always has more to send than there is room for leaves room for others.
 #[test]
 fn a_busy_topic_leaves_room_for_quiet_ones() {
-    let limits = Limits::default();
     let home = ShardId(0);
-    let names: Vec<String> = (0..99)
-        .map(|number| format!("t{number}"))
-        .filter(|name| Hub::home_of(name, 1, 2) == home)
-        .take(3)
-        .collect();
+    let names = names_homed_at(home, 3);
     let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(ShardId(1), 2));
-    assert_eq!(limits.mails_per_turn, Limits::default().mails_per_turn);
     let mut own = Subscriptions::default();
     for name in &names {
         here.subscribe(0, &mut own, name, &Delivery::default()).unwrap();
@@ -504,11 +504,7 @@ fn a_window_takes_numbers_in_any_order() {
 /// Of many topics that one connection catches up with, few portions wait for it at a time.
 #[test]
 fn the_portions_that_wait_for_a_reader_are_few() {
-    let names: Vec<String> = (0..99)
-        .map(|number| format!("t{number}"))
-        .filter(|name| Hub::home_of(name, 1, 2) == ShardId(0))
-        .take(20)
-        .collect();
+    let names = names_homed_at(ShardId(0), 20);
     let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
     let mut own = Subscriptions::default();
     for name in &names {
@@ -569,11 +565,7 @@ fn falls_do_not_make_a_rate_faster() {
 /// A topic whose portion waits behind those of others goes on when these are given up.
 #[test]
 fn who_waits_behind_other_topics_goes_on_without_them() {
-    let names: Vec<String> = (0..99)
-        .map(|number| format!("t{number}"))
-        .filter(|name| Hub::home_of(name, 1, 2) == ShardId(0))
-        .take(5)
-        .collect();
+    let names = names_homed_at(ShardId(0), 5);
     let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
     let mut own = Subscriptions::default();
     for name in &names {

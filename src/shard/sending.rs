@@ -119,7 +119,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     fn complete_send(&mut self, index: u32, outcome: Result<usize, Errno>, bytes: usize) {
         let token = self.token(index);
-        let Shard { slots, core, counters, .. } = self;
+        let Shard { slots, core, counters, driver, .. } = self;
         let counters = &counters[core.id.index()];
         let Some(slot) = slots.at_mut(index) else { return };
         let sent = match outcome {
@@ -133,12 +133,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // It is not read from, so its reading is what shows that it lives.
             slot.inbound.keep_alive.hear(core.now);
         }
-        if slot.channel.as_deref().is_some_and(Channel::is_worn) {
-            self.close_if_worn(index);
-        }
-        let Shard { slots, core, counters, driver, .. } = self;
-        let counters = &counters[core.id.index()];
-        let Some(slot) = slots.at_mut(index) else { return };
+        let is_worn = slot.channel.as_deref().is_some_and(Channel::is_worn);
         let own = &mut slot.own;
         let queued = match &mut slot.channel {
             None => own.outbound.queued_bytes().min(sent),
@@ -162,6 +157,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.operations.begin(Operations::POLL_WRITABLE);
                 driver.poll(slot.socket, token, Interest::Writable);
             }
+            if is_worn {
+                self.close_if_worn(index);
+            }
             return;
         }
         let is_due = slot.attention != Attention::None;
@@ -173,6 +171,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         if is_due {
             self.may_attend(index);
+        }
+        if is_worn {
+            self.close_if_worn(index);
         }
     }
 

@@ -35,6 +35,7 @@ use std::ops::Deref;
 pub struct Request<'a> {
     head: &'a protocol::Request<'a>,
     peer: Option<SocketAddr>,
+    client_certificate: Option<&'a [u8]>,
     is_draining: bool,
 }
 
@@ -42,9 +43,10 @@ impl<'a> Request<'a> {
     pub(crate) fn new(
         head: &'a protocol::Request<'a>,
         peer: Option<SocketAddr>,
+        client_certificate: Option<&'a [u8]>,
         is_draining: bool,
     ) -> Request<'a> {
-        Request { head, peer, is_draining }
+        Request { head, peer, client_certificate, is_draining }
     }
 
     /// Whether the server is draining: it still answers plain requests, and refuses
@@ -56,6 +58,26 @@ impl<'a> Request<'a> {
     /// The other end of the connection; none on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The certificate that the client has shown, in DER (X.509), also where its session was
+    /// resumed. One that is here is of an authority that the server trusts
+    /// ([`ClientCertificates`](crate::tls::ClientCertificates)), was valid when it was
+    /// first shown, and the client has its key: what is left to decide is who may do what.
+    /// None over plain connections, where clients are not asked, and of those who have none.
+    ///
+    /// ```
+    /// use tapecast::{Request, Upgrade};
+    ///
+    /// fn upgrade(request: &Request<'_>) -> Upgrade<Vec<u8>> {
+    ///     match request.client_certificate() {
+    ///         Some(certificate) => Upgrade::accept(certificate.to_vec()),
+    ///         None => Upgrade::reject(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn client_certificate(&self) -> Option<&'a [u8]> {
+        self.client_certificate
     }
 }
 

@@ -204,7 +204,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return false;
         }
         let handler = &mut self.handler;
-        let request_to = Request::new(&request, peer, is_draining);
+        let channel = self.slots.at(index).and_then(|slot| slot.channel.as_deref());
+        let certificate = channel.and_then(|channel| channel.session().peer_certificate());
+        let request_to = Request::new(&request, peer, certificate, is_draining);
         let answer = catch_unwind(AssertUnwindSafe(|| handler.upgrade(&request_to)));
         let Ok(Upgrade { decision }) = answer else {
             self.counters().handler_panics.add(1);

@@ -114,6 +114,21 @@ pub(crate) fn pair() -> (Acceptor, Connector) {
     (acceptor, connector)
 }
 
+/// A server that asks clients for certificates, without which they come in, too: one client
+/// that shows one, with that, and one that has none.
+pub(crate) fn asking() -> (Acceptor, Connector, Vec<u8>, Connector) {
+    let files = Files::new("asking");
+    let (authority, ..) = one_host(&files);
+    let ca = files.0.join("ca.pem");
+    let trust = Trust::Authorities(ca.clone());
+    let identity = vec![authority.identity(&files, "localhost")];
+    let acceptor = Acceptor::new(identity, &ClientCertificates::Optional(ca)).unwrap();
+    let own = authority.identity(&files, "client.example");
+    let certificate = own.0.cert[0].to_vec();
+    let known = Connector::with_identity(&trust, true, &own).unwrap();
+    (acceptor, known, certificate, Connector::new(&trust, true).unwrap())
+}
+
 #[test]
 fn a_conversation_in_pieces_of_any_size() {
     let files = Files::new("pieces");

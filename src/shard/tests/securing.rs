@@ -1,10 +1,14 @@
 //! TLS on the simulated ring, told step by step.
 
 use super::wire::Wire;
+use crate::app::{Conn, Handler, Request, Upgrade};
 use crate::base::Limits;
+use crate::protocol::Message;
 use crate::routes::Echo;
 use crate::testing::TestShard;
 use crate::tls::{Acceptor, Connector};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 const HEAD: &[u8] =
@@ -58,6 +62,50 @@ fn a_handshake_that_waits_for_its_turn_is_not_late() {
     assert_eq!(shard.counters().connections.get(), CLIENTS as u64 + 1);
     shard.advance(MILLISECOND * 200);
     assert_eq!(shard.counters().connections.get(), CLIENTS as u64);
+}
+
+/// Says who asked, and lets everybody in.
+struct Doorkeeper(Rc<RefCell<Vec<Option<Vec<u8>>>>>);
+
+impl Handler for Doorkeeper {
+    type Session = ();
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
+        self.0.borrow_mut().push(request.client_certificate().map(<[u8]>::to_vec));
+        Upgrade::accept(())
+    }
+
+    fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+}
+
+#[test]
+fn a_handler_is_shown_the_certificate_of_a_client() {
+    let (acceptor, known, certificate, nobody) = crate::tls::tests::asking();
+    let shown = Rc::new(RefCell::new(Vec::new()));
+    let handler = Doorkeeper(Rc::clone(&shown));
+    let mut shard = TestShard::with_parts(handler, Limits::default(), |parts| {
+        (parts.listeners, parts.tls) = (vec![true], Some(acceptor));
+    });
+    for (connector, resumed, expected) in [
+        (&known, 0, Some(&certificate)),
+        // The second time it shows a ticket, which has the certificate in it.
+        (&known, 1, Some(&certificate)),
+        (&nobody, 1, None),
+        (&nobody, 2, None),
+    ] {
+        let session = connector.connect("localhost").unwrap();
+        let mut wire = Wire::new(shard.dial(), Some(session));
+        wire.write(HEAD);
+        let mut got = [Vec::new()];
+        for _ in 0..10 {
+            shard.turn(MILLISECOND);
+            upgraded(std::slice::from_mut(&mut wire), &mut got);
+        }
+        assert!(got[0].starts_with(b"HTTP/1.1 101 "));
+        assert_eq!(shard.counters().tls_resumptions.get(), resumed);
+        assert_eq!(shown.borrow_mut().pop(), Some(expected.cloned()));
+    }
+    assert_eq!(*shown.borrow(), []);
 }
 
 /// Pieces of a record take nobody's turn.

@@ -5,6 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use std::hint::black_box;
+use std::sync::Arc;
 use tapecast::hub::{Delivery, Hub, Mode, Outbox, Publication, Signal, Subscriptions};
 use tapecast::protocol::head::HEADERS_MAX;
 use tapecast::protocol::json::Scanner;
@@ -101,7 +102,8 @@ fn mailboxes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mailbox");
     group.throughput(Throughput::Elements(64));
     group.bench_function("64 mails in and out", |bench| {
-        let (mut sender, mut receiver) = mailbox::channel(128, 1 << 20);
+        let allowance = Arc::new(mailbox::Allowance::new(1 << 20));
+        let (mut sender, mut receiver) = mailbox::channel(128, 1 << 20, &allowance);
         bench.iter(|| {
             for item in 0..64u64 {
                 sender.push(item, 8).unwrap();

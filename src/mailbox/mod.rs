@@ -3,14 +3,17 @@
 //!
 //! - [`channel`]: one producer, one consumer; bounded by count and by weight. One
 //!   per direction between two shards.
+//! - [`Allowance`]: what bounds the sum of the items that are heavier than that.
 //! - [`Inbox`]: many producers, one consumer, over crossbeam's `ArrayQueue`. One
 //!   per shard, for threads that are not shards.
 //! - [`Doorbell`]: sleep and wake. At most one wake per sleep.
 
+mod allowance;
 mod doorbell;
 mod inbox;
 mod queue;
 
+pub use allowance::Allowance;
 pub use doorbell::Doorbell;
 pub use inbox::Inbox;
 pub use queue::{Receiver, Sender, channel};

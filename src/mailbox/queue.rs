@@ -13,7 +13,7 @@
 //!
 //! Beside its count the queue is bounded by weight: the consumer publishes the
 //! weight it has taken out together with `head`. An item heavier than the bound
-//! passes when the queue is otherwise empty, or it could never be sent.
+//! passes when the queue is otherwise empty and the allowance of all queues has room.
 #![allow(unsafe_code)]
 
 #[cfg(all(loom, test))]
@@ -28,6 +28,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
+use super::Allowance;
 use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
 
@@ -55,6 +56,8 @@ struct Cell<T> {
 struct Shared<T> {
     cells: Box<[Cell<T>]>,
     weight_max: u64,
+    /// For items heavier than that.
+    allowance: std::sync::Arc<Allowance>,
     /// Positions below this one have been taken out.
     head: CachePadded<AtomicU64>,
     /// The weight of all that was taken out; written just before `head`.
@@ -75,6 +78,11 @@ impl<T> Shared<T> {
     fn cell(&self, position: u64) -> &Cell<T> {
         &self.cells[(position % self.cells.len() as u64) as usize]
     }
+
+    /// Whether an item goes by the allowance.
+    fn is_heavy(&self, weight: u64) -> bool {
+        weight > self.weight_max
+    }
 }
 
 impl<T> Drop for Shared<T> {
@@ -90,9 +98,10 @@ impl<T> Drop for Shared<T> {
 /// The producer's end.
 ///
 /// ```
-/// use tapecast::mailbox::channel;
+/// use std::sync::Arc;
+/// use tapecast::mailbox::{Allowance, channel};
 ///
-/// let (mut sender, mut receiver) = channel(8, 100);
+/// let (mut sender, mut receiver) = channel(8, 100, &Arc::new(Allowance::new(1_000)));
 /// assert_eq!(sender.push("letter", 60), Ok(()));
 /// // There is room for seven more, but not for their weight.
 /// assert_eq!(sender.push("parcel", 60), Err("parcel"));
@@ -110,9 +119,10 @@ pub struct Sender<T> {
 /// The consumer's end.
 ///
 /// ```
-/// use tapecast::mailbox::channel;
+/// use std::sync::Arc;
+/// use tapecast::mailbox::{Allowance, channel};
 ///
-/// let (mut sender, mut receiver) = channel(1, 100);
+/// let (mut sender, mut receiver) = channel(1, 100, &Arc::new(Allowance::new(1_000)));
 /// assert_eq!(sender.push("first", 1), Ok(()));
 /// // The producer finds the queue full and goes to sleep.
 /// assert!(!sender.await_room(1));
@@ -129,12 +139,18 @@ pub struct Receiver<T> {
     taken_weight: u64,
 }
 
-/// A queue of at most `capacity` items and `weight_max` of weight.
-pub fn channel<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>) {
+/// A queue of at most `capacity` items and `weight_max` of weight, or one item that is
+/// heavier, within the allowance.
+pub fn channel<T>(
+    capacity: usize,
+    weight_max: usize,
+    allowance: &std::sync::Arc<Allowance>,
+) -> (Sender<T>, Receiver<T>) {
     let cells = (0..capacity.max(1)).map(|_| Cell { item: UnsafeCell::new(MaybeUninit::uninit()) });
     let shared = Arc::new(Shared {
         cells: cells.collect(),
         weight_max: weight_max as u64,
+        allowance: std::sync::Arc::clone(allowance),
         head: CachePadded::new(AtomicU64::new(0)),
         taken_weight: CachePadded::new(AtomicU64::new(0)),
         tail: CachePadded::new(AtomicU64::new(0)),
@@ -155,7 +171,11 @@ impl<T> Sender<T> {
             return false;
         }
         let under_way = self.sent_weight - self.shared.taken_weight.load(Ordering::Relaxed);
-        under_way == 0 || under_way + weight as u64 <= self.shared.weight_max
+        let weight = weight as u64;
+        match self.shared.is_heavy(weight) {
+            true => under_way == 0 && self.shared.allowance.has_room(weight),
+            false => under_way + weight <= self.shared.weight_max,
+        }
     }
 
     /// Puts `item` in.
@@ -164,6 +184,9 @@ impl<T> Sender<T> {
     /// The item, when there is no room for it.
     pub fn push(&mut self, item: T, weight: usize) -> Result<(), T> {
         if !self.has_room(weight) {
+            return Err(item);
+        }
+        if self.shared.is_heavy(weight as u64) && !self.shared.allowance.take(weight as u64) {
             return Err(item);
         }
         // SAFETY: `has_room` saw `tail < head + capacity`: the cell is ours.
@@ -177,10 +200,14 @@ impl<T> Sender<T> {
     }
 
     /// Says that it waits for room for an item of `weight`; the consumer then
-    /// tells when it has made some ([`Receiver::is_awaited`]). Says whether there
-    /// is room after all.
+    /// tells when it has made some ([`Receiver::is_awaited`]), or any consumer of
+    /// something heavy does ([`Allowance::is_awaited`]). Says whether there is room
+    /// after all.
     pub fn await_room(&mut self, weight: usize) -> bool {
         self.shared.waiting.store(true, Ordering::Relaxed);
+        if self.shared.is_heavy(weight as u64) {
+            self.shared.allowance.wait();
+        }
         // Pairs with the fence in `is_awaited`: either this side sees the room,
         // or that side sees the flag.
         fence(Ordering::SeqCst);
@@ -212,6 +239,9 @@ impl<T> Receiver<T> {
         self.taken_weight += weight as u64;
         self.shared.taken_weight.store(self.taken_weight, Ordering::Relaxed);
         self.shared.head.store(self.head, Ordering::Release);
+        if self.shared.is_heavy(weight as u64) {
+            self.shared.allowance.give_back(weight as u64);
+        }
         Some(item)
     }
 
@@ -237,14 +267,19 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
+    /// A queue that shares its allowance with no other.
+    fn alone<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>) {
+        channel(capacity, weight_max, &Arc::new(Allowance::new(0)))
+    }
+
     #[test]
     fn agrees_with_a_deque() {
         let mut random = fastrand::Rng::with_seed(5);
-        let (mut sender, mut receiver) = channel(7, 100);
+        let (mut sender, mut receiver) = alone(7, 100);
         let mut twin: VecDeque<(usize, usize)> = VecDeque::new();
         for step in 0..50_000 {
             if random.bool() {
-                let weight = random.usize(..60);
+                let weight = random.usize(..120);
                 let under_way: usize = twin.iter().map(|item| item.1).sum();
                 let fits = twin.len() < 7 && (under_way == 0 || under_way + weight <= 100);
                 assert_eq!(sender.push(step, weight).is_ok(), fits);
@@ -258,10 +293,38 @@ mod tests {
         }
     }
 
+    /// However many queues there are, what is too heavy for them is bounded together.
+    #[test]
+    fn heavy_items_of_all_queues_share_one_allowance() {
+        let mut random = fastrand::Rng::with_seed(6);
+        let allowance = Arc::new(Allowance::new(1_000));
+        let (mut senders, mut receivers): (Vec<_>, Vec<_>) =
+            (0..20).map(|_| channel(7, 100, &allowance)).unzip();
+        let (mut heavy, mut most, mut refused) = (0, 0, 0);
+        for _ in 0..50_000 {
+            let queue = random.usize(..20);
+            if random.bool() {
+                let weight = random.usize(1..700);
+                let is_empty = senders[queue].is_empty();
+                let is_sent = senders[queue].push(weight, weight).is_ok();
+                if weight > 100 {
+                    let fits = is_empty && (heavy == 0 || heavy + weight <= 1_000);
+                    assert_eq!(is_sent, fits);
+                    heavy += if is_sent { weight } else { 0 };
+                    refused += usize::from(is_empty && !is_sent);
+                }
+            } else if let Some(weight) = receivers[queue].pop() {
+                heavy -= if weight > 100 { weight } else { 0 };
+            }
+            most = most.max(heavy);
+        }
+        assert!(most > 900 && most <= 1_000 && refused > 1_000);
+    }
+
     #[test]
     fn items_that_are_left_are_dropped() {
         let item = std::sync::Arc::new(());
-        let (mut sender, mut receiver) = channel(4, 10);
+        let (mut sender, mut receiver) = alone(4, 10);
         for _ in 0..3 {
             sender.push(item.clone(), 1).unwrap();
         }
@@ -272,7 +335,7 @@ mod tests {
 
     #[test]
     fn order_holds_between_threads() {
-        let (mut sender, mut receiver) = channel(16, 1 << 20);
+        let (mut sender, mut receiver) = alone(16, 1 << 20);
         let producer = std::thread::spawn(move || {
             for number in 0..200_000u64 {
                 let mut item = number;
@@ -303,10 +366,14 @@ mod loom_tests {
     use crate::mailbox::Doorbell;
     use loom::sync::{Condvar, Mutex};
 
+    fn allowance() -> std::sync::Arc<Allowance> {
+        std::sync::Arc::new(Allowance::new(0))
+    }
+
     #[test]
     fn items_arrive_once_and_in_order() {
         loom::model(|| {
-            let (mut sender, mut receiver) = channel(1, 10);
+            let (mut sender, mut receiver) = channel(1, 10, &allowance());
             let producer = loom::thread::spawn(move || {
                 for item in 0..2 {
                     while sender.push(item, 1).is_err() {
@@ -345,7 +412,7 @@ mod loom_tests {
         loom::model(|| {
             let semaphore = Arc::new(Semaphore::default());
             let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
-            let (mut sender, mut receiver) = channel(2, 10);
+            let (mut sender, mut receiver) = channel(2, 10, &allowance());
             let bell = Arc::clone(&doorbell);
             let producer = loom::thread::spawn(move || {
                 assert!(sender.push(1, 1).is_ok());
@@ -375,7 +442,7 @@ mod loom_tests {
         loom::model(|| {
             let semaphore = Arc::new(Semaphore::default());
             let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
-            let (mut sender, mut receiver) = channel(1, 10);
+            let (mut sender, mut receiver) = channel(1, 10, &allowance());
             assert!(sender.push(1, 1).is_ok());
             let bell = Arc::clone(&doorbell);
             let consumer = loom::thread::spawn(move || {
@@ -398,6 +465,41 @@ mod loom_tests {
                 doorbell.rouse();
             }
             assert_eq!(consumer.join().unwrap().pop(), Some(2));
+        });
+    }
+
+    /// A producer whose item is too heavy for its own queue waits for what another queue
+    /// holds of the allowance: whoever takes that out rings for it, or it finds the room.
+    #[test]
+    fn a_producer_that_waits_for_the_allowance_is_told() {
+        loom::model(|| {
+            let semaphore = Arc::new(Semaphore::default());
+            let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
+            let allowance = allowance();
+            let (mut other_sender, mut other_receiver) = channel(1, 10, &allowance);
+            assert!(other_sender.push(1, 11).is_ok());
+            let (mut sender, mut receiver) = channel(1, 10, &allowance);
+            let (bell, taken_from) = (Arc::clone(&doorbell), std::sync::Arc::clone(&allowance));
+            let consumer = loom::thread::spawn(move || {
+                assert_eq!(other_receiver.pop(), Some(1));
+                if taken_from.is_awaited() {
+                    bell.ring();
+                }
+            });
+            while sender.push(2, 12).is_err() {
+                doorbell.doze();
+                if !sender.await_room(12) {
+                    let mut rung = semaphore.rung.lock().unwrap();
+                    while !*rung {
+                        rung = semaphore.condition.wait(rung).unwrap();
+                    }
+                    *rung = false;
+                }
+                doorbell.rouse();
+            }
+            consumer.join().unwrap();
+            assert_eq!(receiver.pop(), Some(2));
+            assert!(allowance.has_room(u64::MAX));
         });
     }
 }

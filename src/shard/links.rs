@@ -4,13 +4,16 @@ use crate::app::Errand;
 use crate::base::planted::{Bug, planted};
 use crate::base::{ConnectionId, Limits, ShardId, Wake};
 use crate::hub::{self, Post};
-use crate::mailbox::{self, Doorbell, Inbox, Receiver, Sender};
+use crate::mailbox::{self, Allowance, Doorbell, Inbox, Receiver, Sender};
 use crate::protocol::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// What wakes a shard.
 pub type Bell = Arc<Doorbell<Box<dyn Wake>>>;
+
+/// A mailbox has as many places for mails, if the limit lets it, however many there are.
+const PLACES_MIN: usize = 16;
 
 /// What one shard sends another.
 #[derive(Debug)]
@@ -28,12 +31,16 @@ pub enum ShardMail {
     },
 }
 
+const _: () = assert!(size_of::<ShardMail>() <= 128);
+
 /// One shard's ends of all mailboxes.
 pub struct Links {
     id: ShardId,
     /// Per shard; the own entry is never used.
     senders: Vec<Sender<ShardMail>>,
     receivers: Vec<Receiver<ShardMail>>,
+    /// For mails of any two shards that are longer than their mailbox.
+    allowance: Arc<Allowance>,
     bells: Arc<[Bell]>,
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
@@ -49,14 +56,19 @@ impl Links {
         inboxes: &[Inbox<Errand>],
     ) -> Vec<Links> {
         let count = bells.len();
-        let bytes_max = limits.mailbox_bytes_max / (count * count);
+        let pairs = count * (count - 1);
+        let bytes_max = limits.mailbox_bytes_max / 2 / pairs.max(1);
+        let allowance = Arc::new(Allowance::new(limits.mailbox_bytes_max / 2));
+        // The places are as many bytes as what lies in them, at most.
+        let places_max = (bytes_max / size_of::<ShardMail>()).max(PLACES_MIN);
+        let mails_max = limits.mailbox_mails_max.min(places_max);
         let mut senders: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for (from, sender_row) in senders.iter_mut().enumerate() {
             for (to, receiver_row) in receivers.iter_mut().enumerate() {
                 // Nobody writes to itself.
-                let mails = if from == to { 1 } else { limits.mailbox_mails_max };
-                let (sender, receiver) = mailbox::channel(mails, bytes_max);
+                let mails = if from == to { 1 } else { mails_max };
+                let (sender, receiver) = mailbox::channel(mails, bytes_max, &allowance);
                 sender_row.push(sender);
                 receiver_row.push(receiver);
             }
@@ -66,6 +78,7 @@ impl Links {
             id: ShardId(id as u16),
             senders,
             receivers,
+            allowance: Arc::clone(&allowance),
             bells: Arc::clone(&bells),
             posted: vec![false; count],
             inbox: inbox.clone(),
@@ -83,8 +96,14 @@ impl Links {
             taken += 1;
             each(mail);
         }
-        if taken > 0 && receiver.is_awaited() {
+        if taken == 0 {
+            return;
+        }
+        if receiver.is_awaited() {
             self.bells[from.index()].ring();
+        }
+        if self.allowance.is_awaited() {
+            self.bells.iter().for_each(|bell| bell.ring());
         }
     }
 
@@ -154,5 +173,48 @@ impl Post for Links {
             Err(ShardMail::Hub(mail)) => Err(mail),
             Err(ShardMail::Letter { .. }) => unreachable!("what comes back is what was pushed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    struct Counting(Arc<AtomicU32>);
+
+    impl Wake for Counting {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What one shard has under way to another keeps a third from sending, and wakes it when
+    /// it has arrived.
+    #[test]
+    fn long_mails_of_all_shards_are_bounded_together() {
+        let limits = Limits { mailbox_bytes_max: 2_400, ..Limits::tiny() };
+        let wakes: Vec<_> = (0..3).map(|_| Arc::new(AtomicU32::new(0))).collect();
+        let bell = |wakes: &Arc<AtomicU32>| -> Bell {
+            Arc::new(Doorbell::new(Box::new(Counting(Arc::clone(wakes)))))
+        };
+        let bells = wakes.iter().map(bell).collect();
+        let inboxes: Vec<_> = (0..3).map(|_| Inbox::new(1, 1)).collect();
+        let mut links = Links::connect(&limits, bells, &inboxes);
+        let letter = |links: &mut Links, to, bytes| {
+            let to = ConnectionId { shard: ShardId(to), index: 0, generation: 0 };
+            links.letter(to, Kind::Binary, vec![0; bytes].into())
+        };
+        // Each mailbox has a sixth of a half, and the other half is for what is longer.
+        assert!(letter(&mut links[0], 1, 200));
+        assert!(letter(&mut links[2], 1, 1_000));
+        assert!(!letter(&mut links[0], 2, 201));
+        assert!(letter(&mut links[0], 2, 200));
+        links[0].doze();
+        assert!(!links[0].await_room(ShardId(1), 201));
+        links[1].take(ShardId(2), 1, |_| {});
+        assert_eq!(wakes[0].load(Ordering::Relaxed), 1);
+        links[1].take(ShardId(0), 1, |_| {});
+        assert!(letter(&mut links[0], 1, 1_200));
     }
 }

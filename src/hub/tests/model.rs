@@ -6,7 +6,7 @@ mod checks;
 
 use super::super::*;
 use crate::base::planted::{Bug, plant};
-use crate::mailbox::{Receiver, Sender, channel};
+use crate::mailbox::{Allowance, Receiver, Sender, channel};
 use crate::testing::ENVELOPE;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -201,9 +201,10 @@ impl World {
             Arc::new(Rules::new(rules[..1 + usize::from(!is_roomy)].to_vec(), &limits).unwrap());
         let mut senders: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+        let allowance = Arc::new(Allowance::new(8 << 10));
         for from in senders.iter_mut() {
             for to in receivers.iter_mut() {
-                let (sender, receiver) = channel(limits.mailbox_mails_max, 4 << 10);
+                let (sender, receiver) = channel(limits.mailbox_mails_max, 4 << 10, &allowance);
                 from.push(sender);
                 to.push(receiver);
             }

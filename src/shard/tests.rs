@@ -2,24 +2,23 @@
 //! the promises as oracles; and planted bugs, to see that the oracles bite.
 
 mod pacing;
+mod publishing;
 mod securing;
 mod third;
 mod wire;
 
-use super::links::Bell;
 use super::*;
-use crate::app::{Conn, Errand, Notice, Publish, Request, Upgrade};
+use crate::app::{Conn, Notice, Publish, Request, Upgrade};
 use crate::base::planted::{Bug, plant};
-use crate::base::{ConnectionId, Random, Wake};
+use crate::base::{ConnectionId, Random};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Delivery, Rule, SlowReader};
-use crate::mailbox::{Doorbell, Inbox};
 use crate::protocol::deflate::{Contexts, Offered};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode, Workspace};
-use crate::ring::Setup;
 use crate::ring::sim::{Faults, SimRing, World};
+use crate::testing::assemble;
 use crate::tls::Connector;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -162,7 +161,7 @@ fn faults(random: &mut Random) -> Faults {
 impl Simulation {
     fn new(seed: u64, tls: Option<&(Acceptor, Connector)>) -> Simulation {
         let mut random = Random::new(seed);
-        let count = 1 + random.below(3) as usize;
+        let count = 1 + random.below(3) as u16;
         let mut limits = Limits::tiny();
         limits.connections_max = 64;
         limits.tape_bytes_max = 512 << random.below(5);
@@ -174,21 +173,7 @@ impl Simulation {
             limits.messages_per_second_max = 100;
             limits.bytes_per_second_max = 20_000;
         }
-        let addresses = Arc::new(Addresses::new(limits.connections_per_address_max, seed));
         let world = World::new(seed, faults(&mut random), 128 << random.below(5));
-        let rings: Vec<SimRing> =
-            (0..count).map(|_| world.ring(Setup::new(&limits, 128))).collect();
-        let bells: Vec<Bell> = rings
-            .iter()
-            .map(|ring| {
-                let waker: Box<dyn Wake> = Box::new(ring.waker());
-                Arc::new(Doorbell::new(waker))
-            })
-            .collect();
-        let inboxes: Vec<Inbox<Errand>> = (0..count).map(|_| Inbox::new(4, 1 << 20)).collect();
-        let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
-        let command = Arc::new(Command::default());
-        let links = Links::connect(&limits, bells.into(), &inboxes);
         let sessions = Sessions::default();
         let last = Rc::new(Cell::new(None));
         let mut gathering = Vec::new();
@@ -196,29 +181,23 @@ impl Simulation {
             let flush_ms = 1 + random.below(2) as u32;
             gathering.push(Rule { flush_ms, ..Rule::new("topic.>", &limits) });
         }
-        let rules = Rules::new(gathering, &limits).expect("a rule as it should be");
-        let rules = Arc::new(rules);
-        let shards = rings.into_iter().zip(links).enumerate().map(|(id, (ring, links))| {
-            let parts = Parts {
-                id: ShardId(id as u16),
-                limits: limits.clone(),
-                listeners: vec![tls.is_some()],
-                tls: tls.map(|(acceptor, _)| acceptor.clone()),
-                slots_max: 128,
-                links,
-                counters: Arc::clone(&counters),
-                command: Arc::clone(&command),
-                addresses: Arc::clone(&addresses),
-                home_seed: seed,
-                epoch_seed: seed + id as u64,
-                rules: Arc::clone(&rules),
-                unix_ms: 0,
-            };
-            Shard::new(ring, Words { sessions: sessions.clone(), last: last.clone() }, parts)
-        });
+        let mut addresses = None;
+        let (shards, _) = assemble(
+            &world,
+            &limits,
+            gathering,
+            count,
+            |parts| {
+                parts.listeners = vec![tls.is_some()];
+                parts.tls = tls.map(|(acceptor, _)| acceptor.clone());
+                (parts.home_seed, parts.epoch_seed) = (seed, seed + parts.id.index() as u64);
+                addresses = Some(Arc::clone(&parts.addresses));
+            },
+            || Words { sessions: sessions.clone(), last: last.clone() },
+        );
         Simulation {
-            shards: shards.collect(),
-            addresses,
+            shards,
+            addresses: addresses.expect("there is a shard"),
             world,
             talkers: Vec::new(),
             pool: Workspace::new(1 << 20).compressing(1, 8).with_contexts(Contexts::new(

@@ -17,25 +17,21 @@
 //! assert_eq!(alice.receive(), Some(Received::Text("hello".into())));
 //! ```
 
+mod assembly;
 mod envelope;
 
+pub(crate) use assembly::assemble;
 pub use envelope::{ENVELOPE, Envelope};
 
-use crate::admission::Addresses;
-use crate::app::{Errand, Handler, Publisher};
-use crate::base::{Counters, Limits, Random, ShardId, Wake};
+use crate::app::{Handler, Publisher};
+use crate::base::{Counters, Limits, Random};
 use crate::connection::client::{Client, ClientError};
-use crate::hub::{Rule, Rules};
-use crate::mailbox::{Doorbell, Inbox};
+use crate::hub::Rule;
 use crate::protocol::handshake::Offer;
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
 use crate::ring::sim::{Faults, SimClient, SimRing, World};
-use crate::ring::{Driver, Setup};
-use crate::shard::links::{Bell, Links};
 use crate::shard::{Command, Parts, Shard};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Connections that a test shard has room for.
@@ -155,41 +151,18 @@ impl<H: Handler> TestShard<H> {
         rules: Vec<Rule>,
         adjust: impl FnOnce(&mut Parts),
     ) -> TestShard<H> {
-        limits.check().expect("limits that hold");
-        let rules = Rules::new(rules, &limits).expect("rules that can be");
         let world = World::new(0, Faults::default(), SOCKET_BYTES);
-        let ring = world.ring(Setup::new(&limits, SLOTS as u32));
-        let waker: Box<dyn Wake> = Box::new(ring.waker());
-        let bell: Bell = Arc::new(Doorbell::new(waker));
-        let inbox: Inbox<Errand> = Inbox::new(1024, limits.publish_overflow_bytes_max);
-        let links =
-            Links::connect(&limits, Arc::new([Arc::clone(&bell)]), std::slice::from_ref(&inbox));
-        let outlets = Arc::new([crate::app::Outlet { inbox, doorbell: bell }]);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let publisher = Publisher::new(outlets, 0, limits.message_bytes_max, stopped);
-        let addresses = Addresses::new(limits.connections_per_address_max, 3);
-        let mut parts = Parts {
-            id: ShardId(0),
-            listeners: vec![false],
-            tls: None,
-            slots_max: SLOTS,
-            links: links.into_iter().next().expect("one shard's links"),
-            counters: Arc::new([Counters::default()]),
-            command: Arc::new(Command::default()),
-            addresses: Arc::new(addresses),
-            home_seed: 0,
-            epoch_seed: 1,
-            rules: Arc::new(rules),
-            unix_ms: 0,
-            limits,
-        };
-        adjust(&mut parts);
-        TestShard {
-            world,
-            shard: Shard::new(ring, handler, parts),
-            publisher,
-            random: Random::new(1),
-        }
+        let (mut adjust, mut handler) = (Some(adjust), Some(handler));
+        let (mut shards, publisher) = assemble(
+            &world,
+            &limits,
+            rules,
+            1,
+            |parts| adjust.take().expect("one shard")(parts),
+            || handler.take().expect("one shard"),
+        );
+        let shard = shards.pop().expect("one shard");
+        TestShard { world, shard, publisher, random: Random::new(1) }
     }
 
     /// Connects a client and sends its handshake for `target`.
@@ -199,20 +172,7 @@ impl<H: Handler> TestShard<H> {
 
     /// Connects a client that offers subprotocols, its favourite first.
     pub fn connect_offering(&mut self, target: &str, protocols: &[&str]) -> TestClient {
-        let wire = self.world.connect(0);
-        let mut out = Vec::new();
-        let protocols: Vec<String> = protocols.iter().map(|name| name.to_string()).collect();
-        let offer = Offer { protocols: &protocols, ..Offer::new("test", target) };
-        let client = Client::start(&mut out, &offer, self.random.bytes16());
-        wire.write(&out);
-        TestClient {
-            wire,
-            client,
-            pool: Workspace::new(1 << 20),
-            received: VecDeque::new(),
-            stalled: false,
-            closed: false,
-        }
+        TestClient::start(self.world.connect(0), target, protocols, self.random.bytes16())
     }
 
     /// A socket that is connected.
@@ -273,6 +233,28 @@ impl<H: Handler> TestShard<H> {
 }
 
 impl TestClient {
+    /// A client on `wire`, which sends its handshake.
+    pub(crate) fn start(
+        wire: SimClient,
+        target: &str,
+        protocols: &[&str],
+        nonce: [u8; 16],
+    ) -> TestClient {
+        let mut out = Vec::new();
+        let protocols: Vec<String> = protocols.iter().map(|name| name.to_string()).collect();
+        let offer = Offer { protocols: &protocols, ..Offer::new("test", target) };
+        let client = Client::start(&mut out, &offer, nonce);
+        wire.write(&out);
+        TestClient {
+            wire,
+            client,
+            pool: Workspace::new(1 << 20),
+            received: VecDeque::new(),
+            stalled: false,
+            closed: false,
+        }
+    }
+
     /// Sends a message.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let mut out = Vec::new();

@@ -1,0 +1,71 @@
+//! Shards on one simulated world, put together as a server does it.
+
+use super::SLOTS;
+use crate::admission::Addresses;
+use crate::app::{Errand, Handler, Outlet, Publisher};
+use crate::base::{Counters, Limits, ShardId, Wake};
+use crate::hub::{Rule, Rules};
+use crate::mailbox::{Doorbell, Inbox};
+use crate::ring::sim::{SimRing, World};
+use crate::ring::{Driver, Setup};
+use crate::shard::links::{Bell, Links};
+use crate::shard::{Command, Parts, Shard};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// `count` shards that are each other's neighbours, and what publishes from outside.
+/// `adjust` is shown the parts of each before they are put together.
+///
+/// # Panics
+/// If the limits contradict each other, or a rule can't be.
+pub(crate) fn assemble<H: Handler>(
+    world: &World,
+    limits: &Limits,
+    rules: Vec<Rule>,
+    count: u16,
+    mut adjust: impl FnMut(&mut Parts),
+    mut handler: impl FnMut() -> H,
+) -> (Vec<Shard<H, SimRing>>, Publisher) {
+    limits.check().expect("limits that hold");
+    let rules = Arc::new(Rules::new(rules, limits).expect("rules that can be"));
+    let setup = Setup::new(limits, SLOTS as u32);
+    let rings: Vec<SimRing> = (0..count).map(|_| world.ring(setup.clone())).collect();
+    let bell = |ring: &SimRing| -> Bell {
+        let waker: Box<dyn Wake> = Box::new(ring.waker());
+        Arc::new(Doorbell::new(waker))
+    };
+    let bells: Vec<Bell> = rings.iter().map(bell).collect();
+    let inbox = |_| Inbox::new(1024, limits.publish_overflow_bytes_max);
+    let inboxes: Vec<Inbox<Errand>> = (0..count).map(inbox).collect();
+    let links = Links::connect(limits, bells.clone().into(), &inboxes);
+    let outlets: Vec<Outlet> = inboxes
+        .into_iter()
+        .zip(bells)
+        .map(|(inbox, doorbell)| Outlet { inbox, doorbell })
+        .collect();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let publisher = Publisher::new(outlets.into(), 0, limits.message_bytes_max, stopped);
+    let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
+    let command = Arc::new(Command::default());
+    let addresses = Arc::new(Addresses::new(limits.connections_per_address_max, 3));
+    let shards = rings.into_iter().zip(links).zip(0..).map(|((ring, links), id)| {
+        let mut parts = Parts {
+            id: ShardId(id),
+            listeners: vec![false],
+            tls: None,
+            slots_max: SLOTS,
+            links,
+            counters: Arc::clone(&counters),
+            command: Arc::clone(&command),
+            addresses: Arc::clone(&addresses),
+            home_seed: 0,
+            epoch_seed: 1 + u64::from(id),
+            rules: Arc::clone(&rules),
+            unix_ms: 0,
+            limits: limits.clone(),
+        };
+        adjust(&mut parts);
+        Shard::new(ring, handler(), parts)
+    });
+    (shards.collect(), publisher)
+}

@@ -143,7 +143,7 @@ limits! {
     mailbox_mails_max: usize = 4_096, tiny 4;
     /// Bytes under way in all mailboxes together: half of it shared evenly, half for mails that are longer than a share, and one mail always. Same consequence.
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
-    /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused.
+    /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused; so also what one receive brings, where that is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
     /// Completions that the ring holds for one turn, 2048 at least; the kernel keeps the rest.
     events_per_turn: usize = 512, tiny 8;

@@ -5,6 +5,7 @@ mod patterns;
 mod regressions;
 
 use super::*;
+use std::time::{Duration, Instant};
 
 fn at(ms: u64) -> Time {
     Time::ZERO.plus_millis(ms)
@@ -63,6 +64,36 @@ fn subscriptions_take_little_memory() {
     // With its place in the topic's list, and in the slab.
     assert!(size_of::<Option<Subscription>>() + 8 + 4 <= 64);
     assert!(size_of::<Option<Topic>>() <= 96, "{}", size_of::<Option<Topic>>());
+}
+
+/// How long it takes a reader of a topic, at best, to go and to come again, with so many
+/// there.
+fn time_to_come_again(crowd: u32) -> Duration {
+    let mut hub = Hub::alone(&Limits::default());
+    let mut readers = vec![Subscriptions::default(); crowd as usize];
+    let come = |hub: &mut Hub, readers: &mut [Subscriptions], number: u32| {
+        let own = &mut readers[number as usize];
+        hub.subscribe(number, own, "news", &Delivery::default()).unwrap();
+    };
+    (0..crowd).for_each(|number| come(&mut hub, &mut readers, number));
+    let rounds = (0..5u32).map(|round| {
+        let started = Instant::now();
+        for number in 0..1_000 {
+            let chosen = (round + number * 7_919) % crowd;
+            assert!(hub.unsubscribe(&mut readers[chosen as usize], "news"));
+            come(&mut hub, &mut readers, chosen);
+        }
+        started.elapsed() / 1_000
+    });
+    rounds.min().unwrap()
+}
+
+/// A thousand times as many would take a thousand times as long, if any of it went through
+/// them; the cache alone makes a difference of some two.
+#[test]
+fn a_crowd_does_not_hold_up_who_comes_and_goes() {
+    let (few, many) = (time_to_come_again(100), time_to_come_again(100_000));
+    assert!(many < 50 * few, "{many:?} with 100,000 readers, {few:?} with 100");
 }
 
 fn subscribe(hub: &mut Hub, own: &mut Subscriptions, topic: &str) -> Result<(), HubError> {

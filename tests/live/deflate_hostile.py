@@ -29,6 +29,9 @@ from .limits import Bystander, close_all
 from .peer import Peer, frame
 from .raw import check_alive, check_closed_with
 from .server import expect
+from .tls_hostile import GROWTH_BYTES_MAX, attacked
+from .tls_peer import VERSIONS, SecurePeer, authority
+from .tls_records import DATA, OldRecordPeer, RecordPeer
 
 # What a shard keeps for itself once it has compressed something: a compressor of 300 KiB
 # and four decompressors of 47 KiB, and what the allocator has of its own.
@@ -146,6 +149,62 @@ def bombs(server):
             remark = told()
         check_alive(own)
     return remark
+
+
+class SecureDeflating(Deflating, SecurePeer):
+    """As `Deflating`, over TLS."""
+
+
+class DeflatingRecords(Deflating, RecordPeer):
+    """As `Deflating`, in records of its own."""
+
+
+class OldDeflatingRecords(Deflating, OldRecordPeer):
+    """As `DeflatingRecords`, of TLS 1.2."""
+
+
+def bombs_over_tls(server):
+    """As `bombs`, over `wss://`: what is inflated is message_bytes_max and no more, whatever
+    the records are; the close frame comes whole, and close_notify behind it."""
+    most = MEBIBYTE
+    large, exact, fits = bomb_of_a_gibibyte(), bomb(most + 1), bomb(most)
+    limits = {"message_bytes_max": most, "pool_bytes_max": KEPT_BYTES}
+    # As much as there, and what the sessions of TLS may take beside.
+    growth_max = server.shards * (10 * most + SHARD_BYTES) + GROWTH_BYTES_MAX
+    with attacked(server, "--compression", growth_max=growth_max, **limits) as (own, bystanders):
+        for version in VERSIONS:
+            context = authority().context(version)
+            for name, octets in (
+                ("whole", compressed_frame(wire.BINARY, large)),
+                ("in fragments", fragments(wire.BINARY, large, [1_000] * 1_000)),
+                ("as text", compressed_frame(wire.TEXT, large)),
+                ("a byte too much", compressed_frame(wire.BINARY, exact)),
+                ("a byte too much in fragments", fragments(wire.BINARY, exact, [1] * 1_000)),
+            ):
+                before = own.cpu_seconds()
+                with SecureDeflating.open(own.port, context=context) as peer:
+                    with contextlib.suppress(OSError):
+                        peer.send(octets)
+                    check_ended(peer, 1009, f"{version.name}: {name}")
+                    expect(not peer.fill(), f"{version.name}: {name}: {peer.rest[:40]!r} behind it")
+                seconds = own.cpu_seconds() - before
+                # Inflating the gibibyte would take half a second and more.
+                expect(seconds < 0.25, f"{version.name}: {name}: {seconds:.2f}s of CPU")
+                bystanders.echo()
+            with SecureDeflating.open(own.port, context=context) as peer:
+                peer.send(compressed_frame(wire.BINARY, fits))
+                peer.check_received(bytes(most))
+        for kind in (DeflatingRecords, OldDeflatingRecords):
+            with kind.open(own.port) as peer:
+                send_in_records_of_a_byte(peer, compressed_frame(wire.BINARY, fits))
+                peer.check_received(bytes(most))
+                send_in_records_of_a_byte(peer, compressed_frame(wire.BINARY, exact))
+                check_ended(peer, 1009, f"{peer.suite}: in records of a byte")
+
+
+def send_in_records_of_a_byte(peer, octets):
+    pieces = (octets[place : place + 1] for place in range(len(octets)))
+    peer.send_raw(b"".join(peer.out.seal(DATA, piece) for piece in pieces))
 
 
 def left_open(server):

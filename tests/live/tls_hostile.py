@@ -68,10 +68,13 @@ class Bystanders:
 
 
 @contextlib.contextmanager
-def attacked(server, seconds=5, growth_max=GROWTH_BYTES_MAX, **limits):
+def attacked(server, *flags, seconds=5, growth_max=GROWTH_BYTES_MAX, identity=None, **limits):
     """A server, and its bystanders; afterwards all is as before, within these seconds."""
     limits = {"close_ms": 1_000, "linger_ms": 500, "drain_ms": 100} | limits
-    with secure(server, limits=limits) as own, contextlib.ExitStack() as stack:
+    with (
+        secure(server, *flags, identity=identity, limits=limits) as own,
+        contextlib.ExitStack() as stack,
+    ):
         bystanders = Bystanders(own)
         steady = stack.enter_context(Bystander(own.port, PROMPT_SECONDS, kind=SecurePeer))
         # What a shard has once is touched before.

@@ -19,12 +19,14 @@ from .configuring import EXIT_CONFIG, EXIT_USAGE, check_echo, files
 from .peer import Peer
 from .server import command, expect, serving
 from .starting import activated
+from .tls_hostile import attacked, check_memory_echo
 from .tls_peer import (
     NAME,
     TLS_1_2,
     TLS_1_3,
     VERSIONS,
     Authority,
+    Memory,
     SecurePeer,
     authority,
     check_served,
@@ -264,6 +266,94 @@ def reloads(server):
         for peer in staying:
             peer.echo(b"stayed")
             peer.socket.close()
+
+
+class Begun:
+    """A client whose handshake stands at one of `STAGES`."""
+
+    STAGES = ("nothing", "half a hello", "all but a byte", "a hello", "half of what ends it")
+
+    def __init__(self, port, version, stage):
+        self.stage = stage
+        self.name = f"{version.name}, {stage}"
+        self.peer = Peer(port)
+        self.memory = Memory(authority().context(version))
+        # What it has to send.
+        self.rest = self.memory.step()[1]
+        length = len(self.rest)
+        sent = {"nothing": 0, "half a hello": length // 2, "all but a byte": length - 1}
+        self._send(sent.get(stage, length))
+        if self.is_answered():
+            # With its first bytes the server has chosen its certificate.
+            self.memory.incoming.write(self._receive(100))
+        if stage == "half of what ends it":
+            while not self.rest:
+                _, self.rest = self.memory.step(self._receive())
+            self._send(len(self.rest) // 2)
+
+    def is_answered(self):
+        return self.stage in self.STAGES[3:]
+
+    def _send(self, count):
+        self.peer.send(self.rest[:count])
+        self.rest = self.rest[count:]
+
+    def _receive(self, count=1 << 16):
+        received = self.peer.socket.recv(count)
+        expect(received, f"{self.name}: the end instead of an answer")
+        return received
+
+    def finish(self):
+        """The rest of the handshake, and an echo. Returns the certificate, of an authority
+        that is trusted and with the key to it, or there would be no handshake."""
+        self._send(len(self.rest))
+        self.memory.handshake(self.peer.socket)
+        self.memory.object.write(wire.head() + wire.frame(wire.TEXT, b"at last"))
+        self.peer.send(self.memory.outgoing.read())
+        check_memory_echo(self.memory, self.peer, b"at last")
+        self.peer.socket.close()
+        return self.memory.object.getpeercert(binary_form=True)
+
+
+def reloads_within_handshakes(server):
+    """SIGHUP while handshakes stand half done: all of them end well. Who was answered has
+    the certificate of before, whose hello was not whole has either, who comes has the new
+    one; and connections that are there go on."""
+    first, second = (authority().identity("127.0.0.1", NAME) for _ in range(2))
+    used = authority().identity("unused.test")
+    shutil.copy(first.chain, used.chain)
+    shutil.copy(first.key, used.key)
+    with attacked(server, identity=used) as (own, bystanders):
+        begun = [
+            Begun(own.port, version, stage)
+            for stage in Begun.STAGES
+            for version in VERSIONS
+            for _ in range(4)
+        ]
+        staying = [SecurePeer.open(own.port) for _ in range(4)]
+        shutil.copy(second.chain, used.chain)
+        shutil.copy(second.key, used.key)
+        for number in range(50):
+            for peer in staying:
+                peer.send_frame(wire.BINARY, b"%d" % number * 500)
+        reload(own, "reloaded: certificates")
+        bystanders.echo()
+        allowed = {True: [first.certificate], False: [first.certificate, second.certificate]}
+        newer = 0
+        for client in begun:
+            found = client.finish()
+            expect(found in allowed[client.is_answered()], f"{client.name}: another certificate")
+            newer += found == second.certificate
+        for _ in range(ENOUGH):
+            found = certificate_of(own.port)
+            expect(found == second.certificate, "who comes gets the old certificate")
+        for peer in staying:
+            for number in range(50):
+                received = peer.receive_frame()
+                expect(received.payload == b"%d" % number * 500, f"echo {number} differs")
+            peer.echo(b"stayed")
+            peer.socket.close()
+    return f"{newer} of {len(begun)} got the newer certificate"
 
 
 def side_by_side(server):

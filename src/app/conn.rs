@@ -289,12 +289,10 @@ impl<'a, S> Conn<'a, S> {
     /// ```
     pub fn subscribe_with(&mut self, topic: &str, delivery: &Delivery) -> Result<(), HubError> {
         let caller = self.link.caller();
-        let Link { core: Core { hub, deferred, .. }, own, id, .. } = &mut self.link;
+        let Link { core, own, id, .. } = &mut self.link;
         let subscriptions = &mut own.subscriptions;
-        let subscribed = hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
-        let is_refused = subscribed == Err(HubError::TooManySubscriptions);
-        deferred.subscriptions_refused += u64::from(is_refused);
-        subscribed
+        let subscribed = core.hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
+        core.count_subscription(subscribed)
     }
 
     /// Subscribes to `topic` as a member called `name`, for as long as the subscription
@@ -303,7 +301,7 @@ impl<'a, S> Conn<'a, S> {
     ///
     /// # Errors
     /// As [`Conn::subscribe_with`], `NotAllowed` where the rule has no list, and `BadKey`
-    /// for a name of more than 255 bytes or with control characters.
+    /// for a name that is empty, longer than 255 bytes or has control characters.
     ///
     /// ```
     /// use tapecast::hub::{Delivery, Rule};
@@ -352,8 +350,9 @@ impl<'a, S> Conn<'a, S> {
         let Link { core, own, id, .. } = &mut self.link;
         let key = id.to_string();
         let listed = Listed { key: &key, name };
-        let subscriptions = &mut own.subscriptions;
-        core.hub.subscribe_as(caller, id.index, subscriptions, topic, delivery, listed)
+        let (hub, own) = (&mut core.hub, &mut own.subscriptions);
+        let subscribed = hub.subscribe_as(caller, id.index, own, topic, delivery, listed);
+        core.count_subscription(subscribed)
     }
 
     /// The client has everything of `topic` up to message `seq`, so that a

@@ -4,7 +4,7 @@
 use super::conn::Deferred;
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
-use crate::hub::{Caller, Hub, Subscriptions};
+use crate::hub::{Caller, Hub, HubError, Subscriptions};
 use crate::protocol::deflate::{CONTEXT_BYTES, Contexts};
 use crate::protocol::{Message, Role, Rules, Workspace};
 use std::net::SocketAddr;
@@ -56,6 +56,13 @@ impl Core {
             deferred: Deferred::default(),
             inflated_bytes: 0,
         }
+    }
+
+    /// Counts a subscription that is refused since there are as many as there may be.
+    pub fn count_subscription(&mut self, subscribed: Result<(), HubError>) -> Result<(), HubError> {
+        let is_refused = subscribed == Err(HubError::TooManySubscriptions);
+        self.deferred.subscriptions_refused += u64::from(is_refused);
+        subscribed
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Mode {
 /// };
 /// assert_eq!(quotes.window, None);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscribe {
     /// Which messages.
     pub mode: Mode,
@@ -53,6 +53,9 @@ pub struct Subscribe {
     pub window: Option<u32>,
     /// Acknowledge by hand, and not when the message is taken.
     pub manual_ack: bool,
+    /// Be listed under this name: `$presence.CHANNEL` tells who comes and goes, if the
+    /// channel's rule has a list.
+    pub name: Option<String>,
 }
 
 impl Subscribe {
@@ -68,6 +71,9 @@ impl Subscribe {
         }
         if let Some(window) = self.window {
             words = words.json("window", window);
+        }
+        if let Some(name) = &self.name {
+            words = words.text("name", name);
         }
         match from {
             // Where it can't go on, a snapshot follows unasked.

@@ -402,7 +402,7 @@ impl Session {
         if self.place_of(channel).is_some() {
             return Err(Error::Subscribed(channel.to_owned()));
         }
-        let mut subscription = Subscription::new(channel, *how);
+        let mut subscription = Subscription::new(channel, how.clone());
         if self.is_open() {
             let kind = RequestKind::Subscribe(subscription.name().clone());
             self.ask(kind, subscription.request(self.next_id));

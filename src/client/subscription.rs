@@ -373,6 +373,18 @@ mod tests {
     }
 
     #[test]
+    fn is_listed_by_its_name_each_time() {
+        let how = Subscribe { name: Some("Alice".into()), ..Subscribe::default() };
+        let mut listed = Subscription::new("a", how);
+        let asks = r#"{"type":"subscribe","channel":"a","name":"Alice"}"#;
+        assert_eq!(listed.words().end(), asks);
+        says(&mut listed, &[&subscribed(1, 4, false)]);
+        let again =
+            r#"{"type":"subscribe","channel":"a","name":"Alice","since":{"epoch":1,"seq":4}}"#;
+        assert_eq!(listed.words().end(), again);
+    }
+
+    #[test]
     fn acknowledges_half_a_window_of_what_was_taken() {
         let window = Subscribe { window: Some(4), ..Subscribe::default() };
         let mut subscription = Subscription::new("a", window);

@@ -53,7 +53,7 @@ pub(super) struct Member {
 pub struct Listed<'a> {
     /// Unique among all that are listed.
     pub key: &'a str,
-    /// What it is called, in at most 255 bytes without control characters.
+    /// What it is called, in 1 to 255 bytes without control characters.
     pub name: &'a str,
 }
 
@@ -74,13 +74,13 @@ impl Hub {
         listed: Listed<'_>,
     ) -> Result<(), HubError> {
         let Listed { key, name } = listed;
-        if self.rules.of(topic).members_max == 0 {
-            return Err(HubError::NotAllowed);
-        }
         if !is_topic_name(topic) || PRESENCE.len() + topic.len() > TOPIC_NAME_BYTES_MAX {
             return Err(HubError::BadName);
         }
-        if name.len() > KEY_BYTES_MAX || name.chars().any(char::is_control) {
+        if self.rules.of(topic).members_max == 0 {
+            return Err(HubError::NotAllowed);
+        }
+        if name.is_empty() || name.len() > KEY_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(HubError::BadKey);
         }
         let home = self.home_of_list(topic);

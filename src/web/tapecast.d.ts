@@ -41,6 +41,8 @@ export interface SubscribeOptions {
   window?: number;
   /** Call `ack` yourself; otherwise it is done when the listeners have returned. */
   manualAck?: boolean;
+  /** Be listed under this name in `$presence.CHANNEL`, if the channel's rule has a list. */
+  name?: string;
 }
 
 export interface SubscriptionEvents<T> {

@@ -109,11 +109,12 @@ export class Subscription extends Emitter {
 
   /** What asks for it, anew or for the rest. */
   _request() {
-    const { mode, maxRate, snapshot, window, since } = this.options;
+    const { mode, maxRate, snapshot, window, since, name } = this.options;
     const request = { type: 'subscribe', channel: this.channel };
     if (mode) request.mode = mode;
     if (maxRate) request.max_rate = maxRate;
     if (window) request.window = window;
+    if (name !== undefined) request.name = name;
     const position = this.#positions.get(this.channel);
     const from = position ? this.position() : since;
     // Where it can't go on, a snapshot follows unasked.

@@ -119,7 +119,7 @@ const KEYS: &[Key] = &[
     word!(subscribe, "Who may subscribe: anyone, local or server.", ACCESS),
     count!(
         members_max,
-        "Members that $presence.TOPIC lists at most, whom a handler has to name. 0: no list."
+        "Members that $presence.TOPIC lists at most: who subscribes with a name. 0: no list."
     ),
 ];
 

@@ -50,7 +50,7 @@ errors! {
     BadDelivery = 114,
     /// The channel's rule does not allow it.
     NotAllowed = 115,
-    /// The key is longer than 255 bytes, or the channel has no keys.
+    /// The key is longer than 255 bytes, or the channel has no keys; or the name of a member can't be one.
     BadKey = 116,
     /// There are as many topics as there may be.
     TooManyTopics = 117,

@@ -239,8 +239,11 @@ fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Re
                 lane: Some(&LANE),
             };
             let channels = fields.all_channels(conn.limits().subscriptions_max)?;
+            let name = fields.name()?;
             for_each(conn, &channels, fields.id, |conn, channel| {
-                subscribe(conn, channel, &delivery, fields.id, false)
+                subscribe(conn, channel, name.as_deref(), &delivery)?;
+                subscribed(conn, channel, fields.id, false);
+                Ok(())
             })
         }
         Kind::Unsubscribe => {
@@ -251,11 +254,13 @@ fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Re
         }
         Kind::Join => {
             let delivery = Delivery { lane: Some(&LANE), ..Delivery::default() };
-            let room = fields.room()?;
+            let (room, name) = (fields.room()?, fields.name()?);
             if is_pattern(&room) {
                 return Err(refused(HubError::BadName, &room));
             }
-            subscribe(conn, &room, &delivery, fields.id, true)
+            subscribe(conn, &room, name.as_deref(), &delivery)?;
+            subscribed(conn, &room, fields.id, true);
+            Ok(())
         }
         Kind::Leave => unsubscribe(conn, &fields.room()?, fields.id),
     }
@@ -277,14 +282,22 @@ fn for_each(
     Ok(())
 }
 
+/// Subscribes, as somebody who is listed if there is a name.
 fn subscribe(
     conn: &mut Conn<'_, JsonSession>,
     channel: &str,
+    name: Option<&str>,
     delivery: &Delivery,
-    id: Option<&str>,
-    is_room: bool,
 ) -> Result<(), Refused> {
-    conn.subscribe_with(channel, delivery).map_err(|error| refused(error, channel))?;
+    let subscribed = match name {
+        Some(name) => conn.subscribe_as(channel, name, delivery),
+        None => conn.subscribe_with(channel, delivery),
+    };
+    subscribed.map_err(|error| refused(error, channel))
+}
+
+/// Remembers a subscription, for its answer and its heartbeats.
+fn subscribed(conn: &mut Conn<'_, JsonSession>, channel: &str, id: Option<&str>, is_room: bool) {
     let session = conn.session();
     session.is_subscribed = true;
     let is_pattern = is_pattern(channel);
@@ -296,7 +309,6 @@ fn subscribe(
         // Each topic that it matches is told of in its turn.
         send(conn, with_id(Object::new("subscribed").text("channel", channel), id));
     }
-    Ok(())
 }
 
 fn unsubscribe(

@@ -24,6 +24,7 @@ pub struct Fields<'a> {
     since: Option<&'a str>,
     snapshot: Option<&'a str>,
     window: Option<&'a str>,
+    name: Option<&'a str>,
     seq: Option<&'a str>,
     remove: Option<&'a str>,
 }
@@ -72,6 +73,7 @@ impl<'a> Fields<'a> {
                 "since" => &mut fields.since,
                 "snapshot" => &mut fields.snapshot,
                 "window" => &mut fields.window,
+                "name" => &mut fields.name,
                 "remove" => &mut fields.remove,
                 _ => return,
             };
@@ -215,6 +217,14 @@ impl<'a> Fields<'a> {
     /// It is not a number.
     pub fn window(&self) -> Result<Option<u32>, Refused> {
         number("window", self.window)
+    }
+
+    /// What it wants to be listed as, if at all.
+    ///
+    /// # Errors
+    /// It is not a string.
+    pub fn name(&self) -> Result<Option<Cow<'a, str>>, Refused> {
+        self.name.map(|name| required("name", Some(name))).transpose()
     }
 
     /// Whether it wants the newest values first.

@@ -78,6 +78,36 @@ fn every_request_has_its_answer() {
     );
 }
 
+/// Who subscribes with a name is on the list of the topic, until it goes, however it goes.
+#[test]
+fn who_gives_a_name_is_listed() {
+    let limits = Limits::default();
+    let rules = vec![Rule { members_max: 2, ..Rule::new("lobby.>", &limits) }];
+    let mut shard = TestShard::with_rules(Json, limits, rules);
+    let [mut alice, mut bob, mut carol, mut watcher] = [(); 4].map(|()| shard.connect("/"));
+    let subscribe = |name| format!(r#"{{"type":"subscribe","channel":"lobby.1","name":"{name}"}}"#);
+    ask(&mut shard, &mut alice, &subscribe("Alice"));
+    let watch = r#"{"type":"subscribe","channel":"$presence.lobby.1","snapshot":true}"#;
+    let mut got = ask(&mut shard, &mut watcher, watch);
+    let mut told = |shard: &mut TestShard<Json>| -> Vec<String> {
+        shard.run();
+        got.append(&mut texts(&mut watcher));
+        let body = |text: String| Some(text.split_once(r#""message":"#)?.1.to_owned());
+        got.drain(..).filter_map(body).collect()
+    };
+    assert_eq!(told(&mut shard), [r#"{"join":"Alice","members":1}}"#]);
+    ask(&mut shard, &mut bob, r#"{"type":"join","room":"lobby.1","name":"Bob \"B\""}"#);
+    assert_eq!(told(&mut shard), [r#"{"join":"Bob \"B\"","members":2}}"#]);
+    // The list is full: she is subscribed, and not on it.
+    let answer = ask(&mut shard, &mut carol, &subscribe("Carol"));
+    assert!(answer[0].starts_with(r#"{"type":"subscribed""#), "{answer:?}");
+    assert_eq!(told(&mut shard), [""; 0]);
+    ask(&mut shard, &mut alice, r#"{"type":"unsubscribe","channel":"lobby.1"}"#);
+    assert_eq!(told(&mut shard), [r#"{"leave":"Alice","members":1}}"#]);
+    bob.reset();
+    assert_eq!(told(&mut shard), [r#"{"leave":"Bob \"B\"","members":0}}"#]);
+}
+
 #[test]
 fn every_error_has_its_number() {
     let limits = Limits {
@@ -90,6 +120,7 @@ fn every_error_has_its_number() {
     let rules = vec![
         Rule { publish: Access::Server, ..Rule::new("closed", &limits) },
         Rule { keys_max: 0, ..Rule::new("keyless", &limits) },
+        Rule { members_max: 1, ..Rule::new("listed", &limits) },
     ];
     let mut shard = TestShard::with_rules(Json, limits, rules);
     let mut client = shard.connect("/");
@@ -106,6 +137,10 @@ fn every_error_has_its_number() {
     check(r#"{"type":"dance"}"#, ErrorCode::UnknownType);
     check(r#"{"type":"subscribe"}"#, ErrorCode::MissingField);
     check(r#"{"type":"subscribe","channel":5}"#, ErrorCode::BadField);
+    check(r#"{"type":"subscribe","channel":"listed","name":5}"#, ErrorCode::BadField);
+    check(r#"{"type":"subscribe","channel":"listed","name":"a\nb"}"#, ErrorCode::BadKey);
+    check(r#"{"type":"join","room":"unlisted","name":"Alice"}"#, ErrorCode::NotAllowed);
+    check(r#"{"type":"subscribe","channel":"*","name":"Alice"}"#, ErrorCode::BadChannel);
     check(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(300)), ErrorCode::BadField);
     check(r#"{"type":"subscribe","channel":"a..b"}"#, ErrorCode::BadChannel);
     check(r#"{"type":"join","room":"a.*"}"#, ErrorCode::BadChannel);

@@ -10,11 +10,12 @@
 
 use super::log::{Past, Portion, TopicRef, View};
 use super::mail::Mail;
-use super::rates::SubscriptionRef;
-use super::subscriptions::{NONE, State, Subscription, Subscriptions};
+use super::rates::{Rates, SubscriptionRef};
+use super::subscriptions::{NONE, State, Subscription, Subscriptions, moves};
 use super::tape::Tape;
 use super::window::Window;
 use super::{Hub, Mark, Outgoing, Signal, Since, SlowReader};
+use crate::base::Time;
 use crate::base::planted::{Bug, planted};
 
 /// Messages of a portion at most.
@@ -174,12 +175,18 @@ impl Guide {
         self.rate.as_ref().is_some_and(|rate| rate.is_waiting)
     }
 
-    /// Whether it has to wait, from now on, for the next tick of a rate before it lets
-    /// everything up to `end` pass.
-    pub fn waits_for_tick(&mut self, end: u64) -> Option<u32> {
-        let rate = self.rate.as_mut().filter(|rate| !rate.is_waiting && rate.to < end)?;
-        rate.is_waiting = true;
-        Some(rate.per_second)
+    /// Whether it moves at a rate.
+    pub fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    /// Has `own` wait from now on for the next tick of its rate, if that has to come before
+    /// it lets everything up to `end` pass.
+    pub fn wait_for_tick(&mut self, end: u64, own: SubscriptionRef, rates: &mut Rates, now: Time) {
+        if let Some(rate) = self.rate.as_mut().filter(|rate| !rate.is_waiting && rate.to < end) {
+            rate.is_waiting = true;
+            rates.wait(rate.per_second, own, now);
+        }
     }
 
     /// The tick has come. Where only the newest counts, it is what is the newest when
@@ -345,10 +352,8 @@ impl Hub {
         let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         guide.catch_up = None;
-        if guide.rate.is_some() {
-            if let Some(per_second) = guide.waits_for_tick(end) {
-                self.rates.wait(per_second, (own, generation), self.now);
-            }
+        if guide.has_rate() {
+            guide.wait_for_tick(end, (own, generation), &mut self.rates, self.now);
         } else if guide.window.is_none() && guide.member == NONE {
             self.guides.remove(std::mem::replace(&mut subscription.guide, NONE));
         }
@@ -406,6 +411,7 @@ impl Hub {
 
     /// Looks after one subscription, up to one portion. Says whether it got one.
     fn attend_one(&mut self, own: u32, hand: &mut Hand<'_>) -> bool {
+        self.wake(own);
         loop {
             let subscription = self.at(own);
             let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
@@ -434,6 +440,14 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// What is published concerns a subscription again, which may have been at rest.
+    fn wake(&mut self, own: u32) {
+        let &Subscription { topic, place, .. } = self.at(own);
+        let topic = self.topics.at_mut(topic).expect("a subscription has its topic");
+        let reader = topic.reader.as_mut().expect("somebody reads");
+        reader.subscribers.wake(place, moves(&mut self.subscriptions));
     }
 
     /// A cursor is before the tape's begin. Says whether it goes on.

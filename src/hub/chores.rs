@@ -60,8 +60,10 @@ impl Hub {
         let Some(reader) = self.topics.at_mut(index).and_then(|topic| topic.reader.as_mut()) else {
             return;
         };
-        for place in 0..reader.subscribers.len() {
-            let subscription = self.subscriptions.at(reader.subscribers[place]).expect("listed");
+        let mut place = 0;
+        while let Some(own) = reader.subscribers.awake_at(place) {
+            place += 1;
+            let subscription = self.subscriptions.at(own).expect("listed");
             let &Subscription { state, lane, cursor, is_latest, guide, .. } = subscription;
             let begin = reader.tape(lane).begin();
             let still_gets = |guide: &Guide| !is_latest && guide.still_gets(begin);
@@ -86,17 +88,16 @@ impl Hub {
     pub(super) fn let_go_of_silent(&mut self, index: u32) -> bool {
         let topic = self.topics.at(index).expect("a topic");
         let Some(reader) = &topic.reader else { return false };
-        let mut matched = reader.subscribers.iter().filter(|&&own| self.at(own).is_matched());
-        if matched.next().is_none() {
+        if !reader.subscribers.iter().any(|own| self.at(own).is_matched()) {
             return false;
         }
-        if reader.subscribers.iter().any(|&own| !self.at(own).is_matched()) {
+        if reader.subscribers.iter().any(|own| !self.at(own).is_matched()) {
             return true;
         }
         let last = topic.live.map_or(0, |live| live.last);
         let mut waits = false;
         let mut silent = Vec::new();
-        for &own in &reader.subscribers {
+        for own in reader.subscribers.iter() {
             let subscription = self.at(own);
             match subscription.state == State::Live && subscription.cursor > last {
                 true => silent.push(subscription.subscriber),

@@ -1,12 +1,10 @@
 //! Cursors move along tapes: what a connection has yet to get, and where its cursors
 //! stand once that, or a part of it, has been sent. The hot path.
 
-use super::catching_up::Guide;
 use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
 use super::{Hub, Signal};
-use crate::base::planted::{Bug, planted};
 
 impl Hub {
     /// What a connection has yet to get from its topics, at most some `bytes_max`
@@ -176,100 +174,6 @@ impl Hub {
         self.tape_bytes -= reader.held_bytes();
         reader.restart(live.last + 1, &mut self.chunks);
         self.has_grown(index);
-    }
-
-    /// The subscribers of a topic are to be gone through at the next flush.
-    pub(super) fn has_grown(&mut self, index: u32) {
-        let topic = self.topics.at_mut(index).expect("a topic");
-        self.is_fresh = true;
-        if !topic.has_grown {
-            topic.has_grown = true;
-            self.grown.push(index);
-        }
-    }
-
-    /// Says which subscribers of a topic have something to get, and lets go of
-    /// what all of them have.
-    pub(super) fn mark_readers(&mut self, index: u32, signals: &mut Vec<Signal>) {
-        let Some(topic) = self.topics.at_mut(index) else { return };
-        topic.has_grown = false;
-        let Some(reader) = &mut topic.reader else { return };
-        let subscribers = std::mem::take(&mut reader.subscribers);
-        for &own in &subscribers {
-            let subscription = self.subscriptions.at_mut(own).expect("listed");
-            let &mut Subscription { cursor, lane, is_latest, .. } = subscription;
-            let tape = reader.tape(lane);
-            match subscription.state {
-                State::Fallen => {
-                    let (begin, guide) = (tape.begin(), self.guides.at(subscription.guide));
-                    if !is_latest && guide.is_some_and(|guide| guide.still_gets(begin)) {
-                        reader.wanted_from(lane, begin);
-                    }
-                    continue;
-                }
-                State::Joining => continue,
-                State::CatchingUp => {
-                    let guide = self.guides.at(subscription.guide).expect("it is catching up");
-                    let is_stalled = cursor < tape.begin() && guide.is_stalled(tape);
-                    if subscription.is_closed_when_slow() && is_stalled {
-                        subscription.state = State::Fallen;
-                        signals.push(Signal::FellBehind(subscription.subscriber));
-                        continue;
-                    }
-                    // The tape has let go of its place: there is nothing to hold.
-                    if cursor < tape.begin() {
-                        continue;
-                    }
-                }
-                State::Live if cursor < tape.begin() => {
-                    subscription.state = State::Fallen;
-                    let subscriber = subscription.subscriber;
-                    if subscription.is_closed_when_slow() {
-                        signals.push(Signal::FellBehind(subscriber));
-                        continue;
-                    }
-                    let guide = subscription.guide;
-                    if let Some(guide) = self.guides.at_mut(guide)
-                        && let Some(per_second) = guide.waits_for_tick(tape.end())
-                    {
-                        let generation = self.subscriptions.generation(own).expect("listed");
-                        self.rates.wait(per_second, (own, generation), self.now);
-                    }
-                    // To be brought up to date is a move as any other: at its rate.
-                    if !self.guides.at(guide).is_some_and(Guide::is_waiting) {
-                        signals.push(Signal::Attend(subscriber));
-                    } else if !is_latest {
-                        let begin = tape.begin();
-                        reader.wanted_from(lane, begin);
-                    }
-                    continue;
-                }
-                State::Live if cursor >= tape.end() => {}
-                State::Live => match self.guides.at_mut(subscription.guide) {
-                    None => signals.push(Signal::Pending(subscription.subscriber)),
-                    Some(guide) => {
-                        let (to, messages_max) = guide.bounds(tape.end());
-                        if cursor < to && messages_max > 0 {
-                            signals.push(Signal::Pending(subscription.subscriber));
-                        }
-                        if let Some(per_second) = guide.waits_for_tick(tape.end()) {
-                            let generation = self.subscriptions.generation(own).expect("listed");
-                            self.rates.wait(per_second, (own, generation), self.now);
-                        }
-                    }
-                },
-            }
-            if !planted(Bug::EarlyFree) {
-                reader.wanted_from(lane, cursor);
-            }
-        }
-        reader.subscribers = subscribers;
-        let held = reader.held_bytes();
-        reader.let_go(&mut self.chunks);
-        self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
-        if reader.held_bytes() > 0 && !reader.is_chore {
-            self.add_chore(index);
-        }
     }
 
     /// Subscriptions with a rate whose tick has come may move to the end.

@@ -2,6 +2,7 @@
 
 use super::lane::Lanes;
 use super::log::Entry;
+use super::subscribers::Subscribers;
 use super::superseded::Superseded;
 use super::tape::{ChunkPool, Tape};
 
@@ -18,7 +19,7 @@ struct LaneTape {
 /// The reading side of a topic on one shard.
 #[derive(Debug, Default)]
 pub struct Reader {
-    pub subscribers: Vec<u32>,
+    pub subscribers: Subscribers,
     lanes: Vec<LaneTape>,
     latest_readers: u32,
     /// It is on the list of topics to look after.

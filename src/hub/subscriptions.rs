@@ -9,6 +9,7 @@ use super::delivery::{Delivery, Mode, Since, SlowReader};
 use super::log::TopicRef;
 use super::rules::Caller;
 use super::{Hub, HubError, Live, Signal, is_topic_name};
+use crate::base::Slab;
 
 pub(super) const NONE: u32 = u32::MAX;
 pub(super) const NO_PATTERN: u16 = u16::MAX;
@@ -83,8 +84,8 @@ pub(super) enum State {
 pub(super) struct Subscription {
     pub topic: u32,
     pub subscriber: u32,
-    /// Its place in the topic's list of subscribers.
-    place: u32,
+    /// Its place among the topic's subscribers.
+    pub place: u32,
     /// The connection's next subscription; its own index if it is the only one.
     pub next: u32,
     /// The number of the next message to get; always between two frames.
@@ -98,6 +99,16 @@ pub(super) struct Subscription {
     /// The connection's subscription to a pattern that has made it, or [`NO_PATTERN`] if
     /// that was somebody who knew the topic's name.
     pub pattern: u16,
+}
+
+/// What [`Subscribers`](super::subscribers::Subscribers) tell of their places.
+pub(super) fn moves(subscriptions: &mut Slab<Subscription>) -> impl FnMut(u32, u32) {
+    |own, place| {
+        // One that is just being removed has no place any more.
+        if let Some(subscription) = subscriptions.at_mut(own) {
+            subscription.place = place;
+        }
+    }
 }
 
 impl Subscription {
@@ -196,11 +207,10 @@ impl Hub {
         let reader = topic.reader.get_or_insert_default();
         let next = topic.live.map_or(1, |live| live.last + 1);
         reader.enter(lane, is_latest, next, self.limits.tape_bytes_max);
-        let place = reader.subscribers.len() as u32;
         let (own, generation) = self.subscriptions.insert(Subscription {
             topic: index,
             subscriber,
-            place,
+            place: 0,
             next: subscriptions.first,
             // From here on, or from where the home will say.
             cursor: topic.live.map_or(u64::MAX, |live| live.last + 1),
@@ -211,7 +221,7 @@ impl Hub {
             is_latest,
             pattern,
         });
-        reader.subscribers.push(own);
+        reader.subscribers.push(own, moves(&mut self.subscriptions));
         let is_silent = reader.is_silent && pattern != NO_PATTERN;
         let is_live = topic.live.is_some();
         self.link(subscriptions, own);
@@ -233,7 +243,9 @@ impl Hub {
         topic.live = Some(Live { epoch, last });
         let Some(reader) = &mut topic.reader else { return };
         reader.restart(last + 1, &mut self.chunks);
-        for &own in &reader.subscribers {
+        // Whoever had lost its place there may find it again.
+        reader.subscribers.wake_all();
+        for own in reader.subscribers.iter() {
             let generation = self.subscriptions.generation(own).expect("listed");
             // What arrives with this mail is for them already.
             let subscription = self.subscriptions.at_mut(own).expect("listed");
@@ -343,10 +355,7 @@ impl Hub {
         }
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
         let reader = topic.reader.as_mut().expect("somebody reads");
-        reader.subscribers.swap_remove(removed.place as usize);
-        if let Some(&moved) = reader.subscribers.get(removed.place as usize) {
-            self.subscriptions.at_mut(moved).expect("listed").place = removed.place;
-        }
+        reader.subscribers.remove(removed.place, moves(&mut self.subscriptions));
         self.tape_bytes -= reader.leave(removed.lane, removed.is_latest);
         if reader.subscribers.is_empty() {
             topic.reader = None;

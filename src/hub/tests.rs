@@ -96,6 +96,40 @@ fn a_crowd_does_not_hold_up_who_comes_and_goes() {
     assert!(many < 50 * few, "{many:?} with 100,000 readers, {few:?} with 100");
 }
 
+/// How long it takes at best to publish to one reader that keeps up, with so many there that
+/// have read nothing and have fallen off the tape.
+fn time_to_publish_beside(stalled: u32) -> Duration {
+    let limits = Limits { tape_bytes_max: 1 << 10, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut readers = vec![Subscriptions::default(); 1 + stalled as usize];
+    for (number, own) in readers.iter_mut().enumerate() {
+        hub.subscribe(number as u32, own, "news", &Delivery::default()).unwrap();
+    }
+    let mut publish = |count| {
+        for _ in 0..count {
+            hub.publish(&Publication::new("news", &[b'x'; 100][..])).unwrap();
+            let signals = flush(&mut hub);
+            assert!(signals.iter().any(|signal| matches!(signal, Signal::Pending(0))));
+            let bytes = pending(&hub, readers[0]).len();
+            assert_eq!(hub.advance(&mut readers[0], bytes, |_| ()), 1);
+        }
+    };
+    // More than a tape holds, and once more for those who have fallen meanwhile.
+    publish(50);
+    let rounds = (0..5).map(|_| {
+        let started = Instant::now();
+        publish(100);
+        started.elapsed() / 100
+    });
+    rounds.min().unwrap()
+}
+
+#[test]
+fn who_has_fallen_does_not_hold_up_the_others() {
+    let (few, many) = (time_to_publish_beside(10), time_to_publish_beside(10_000));
+    assert!(many < 20 * few, "{many:?} beside 10,000, {few:?} beside 10");
+}
+
 fn subscribe(hub: &mut Hub, own: &mut Subscriptions, topic: &str) -> Result<(), HubError> {
     hub.subscribe(0, own, topic, &Delivery::default())
 }

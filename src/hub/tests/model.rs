@@ -476,6 +476,10 @@ impl World {
         let since = one_in(3);
         // Clients come back to other shards too, which may be behind.
         let elsewhere = one_in(2);
+        // Its own policy, or that of the topic's rule.
+        let has_own_policy = one_in(2);
+        let policies = [SlowReader::Gap, SlowReader::Conflate, SlowReader::Close];
+        let slow_reader = Some(policies[self.below(3)]).filter(|_| has_own_policy);
         let (there, other) = match elsewhere {
             true => (self.below(self.hubs.len()), self.below(4)),
             false => (shard, number),
@@ -490,7 +494,7 @@ impl World {
             since,
             snapshot,
             window,
-            slow_reader: None,
+            slow_reader,
             lane: Some(&ENVELOPE),
         };
         let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][number]);

@@ -91,7 +91,19 @@ impl World {
         let mut next = start + 1;
         let mut conflated_to = 0;
         let (mut in_snapshot, mut has_gap) = (false, false);
+        // Where only the newest counts, no policy does.
+        let policy = record.delivery.slow_reader.filter(|_| mode == Mode::All);
         for got in got {
+            match (got, policy) {
+                (Got::Gap(..), Some(SlowReader::Close)) => panic!("not closed: {record:?}"),
+                (Got::Conflated(..), Some(SlowReader::Close | SlowReader::Gap)) => {
+                    panic!("conflated against its policy: {record:?}");
+                }
+                (Got::Gap(..), Some(SlowReader::Conflate)) => {
+                    assert!(conflated_to >= next, "a gap against its policy: {record:?}");
+                }
+                _ => {}
+            }
             match got {
                 Got::Message(seq) if in_snapshot => {
                     assert!(seq > last && !truth[seq as usize - 1].removes_key, "{record:?}");

@@ -22,7 +22,8 @@ pub enum HubError {
     /// A topic's name is 1 to 255 bytes without control characters, in segments
     /// split by `.` of which none is empty, `*` or `>`.
     BadName,
-    /// A key is at most 255 bytes, and the topic's rule has keys.
+    /// A key is at most 255 bytes, and the topic's rule has keys; a member's name is 1 to
+    /// 255 bytes without control characters.
     BadKey,
     /// What is published as JSON is not.
     BadJson,
@@ -54,7 +55,10 @@ impl fmt::Display for HubError {
                 "a topic's name is 1 to 255 bytes without control characters, in segments split by \
                  '.' of which none is empty, '*' or '>'"
             }
-            HubError::BadKey => "a key is at most 255 bytes, and this topic may have none",
+            HubError::BadKey => {
+                "a key is at most 255 bytes, and this topic may have none; a member's name is 1 to \
+                 255 bytes without control characters"
+            }
             HubError::BadJson => "the message is not JSON",
             HubError::BadDelivery(wrong) => wrong,
             HubError::NotAllowed => "not allowed on this topic",

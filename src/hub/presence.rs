@@ -11,7 +11,7 @@
 use super::delivery::Delivery;
 use super::log::EntryKind;
 use super::mail::Mail;
-use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX, is_topic_name};
+use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX, is_reserved, is_topic_name};
 use super::rules::Caller;
 use super::subscriptions::{NONE, Subscriptions};
 use super::{Hub, HubError, KEY_BYTES_MAX, Outgoing};
@@ -62,7 +62,7 @@ impl Hub {
     /// the topic for as long as the subscription lasts.
     ///
     /// # Errors
-    /// As there, [`HubError::NotAllowed`] if the topic's rule has no list, and
+    /// As there, [`HubError::NotAllowed`] if the topic's rule has no list or it is one, and
     /// [`HubError::BadKey`] for a name that can't be.
     pub fn subscribe_as(
         &mut self,
@@ -74,6 +74,10 @@ impl Hub {
         listed: Listed<'_>,
     ) -> Result<(), HubError> {
         let Listed { key, name } = listed;
+        // Lists have none of their own.
+        if is_reserved(topic) {
+            return Err(HubError::NotAllowed);
+        }
         if !is_topic_name(topic) || PRESENCE.len() + topic.len() > TOPIC_NAME_BYTES_MAX {
             return Err(HubError::BadName);
         }

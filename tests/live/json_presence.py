@@ -38,7 +38,7 @@ class Watcher:
         if message["type"] == "snapshot":
             self.awaits = message["count"]
             return
-        if message["type"] == "snapshot_end":
+        if message["type"] in ("snapshot_end", "heartbeat"):
             return
         expect(message["type"] == "message", f"received {message}")
         key, body = message["key"], message["message"]

@@ -120,7 +120,7 @@ fn every_error_has_its_number() {
     let rules = vec![
         Rule { publish: Access::Server, ..Rule::new("closed", &limits) },
         Rule { keys_max: 0, ..Rule::new("keyless", &limits) },
-        Rule { members_max: 1, ..Rule::new("listed", &limits) },
+        Rule { members_max: 1, ..Rule::new("listed.>", &limits) },
     ];
     let mut shard = TestShard::with_rules(Json, limits, rules);
     let mut client = shard.connect("/");
@@ -137,9 +137,11 @@ fn every_error_has_its_number() {
     check(r#"{"type":"dance"}"#, ErrorCode::UnknownType);
     check(r#"{"type":"subscribe"}"#, ErrorCode::MissingField);
     check(r#"{"type":"subscribe","channel":5}"#, ErrorCode::BadField);
-    check(r#"{"type":"subscribe","channel":"listed","name":5}"#, ErrorCode::BadField);
-    check(r#"{"type":"subscribe","channel":"listed","name":"a\nb"}"#, ErrorCode::BadKey);
+    check(r#"{"type":"subscribe","channel":"listed.a","name":5}"#, ErrorCode::BadField);
+    check(r#"{"type":"subscribe","channel":"listed.a","name":"a\nb"}"#, ErrorCode::BadKey);
+    check(r#"{"type":"subscribe","channel":"listed.a","name":""}"#, ErrorCode::BadKey);
     check(r#"{"type":"join","room":"unlisted","name":"Alice"}"#, ErrorCode::NotAllowed);
+    check(r#"{"type":"join","room":"$presence.listed.a","name":"A"}"#, ErrorCode::NotAllowed);
     check(r#"{"type":"subscribe","channel":"*","name":"Alice"}"#, ErrorCode::BadChannel);
     check(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(300)), ErrorCode::BadField);
     check(r#"{"type":"subscribe","channel":"a..b"}"#, ErrorCode::BadChannel);

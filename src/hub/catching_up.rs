@@ -175,11 +175,6 @@ impl Guide {
         self.rate.as_ref().is_some_and(|rate| rate.is_waiting)
     }
 
-    /// Whether it moves at a rate.
-    pub fn has_rate(&self) -> bool {
-        self.rate.is_some()
-    }
-
     /// Has `own` wait from now on for the next tick of its rate, if that has to come before
     /// it lets everything up to `end` pass.
     pub fn wait_for_tick(&mut self, end: u64, own: SubscriptionRef, rates: &mut Rates, now: Time) {
@@ -352,7 +347,7 @@ impl Hub {
         let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         guide.catch_up = None;
-        if guide.has_rate() {
+        if guide.rate.is_some() {
             guide.wait_for_tick(end, (own, generation), &mut self.rates, self.now);
         } else if guide.window.is_none() && guide.member == NONE {
             self.guides.remove(std::mem::replace(&mut subscription.guide, NONE));

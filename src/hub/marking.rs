@@ -132,14 +132,12 @@ impl Marking<'_> {
     /// the tape.
     fn has_fallen(&mut self, own: u32, reader: &mut Reader) -> Marked {
         let &Subscription { lane, guide, is_latest, .. } = self.at(own);
-        let Some(guide) = self.guides.at(guide).filter(|guide| !is_latest && guide.has_rate())
-        else {
-            return Marked::Rests;
-        };
         let begin = reader.tape(lane).begin();
-        if guide.still_gets(begin) {
-            reader.wanted_from(lane, begin);
+        let guide = self.guides.at(guide).filter(|_| !is_latest);
+        if !guide.is_some_and(|guide| guide.still_gets(begin)) {
+            return Marked::Rests;
         }
+        reader.wanted_from(lane, begin);
         Marked::Awake
     }
 

@@ -89,11 +89,11 @@ fn time_to_come_again(crowd: u32) -> Duration {
 }
 
 /// A thousand times as many would take a thousand times as long, if any of it went through
-/// them; the cache alone makes a difference of some two.
+/// them, and ten times, if it moved them all by one; the cache makes a small difference.
 #[test]
 fn a_crowd_does_not_hold_up_who_comes_and_goes() {
     let (few, many) = (time_to_come_again(100), time_to_come_again(100_000));
-    assert!(many < 50 * few, "{many:?} with 100,000 readers, {few:?} with 100");
+    assert!(many < 5 * few, "{many:?} with 100,000 readers, {few:?} with 100");
 }
 
 /// How long it takes at best to publish to one reader that keeps up, with so many there that

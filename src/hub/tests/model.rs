@@ -201,10 +201,12 @@ impl World {
             Arc::new(Rules::new(rules[..1 + usize::from(!is_roomy)].to_vec(), &limits).unwrap());
         let mut senders: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
-        let allowance = Arc::new(Allowance::new(8 << 10));
+        // Where a share is that small, many a mail is longer.
+        let share = if random.chance(3) { 256 } else { 4 << 10 };
+        let allowance = Arc::new(Allowance::new(2 * share));
         for from in senders.iter_mut() {
             for to in receivers.iter_mut() {
-                let (sender, receiver) = channel(limits.mailbox_mails_max, 4 << 10, &allowance);
+                let (sender, receiver) = channel(limits.mailbox_mails_max, share, &allowance);
                 from.push(sender);
                 to.push(receiver);
             }

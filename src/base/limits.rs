@@ -139,9 +139,9 @@ limits! {
     log_bytes_max: usize = 4 << 20, tiny 4 << 10;
     /// Milliseconds that a message stays in its topic's log, unless a rule says otherwise. A topic that nobody reads is forgotten with its last message.
     log_ms: u64 = 60_000, tiny 200;
-    /// Mails under way from one shard to another; fewer where very many shards share `mailbox_bytes_max`. Above it: publishers pause, homes wait.
+    /// Mails under way from one shard to another; fewer from nine shards on, as places count in `mailbox_bytes_max`. Above it: publishers pause, homes wait.
     mailbox_mails_max: usize = 4_096, tiny 4;
-    /// Bytes under way in all mailboxes together: half of it shared evenly, half for mails that are longer than a share, and one mail always. Same consequence.
+    /// Bytes under way in all mailboxes together: half of it shared evenly by all pairs of shards, half by all receivers for mails that are longer, and one of these always. Same consequence.
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
     /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused; so also what one receive brings, where that is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;

@@ -1,32 +1,33 @@
-//! What is too heavy for its queue's share, of all queues together.
+//! What is too heavy for its queue's share, of several queues together.
 //!
 //! An item heavier than its queue's bound passes when the queue is otherwise empty, or it
 //! could never be sent. There is a queue for each pair of threads, so that alone would
-//! bound their sum by nothing: such items take their weight from one allowance.
+//! bound their sum by nothing: such items take their weight from an allowance, which the
+//! queues to one thread share. If that stands still, the others' are not held up.
 
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 #[cfg(not(all(loom, test)))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-/// Shared by the queues of a process, for items that are heavier than their queue's bound.
+/// Shared by the queues to one consumer, for items that are heavier than their queue's bound.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use tapecast::mailbox::{Allowance, channel};
 ///
 /// let allowance = Arc::new(Allowance::new(100));
-/// let (mut to_one, mut one) = channel(8, 10, &allowance);
-/// let (mut to_other, _other) = channel(8, 10, &allowance);
-/// assert_eq!(to_one.push("piano", 80), Ok(()));
-/// assert_eq!(to_other.push("letter", 10), Ok(()));
-/// let (mut to_third, _third) = channel(8, 10, &allowance);
-/// assert_eq!(to_third.push("harp", 30), Err("harp"));
-/// assert!(!to_third.await_room(30));
-/// // Whoever takes a heavy one out is to wake those who wait to send one.
-/// assert_eq!(one.pop(), Some("piano"));
+/// let (mut one, mut from_one) = channel(8, 10, &allowance);
+/// let (mut other, _from_other) = channel(8, 10, &allowance);
+/// assert_eq!(one.push("piano", 80), Ok(()));
+/// assert_eq!(other.push("letter", 10), Ok(()));
+/// let (mut third, _from_third) = channel(8, 10, &allowance);
+/// assert_eq!(third.push("harp", 30), Err("harp"));
+/// assert!(!third.await_room(30));
+/// // Who takes a heavy one out is to wake those who wait to send one.
+/// assert_eq!(from_one.pop(), Some("piano"));
 /// assert!(allowance.is_awaited());
-/// assert_eq!(to_third.push("harp", 30), Ok(()));
+/// assert_eq!(third.push("harp", 30), Ok(()));
 /// ```
 #[derive(Debug)]
 pub struct Allowance {

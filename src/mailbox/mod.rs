@@ -3,7 +3,7 @@
 //!
 //! - [`channel`]: one producer, one consumer; bounded by count and by weight. One
 //!   per direction between two shards.
-//! - [`Allowance`]: what bounds the sum of the items that are heavier than that.
+//! - [`Allowance`]: what bounds the sum of those that are heavier than that.
 //! - [`Inbox`]: many producers, one consumer, over crossbeam's `ArrayQueue`. One
 //!   per shard, for threads that are not shards.
 //! - [`Doorbell`]: sleep and wake. At most one wake per sleep.

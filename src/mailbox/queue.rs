@@ -13,7 +13,7 @@
 //!
 //! Beside its count the queue is bounded by weight: the consumer publishes the
 //! weight it has taken out together with `head`. An item heavier than the bound
-//! passes when the queue is otherwise empty and the allowance of all queues has room.
+//! passes when the queue is otherwise empty and its consumer's allowance has room.
 #![allow(unsafe_code)]
 
 #[cfg(all(loom, test))]
@@ -200,8 +200,8 @@ impl<T> Sender<T> {
     }
 
     /// Says that it waits for room for an item of `weight`; the consumer then
-    /// tells when it has made some ([`Receiver::is_awaited`]), or any consumer of
-    /// something heavy does ([`Allowance::is_awaited`]). Says whether there is room
+    /// tells when it has made some ([`Receiver::is_awaited`]), or has taken something
+    /// heavy from another ([`Allowance::is_awaited`]). Says whether there is room
     /// after all.
     pub fn await_room(&mut self, weight: usize) -> bool {
         self.shared.waiting.store(true, Ordering::Relaxed);
@@ -295,7 +295,7 @@ mod tests {
 
     /// However many queues there are, what is too heavy for them is bounded together.
     #[test]
-    fn heavy_items_of_all_queues_share_one_allowance() {
+    fn heavy_items_of_several_queues_share_an_allowance() {
         let mut random = fastrand::Rng::with_seed(6);
         let allowance = Arc::new(Allowance::new(1_000));
         let (mut senders, mut receivers): (Vec<_>, Vec<_>) =

@@ -39,8 +39,10 @@ pub struct Links {
     /// Per shard; the own entry is never used.
     senders: Vec<Sender<ShardMail>>,
     receivers: Vec<Receiver<ShardMail>>,
-    /// For mails of any two shards that are longer than their mailbox.
+    /// For mails to this shard that are longer than their mailbox.
     allowance: Arc<Allowance>,
+    /// How many mails each mailbox has room for.
+    places: usize,
     bells: Arc<[Bell]>,
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
@@ -58,17 +60,20 @@ impl Links {
         let count = bells.len();
         let pairs = count * (count - 1);
         let bytes_max = limits.mailbox_bytes_max / 2 / pairs.max(1);
-        let allowance = Arc::new(Allowance::new(limits.mailbox_bytes_max / 2));
+        // One for each that receives: where one stands still, the others' mail goes on.
+        let allowances: Vec<_> = (0..count)
+            .map(|_| Arc::new(Allowance::new(limits.mailbox_bytes_max / 2 / count)))
+            .collect();
         // The places are as many bytes as what lies in them, at most.
-        let places_max = (bytes_max / size_of::<ShardMail>()).max(PLACES_MIN);
-        let mails_max = limits.mailbox_mails_max.min(places_max);
+        let places_max = (bytes_max / size_of::<(ShardMail, usize)>()).max(PLACES_MIN);
+        let places = limits.mailbox_mails_max.min(places_max);
         let mut senders: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for (from, sender_row) in senders.iter_mut().enumerate() {
             for (to, receiver_row) in receivers.iter_mut().enumerate() {
                 // Nobody writes to itself.
-                let mails = if from == to { 1 } else { mails_max };
-                let (sender, receiver) = mailbox::channel(mails, bytes_max, &allowance);
+                let mails = if from == to { 1 } else { places };
+                let (sender, receiver) = mailbox::channel(mails, bytes_max, &allowances[to]);
                 sender_row.push(sender);
                 receiver_row.push(receiver);
             }
@@ -78,7 +83,8 @@ impl Links {
             id: ShardId(id as u16),
             senders,
             receivers,
-            allowance: Arc::clone(&allowance),
+            allowance: Arc::clone(&allowances[id]),
+            places,
             bells: Arc::clone(&bells),
             posted: vec![false; count],
             inbox: inbox.clone(),
@@ -131,6 +137,11 @@ impl Links {
         self.posted[to.shard.index()] = true;
         let weight = payload.len();
         sender.push(ShardMail::Letter { to, kind, payload }, weight).is_ok()
+    }
+
+    /// Whether the mails to `to` are as many as there may be, whatever their length.
+    pub fn is_full(&self, to: ShardId) -> bool {
+        self.senders[to.index()].len() >= self.places
     }
 
     /// Says that mail of `weight` for `to` found no room; whether it has now.
@@ -189,10 +200,10 @@ mod tests {
         }
     }
 
-    /// What one shard has under way to another keeps a third from sending, and wakes it when
-    /// it has arrived.
+    /// What one shard has under way to another keeps a third from sending there, and wakes it
+    /// when it has arrived.
     #[test]
-    fn long_mails_of_all_shards_are_bounded_together() {
+    fn long_mails_to_a_shard_are_bounded_together() {
         let limits = Limits { mailbox_bytes_max: 2_400, ..Limits::tiny() };
         let wakes: Vec<_> = (0..3).map(|_| Arc::new(AtomicU32::new(0))).collect();
         let bell = |wakes: &Arc<AtomicU32>| -> Bell {
@@ -205,16 +216,21 @@ mod tests {
             let to = ConnectionId { shard: ShardId(to), index: 0, generation: 0 };
             links.letter(to, Kind::Binary, vec![0; bytes].into())
         };
-        // Each mailbox has a sixth of a half, and the other half is for what is longer.
+        // Each mailbox has a sixth of a half; of the other half, each shard has a third for
+        // what is longer.
+        assert!(letter(&mut links[2], 1, 350));
+        assert!(letter(&mut links[2], 0, 350));
+        assert!(!letter(&mut links[0], 1, 201));
         assert!(letter(&mut links[0], 1, 200));
-        assert!(letter(&mut links[2], 1, 1_000));
-        assert!(!letter(&mut links[0], 2, 201));
-        assert!(letter(&mut links[0], 2, 200));
+        links[1].take(ShardId(0), 1, |_| {});
         links[0].doze();
         assert!(!links[0].await_room(ShardId(1), 201));
+        // Another shard's mail is not held up.
+        assert!(letter(&mut links[0], 2, 201));
+        assert_eq!(wakes[0].load(Ordering::Relaxed), 0);
         links[1].take(ShardId(2), 1, |_| {});
         assert_eq!(wakes[0].load(Ordering::Relaxed), 1);
-        links[1].take(ShardId(0), 1, |_| {});
-        assert!(letter(&mut links[0], 1, 1_200));
+        // One always goes.
+        assert!(letter(&mut links[0], 1, 5_000));
     }
 }

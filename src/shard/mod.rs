@@ -287,15 +287,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// which will wake this one when they have made some.
     fn hub_waits_for_room(&mut self) -> bool {
         let Shard { core, links, .. } = self;
-        let mut waits = false;
-        let mut has_room = false;
+        let (mut waits, mut has_room, mut is_full) = (false, false, true);
         for (shard, weight) in core.hub.stuck() {
             waits = true;
             has_room |= links.await_room(shard, weight);
+            is_full &= links.is_full(shard);
         }
         if waits && !has_room {
             self.counters().mailbox_stalls.add(1);
-            self.hit(const { Limits::index_of("mailbox_mails_max") });
+            self.hit(match is_full {
+                true => const { Limits::index_of("mailbox_mails_max") },
+                false => const { Limits::index_of("mailbox_bytes_max") },
+            });
         }
         waits && !has_room
     }

@@ -400,6 +400,17 @@ mod loom_tests {
         condition: Condvar,
     }
 
+    impl Semaphore {
+        /// Sleeps until it is rung.
+        fn wait(&self) {
+            let mut rung = self.rung.lock().unwrap();
+            while !*rung {
+                rung = self.condition.wait(rung).unwrap();
+            }
+            *rung = false;
+        }
+    }
+
     impl Wake for Arc<Semaphore> {
         fn wake(&self) {
             *self.rung.lock().unwrap() = true;
@@ -424,16 +435,29 @@ mod loom_tests {
                 }
                 doorbell.doze();
                 if receiver.is_empty() {
-                    let mut rung = semaphore.rung.lock().unwrap();
-                    while !*rung {
-                        rung = semaphore.condition.wait(rung).unwrap();
-                    }
-                    *rung = false;
+                    semaphore.wait();
                 }
                 doorbell.rouse();
             }
             producer.join().unwrap();
         });
+    }
+
+    /// Sends a two of this weight, as a shard does: first the flag of its sleep, then the wait
+    /// for room.
+    fn push_or_wait(
+        sender: &mut Sender<u32>,
+        weight: usize,
+        doorbell: &Doorbell<Arc<Semaphore>>,
+        semaphore: &Semaphore,
+    ) {
+        while sender.push(2, weight).is_err() {
+            doorbell.doze();
+            if !sender.await_room(weight) {
+                semaphore.wait();
+            }
+            doorbell.rouse();
+        }
     }
 
     /// A producer that found no room and said so is rung for, or finds the room.
@@ -452,18 +476,7 @@ mod loom_tests {
                 }
                 receiver
             });
-            // In the order of a shard: the flag of its sleep, then the wait for room.
-            while sender.push(2, 1).is_err() {
-                doorbell.doze();
-                if !sender.await_room(1) {
-                    let mut rung = semaphore.rung.lock().unwrap();
-                    while !*rung {
-                        rung = semaphore.condition.wait(rung).unwrap();
-                    }
-                    *rung = false;
-                }
-                doorbell.rouse();
-            }
+            push_or_wait(&mut sender, 1, &doorbell, &semaphore);
             assert_eq!(consumer.join().unwrap().pop(), Some(2));
         });
     }
@@ -486,17 +499,7 @@ mod loom_tests {
                     bell.ring();
                 }
             });
-            while sender.push(2, 12).is_err() {
-                doorbell.doze();
-                if !sender.await_room(12) {
-                    let mut rung = semaphore.rung.lock().unwrap();
-                    while !*rung {
-                        rung = semaphore.condition.wait(rung).unwrap();
-                    }
-                    *rung = false;
-                }
-                doorbell.rouse();
-            }
+            push_or_wait(&mut sender, 12, &doorbell, &semaphore);
             consumer.join().unwrap();
             assert_eq!(receiver.pop(), Some(2));
             assert!(allowance.has_room(u64::MAX));

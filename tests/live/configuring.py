@@ -15,6 +15,7 @@ import tomllib
 
 from . import peer as wire
 from . import tls_peer
+from .limits import open_when_possible
 from .peer import Peer
 from .server import command, expect, serving
 
@@ -171,8 +172,8 @@ def every_key(server):
     return f"{len(origins)} keys"
 
 
-def check_echo(port, path="/echo", message=b"configured"):
-    with Peer.open(port, path) as peer:
+def check_echo(port, path="/echo", message=b"configured", opened=Peer.open):
+    with opened(port, path=path) as peer:
         peer.send_frame(wire.TEXT, message)
         received = peer.receive_frame()
         expect(received == (True, wire.TEXT, message), f"received {received}")
@@ -549,7 +550,9 @@ def least_and_most(server):
                 with serving(server, limits=limits) as extreme:
                     if (name, value) not in nobody:
                         check_echo(extreme.port)
-                        check_echo(extreme.port, "/broadcast")
+                        # With room for one, once the server has closed the one before,
+                        # which is later than its peer sees the end.
+                        check_echo(extreme.port, "/broadcast", opened=open_when_possible)
             except (AssertionError, OSError) as error:
                 failed.append(f"{limits}: {error}")
     expect(not failed, f"{len(failed)} of {tried}: " + "; ".join(failed))

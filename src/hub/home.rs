@@ -5,7 +5,7 @@ use super::log::{
     ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View,
 };
 use super::mail::{Mail, Post};
-use super::name::RESERVED;
+use super::name::is_reserved;
 use super::{Hub, Outgoing, Sending};
 use crate::base::{Random, ShardId, Time};
 use bytes::Bytes;
@@ -77,8 +77,7 @@ impl Hub {
         let rule = self.rules.get(topic.rule);
         let log = topic.log.get_or_insert_with(|| new_log(&mut self.epochs));
         let seq = log.next();
-        let is_reserved = topic.name.starts_with(RESERVED);
-        let keys_max = if is_reserved { rule.members_max } else { rule.keys_max };
+        let keys_max = if is_reserved(&topic.name) { rule.members_max } else { rule.keys_max };
         // A rule without keys keeps what it can't tell apart from others.
         let key = key.filter(|_| keys_max > 0);
         let removes_key = removes_key && key.is_some();
@@ -303,7 +302,7 @@ impl Hub {
         if let Some(log) = &topic.log
             && log.readers.is_empty()
             && log.len() == 0
-            && !(topic.name.starts_with(RESERVED) && log.values.count() > 0)
+            && !(is_reserved(&topic.name) && log.values.count() > 0)
         {
             self.log_bytes -= log.weight();
             topic.log = None;
@@ -448,7 +447,7 @@ impl Hub {
                 self.log_bytes = self.log_bytes + log.weight() - before;
             }
             // A list of members is not what a publisher has filled.
-            (Held::Values, Some(log), _) if !topic.name.starts_with(RESERVED) => {
+            (Held::Values, Some(log), _) if !is_reserved(&topic.name) => {
                 let before = log.weight();
                 log.halve_values();
                 self.log_bytes = self.log_bytes + log.weight() - before;

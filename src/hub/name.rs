@@ -5,7 +5,7 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 
 /// Topics that the server itself publishes to begin so; no pattern whose first
 /// segment is a wildcard matches them.
-pub const RESERVED: char = '$';
+const RESERVED: char = '$';
 /// With the name of a topic behind it: the list of its members.
 pub const PRESENCE: &str = "$presence.";
 
@@ -50,7 +50,7 @@ pub fn is_pattern(pattern: &str) -> bool {
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut wanted = pattern.split('.');
     let mut found = name.split('.');
-    if name.starts_with(RESERVED) && pattern.split('.').next().is_some_and(is_wildcard) {
+    if is_reserved(name) && pattern.split('.').next().is_some_and(is_wildcard) {
         return false;
     }
     loop {

@@ -2,7 +2,7 @@
 
 use super::log::EntryKind;
 use super::mail::{Mail, Receipt};
-use super::name::{self, is_topic_name};
+use super::name::{is_reserved, is_topic_name};
 use super::posting::Outgoing;
 use super::rules::Caller;
 use super::{Hub, HubError, MAIL_OVERHEAD_BYTES, Signal};
@@ -154,7 +154,7 @@ impl Hub {
         }
         let rule = known.map_or_else(|| self.rules.number(name), |topic| topic.rule);
         let rule = self.rules.get(rule);
-        if !rule.publish.allows(caller) || name.starts_with(name::RESERVED) {
+        if !rule.publish.allows(caller) || is_reserved(name) {
             return Err(HubError::NotAllowed);
         }
         let key_bytes = key.map_or(0, str::len);

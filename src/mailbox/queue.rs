@@ -223,6 +223,12 @@ impl<T> Sender<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Whether there are as many items as there may be, whatever their weight, as far as
+    /// is known.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.shared.cells.len()
+    }
 }
 
 impl<T> Receiver<T> {

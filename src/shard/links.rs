@@ -41,8 +41,6 @@ pub struct Links {
     receivers: Vec<Receiver<ShardMail>>,
     /// For mails to this shard that are longer than their mailbox.
     allowance: Arc<Allowance>,
-    /// How many mails each mailbox has room for.
-    places: usize,
     bells: Arc<[Bell]>,
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
@@ -84,7 +82,6 @@ impl Links {
             senders,
             receivers,
             allowance: Arc::clone(&allowances[id]),
-            places,
             bells: Arc::clone(&bells),
             posted: vec![false; count],
             inbox: inbox.clone(),
@@ -141,7 +138,7 @@ impl Links {
 
     /// Whether the mails to `to` are as many as there may be, whatever their length.
     pub fn is_full(&self, to: ShardId) -> bool {
-        self.senders[to.index()].len() >= self.places
+        self.senders[to.index()].is_full()
     }
 
     /// Says that mail of `weight` for `to` found no room; whether it has now.

@@ -203,10 +203,13 @@ impl World {
         let mut receivers: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
         // Where a share is that small, many a mail is longer.
         let share = if random.chance(3) { 256 } else { 4 << 10 };
-        let allowance = Arc::new(Allowance::new(2 * share));
+        // Of each receiver, and as much as all its shares.
+        let allowances: Vec<_> = (0..shards)
+            .map(|_| Arc::new(Allowance::new(share * (usize::from(shards) - 1))))
+            .collect();
         for from in senders.iter_mut() {
-            for to in receivers.iter_mut() {
-                let (sender, receiver) = channel(limits.mailbox_mails_max, share, &allowance);
+            for (to, allowance) in receivers.iter_mut().zip(&allowances) {
+                let (sender, receiver) = channel(limits.mailbox_mails_max, share, allowance);
                 from.push(sender);
                 to.push(receiver);
             }

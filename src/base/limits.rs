@@ -87,6 +87,8 @@ limits! {
     receive_bytes_per_turn: usize = 256 << 10, tiny 2 << 10;
     /// Level at which messages are compressed for peers that offer permessage-deflate, 1 to 9. 0: it is declined.
     deflate_level: usize = 0, tiny 1;
+    /// Bytes that may come out of a compressed message for each byte of it, from 64 KiB on. Above it: close 1009. 0: no limit.
+    deflate_ratio_max: usize = 256, tiny 256;
     /// Bytes of a message that is worth compressing.
     deflate_bytes_min: usize = 512, tiny 16;
     /// Bytes of compressors and decompressors that remember a connection's earlier messages, in total, each shard its share: up to 419 KiB a connection. Above it: a new connection's messages are compressed each by itself.
@@ -122,9 +124,17 @@ limits! {
     /// Publications a second of one `tapecast.v1.json` connection. Above it: an error. 0: no limit.
     publishes_per_second_max: u32 = 0, tiny 0;
     /// Subscriptions to patterns on one shard. Above it: an error value.
-    patterns_max: usize = 4_096, tiny 8;
+    patterns_max: usize = 65_536, tiny 8;
+    /// Patterns that one connection may be subscribed to. Above it: an error value.
+    patterns_per_connection_max: usize = 64, tiny 4;
+    /// Patterns that the connections of one address (IPv6: one /64) may be subscribed to, on one shard. Above it: an error value. 0: no limit.
+    patterns_per_address_max: usize = 0, tiny 0;
     /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
     topics_max: usize = 1 << 22, tiny 64;
+    /// Topics that one connection may have made by publishing to them and that are still there, each shard its share. Above it: an error value.
+    topics_per_connection_max: usize = 65_536, tiny 64;
+    /// Topics that the connections of one address (IPv6: one /64) may have made by publishing to them and that are still there, each shard its share. Above it: an error value. 0: no limit.
+    topics_per_address_max: usize = 0, tiny 0;
     /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
     topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
     /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes, and snapshots say so.
@@ -145,6 +155,10 @@ limits! {
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
     /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused; so also what one receive brings, where that is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
+    /// Work that a shard does in one turn, in units of about a microsecond: messages handled, channels that they name, topics made, patterns matched, bytes copied, inflated and replayed. Above it: what is left waits for the next turn, each connection's part in its order.
+    turn_work_max: u32 = 1_000, tiny 20;
+    /// Milliseconds of a turn without its wait. Above it: counted, and logged at most once a second.
+    turn_ms_max: u64 = 50, tiny 50;
     /// Completions that the ring holds for one turn, 2048 at least; the kernel keeps the rest.
     events_per_turn: usize = 512, tiny 8;
     /// Mails taken from each neighbour in one turn.
@@ -200,6 +214,8 @@ impl Limits {
         "linger_ms",
         "drain_notice_ms",
         "drain_ms",
+        "turn_work_max",
+        "turn_ms_max",
         "mails_per_turn",
         "sends_per_turn",
         "spin_us",
@@ -318,7 +334,12 @@ impl Limits {
         between!(heartbeat_ms, 0..=1 << 40);
         between!(first_subscribe_ms, 0..=1 << 40);
         between!(topics_max, 1..=1 << 30);
-        between!(patterns_max, 0..=65_024);
+        between!(patterns_max, 0..=1 << 24);
+        between!(patterns_per_connection_max, 0..=65_535);
+        between!(topics_per_connection_max, 1..=1 << 30);
+        between!(deflate_ratio_max, 0..=1 << 20);
+        between!(turn_work_max, 10..=1_000_000);
+        between!(turn_ms_max, 1..=3_600_000);
         between!(topic_keys_max, 0..=1 << 24);
         between!(replay_bytes_max, 1..=1 << 30);
         between!(mailbox_mails_max, 1..=1 << 24);

@@ -1,8 +1,8 @@
 //! Layer 0: the words that every other module uses.
 //!
 //! Limits with their names, identifiers, a slab with generations, the pool of
-//! buffers, the timer wheel, counters, and time as a value. It knows nothing of
-//! the rest of the crate, does no I/O and reads no clock.
+//! buffers, the timer wheel, counters, what things cost, and time as a value. It knows
+//! nothing of the rest of the crate, does no I/O and reads no clock.
 
 pub mod clock;
 pub mod counters;
@@ -15,6 +15,7 @@ pub mod random;
 pub mod slab;
 pub mod wake;
 pub mod wheel;
+pub mod work;
 
 pub use clock::Time;
 pub use counters::Counters;

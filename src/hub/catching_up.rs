@@ -15,15 +15,15 @@ use super::subscriptions::{NONE, State, Subscription, Subscriptions, moves};
 use super::tape::Tape;
 use super::window::Window;
 use super::{Hub, Mark, Outgoing, Signal, Since, SlowReader};
-use crate::base::Time;
 use crate::base::planted::{Bug, planted};
+use crate::base::{Time, work};
 
 /// Messages of a portion at most.
 const PORTION_MESSAGES: u64 = 4_096;
 
 /// Portions that a connection has asked other shards for, or holds until there is room in
 /// its queue, at most: of one that has many topics and stalls, no more is kept.
-const PULLS_MAX: usize = 4;
+const PULLS_MAX: u16 = 4;
 
 /// What holds a cursor back or leads it.
 #[derive(Debug)]
@@ -247,8 +247,6 @@ pub enum Step {
 struct Hand<'a> {
     frames: &'a mut Vec<u8>,
     steps: &'a mut Vec<Step>,
-    /// Portions that were asked for and not handed over, of all the connection's topics.
-    pulls: usize,
 }
 
 impl Hand<'_> {
@@ -263,8 +261,9 @@ impl Hub {
     /// Subscriptions begin whose home has answered: not before this flush, so that
     /// their connections hear of it before they get anything.
     pub(super) fn begin_all(&mut self) {
-        for place in 0..self.beginning.len() {
-            let (own, generation) = self.beginning[place];
+        while !self.is_exhausted()
+            && let Some((own, generation)) = self.beginning.pop_front()
+        {
             if let Some(subscription) = self.subscriptions.get(own, generation) {
                 let topic = self.topics.at(subscription.topic);
                 // It may have been left by everybody, and asked for again.
@@ -273,7 +272,6 @@ impl Hub {
                 }
             }
         }
-        self.beginning.clear();
     }
 
     /// A subscription begins at its cursor, or where it has asked to.
@@ -282,8 +280,12 @@ impl Hub {
         if subscription.state != State::Joining {
             return;
         }
-        let &mut Subscription { topic: index, subscriber, lane, is_latest, guide, .. } =
+        let &mut Subscription { topic: index, connection, lane, is_latest, guide, .. } =
             subscription;
+        let subscriber = self.connections.at(connection).subscriber;
+        if subscriber == NONE {
+            return;
+        }
         let last = subscription.cursor - 1;
         let start = self.guides.at(guide).map_or(Start::default(), |guide| guide.start);
         let reader = self.topics.at(index).and_then(|topic| topic.reader.as_ref());
@@ -303,7 +305,6 @@ impl Hub {
             {
                 subscription.cursor = since.seq + 1;
                 self.signals.push(subscribed(since.seq, true));
-                self.signals.push(Signal::Pending(subscriber));
                 self.join(own);
             }
             (Some(since), Some(guide)) => {
@@ -314,13 +315,13 @@ impl Hub {
                 // It may be ahead of this shard: only the home knows whether that can be.
                 subscription.cursor = (since.seq + 1).max(last + 1);
                 subscription.state = State::CatchingUp;
-                self.signals.push(Signal::Attend(subscriber));
+                self.activate(own, Signal::Attend);
             }
             (None, Some(guide)) if start.snapshot || start.since.is_some() => {
                 guide.catch_up = Some(CatchUp::new(View::Snapshot, 1, appended));
                 subscription.state = State::CatchingUp;
                 self.signals.push(subscribed(last, false));
-                self.signals.push(Signal::Attend(subscriber));
+                self.activate(own, Signal::Attend);
             }
             _ => {
                 self.signals.push(subscribed(last, false));
@@ -343,8 +344,13 @@ impl Hub {
         let generation = self.subscriptions.generation(own).expect("listed");
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         subscription.state = State::Live;
+        let cursor = subscription.cursor;
         let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
         let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
+        if cursor < end {
+            self.activate(own, Signal::Pending);
+        }
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
         let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
         guide.catch_up = None;
         if guide.rate.is_some() {
@@ -363,7 +369,7 @@ impl Hub {
             catch_up.is_pulling = false;
             catch_up.at = appended;
             catch_up.pulled = Some(past);
-            self.signals.push(Signal::Attend(subscription.subscriber));
+            self.activate(own, Signal::Attend);
         }
     }
 
@@ -378,30 +384,70 @@ impl Hub {
         steps: &mut Vec<Step>,
     ) -> bool {
         let bytes_max = frames.len() + self.limits.replay_bytes_max;
-        let mut hand = Hand { frames, steps, pulls: self.pulls(*subscriptions) };
+        let mut hand = Hand { frames, steps };
         let mut again = false;
-        let mut own = subscriptions.first;
-        for _ in 0..subscriptions.count {
+        let Some(connection) = self.connections.of(*subscriptions) else { return false };
+        let mut own = connection.first_active();
+        if own == NONE {
+            return false;
+        }
+        let last = self.at(own).previous_active;
+        loop {
+            let (is_last, next) = (own == last, self.at(own).next_active);
+            self.charge(work::LOOK_UP);
             again |= self.attend_one(own, &mut hand);
-            own = self.at(own).next;
-            if hand.frames.len() >= bytes_max {
-                // The others come first next time.
-                subscriptions.first = own;
+            // The others come first next time.
+            let connection = self.connections.at_mut(subscriptions.connection);
+            connection.rotate(&self.subscriptions);
+            if !self.has_to_do(own) {
+                let connection = self.connections.at_mut(subscriptions.connection);
+                connection.deactivate(own, &mut self.subscriptions);
+            }
+            if hand.frames.len() >= bytes_max || self.is_exhausted() && !is_last {
                 return true;
             }
+            if is_last {
+                return again;
+            }
+            own = next;
         }
-        again
     }
 
-    /// Portions that were asked for and not handed over.
-    fn pulls(&self, subscriptions: Subscriptions) -> usize {
-        let mut own = subscriptions.first;
-        let is_pull = |_: &u16| {
-            let subscription = self.at(own);
-            own = subscription.next;
-            self.guides.at(subscription.guide).is_some_and(Guide::is_asking)
-        };
-        (0..subscriptions.count).filter(is_pull).count()
+    /// A portion that a connection had asked for was handed over, or is not wanted any more:
+    /// the next topic that waits for that can ask.
+    pub(super) fn pull_is_over(&mut self, connection: u32) {
+        let connection = self.connections.at_mut(connection);
+        connection.pulls -= 1;
+        while let Some((own, generation)) = connection.next_waiting() {
+            let waits = |subscription: &Subscription| {
+                let guide = self.guides.at(subscription.guide);
+                let catch_up = guide.and_then(|guide| guide.catch_up.as_ref());
+                catch_up.is_some_and(|catch_up| catch_up.is_behind_others)
+            };
+            if self.subscriptions.get(own, generation).is_some_and(waits) {
+                return self.activate(own, Signal::Attend);
+            }
+        }
+    }
+
+    /// Whether a subscription that was looked after has more to do: what it waits for
+    /// activates it otherwise.
+    fn has_to_do(&self, own: u32) -> bool {
+        let subscription = self.at(own);
+        let guide = self.guides.at(subscription.guide);
+        match subscription.state {
+            State::Joining => false,
+            State::Live => self.has_run(subscription),
+            State::Fallen => !guide.is_some_and(Guide::is_waiting),
+            State::CatchingUp => {
+                let guide = guide.expect("it is catching up");
+                let catch_up = guide.catch_up.as_ref().expect("it is catching up");
+                let is_through =
+                    catch_up.next >= subscription.cursor && catch_up.recovering.is_none();
+                let waits = catch_up.is_pulling || catch_up.is_behind_others;
+                !waits && (is_through || guide.credit() > 0)
+            }
+        }
     }
 
     /// Looks after one subscription, up to one portion. Says whether it got one.
@@ -489,12 +535,13 @@ impl Hub {
     /// the next step can be made at once.
     fn catch_up(&mut self, own: u32, begin: u64, end: u64, hand: &mut Hand<'_>) -> Option<bool> {
         let generation = self.subscriptions.generation(own).expect("listed");
-        let &Subscription { cursor, is_latest, topic: index, .. } = self.at(own);
+        let &Subscription { cursor, is_latest, topic: index, connection, .. } = self.at(own);
         let guide = self.guide(own);
         let credit = guide.credit();
         let catch_up = guide.catch_up.as_mut().expect("it is catching up");
+        catch_up.is_behind_others = false;
         if let Some(past) = catch_up.pulled.take() {
-            hand.pulls -= 1;
+            self.pull_is_over(connection);
             return self.hand_over(own, past, hand);
         }
         if catch_up.is_pulling {
@@ -534,12 +581,14 @@ impl Hub {
         }
         // Those before it come in, and then it is asked again.
         let (name, home) = (topic.name.clone(), topic.home);
+        let pulls = self.connections.at(connection).pulls;
         let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
-        catch_up.is_behind_others = hand.pulls >= PULLS_MAX;
+        catch_up.is_behind_others = pulls >= PULLS_MAX;
         if catch_up.is_behind_others {
+            self.connections.at_mut(connection).wait((own, generation), &self.subscriptions);
             return Some(false);
         }
-        hand.pulls += 1;
+        self.connections.at_mut(connection).pulls = pulls + 1;
         let subscription = (own, generation);
         let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };
         self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));
@@ -617,6 +666,7 @@ impl Hub {
         past.entries.iter().for_each(|entry| lane.message(name, entry, hand.frames));
         hand.send(count);
         self.tally.replayed += count;
+        self.work += work::REPLAY * count;
         Some(true)
     }
 

@@ -5,7 +5,7 @@ use super::Hub;
 use super::catching_up::Guide;
 use super::log::TopicRef;
 use super::subscriptions::{State, Subscription};
-use crate::base::Time;
+use crate::base::{Time, work};
 
 /// Milliseconds between two rounds, while there is something to look after.
 const PERIOD_MS: u64 = 1_000;
@@ -16,11 +16,20 @@ pub(super) struct Chores {
     /// When the next round is due.
     pub next: Time,
     topics: Vec<TopicRef>,
+    /// Those of the round that has begun.
+    due: Vec<TopicRef>,
 }
 
 impl Default for Chores {
     fn default() -> Self {
-        Chores { next: Time::NEVER, topics: Vec::new() }
+        Chores { next: Time::NEVER, topics: Vec::new(), due: Vec::new() }
+    }
+}
+
+impl Chores {
+    /// Whether a round has begun and not ended.
+    pub fn has_work(&self) -> bool {
+        !self.due.is_empty()
     }
 }
 
@@ -38,10 +47,18 @@ impl Hub {
         }
     }
 
-    pub(super) fn do_chores(&mut self) {
-        let topics = std::mem::take(&mut self.chores.topics);
+    /// A round is due.
+    pub(super) fn begin_chores(&mut self) {
+        self.chores.due.append(&mut self.chores.topics);
         self.chores.next = Time::NEVER;
-        for TopicRef { index, generation } in topics {
+    }
+
+    /// Looks after some more of the topics of this round.
+    pub(super) fn do_chores(&mut self) {
+        while !self.is_exhausted()
+            && let Some(TopicRef { index, generation }) = self.chores.due.pop()
+        {
+            self.charge(work::LOOK_UP);
             let topic = self.topics.get_mut(index, generation);
             let Some(reader) = topic.and_then(|topic| topic.reader.as_mut()) else { continue };
             reader.is_chore = false;
@@ -77,6 +94,7 @@ impl Hub {
                 _ => {}
             }
         }
+        self.work += work::STEP * u64::from(place);
         let held = reader.held_bytes();
         reader.let_go(&mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
@@ -99,13 +117,14 @@ impl Hub {
         let mut silent = Vec::new();
         for own in reader.subscribers.iter() {
             let subscription = self.at(own);
-            match subscription.state == State::Live && subscription.cursor > last {
-                true => silent.push(subscription.subscriber),
-                false => waits = true,
+            if subscription.state == State::Live && subscription.cursor > last {
+                silent.push((own, self.subscriptions.generation(own).expect("listed")));
+            } else {
+                waits = true;
             }
         }
-        let reference = self.reference(index);
-        silent.into_iter().for_each(|subscriber| self.signal_silence_to(subscriber, reference));
+        self.charge(work::STEP * silent.len() as u64);
+        silent.into_iter().for_each(|own| self.lets_go(own));
         waits
     }
 }

@@ -1,10 +1,12 @@
 //! Cursors move along tapes: what a connection has yet to get, and where its cursors
 //! stand once that, or a part of it, has been sent. The hot path.
 
+use super::connections::Connection;
 use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
 use super::{Hub, Signal};
+use crate::base::work;
 
 impl Hub {
     /// What a connection has yet to get from its topics, at most some `bytes_max`
@@ -19,21 +21,32 @@ impl Hub {
         mut take: impl FnMut(&'h [u8]),
     ) {
         let (mut bytes, mut slices) = (0, 0);
-        let mut own = subscriptions.first;
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            if let Some((tape, span)) = self.span_of(subscription) {
-                for run in tape.runs(span) {
-                    if bytes >= bytes_max || slices >= slices_max {
-                        return;
-                    }
-                    bytes += run.bytes.len();
-                    slices += 1;
-                    take(run.bytes);
+        for own in self.active(subscriptions) {
+            let Some((tape, span)) = self.span_of(self.at(own)) else { continue };
+            for run in tape.runs(span) {
+                if bytes >= bytes_max || slices >= slices_max {
+                    return;
                 }
+                bytes += run.bytes.len();
+                slices += 1;
+                take(run.bytes);
             }
-            own = subscription.next;
         }
+    }
+
+    /// The active subscriptions of a connection, each once.
+    #[inline]
+    fn active(&self, subscriptions: Subscriptions) -> impl Iterator<Item = u32> {
+        let first = self.connections.of(subscriptions).map_or(NONE, Connection::first_active);
+        let mut next = first;
+        std::iter::from_fn(move || {
+            let own = (next != NONE).then_some(next)?;
+            next = self.at(own).next_active;
+            if next == first {
+                next = NONE;
+            }
+            Some(own)
+        })
     }
 
     /// What a subscription may get now, and from which tape; nothing, unless its
@@ -68,68 +81,105 @@ impl Hub {
         mut bytes: usize,
         rest: impl FnOnce(&[u8]),
     ) -> u64 {
+        let Some(connection) = self.connections.of(*subscriptions) else { return 0 };
+        let mut own = connection.first_active();
+        if own == NONE {
+            return 0;
+        }
+        let last = self.at(own).previous_active;
         let mut messages = 0;
-        let mut own = subscriptions.first;
         let mut rest = Some(rest);
-        let mut delivered = std::mem::take(&mut self.delivered);
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            let next = subscription.next;
-            if let Some((tape, span)) = self.span_of(subscription) {
-                let guide = subscription.guide;
-                let mut cursor = subscription.cursor;
-                let end = tape.end();
-                for run in tape.runs(span) {
-                    if bytes == 0 {
-                        break;
-                    }
-                    let behind = if bytes >= run.bytes.len() {
-                        bytes -= run.bytes.len();
-                        run.first + run.count
-                    } else {
-                        let (behind, left) = tape.cut(&run, bytes);
-                        bytes = 0;
-                        if let Some(rest) = rest.take().filter(|_| !left.is_empty()) {
-                            rest(left);
-                        }
-                        behind
-                    };
-                    messages += behind - run.first;
-                    cursor = behind;
-                    if guide != NONE {
-                        delivered.push((run.first, behind - run.first));
-                    }
-                }
-                self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
-                if let Some(guide) = self.guides.at_mut(guide) {
-                    guide.delivered(&delivered);
-                    if !delivered.is_empty() {
-                        guide.moved(end);
-                    }
-                    delivered.clear();
-                }
+        while bytes > 0 {
+            let is_last = own == last;
+            let next = self.at(own).next_active;
+            let (sent, count) = self.advance_one(own, bytes, &mut rest);
+            (bytes, messages) = (bytes - sent, messages + count);
+            // The next turn starts behind the last that was served.
+            let connection = self.connections.at_mut(subscriptions.connection);
+            connection.rotate(&self.subscriptions);
+            if !self.is_active(own) {
+                let connection = self.connections.at_mut(subscriptions.connection);
+                connection.deactivate(own, &mut self.subscriptions);
             }
-            own = next;
-            if bytes == 0 {
+            if is_last {
                 break;
             }
-        }
-        self.delivered = delivered;
-        // The next turn starts behind the last that was served.
-        if subscriptions.count > 1 {
-            subscriptions.first = own;
+            own = next;
         }
         messages
     }
 
+    /// Of `bytes` bytes that were sent, takes what is this subscription's; says how many
+    /// that are, and how many messages.
+    #[inline]
+    fn advance_one(
+        &mut self,
+        own: u32,
+        bytes: usize,
+        rest: &mut Option<impl FnOnce(&[u8])>,
+    ) -> (usize, u64) {
+        let mut left_bytes = bytes;
+        let mut messages = 0;
+        let mut delivered = std::mem::take(&mut self.delivered);
+        let subscription = self.at(own);
+        if let Some((tape, span)) = self.span_of(subscription) {
+            let guide = subscription.guide;
+            let mut cursor = subscription.cursor;
+            let end = tape.end();
+            for run in tape.runs(span) {
+                if left_bytes == 0 {
+                    break;
+                }
+                let behind = if left_bytes >= run.bytes.len() {
+                    left_bytes -= run.bytes.len();
+                    run.first + run.count
+                } else {
+                    let (behind, left) = tape.cut(&run, left_bytes);
+                    left_bytes = 0;
+                    if let Some(rest) = rest.take().filter(|_| !left.is_empty()) {
+                        rest(left);
+                    }
+                    behind
+                };
+                messages += behind - run.first;
+                cursor = behind;
+                if guide != NONE {
+                    delivered.push((run.first, behind - run.first));
+                }
+            }
+            self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
+            if let Some(guide) = self.guides.at_mut(guide) {
+                guide.delivered(&delivered);
+                if !delivered.is_empty() {
+                    guide.moved(end);
+                }
+                delivered.clear();
+            }
+        }
+        self.delivered = delivered;
+        (bytes - left_bytes, messages)
+    }
+
+    /// Whether a subscription still has something to do.
+    #[inline]
+    fn is_active(&self, own: u32) -> bool {
+        let subscription = self.at(own);
+        match subscription.state {
+            State::Live => self.has_run(subscription),
+            State::CatchingUp | State::Fallen => true,
+            State::Joining => false,
+        }
+    }
+
+    /// Whether a tape has something for it now.
+    #[inline]
+    pub(super) fn has_run(&self, subscription: &Subscription) -> bool {
+        self.span_of(subscription).is_some_and(|(tape, span)| tape.runs(span).next().is_some())
+    }
+
     /// Whether a connection has something to get.
     pub fn has_pending(&self, subscriptions: Subscriptions) -> bool {
-        let mut own = subscriptions.first;
-        (0..subscriptions.count).any(|_| {
-            let subscription = self.at(own);
-            own = subscription.next;
-            self.span_of(subscription).is_some_and(|(tape, span)| tape.runs(span).next().is_some())
-        })
+        self.active(subscriptions).any(|own| self.has_run(self.at(own)))
     }
 
     /// Whether a connection reads `topic`, or is about to.
@@ -149,6 +199,7 @@ impl Hub {
 
     /// A message of a topic has arrived on this shard.
     pub(super) fn append_to_tapes(&mut self, index: u32, entry: &Entry) {
+        self.charge(work::copy(entry.payload.len()));
         let topic = self.topics.at_mut(index).expect("a topic");
         if let Some(live) = &mut topic.live {
             live.last = entry.seq;
@@ -176,25 +227,23 @@ impl Hub {
         self.has_grown(index);
     }
 
-    /// Subscriptions with a rate whose tick has come may move to the end.
+    /// Subscriptions with a rate whose tick has come may move to the end: in this flush, or
+    /// as far as its work allows.
     pub(super) fn move_rated(&mut self) {
-        let mut moved = std::mem::take(&mut self.moved);
-        self.rates.expire(self.now, &mut moved);
-        for (own, generation) in moved.drain(..) {
+        while !self.is_exhausted()
+            && let Some((own, generation)) = self.moved.pop()
+        {
+            self.charge(work::MARK);
             let Some(subscription) = self.subscriptions.get(own, generation) else { continue };
             let Some(guide) = self.guides.at_mut(subscription.guide) else { continue };
             let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
             let Some(reader) = &topic.reader else { continue };
             guide.tick(reader.tape(subscription.lane).end(), subscription.is_latest);
-            let subscriber = subscription.subscriber;
-            let signal = match subscription.state {
-                State::Live => Signal::Pending(subscriber),
-                State::Fallen => Signal::Attend(subscriber),
-                State::Joining | State::CatchingUp => continue,
-            };
-            self.is_fresh = true;
-            self.signals.push(signal);
+            match subscription.state {
+                State::Live => self.activate(own, Signal::Pending),
+                State::Fallen => self.activate(own, Signal::Attend),
+                State::Joining | State::CatchingUp => {}
+            }
         }
-        self.moved = moved;
     }
 }

@@ -37,6 +37,11 @@ pub enum HubError {
     TooManySubscriptions,
     /// There are as many topics as there may be.
     TooManyTopics,
+    /// There are as many subscriptions to patterns as there may be.
+    TooManyPatterns,
+    /// The connection, or its address, has as many of something as it may: the name of the
+    /// limit.
+    QuotaReached(&'static str),
     /// The topic's home is behind, and as much as may wait for it does.
     Full,
     /// Topics take as much memory as they may, and nothing of it can be let go of: the
@@ -65,6 +70,10 @@ impl fmt::Display for HubError {
             HubError::AlreadySubscribed => "already subscribed to this topic",
             HubError::TooManySubscriptions => "too many subscriptions on this connection",
             HubError::TooManyTopics => "there are as many topics as there may be",
+            HubError::TooManyPatterns => "there are as many patterns as there may be",
+            HubError::QuotaReached(limit) => {
+                return write!(formatter, "this connection or its address has as many as {limit}");
+            }
             HubError::Full => "the topic's home is behind: try again later",
             HubError::OverBudget => "topics take as much memory as they may: try again later",
             HubError::TooBig => "the message is too big",

@@ -7,10 +7,10 @@ use super::log::{
 use super::mail::{Mail, Post};
 use super::name::is_reserved;
 use super::{Hub, Outgoing, Sending};
-use crate::base::{Random, ShardId, Time};
+use crate::base::{Random, ShardId, Time, work};
 use bytes::Bytes;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// Topics looked at when memory is short, each time that it is.
@@ -72,6 +72,7 @@ impl Hub {
         payload: Bytes,
     ) -> u64 {
         self.is_fresh = true;
+        self.charge(work::PUBLICATION);
         let time_ms = self.now_ms();
         let topic = self.topics.at_mut(index).expect("a topic");
         let rule = self.rules.get(topic.rule);
@@ -181,7 +182,10 @@ impl Hub {
     /// there is room.
     pub(super) fn send_logs(&mut self, post: &mut dyn Post) {
         let now_ms = self.now_ms();
-        for index in std::mem::take(&mut self.unsent) {
+        let mut unsent = VecDeque::from(std::mem::take(&mut self.unsent));
+        while !self.is_exhausted()
+            && let Some(index) = unsent.pop_front()
+        {
             let Some(topic) = self.topics.at_mut(index) else {
                 continue;
             };
@@ -220,6 +224,10 @@ impl Hub {
         // Who took the last room comes last the next time.
         if !self.unsent.is_empty() {
             self.unsent.rotate_left(1);
+        }
+        if !unsent.is_empty() {
+            unsent.extend(self.unsent.drain(..));
+            self.unsent = unsent.into();
         }
     }
 
@@ -310,12 +318,13 @@ impl Hub {
         self.forget_if_unused(index);
     }
 
-    /// Looks at the topics whose history may be over.
+    /// Looks at some more of the topics whose history may be over.
     pub(super) fn expire_topics(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.retention.expire(self.now, &mut due);
         let now_ms = self.now_ms();
-        for index in due.drain(..) {
+        while !self.is_exhausted()
+            && let Some(index) = self.due.pop()
+        {
+            self.charge(work::LOOK_UP);
             let Some(topic) = self.topics.at_mut(index) else { continue };
             topic.has_timer = false;
             let rule = self.rules.get(topic.rule);
@@ -332,7 +341,6 @@ impl Hub {
             self.tell_silence(index);
             self.end_if_over(index);
         }
-        self.due = due;
     }
 
     /// The history of a topic is over: shards that read it only because of patterns can
@@ -390,6 +398,9 @@ impl Hub {
         }
         self.tally.budget_exceeded += 1;
         for _ in 0..SWEEP_TOPICS {
+            if self.is_exhausted() {
+                return;
+            }
             let held = self.log_bytes + self.tape_bytes;
             let count = self.topics.index_end().max(1);
             if held <= share {
@@ -442,9 +453,10 @@ impl Hub {
                 }
             }
             (Held::History, Some(log), _) => {
-                let before = log.weight();
+                let (before, messages) = (log.weight(), log.len());
                 log.halve();
                 self.log_bytes = self.log_bytes + log.weight() - before;
+                self.charge(work::LOOK_UP * (messages / 2) as u64);
             }
             // A list of members is not what a publisher has filled.
             (Held::Values, Some(log), _) if !is_reserved(&topic.name) => {

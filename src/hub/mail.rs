@@ -98,8 +98,9 @@ pub enum Mail {
     },
     /// From a home: a topic that matches a watched pattern is there.
     Appeared {
-        /// The pattern in the reader's table.
-        pattern: (u32, u32),
+        /// The pattern in the reader's table, if it was there before that; all that it
+        /// matches if it has just appeared.
+        pattern: Option<(u32, u32)>,
         /// The topic's name.
         topic: Arc<str>,
         /// Behind which message to begin; from now on if there is none.

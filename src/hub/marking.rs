@@ -5,16 +5,18 @@
 //! again: new messages do not concern it, and it costs them nothing.
 
 use super::catching_up::Guide;
+use super::connections::Connections;
 use super::rates::Rates;
 use super::reader::Reader;
 use super::subscriptions::{NONE, State, Subscription, moves};
 use super::{Hub, Signal};
 use crate::base::planted::{Bug, planted};
-use crate::base::{Slab, Time};
+use crate::base::{Slab, Time, work};
 
 /// What the subscribers of a topic are marked with.
 struct Marking<'a> {
     subscriptions: &'a mut Slab<Subscription>,
+    connections: &'a mut Connections,
     guides: &'a mut Slab<Guide>,
     rates: &'a mut Rates,
     now: Time,
@@ -44,8 +46,9 @@ impl Hub {
         let Some(topic) = self.topics.at_mut(index) else { return };
         topic.has_grown = false;
         let Some(reader) = topic.reader.as_deref_mut() else { return };
-        let Hub { subscriptions, guides, rates, now, .. } = self;
-        let mut marking = Marking { subscriptions, guides, rates, now: *now, signals };
+        let Hub { subscriptions, connections, guides, rates, now, .. } = self;
+        let now = *now;
+        let mut marking = Marking { subscriptions, connections, guides, rates, now, signals };
         let mut place = 0;
         while let Some(own) = reader.subscribers.awake_at(place) {
             match marking.mark(own, reader) {
@@ -54,6 +57,7 @@ impl Hub {
                 Marked::Rests => reader.subscribers.rest(place, moves(marking.subscriptions)),
             }
         }
+        self.work += work::MARK * u64::from(1 + place);
         let held = reader.held_bytes();
         reader.let_go(&mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
@@ -67,14 +71,14 @@ impl Marking<'_> {
     #[inline]
     fn mark(&mut self, own: u32, reader: &mut Reader) -> Marked {
         let subscription = self.subscriptions.at(own).expect("listed");
-        let &Subscription { state, cursor, lane, guide, subscriber, .. } = subscription;
+        let &Subscription { state, cursor, lane, guide, .. } = subscription;
         let tape = reader.tape(lane);
         match state {
             State::Live if cursor >= tape.begin() => {
                 let end = tape.end();
                 if cursor < end {
                     match guide {
-                        NONE => self.signals.push(Signal::Pending(subscriber)),
+                        NONE => self.signal(own, Signal::Pending),
                         _ => self.guided(own, end),
                     }
                 }
@@ -94,13 +98,13 @@ impl Marking<'_> {
     /// It has something before it, and a guide that may hold it back.
     fn guided(&mut self, own: u32, end: u64) {
         let generation = self.subscriptions.generation(own).expect("listed");
-        let &Subscription { cursor, guide, subscriber, .. } = self.at(own);
+        let &Subscription { cursor, guide, .. } = self.at(own);
         let guide = self.guides.at_mut(guide).expect("a guide of a subscription");
         let (to, messages_max) = guide.bounds(end);
-        if cursor < to && messages_max > 0 {
-            self.signals.push(Signal::Pending(subscriber));
-        }
         guide.wait_for_tick(end, (own, generation), self.rates, self.now);
+        if cursor < to && messages_max > 0 {
+            self.signal(own, Signal::Pending);
+        }
     }
 
     /// The tape has let go of what it was to get next.
@@ -108,9 +112,9 @@ impl Marking<'_> {
         let generation = self.subscriptions.generation(own).expect("listed");
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         subscription.state = State::Fallen;
-        let &mut Subscription { lane, guide, subscriber, is_latest, .. } = subscription;
+        let &mut Subscription { lane, guide, is_latest, .. } = subscription;
         if subscription.is_closed_when_slow() {
-            self.signals.push(Signal::FellBehind(subscriber));
+            self.signal(own, Signal::FellBehind);
             return Marked::Awake;
         }
         let (begin, end) = (reader.tape(lane).begin(), reader.tape(lane).end());
@@ -121,7 +125,7 @@ impl Marking<'_> {
             guide.is_waiting()
         });
         if !waits {
-            self.signals.push(Signal::Attend(subscriber));
+            self.signal(own, Signal::Attend);
         } else if !is_latest {
             reader.wanted_from(lane, begin);
         }
@@ -151,12 +155,21 @@ impl Marking<'_> {
         if guide.is_stalled(reader.tape(subscription.lane)) {
             let subscription = self.subscriptions.at_mut(own).expect("listed");
             subscription.state = State::Fallen;
-            self.signals.push(Signal::FellBehind(subscription.subscriber));
+            self.signal(own, Signal::FellBehind);
         }
         Marked::Awake
     }
 
     fn at(&self, own: u32) -> &Subscription {
         self.subscriptions.at(own).expect("listed")
+    }
+
+    /// It has something to do: says so to its connection, unless that has left.
+    #[inline]
+    fn signal(&mut self, own: u32, signal: impl FnOnce(u32) -> Signal) {
+        let subscriber = self.connections.activate(own, self.subscriptions);
+        if subscriber != NONE {
+            self.signals.push(signal(subscriber));
+        }
     }
 }

@@ -12,10 +12,12 @@
 //! | `home` | a topic at its home: numbering, forwarding, its past, its end |
 //! | `log`, `values` | what the home keeps: the history, and the newest value of each key |
 //! | `reader`, `tape`, `superseded` | what a reader shard keeps: frames by lane, and which are out of date |
+//! | `connections` | the subscriptions of a connection, and which of them have something to do |
 //! | `subscriptions` | cursors come and go |
 //! | `delivering` | cursors move along tapes: the hot path |
 //! | `catching_up` | cursors that are not on their tape: replay, snapshots, who fell off |
-//! | `patterns` | subscriptions to topics that are not there yet |
+//! | `patterns`, `pattern_index` | subscriptions to topics that are not there yet |
+//! | `matching` | topics and subscriptions to patterns come together, in steps |
 //! | `presence` | who is on a topic, as a topic beside it |
 //! | `chores` | what is looked after now and then |
 //! | `rates`, `window` | what holds a cursor back |
@@ -32,6 +34,7 @@
 
 mod catching_up;
 mod chores;
+mod connections;
 mod delivering;
 mod delivery;
 mod error;
@@ -40,7 +43,9 @@ mod lane;
 mod log;
 mod mail;
 mod marking;
+mod matching;
 mod name;
+mod pattern_index;
 mod patterns;
 mod posting;
 mod presence;
@@ -63,16 +68,17 @@ pub use lane::{Lane, Mark, Raw};
 pub use log::{Entry, EntryKind, Past, Portion, TopicRef, View};
 pub use mail::{Mail, Outbox, Post, Receipt};
 pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_reserved, is_topic_name, matches};
-pub use patterns::Match;
 pub use presence::Listed;
 pub use publishing::{KEY_BYTES_MAX, Publication, Published};
 pub use rules::{Access, Caller, Rule, RuleError, Rules};
 pub use subscriptions::Subscriptions;
 pub use summary::{Tally, TopicSummary};
 
+use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
 use catching_up::Guide;
 use chores::Chores;
+use connections::Connections;
 use foldhash::quality::RandomState;
 use home::{Flushes, Sweep};
 use lane::Lanes;
@@ -88,6 +94,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use subscriptions::Subscription;
 use tape::ChunkPool;
+
+/// Work that a tick does at once: the rest waits for the flush.
+const TICK_WORK_MAX: Work = 300 * work::UNIT;
 
 /// Where a topic stands on a shard that reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,19 +182,14 @@ pub enum Signal {
         /// That is where it had asked to go on.
         recovered: bool,
     },
-    /// A topic matches a pattern that it is subscribed to: [`Hub::subscribe_matched`].
-    Matched {
+    /// A topic matches a pattern that it is subscribed to, and it can't be subscribed to it.
+    Refused {
         /// Whose.
         subscriber: u32,
-        /// Which pattern, which topic.
-        found: Match,
-    },
-    /// A topic that it reads because of a pattern has fallen silent: [`Hub::let_go`].
-    Silent {
-        /// Whose.
-        subscriber: u32,
-        /// Of what.
-        topic: TopicRef,
+        /// The topic's name.
+        topic: Arc<str>,
+        /// Why.
+        error: HubError,
     },
     /// What became of a publication: of one without a token only that it was refused.
     Published {
@@ -267,7 +271,10 @@ pub struct Hub {
     now: Time,
     names: HashMap<Arc<str>, u32, RandomState>,
     topics: Slab<Topic>,
+    connections: Connections,
     subscriptions: Slab<Subscription>,
+    /// Connections that have left, some of whose subscriptions are yet to end.
+    leaving: VecDeque<u32>,
     /// What subscriptions have beside a cursor, if they do.
     guides: Slab<Guide>,
     lanes: Lanes,
@@ -306,10 +313,15 @@ pub struct Hub {
     tally: Tally,
     signals: Vec<Signal>,
     /// Subscriptions whose home has answered: with the next flush they begin.
-    beginning: Vec<SubscriptionRef>,
-    /// Reused.
-    due: Vec<u32>,
+    beginning: VecDeque<SubscriptionRef>,
+    /// Subscriptions with a rate whose tick has come.
     moved: Vec<SubscriptionRef>,
+    /// Topics whose history may be over.
+    due: Vec<u32>,
+    /// Work done so far, and how much there may be before what can wait does.
+    work: Work,
+    work_end: Work,
+    /// Reused.
     delivered: Vec<(u64, u64)>,
 }
 
@@ -329,7 +341,9 @@ impl Hub {
             now: Time::ZERO,
             names: HashMap::default(),
             topics: Slab::new(),
+            connections: Connections::default(),
             subscriptions: Slab::new(),
+            leaving: VecDeque::new(),
             guides: Slab::new(),
             lanes,
             chunks: ChunkPool::default(),
@@ -352,9 +366,11 @@ impl Hub {
             chores: Chores::default(),
             tally: Tally::default(),
             signals: Vec::new(),
-            beginning: Vec::new(),
-            due: Vec::new(),
+            beginning: VecDeque::new(),
             moved: Vec::new(),
+            due: Vec::new(),
+            work: 0,
+            work_end: Work::MAX,
             delivered: Vec::new(),
         }
     }
@@ -384,22 +400,44 @@ impl Hub {
     /// The time is `now`; what is due by then happens, or is ready for the next flush.
     pub fn tick(&mut self, now: Time) {
         self.now = now;
+        self.may_work(TICK_WORK_MAX);
         if self.rates.next() <= now {
+            self.rates.expire(now, &mut self.moved);
             self.move_rated();
         }
         self.flush_due();
         if self.chores.next <= now {
+            self.begin_chores();
             self.do_chores();
         }
         if self.retention.next_time() <= now {
+            self.retention.expire(now, &mut self.due);
             self.expire_topics();
         }
+        self.may_work(Work::MAX);
     }
 
     /// When something will be due.
     pub fn next_time(&mut self) -> Time {
         let next = self.rates.next().min(self.flushes.next()).min(self.chores.next);
         next.min(self.retention.next_time())
+    }
+
+    /// How much work it has done so far.
+    #[inline]
+    pub fn work(&self) -> Work {
+        self.work
+    }
+
+    #[inline]
+    fn charge(&mut self, work: Work) {
+        self.work += work;
+    }
+
+    /// Whether what can wait has to wait for the next flush.
+    #[inline]
+    fn is_exhausted(&self) -> bool {
+        self.work >= self.work_end
     }
 
     fn now_ms(&self) -> u64 {
@@ -415,6 +453,7 @@ impl Hub {
             self.tally.topics_refused += 1;
             return Err(HubError::TooManyTopics);
         }
+        self.charge(work::TOPIC);
         Ok(self.new_topic(name))
     }
 
@@ -459,20 +498,60 @@ impl Hub {
     /// Moves everything one step on: mail to where it goes, logs to the readers,
     /// and says in `signals` which subscribers that concerns.
     pub fn flush(&mut self, post: &mut dyn Post, signals: &mut Vec<Signal>) {
+        self.flush_within(Work::MAX, post, signals);
+    }
+
+    /// As [`Hub::flush`], and ends when so much work is done, or up to twice of it where there
+    /// is some of every kind: what is left is done by the flushes that follow.
+    pub fn flush_within(&mut self, work: Work, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.is_fresh = false;
+        self.may_work(work / 4);
+        self.let_go_of_all_silent();
         self.begin_all();
+        self.move_rated();
         self.stuck.fill(None);
         for shard in 0..self.shards {
+            self.may_work(work / 4 / u64::from(self.shards));
             self.post_outgoing(ShardId(shard), post);
         }
-        self.scan_topics();
+        // Before more is put on their tapes.
+        self.may_work(work / 4);
+        self.mark_grown(signals);
+        self.may_work(work / 4);
         self.send_logs(post);
+        self.may_work(work / 4);
+        self.mark_grown(signals);
+        self.may_work(work / 4);
+        self.meet();
+        self.may_work(work / 8);
+        self.scan_topics();
+        self.may_work(work / 8);
+        self.end_left();
+        self.may_work(work / 8);
+        self.do_chores();
+        self.may_work(work / 8);
+        self.expire_topics();
+        self.may_work(work / 8);
+        self.keep_within_budget();
+        self.may_work(Work::MAX);
         signals.append(&mut self.signals);
-        while let Some(index) = self.grown.pop() {
+    }
+
+    /// What comes now may take so much work, and does at least a step of it, so that nothing
+    /// before it can keep it from going on. What is left makes the next flush begin at once.
+    fn may_work(&mut self, work: Work) {
+        self.is_fresh |= self.is_exhausted();
+        self.work_end = self.work.saturating_add(work.max(1));
+    }
+
+    /// Says whose topics have grown.
+    fn mark_grown(&mut self, signals: &mut Vec<Signal>) {
+        signals.append(&mut self.signals);
+        while !self.is_exhausted()
+            && let Some(index) = self.grown.pop()
+        {
             self.mark_readers(index, signals);
         }
-        self.signal_silence(signals);
-        self.keep_within_budget();
     }
 
     /// Whether there is something that [`Hub::flush`] would move.
@@ -481,6 +560,11 @@ impl Hub {
             || !self.beginning.is_empty()
             || !self.grown.is_empty()
             || !self.unsent.is_empty()
+            || !self.leaving.is_empty()
+            || !self.due.is_empty()
+            || !self.moved.is_empty()
+            || self.patterns.has_work()
+            || self.chores.has_work()
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())
     }
 

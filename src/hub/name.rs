@@ -64,6 +64,13 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// What the names of all topics that `pattern` matches begin with.
+pub(super) fn literal_prefix(pattern: &str) -> &str {
+    let wild = pattern.split('.').position(is_wildcard).unwrap_or_default();
+    let bytes = pattern.split('.').take(wild).map(|segment| segment.len() + 1).sum();
+    &pattern[..bytes]
+}
+
 fn is_segmented(name: &str) -> bool {
     name.len() <= TOPIC_NAME_BYTES_MAX
         && !name.chars().any(char::is_control)

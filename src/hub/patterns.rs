@@ -3,8 +3,9 @@
 //! A shard tells every home which patterns it watches. A home tells it of the topics
 //! that match: those that are there, looked through in steps, and each that appears
 //! later with its first message. The shard then subscribes the connections to the
-//! topic, from the message with which it appeared. One that falls silent is let go of
-//! again, so that it can be forgotten, and is told of anew with its next message.
+//! topic, in steps too ([`matching`](super::matching)), from the message with which it
+//! appeared. One that falls silent is let go of again, so that it can be forgotten, and is
+//! told of anew with its next message.
 //!
 //! What a home is told is a state, posted when there is room, as interest is.
 
@@ -12,28 +13,28 @@ use super::catching_up::Start;
 use super::delivery::{Delivery, Since};
 use super::log::TopicRef;
 use super::mail::Mail;
+use super::matching::Matching;
 use super::name::{is_pattern, matches};
+use super::pattern_index::PatternIndex;
+use super::rates::SubscriptionRef;
 use super::rules::Caller;
-use super::subscriptions::{NO_PATTERN, Subscriptions};
+use super::subscriptions::{State, Subscriptions};
 use super::{Hub, HubError, Outgoing, Signal};
-use crate::base::{ShardId, Slab};
+use crate::base::{ShardId, Slab, work};
 use foldhash::quality::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Topics looked at in one flush for those that match a new pattern.
-const SCAN_TOPICS: u32 = 4_096;
-
-/// Names of topics that a pattern may know beyond twice those that the shard knows.
-const SPARE_TOPICS: usize = 1_024;
+/// Mails that wait for a shard, at most, while topics are looked through for it.
+const WAITING_MAX: usize = 1_024;
 
 /// A pattern that somebody on this shard is subscribed to.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    text: Arc<str>,
-    subscribers: Vec<u32>,
-    /// Topics that it is known to match.
-    topics: HashMap<Arc<str>, (), RandomState>,
+    pub text: Arc<str>,
+    /// Subscriptions by their ticket, so in the order in which they came.
+    pub subscribers: BTreeMap<u64, u32>,
     /// Per shard: what that home was told last, and that it will be told anew.
     posted: Vec<bool>,
     queued: Vec<bool>,
@@ -45,10 +46,9 @@ pub(super) struct Pattern {
 #[derive(Debug)]
 pub(super) struct PatternSubscription {
     pattern: u32,
-    subscriber: u32,
-    place: u32,
-    /// The connection's next.
-    next: u16,
+    pub connection: u32,
+    /// Of all tickets on the shard, the one that it came with.
+    pub ticket: u64,
     caller: Caller,
     delivery: Delivery,
     /// Its connection was told that there is no room for more topics.
@@ -57,41 +57,54 @@ pub(super) struct PatternSubscription {
 
 /// A pattern that a shard watches, at a home.
 #[derive(Debug)]
-pub(super) struct Watcher {
+struct Watcher {
     shard: ShardId,
     pattern: Arc<str>,
     reader: (u32, u32),
+}
+
+/// Topics are being looked through for a watcher: index and generation, and how far.
+#[derive(Debug)]
+struct Scan {
+    watcher: (u32, u32),
+    next: u32,
 }
 
 /// What this hub knows of patterns.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     names: HashMap<Arc<str>, u32, RandomState>,
-    watched: Slab<Pattern>,
-    subscriptions: Slab<PatternSubscription>,
-    /// Subscribers that are to let go of a topic.
-    silent: Vec<(u32, TopicRef)>,
+    pub watched: Slab<Pattern>,
+    pub subscriptions: Slab<PatternSubscription>,
+    /// The watched patterns.
+    pub index: PatternIndex,
+    pub matching: Matching,
+    /// Subscriptions that let go of their silent topic with the next flush.
+    silent: Vec<SubscriptionRef>,
     /// At home: who watches what.
-    watchers: Vec<Watcher>,
-    /// At home: patterns that topics are being looked through for, and how far.
-    scans: VecDeque<(ShardId, (u32, u32), u32)>,
+    watchers: Slab<Watcher>,
+    watcher_names: HashMap<(ShardId, (u32, u32)), u32, RandomState>,
+    watcher_index: PatternIndex,
+    /// At home: how many patterns each shard watches.
+    watching: Vec<u32>,
+    scans: VecDeque<Scan>,
 }
 
 impl Patterns {
     /// Whether a shard watches some pattern.
     pub fn is_watching(&self, shard: ShardId) -> bool {
-        self.watchers.iter().any(|watcher| watcher.shard == shard)
+        self.watching.get(shard.index()).is_some_and(|count| *count > 0)
     }
 
-    fn at(&self, own: u16) -> Option<&PatternSubscription> {
-        // There are never so many that one had this number: see `patterns_max`.
-        self.subscriptions.at(own.into()).filter(|_| own != NO_PATTERN)
+    /// Whether something is left to be done.
+    pub fn has_work(&self) -> bool {
+        !self.scans.is_empty() || !self.matching.is_empty() || !self.silent.is_empty()
     }
 
     /// The pattern that a subscription is to.
-    #[cfg(test)]
-    pub fn text_of(&self, own: u16) -> Option<&str> {
-        Some(&self.watched.at(self.at(own)?.pattern).expect("somebody's pattern").text)
+    pub fn text(&self, own: u32) -> Arc<str> {
+        let own = self.subscriptions.at(own).expect("a live subscription");
+        Arc::clone(&self.watched.at(own.pattern).expect("somebody's pattern").text)
     }
 
     /// Patterns, subscriptions to them, and watchers.
@@ -99,17 +112,6 @@ impl Patterns {
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.watched.len(), self.subscriptions.len(), self.watchers.len())
     }
-}
-
-/// A topic that a pattern matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Match {
-    /// Whose subscription to the pattern: index and generation.
-    pub subscription: (u32, u32),
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// Where to begin; from now on if there is none.
-    pub since: Option<Since>,
 }
 
 impl Hub {
@@ -125,6 +127,7 @@ impl Hub {
         pattern: &str,
         delivery: &Delivery,
     ) -> Result<(), HubError> {
+        self.charge(work::PATTERN);
         if !is_pattern(pattern) {
             return Err(HubError::BadName);
         }
@@ -134,52 +137,40 @@ impl Hub {
             ));
         }
         let known = self.patterns.names.get(pattern).copied();
-        if known.is_some_and(|known| self.find_pattern(*subscriptions, known).is_some()) {
-            return Err(HubError::AlreadySubscribed);
+        if let Some(connection) = self.connections.of(*subscriptions) {
+            let own = connection.patterns();
+            if known.is_some_and(|known| self.find_pattern(own, known).is_some()) {
+                return Err(HubError::AlreadySubscribed);
+            }
+            if connection.len() + own.len() >= self.limits.subscriptions_max {
+                return Err(HubError::TooManySubscriptions);
+            }
+            if own.len() >= self.limits.patterns_per_connection_max {
+                return Err(HubError::QuotaReached("patterns_per_connection_max"));
+            }
         }
-        let is_new = known.is_none();
-        if self.own_count(*subscriptions) >= self.limits.subscriptions_max
-            || self.patterns.subscriptions.len() >= self.limits.patterns_max
-            || is_new && self.patterns.watched.len() >= self.limits.patterns_max
-        {
-            return Err(HubError::TooManySubscriptions);
+        if self.patterns.subscriptions.len() >= self.limits.patterns_max {
+            return Err(HubError::TooManyPatterns);
         }
-        // Topics that it may have, and one more, to be told that it may not.
-        let topics_max = self.limits.subscriptions_max - self.pattern_count(*subscriptions);
         let index = known.unwrap_or_else(|| self.new_pattern(pattern));
-        let watched = self.patterns.watched.at_mut(index).expect("just looked up");
-        let own = PatternSubscription {
+        let connection = self.connections.enter(subscriber, subscriptions);
+        let ticket = self.patterns.matching.ticket();
+        let own = self.patterns.subscriptions.insert(PatternSubscription {
             pattern: index,
-            subscriber,
-            place: watched.subscribers.len() as u32,
-            next: subscriptions.patterns,
+            connection,
+            ticket,
             caller,
             delivery: *delivery,
             is_full: false,
-        };
-        let (own, generation) = self.patterns.subscriptions.insert(own);
-        watched.subscribers.push(own);
-        subscriptions.patterns = own as u16;
+        });
+        let watched = self.patterns.watched.at_mut(index).expect("just looked up");
+        watched.subscribers.insert(ticket, own.0);
+        self.connections.at_mut(connection).add_pattern(own.0, &self.subscriptions);
         // What others on this shard were told of already. Some of it, it may be, the
         // connection has.
-        for topic in watched.topics.keys().take(topics_max) {
-            let subscription = (own, generation);
-            let found = Match { subscription, topic: Arc::clone(topic), since: None };
-            self.signals.push(Signal::Matched { subscriber, found });
-        }
+        self.patterns.matching.subscriber_came(own);
         self.tell_homes(index);
         Ok(())
-    }
-
-    /// How many patterns a connection is subscribed to.
-    pub(super) fn pattern_count(&self, subscriptions: Subscriptions) -> usize {
-        let mut own = subscriptions.patterns;
-        let mut count = 0;
-        while let Some(subscription) = self.patterns.at(own) {
-            count += 1;
-            own = subscription.next;
-        }
-        count
     }
 
     fn new_pattern(&mut self, pattern: &str) -> u32 {
@@ -187,26 +178,22 @@ impl Hub {
         let shards = usize::from(self.shards);
         let (index, _) = self.patterns.watched.insert(Pattern {
             text: Arc::clone(&text),
-            subscribers: Vec::new(),
-            topics: HashMap::default(),
+            subscribers: BTreeMap::new(),
             posted: vec![false; shards],
             queued: vec![false; shards],
             stale: vec![false; shards],
         });
+        self.patterns.index.insert(&text, index);
         self.patterns.names.insert(text, index);
+        // Every home looks through its topics for it.
+        self.charge(work::SCAN * self.topics.len() as u64 * u64::from(self.shards));
         index
     }
 
-    /// The pattern subscription of a connection, and the one before it in its list.
-    fn find_pattern(&self, subscriptions: Subscriptions, pattern: u32) -> Option<(u16, u16)> {
-        let (mut before, mut own) = (NO_PATTERN, subscriptions.patterns);
-        while let Some(subscription) = self.patterns.at(own) {
-            if subscription.pattern == pattern {
-                return Some((before, own));
-            }
-            (before, own) = (own, subscription.next);
-        }
-        None
+    /// Of a connection's subscriptions to patterns the one to this.
+    fn find_pattern(&self, own: &[u32], pattern: u32) -> Option<u32> {
+        let to = |own: &u32| self.patterns.subscriptions.at(*own).expect("listed").pattern;
+        own.iter().copied().find(|own| to(own) == pattern)
     }
 
     /// Ends a subscription to a pattern, and those to topics that it has made; `false` if
@@ -214,106 +201,94 @@ impl Hub {
     /// because of that.
     pub(super) fn unsubscribe_from_pattern(
         &mut self,
-        subscriptions: &mut Subscriptions,
+        subscriptions: Subscriptions,
         pattern: &str,
     ) -> bool {
         let Some(&index) = self.patterns.names.get(pattern) else { return false };
-        let Some((before, own)) = self.find_pattern(*subscriptions, index) else { return false };
-        let next = self.remove_pattern_subscription(own);
-        match self.patterns.subscriptions.at_mut(before.into()) {
-            Some(before) => before.next = next,
-            None => subscriptions.patterns = next,
-        }
-        for topic in self.made_by(*subscriptions, own) {
-            let previous = self.find(*subscriptions, topic).expect("just found");
-            self.leave_to_patterns(subscriptions, previous);
+        let Some(connection) = self.connections.of(subscriptions) else { return false };
+        let Some(pattern) = self.find_pattern(connection.patterns(), index) else { return false };
+        let connection = subscriptions.connection;
+        self.remove_pattern_subscription(pattern);
+        self.connections.at_mut(connection).remove_pattern(pattern);
+        for own in self.made_by(connection, pattern) {
+            self.leave_to_patterns(own);
         }
         true
     }
 
     /// Ends every subscription of a connection to patterns.
-    pub(super) fn leave_patterns(&mut self, subscriptions: &mut Subscriptions) {
-        while subscriptions.patterns != NO_PATTERN {
-            subscriptions.patterns = self.remove_pattern_subscription(subscriptions.patterns);
+    pub(super) fn leave_patterns(&mut self, connection: u32) {
+        while let Some(&last) = self.connections.at(connection).patterns().last() {
+            self.remove_pattern_subscription(last);
+            self.connections.at_mut(connection).remove_pattern(last);
         }
     }
 
-    /// Says what came after it in the connection's list.
-    fn remove_pattern_subscription(&mut self, own: u16) -> u16 {
-        let removed = self.patterns.subscriptions.remove(own.into()).expect("listed");
+    fn remove_pattern_subscription(&mut self, own: u32) {
+        let removed = self.patterns.subscriptions.remove(own).expect("listed");
         let watched = self.patterns.watched.at_mut(removed.pattern).expect("somebody's pattern");
-        watched.subscribers.swap_remove(removed.place as usize);
-        if let Some(&moved) = watched.subscribers.get(removed.place as usize) {
-            let moved = self.patterns.subscriptions.at_mut(moved).expect("listed");
-            moved.place = removed.place;
-        }
+        watched.subscribers.remove(&removed.ticket);
         self.tell_homes(removed.pattern);
-        removed.next
     }
 
-    /// The subscription to a pattern that means `topic` and may have it: of several, the
-    /// connection's first, whichever a home tells of first.
-    pub(super) fn pattern_for(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
+    /// The connection's subscription to a pattern that means `topic` and may have it: of
+    /// several, its first, whichever a home tells of first.
+    pub(super) fn pattern_for(&mut self, connection: u32, topic: &str) -> Option<u32> {
         let rule = self.rules.of(topic);
-        let (mut own, mut first) = (subscriptions.patterns, None);
-        while let Some(subscription) = self.patterns.at(own) {
+        let own = self.connections.at(connection).patterns();
+        self.work += work::MATCH * own.len() as u64;
+        own.iter().copied().find(|own| {
+            let subscription = self.patterns.subscriptions.at(*own).expect("listed");
             let pattern = self.patterns.watched.at(subscription.pattern).expect("somebody's");
-            let may = rule.subscribe.allows(subscription.caller)
-                && rule.allows(subscription.delivery.mode);
-            if may && matches(&pattern.text, topic) {
-                first = Some(own.into());
-            }
-            // The newest is in front.
-            own = subscription.next;
-        }
-        first
+            rule.subscribe.allows(subscription.caller)
+                && rule.allows(subscription.delivery.mode)
+                && matches(&pattern.text, topic)
+        })
     }
 
     /// A topic matches the pattern of a connection: subscribes it, unless it is already.
-    ///
-    /// # Errors
-    /// As [`Hub::subscribe_for`], but that nothing is said of what rules forbid.
-    pub fn subscribe_matched(
-        &mut self,
-        subscriptions: &mut Subscriptions,
-        found: &Match,
-    ) -> Result<(), HubError> {
-        let (own, generation) = found.subscription;
-        if self.patterns.subscriptions.get(own, generation).is_none() {
-            return Ok(());
+    /// Begins behind the message that `since` names, or from now on.
+    pub(super) fn subscribe_matched(&mut self, own: u32, topic: &str, since: Option<Since>) {
+        let subscription = self.patterns.subscriptions.at(own).expect("listed");
+        let connection = subscription.connection;
+        let known = self.names.get(topic).copied();
+        let listed = self.connections.at(connection);
+        if known.is_some_and(|known| listed.find(known, &self.subscriptions).is_some()) {
+            return;
         }
-        let own = self.pattern_for(*subscriptions, &found.topic).unwrap_or(own);
+        if subscription.is_full && self.own_count(connection) >= self.limits.subscriptions_max {
+            return;
+        }
+        let own = self.pattern_for(connection, topic).unwrap_or(own);
         let subscription = self.patterns.subscriptions.at(own).expect("just found");
-        let &PatternSubscription { subscriber, caller, delivery, .. } = subscription;
-        let snapshot = delivery.snapshot && found.since.is_none();
-        let start = Start { since: found.since, snapshot };
-        let topic = &*found.topic;
-        let pattern = own as u16;
-        match self.attach(caller, subscriber, subscriptions, topic, &delivery, start, pattern) {
-            Err(HubError::AlreadySubscribed | HubError::NotAllowed) => Ok(()),
-            result => {
-                // Of many topics that there is no room for, the first is told.
-                let own = self.patterns.subscriptions.at_mut(own).expect("just looked up");
-                let was_full = std::mem::replace(&mut own.is_full, result.is_err());
-                if was_full { Ok(()) } else { result }
-            }
+        let &PatternSubscription { caller, delivery, .. } = subscription;
+        let start = Start { since, snapshot: delivery.snapshot && since.is_none() };
+        let error = match self.attach(caller, connection, topic, &delivery, start, own) {
+            Err(HubError::AlreadySubscribed | HubError::NotAllowed) => return,
+            result => result.err(),
+        };
+        // Of many topics that there is no room for, the first is told.
+        let own = self.patterns.subscriptions.at_mut(own).expect("just looked up");
+        let was_full = std::mem::replace(&mut own.is_full, error.is_some());
+        if let Some(error) = error.filter(|_| !was_full) {
+            let subscriber = self.connections.at(connection).subscriber;
+            self.signals.push(Signal::Refused { subscriber, topic: topic.into(), error });
         }
     }
 
-    /// Ends the subscription behind `previous` in the connection's ring. If a pattern of
-    /// the connection means its topic, that one goes on from the same message.
-    pub(super) fn leave_to_patterns(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
-        let ended = self.at(self.at(previous).next);
-        let (index, since) = (ended.topic, self.reached(ended));
+    /// Ends a subscription. If a pattern of the connection means its topic, that one goes on
+    /// from the same message.
+    pub(super) fn leave_to_patterns(&mut self, ended: u32) {
+        let subscription = self.at(ended);
+        let (index, connection) = (subscription.topic, subscription.connection);
+        let since = self.reached(subscription);
         let topic = self.topics.at(index).expect("a subscription has its topic");
         let name = Arc::clone(&topic.name);
         let was_silent = topic.reader.as_ref().is_some_and(|reader| reader.is_silent);
-        self.unlink(subscriptions, previous);
-        let Some(own) = self.pattern_for(*subscriptions, &name) else { return };
-        let generation = self.patterns.subscriptions.generation(own).expect("listed");
-        let found = Match { subscription: (own, generation), topic: name, since };
+        self.unlink(ended);
+        let Some(own) = self.pattern_for(connection, &name) else { return };
         // There is room: one has just left.
-        let _ = self.subscribe_matched(subscriptions, &found);
+        self.subscribe_matched(own, &name, since);
         // A home that has not noticed does not tell of silence again.
         if was_silent
             && let Some(topic) = self.topics.at_mut(index).filter(|topic| topic.live.is_some())
@@ -341,6 +316,14 @@ impl Hub {
         }
     }
 
+    /// Every home is to tell again of the topics that it has.
+    pub(super) fn ask_homes_again(&mut self) {
+        let watched: Vec<u32> = self.patterns.watched.iter().map(|(index, _)| index).collect();
+        for index in watched {
+            self.patterns.watched.at_mut(index).expect("just listed").stale.fill(true);
+        }
+    }
+
     /// The mail that brings a home up to date with a pattern.
     pub(super) fn settle_watch(&mut self, home: ShardId, reference: (u32, u32)) -> Option<Mail> {
         let watched = self.patterns.watched.get_mut(reference.0, reference.1)?;
@@ -353,6 +336,10 @@ impl Hub {
         if !wanted && !watched.posted.contains(&true) && !watched.queued.contains(&true) {
             self.patterns.watched.remove(reference.0);
             self.patterns.names.remove(&pattern);
+            self.patterns.index.remove(&pattern, reference.0);
+            if self.patterns.watched.is_empty() {
+                self.patterns.matching.forget();
+            }
         }
         changed.then_some(Mail::Watch { pattern, reader: reference, wanted })
     }
@@ -365,54 +352,69 @@ impl Hub {
         reader: (u32, u32),
         wanted: bool,
     ) {
-        // What was found for it before and is still here is found again, but for topics
-        // that have appeared since: they are read from their first message on.
-        self.outgoing[from.index()].retain(|waiting| match waiting {
-            Outgoing::Mail(Mail::Appeared { pattern, since, .. }, _) if *pattern == reader => {
-                wanted && since.is_some()
-            }
-            _ => true,
-        });
-        let is_other = |watcher: &Watcher| watcher.shard != from || watcher.reader != reader;
-        self.patterns.watchers.retain(is_other);
-        self.patterns.scans.retain(|scan| (scan.0, scan.1) != (from, reader));
-        if wanted {
-            self.patterns.watchers.push(Watcher { shard: from, pattern, reader });
-            self.patterns.scans.push_back((from, reader, 0));
+        self.charge(work::PATTERN / 2);
+        let patterns = &mut self.patterns;
+        patterns.watching.resize(usize::from(self.shards), 0);
+        // A scan that goes on for the one before finds that it has gone.
+        if let Some(known) = patterns.watcher_names.remove(&(from, reader)) {
+            patterns.watchers.remove(known);
+            patterns.watcher_index.remove(&pattern, known);
+            patterns.watching[from.index()] -= 1;
         }
+        if !wanted {
+            return;
+        }
+        let watcher = Watcher { shard: from, pattern: Arc::clone(&pattern), reader };
+        let watcher = patterns.watchers.insert(watcher);
+        patterns.watcher_names.insert((from, reader), watcher.0);
+        patterns.watcher_index.insert(&pattern, watcher.0);
+        patterns.watching[from.index()] += 1;
+        patterns.scans.push_back(Scan { watcher, next: 0 });
+        if patterns.scans.len() > 2 * patterns.watchers.len() + 64 {
+            let is_current = |scan: &Scan| {
+                let (index, generation) = scan.watcher;
+                patterns.watchers.get(index, generation).is_some()
+            };
+            patterns.scans.retain(is_current);
+        }
+        self.is_fresh = true;
     }
 
     /// At home: looks through some more topics for those that new patterns match.
     pub(super) fn scan_topics(&mut self) {
-        // A shard that has yet to take what was found before does not hold up the others.
-        let outgoing = &self.outgoing;
-        let has_room = |shard: ShardId| outgoing[shard.index()].len() <= SCAN_TOPICS as usize;
-        let scans = &mut self.patterns.scans;
-        let Some(first) = scans.iter().position(|scan| has_room(scan.0)) else { return };
-        scans.rotate_left(first);
-        let (shard, reader, next) = scans.front_mut().expect("just found");
-        let (shard, reader) = (*shard, *reader);
-        let from = *next;
-        let to = self.topics.index_end().min(from + SCAN_TOPICS);
-        *next = to;
-        if to == self.topics.index_end() {
-            self.patterns.scans.pop_front();
-        }
-        let watcher = self.patterns.watchers.iter();
-        let watcher = watcher.filter(|watcher| (watcher.shard, watcher.reader) == (shard, reader));
-        let Some(pattern) = watcher.map(|watcher| Arc::clone(&watcher.pattern)).next() else {
-            return;
-        };
-        for index in from..to {
-            let Some(topic) = self.topics.at(index) else { continue };
-            let has_messages = topic.log.as_ref().is_some_and(|log| log.next() > 1);
-            if has_messages && matches(&pattern, &topic.name) {
-                let name = Arc::clone(&topic.name);
-                self.appeared(shard, reader, name, None);
+        let mut held_up = 0;
+        while !self.is_exhausted() && held_up < self.patterns.scans.len() {
+            let Some(scan) = self.patterns.scans.pop_front() else { return };
+            let (watcher, generation) = scan.watcher;
+            self.charge(work::MATCH);
+            let Some(watcher) = self.patterns.watchers.get(watcher, generation) else { continue };
+            let (shard, reader) = (watcher.shard, watcher.reader);
+            let pattern = Arc::clone(&watcher.pattern);
+            let mut next = scan.next;
+            // A shard that has yet to take what was found before does not hold up the others.
+            while self.outgoing[shard.index()].len() <= WAITING_MAX
+                && next < self.topics.index_end()
+                && !self.is_exhausted()
+            {
+                self.charge(work::SCAN);
+                if let Some(topic) = self.topics.at(next)
+                    && topic.log.as_ref().is_some_and(|log| log.next() > 1)
+                    && matches(&pattern, &topic.name)
+                {
+                    let topic = Arc::clone(&topic.name);
+                    self.charge(work::MAIL);
+                    self.answer(
+                        shard,
+                        Mail::Appeared { pattern: Some(reader), topic, since: None },
+                    );
+                }
+                next += 1;
+            }
+            if next < self.topics.index_end() {
+                self.patterns.scans.push_back(Scan { next, ..scan });
+                held_up += 1;
             }
         }
-        // More of it in the next turn.
-        self.is_fresh |= !self.patterns.scans.is_empty();
     }
 
     /// The shards that have let go of a topic hear of its messages behind number `seq`.
@@ -428,68 +430,46 @@ impl Hub {
     pub(super) fn announce(&mut self, index: u32, seq: u64, only: Option<&[ShardId]>) {
         let Some(topic) = self.topics.at_mut(index) else { return };
         topic.is_announced = true;
-        let name = Arc::clone(&topic.name);
         let Some(log) = &mut topic.log else { return };
         if let Some(untold) = &mut log.untold {
             untold.left.clear();
         }
+        let patterns = &self.patterns;
+        if patterns.watchers.is_empty() {
+            return;
+        }
         let since = Some(Since { epoch: log.epoch, seq });
-        let told: Vec<(ShardId, (u32, u32))> = self
-            .patterns
-            .watchers
-            .iter()
-            .filter(|watcher| only.is_none_or(|only| only.contains(&watcher.shard)))
-            .filter(|watcher| matches(&watcher.pattern, &name))
-            .map(|watcher| (watcher.shard, watcher.reader))
-            .collect();
-        for (shard, reader) in told {
-            self.appeared(shard, reader, Arc::clone(&name), since);
-        }
-    }
-
-    fn appeared(
-        &mut self,
-        shard: ShardId,
-        pattern: (u32, u32),
-        topic: Arc<str>,
-        since: Option<Since>,
-    ) {
-        self.answer(shard, Mail::Appeared { pattern, topic, since });
-    }
-
-    /// A home tells of a topic that a pattern matches.
-    pub(super) fn matched(&mut self, pattern: (u32, u32), topic: &Arc<str>, since: Option<Since>) {
-        let Some(watched) = self.patterns.watched.get_mut(pattern.0, pattern.1) else { return };
-        watched.topics.insert(Arc::clone(topic), ());
-        if watched.topics.len() > 2 * self.names.len() + SPARE_TOPICS {
-            // Names of topics that nobody here reads, of which nothing more will be heard.
-            // Whoever comes next has the homes asked again.
-            watched.topics.retain(|name, ()| self.names.contains_key(name));
-            watched.stale.fill(true);
-        }
-        for &own in &watched.subscribers {
-            let generation = self.patterns.subscriptions.generation(own).expect("listed");
-            let subscriber = self.patterns.subscriptions.at(own).expect("listed").subscriber;
-            let found = Match { subscription: (own, generation), topic: Arc::clone(topic), since };
-            self.signals.push(Signal::Matched { subscriber, found });
+        let name = Arc::clone(&topic.name);
+        let is_meant = |shard: &ShardId| only.is_none_or(|only| only.contains(shard));
+        let watching = (0..self.shards).map(ShardId).filter(|shard| patterns.is_watching(*shard));
+        let mut left = watching.filter(is_meant).count();
+        let mut told = Vec::with_capacity(left);
+        let steps = patterns.watcher_index.matching(&name, |watcher| {
+            let shard = patterns.watchers.at(watcher).expect("indexed").shard;
+            if is_meant(&shard) && !told.contains(&shard) {
+                told.push(shard);
+                left -= 1;
+            }
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.charge(work::MATCH * steps + work::MAIL * told.len() as u64);
+        told.sort_unstable();
+        for shard in told {
+            let topic = Arc::clone(&name);
+            self.answer(shard, Mail::Appeared { pattern: None, topic, since });
         }
     }
 
     /// A home tells that a topic has fallen silent: who reads it by a pattern only lets
     /// go of it, if nobody on this shard has asked for it by name.
     pub(super) fn fell_silent(&mut self, reference: TopicRef) {
-        let Some(topic) = self.topics.get(reference.index, reference.generation) else { return };
-        let name = Arc::clone(&topic.name);
-        if topic.reader.is_none() {
+        let Some(topic) = self.topics.get_mut(reference.index, reference.generation) else {
             return;
-        }
-        for &watched in self.patterns.names.values() {
-            let watched = self.patterns.watched.at_mut(watched).expect("named");
-            watched.topics.remove(&name);
-        }
-        let topic = self.topics.at_mut(reference.index).expect("just looked up");
-        topic.reader.as_mut().expect("just looked up").is_silent = true;
+        };
+        let Some(reader) = &mut topic.reader else { return };
+        reader.is_silent = true;
         topic.fell_silent = true;
+        self.patterns.matching.fell_silent(&topic.name);
         if self.let_go_of_silent(reference.index) {
             self.add_chore(reference.index);
         }
@@ -501,34 +481,34 @@ impl Hub {
     pub(super) fn speaks_again(&mut self, index: u32, seq: u64) {
         let topic = self.topics.at(index).expect("a topic");
         let Some(live) = topic.live else { return };
-        let name = Arc::clone(&topic.name);
-        let patterns = &self.patterns;
-        let watched = patterns.names.iter().filter(|(pattern, _)| matches(pattern, &name));
-        let watched: Vec<u32> = watched.map(|(_, &index)| index).collect();
-        for index in watched {
-            let generation = self.patterns.watched.generation(index).expect("named");
-            self.matched((index, generation), &name, Some(Since { epoch: live.epoch, seq }));
+        if !self.patterns.watched.is_empty() {
+            let name = Arc::clone(&topic.name);
+            let since = Some(Since { epoch: live.epoch, seq });
+            self.patterns.matching.topic_appeared(None, name, since);
         }
     }
 
-    pub(super) fn signal_silence_to(&mut self, subscriber: u32, topic: TopicRef) {
+    /// A subscription that a pattern has made lets go of its silent topic with the next flush:
+    /// everything that this one says comes before that.
+    pub(super) fn lets_go(&mut self, own: SubscriptionRef) {
         self.is_fresh = true;
-        self.patterns.silent.push((subscriber, topic));
+        self.patterns.silent.push(own);
     }
 
-    /// Says who is to let go of what, after everything else that a flush says.
-    pub(super) fn signal_silence(&mut self, signals: &mut Vec<Signal>) {
-        let silent = self.patterns.silent.drain(..);
-        signals.extend(silent.map(|(subscriber, topic)| Signal::Silent { subscriber, topic }));
-    }
-
-    /// After [`Signal::Silent`]: lets go of a topic.
-    pub fn let_go(&mut self, subscriptions: &mut Subscriptions, topic: TopicRef) {
-        if self.topics.get(topic.index, topic.generation).is_some()
-            && let Some(previous) = self.find(*subscriptions, topic.index)
-            && self.at(self.at(previous).next).is_matched()
+    /// Who reads a silent topic only because of a pattern lets go of it, unless something has
+    /// come meanwhile.
+    pub(super) fn let_go_of_all_silent(&mut self) {
+        while !self.is_exhausted()
+            && let Some((own, generation)) = self.patterns.silent.pop()
         {
-            self.unlink(subscriptions, previous);
+            let Some(subscription) = self.subscriptions.get(own, generation) else { continue };
+            let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
+            let last = topic.live.map_or(0, |live| live.last);
+            let has_all = subscription.state == State::Live && subscription.cursor > last;
+            let is_silent = topic.reader.as_ref().is_some_and(|reader| reader.is_silent);
+            if subscription.is_matched() && is_silent && has_all {
+                self.unlink(own);
+            }
         }
     }
 }

@@ -7,8 +7,8 @@ use super::log::{Portion, TopicRef, View};
 use super::mail::{Mail, Post, Receipt};
 use super::rates::SubscriptionRef;
 use super::{Hub, HubError, Signal};
-use crate::base::ShardId;
 use crate::base::planted::{Bug, planted};
+use crate::base::{ShardId, work};
 use std::sync::Arc;
 
 /// Mail that waits for room.
@@ -37,6 +37,7 @@ impl Hub {
     /// Takes mail from another hub.
     pub fn receive(&mut self, from: ShardId, mail: Mail) {
         self.is_fresh = true;
+        self.charge(work::MAIL / 2);
         match mail {
             Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
@@ -81,7 +82,7 @@ impl Hub {
             }
             Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
             Mail::Watch { pattern, reader, wanted } => self.watch(from, pattern, reader, wanted),
-            Mail::Appeared { pattern, topic, since } => self.matched(pattern, &topic, since),
+            Mail::Appeared { pattern, topic, since } => self.appeared(pattern, topic, since),
             Mail::Silent { topic } => self.fell_silent(topic),
             Mail::Member { topic, key, name, is_present } => {
                 self.member(&topic, key, &name, is_present);
@@ -107,7 +108,14 @@ impl Hub {
     }
 
     pub(super) fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
-        while let Some(outgoing) = self.outgoing[to.index()].pop_front() {
+        loop {
+            if self.is_exhausted() && !self.outgoing[to.index()].is_empty() {
+                // Nothing overtakes what is left.
+                self.stuck[to.index()] = Some(0);
+                return;
+            }
+            let Some(outgoing) = self.outgoing[to.index()].pop_front() else { return };
+            self.charge(work::MAIL / 2);
             // What it adds to `outgoing_bytes`, and what it weighs under way.
             let (mail, waiting, weight) = match outgoing {
                 Outgoing::Mail(mail, weight) => (mail, weight, weight),
@@ -126,6 +134,7 @@ impl Hub {
                 },
                 Outgoing::Pull { from, subscription, reader, view, portion } => {
                     let Some(past) = self.past(from, to, view, portion) else { continue };
+                    self.charge(work::REPLAY * past.entries.len() as u64);
                     let weight = past.entries.iter().map(|entry| entry.weight()).sum();
                     (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
                 }

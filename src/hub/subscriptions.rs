@@ -1,21 +1,24 @@
 //! Subscriptions: the cursors of connections on tapes.
 //!
-//! The subscriptions of a connection form a ring of indices, entered where the
-//! next turn of sending starts; those of a topic are a list. Both are changed in
-//! O(1) for the topic, whatever the number of its subscribers.
+//! Those of a connection are found by their topic (`connections`), those of a topic are a
+//! list. Both are changed in constant time, whatever the number of either.
 
 use super::catching_up::{Guide, Start};
+use super::connections::Connection;
 use super::delivery::{Delivery, Mode, Since, SlowReader};
 use super::log::TopicRef;
 use super::rules::Caller;
 use super::{Hub, HubError, Live, Signal, is_topic_name};
 use crate::base::Slab;
+use crate::base::work::{self, Work};
 
 pub(super) const NONE: u32 = u32::MAX;
-pub(super) const NO_PATTERN: u16 = u16::MAX;
+pub(super) const NO_PATTERN: u32 = u32::MAX;
 
-/// The subscriptions of one connection: a ring of them, entered where the next
-/// turn of sending starts.
+/// Subscriptions that end at once when their connection leaves; the others end in steps.
+const LEAVE_AT_ONCE: usize = 32;
+
+/// The subscriptions of one connection, which its hub keeps.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Hub, Subscriptions};
@@ -26,23 +29,21 @@ pub(super) const NO_PATTERN: u16 = u16::MAX;
 /// hub.subscribe(7, &mut subscriptions, "weather", &Delivery::default()).unwrap();
 /// assert!(hub.unsubscribe(&mut subscriptions, "news"));
 /// assert!(!hub.unsubscribe(&mut subscriptions, "news"));
+/// assert_eq!(hub.count(subscriptions), 1);
 /// hub.leave(&mut subscriptions);
 /// assert!(subscriptions.is_empty());
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriptions {
-    pub(super) first: u32,
-    // Small, since every connection has them, subscribed or not.
-    pub(super) count: u16,
-    /// The first of its subscriptions to patterns.
-    pub(super) patterns: u16,
+    /// The hub's number for the connection, [`NONE`] without a subscription.
+    pub(super) connection: u32,
     /// Messages from tapes are compressed.
-    deflates: bool,
+    pub(super) deflates: bool,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Subscriptions { first: NONE, count: 0, patterns: NO_PATTERN, deflates: false }
+        Subscriptions { connection: NONE, deflates: false }
     }
 }
 
@@ -53,15 +54,10 @@ impl Subscriptions {
         self.deflates = true;
     }
 
-    /// How many topics they are.
-    pub fn len(&self) -> u32 {
-        self.count.into()
-    }
-
-    /// Whether there is no topic.
+    /// Whether there is none, neither to a topic nor to a pattern.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.connection == NONE
     }
 }
 
@@ -83,22 +79,23 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub topic: u32,
-    pub subscriber: u32,
+    pub connection: u32,
     /// Its place among the topic's subscribers.
     pub place: u32,
-    /// The connection's next subscription; its own index if it is the only one.
-    pub next: u32,
-    /// The number of the next message to get; always between two frames.
-    pub cursor: u64,
+    /// The ring of the connection's active subscriptions, [`NONE`] while it is not in it.
+    pub next_active: u32,
+    pub previous_active: u32,
     /// What holds it back or leads it, if something does.
     pub guide: u32,
+    /// The number of the next message to get; always between two frames.
+    pub cursor: u64,
+    /// The connection's subscription to a pattern that has made it, or [`NO_PATTERN`] if
+    /// that was somebody who knew the topic's name.
+    pub pattern: u32,
     pub lane: u8,
     pub state: State,
     pub slow_reader: SlowReader,
     pub is_latest: bool,
-    /// The connection's subscription to a pattern that has made it, or [`NO_PATTERN`] if
-    /// that was somebody who knew the topic's name.
-    pub pattern: u16,
 }
 
 /// What [`Subscribers`](super::subscribers::Subscribers) tell of their places.
@@ -159,22 +156,27 @@ impl Hub {
             return self.subscribe_to_pattern(caller, subscriber, subscriptions, topic, delivery);
         }
         let start = Start { since: delivery.since, snapshot: delivery.snapshot };
-        self.attach(caller, subscriber, subscriptions, topic, delivery, start, NO_PATTERN)
+        let is_new = subscriptions.is_empty();
+        let connection = self.connections.enter(subscriber, subscriptions);
+        let attached = self.attach(caller, connection, topic, delivery, start, NO_PATTERN);
+        if is_new && attached.is_err() {
+            self.connections.leave_if_empty(subscriptions);
+        }
+        attached
     }
 
     /// Makes a subscription to one topic, because somebody has asked for it by its name
     /// or, unless that is [`NO_PATTERN`], because it matches a `pattern` of the connection.
-    #[expect(clippy::too_many_arguments, reason = "who, where, how, from where, and why")]
     pub(super) fn attach(
         &mut self,
         caller: Caller,
-        subscriber: u32,
-        subscriptions: &mut Subscriptions,
+        connection: u32,
         topic: &str,
         delivery: &Delivery,
         start: Start,
-        pattern: u16,
+        pattern: u32,
     ) -> Result<(), HubError> {
+        self.charge(work::LOOK_UP);
         let rule = self.rules.of(topic);
         if !rule.subscribe.allows(caller) || !rule.allows(delivery.mode) {
             return Err(HubError::NotAllowed);
@@ -184,22 +186,23 @@ impl Hub {
             (most, asked) => Some(asked.map_or(most, |asked| asked.min(most))),
         };
         let slow_reader = delivery.slow_reader.unwrap_or(rule.slow_reader);
-        let lane = self.lanes.number(delivery.lane, subscriptions.deflates);
+        let own = self.connections.at(connection);
+        let lane = self.lanes.number(delivery.lane, own.deflates);
         let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
         if let Some(&known) = self.names.get(topic)
-            && let Some(previous) = self.find(*subscriptions, known)
+            && let Some(own) = own.find(known, &self.subscriptions)
         {
-            let own = self.at(previous).next;
             if pattern != NO_PATTERN || !self.at(own).is_matched() {
                 return Err(HubError::AlreadySubscribed);
             }
             // Who asks for it by name wins over a pattern.
-            self.unlink(subscriptions, previous);
+            self.unlink(own);
         }
-        if self.own_count(*subscriptions) >= self.limits.subscriptions_max {
+        if self.own_count(connection) >= self.limits.subscriptions_max {
             return Err(HubError::TooManySubscriptions);
         }
         let index = self.topic_index(topic)?;
+        self.charge(work::SUBSCRIPTION);
         let guide = Guide::new(max_rate, delivery.window, start);
         let guide = guide.map_or(NONE, |guide| self.guides.insert(guide).0);
         let is_latest = delivery.mode == Mode::Latest;
@@ -209,9 +212,10 @@ impl Hub {
         reader.enter(lane, is_latest, next, self.limits.tape_bytes_max);
         let (own, generation) = self.subscriptions.insert(Subscription {
             topic: index,
-            subscriber,
+            connection,
             place: 0,
-            next: subscriptions.first,
+            next_active: NONE,
+            previous_active: NONE,
             // From here on, or from where the home will say.
             cursor: topic.live.map_or(u64::MAX, |live| live.last + 1),
             guide,
@@ -224,10 +228,11 @@ impl Hub {
         reader.subscribers.push(own, moves(&mut self.subscriptions));
         let is_silent = reader.is_silent && pattern != NO_PATTERN;
         let is_live = topic.live.is_some();
-        self.link(subscriptions, own);
-        match is_live {
-            true => self.beginning.push((own, generation)),
-            false => self.want(index),
+        self.connections.at_mut(connection).add(own, &self.subscriptions);
+        if is_live {
+            self.beginning.push_back((own, generation));
+        } else {
+            self.want(index);
         }
         if is_silent {
             self.add_chore(index);
@@ -245,6 +250,7 @@ impl Hub {
         reader.restart(last + 1, &mut self.chunks);
         // Whoever had lost its place there may find it again.
         reader.subscribers.wake_all();
+        self.work += work::STEP * reader.subscribers.len() as u64;
         for own in reader.subscribers.iter() {
             let generation = self.subscriptions.generation(own).expect("listed");
             // What arrives with this mail is for them already.
@@ -252,52 +258,43 @@ impl Hub {
             if subscription.state == State::Joining {
                 subscription.cursor = last + 1;
             }
-            self.beginning.push((own, generation));
+            self.beginning.push_back((own, generation));
         }
-    }
-
-    /// Puts `own` into the connection's ring, behind its first.
-    fn link(&mut self, subscriptions: &mut Subscriptions, own: u32) {
-        let first = subscriptions.first;
-        let next = match self.subscriptions.at_mut(first) {
-            Some(first) if subscriptions.count > 0 => std::mem::replace(&mut first.next, own),
-            _ => {
-                subscriptions.first = own;
-                own
-            }
-        };
-        self.subscriptions.at_mut(own).expect("just inserted").next = next;
-        subscriptions.count += 1;
     }
 
     /// Ends a subscription to a topic, or to a pattern; `false` if there was none. A
     /// topic that a pattern of the connection means too goes on because of that.
     pub fn unsubscribe(&mut self, subscriptions: &mut Subscriptions, topic: &str) -> bool {
-        if !is_topic_name(topic) {
-            return self.unsubscribe_from_pattern(subscriptions, topic);
-        }
-        let Some(&index) = self.names.get(topic) else {
-            return false;
+        self.charge(work::LOOK_UP);
+        let ended = if is_topic_name(topic) {
+            let own = self.subscription_to(*subscriptions, topic);
+            let own = own.filter(|own| !self.at(*own).is_matched());
+            if let Some(own) = own {
+                self.leave_to_patterns(own);
+            }
+            own.is_some()
+        } else {
+            self.unsubscribe_from_pattern(*subscriptions, topic)
         };
-        let Some(previous) = self.find(*subscriptions, index) else {
-            return false;
-        };
-        if self.at(self.at(previous).next).is_matched() {
-            return false;
-        }
-        self.leave_to_patterns(subscriptions, previous);
-        true
+        self.connections.leave_if_empty(subscriptions);
+        ended
+    }
+
+    /// How many topics a connection is subscribed to.
+    pub fn count(&self, subscriptions: Subscriptions) -> usize {
+        self.connections.of(subscriptions).map_or(0, Connection::len)
     }
 
     /// How many topics and patterns a connection is subscribed to.
-    pub(super) fn own_count(&self, subscriptions: Subscriptions) -> usize {
-        usize::from(subscriptions.count) + self.pattern_count(subscriptions)
+    pub(super) fn own_count(&self, connection: u32) -> usize {
+        let connection = self.connections.at(connection);
+        connection.len() + connection.patterns().len()
     }
 
     /// The subscription to the topic of this name.
     pub(super) fn subscription_to(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
-        let previous = self.find(subscriptions, *self.names.get(topic)?)?;
-        Some(self.at(previous).next)
+        let connection = self.connections.of(subscriptions)?;
+        connection.find(*self.names.get(topic)?, &self.subscriptions)
     }
 
     /// How far a subscription has come, or where it is to begin, if that can be said.
@@ -312,46 +309,68 @@ impl Hub {
         Some(Since { epoch, seq })
     }
 
-    /// The topics that a connection is subscribed to because of one of its patterns.
-    pub(super) fn made_by(&self, subscriptions: Subscriptions, pattern: u16) -> Vec<u32> {
-        let mut own = subscriptions.first;
-        let mut topics = Vec::new();
-        for _ in 0..subscriptions.count {
-            let subscription = self.at(own);
-            if subscription.pattern == pattern {
-                topics.push(subscription.topic);
-            }
-            own = subscription.next;
-        }
-        topics
+    /// A connection's subscriptions to topics that one of its patterns has made.
+    pub(super) fn made_by(&mut self, connection: u32, pattern: u32) -> Vec<u32> {
+        let connection = self.connections.at(connection);
+        self.work += work::STEP * connection.len() as u64;
+        connection.iter().filter(|own| self.at(*own).pattern == pattern).collect()
     }
 
-    /// Ends every subscription of a connection.
+    /// Ends every subscription of a connection: a few at once, many in the flushes that
+    /// follow. No signal names the connection any more.
     pub fn leave(&mut self, subscriptions: &mut Subscriptions) {
-        self.leave_patterns(subscriptions);
-        while !subscriptions.is_empty() {
-            self.unlink(subscriptions, subscriptions.first);
+        let connection = std::mem::replace(&mut subscriptions.connection, NONE);
+        if connection == NONE {
+            return;
+        }
+        self.connections.at_mut(connection).subscriber = NONE;
+        self.leave_patterns(connection);
+        self.leaving.push_back(connection);
+        self.is_fresh = true;
+        if self.connections.at(connection).len() <= LEAVE_AT_ONCE {
+            self.leaving.pop_back();
+            self.leave_in_steps(connection, Work::MAX);
         }
     }
 
-    /// Removes the subscription behind `previous` in the connection's ring.
-    pub(super) fn unlink(&mut self, subscriptions: &mut Subscriptions, previous: u32) {
-        let own = self.at(previous).next;
-        let removed = self.subscriptions.remove(own).expect("linked");
-        subscriptions.count -= 1;
-        if subscriptions.count == 0 {
-            subscriptions.first = NONE;
-        } else {
-            self.subscriptions.at_mut(previous).expect("linked").next = removed.next;
-            subscriptions.first = previous;
-        }
-        if let Some(guide) = self.guides.remove(removed.guide) {
-            self.leave_list(guide.member);
-            if guide.is_asking() {
-                // Another of the connection's topics may have waited for its portion to come.
-                self.is_fresh = true;
-                self.signals.push(Signal::Attend(removed.subscriber));
+    /// Ends subscriptions of a connection that has left until so much work is done; says
+    /// whether that were all.
+    fn leave_in_steps(&mut self, connection: u32, until: Work) -> bool {
+        loop {
+            let Some(own) = self.connections.at(connection).iter().next() else { break };
+            if self.work >= until {
+                return false;
             }
+            self.unlink(own);
+        }
+        self.connections.remove(connection);
+        true
+    }
+
+    /// Ends some more subscriptions of connections that have left.
+    pub(super) fn end_left(&mut self) {
+        while let Some(&connection) = self.leaving.front()
+            && !self.is_exhausted()
+        {
+            if self.leave_in_steps(connection, self.work_end) {
+                self.leaving.pop_front();
+            }
+        }
+    }
+
+    /// Ends a subscription.
+    pub(super) fn unlink(&mut self, own: u32) {
+        self.charge(work::LOOK_UP);
+        let connection = self.at(own).connection;
+        let connection = self.connections.at_mut(connection);
+        connection.deactivate(own, &mut self.subscriptions);
+        connection.remove(own, &self.subscriptions);
+        let removed = self.subscriptions.remove(own).expect("linked");
+        if let Some(guide) = self.guides.remove(removed.guide) {
+            if guide.is_asking() {
+                self.pull_is_over(removed.connection);
+            }
+            self.leave_list(guide.member);
         }
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
         let reader = topic.reader.as_mut().expect("somebody reads");
@@ -363,38 +382,38 @@ impl Hub {
         }
     }
 
-    /// The subscription before the one to this topic in the connection's ring.
-    pub(super) fn find(&self, subscriptions: Subscriptions, topic: u32) -> Option<u32> {
-        let mut previous = subscriptions.first;
-        for _ in 0..subscriptions.count {
-            let next = self.at(previous).next;
-            if self.at(next).topic == topic {
-                return Some(previous);
-            }
-            previous = next;
-        }
-        None
-    }
-
     #[inline]
     pub(super) fn at(&self, subscription: u32) -> &Subscription {
-        self.subscriptions.at(subscription).expect("rings hold live subscriptions")
+        self.subscriptions.at(subscription).expect("a live subscription")
+    }
+
+    /// A subscription has something to do: its connection is to look after it, or to send
+    /// what is pending.
+    pub(super) fn activate(&mut self, own: u32, signal: impl FnOnce(u32) -> Signal) {
+        let subscriber = self.connections.activate(own, &mut self.subscriptions);
+        self.is_fresh = true;
+        if subscriber != NONE {
+            self.signals.push(signal(subscriber));
+        }
     }
 
     /// The client has everything of `topic` up to message `seq`: a subscription with
     /// a window may go on. `false` if there is no subscription.
     pub fn acknowledge(&mut self, subscriptions: Subscriptions, topic: &str, seq: u64) -> bool {
+        self.charge(work::LOOK_UP);
         let Some(own) = self.subscription_to(subscriptions, topic) else {
             return false;
         };
-        let &Subscription { guide, state, subscriber, .. } = self.at(own);
+        let &Subscription { guide, state, .. } = self.at(own);
         let Some(guide) = self.guides.at_mut(guide) else { return true };
         if guide.acknowledge(seq) {
-            self.is_fresh = true;
-            self.signals.push(match state {
-                State::Live | State::Joining => Signal::Pending(subscriber),
-                State::CatchingUp | State::Fallen => Signal::Attend(subscriber),
-            });
+            self.activate(
+                own,
+                match state {
+                    State::Live | State::Joining => Signal::Pending,
+                    State::CatchingUp | State::Fallen => Signal::Attend,
+                },
+            );
         }
         true
     }

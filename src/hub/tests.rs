@@ -36,17 +36,7 @@ fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, step
 fn take_turns(hub: &mut Hub, own: &mut [Subscriptions; 2], takes: [bool; 2]) -> [String; 2] {
     let mut got = [const { String::new() }; 2];
     for _ in 0..4 {
-        for signal in flush(hub) {
-            match signal {
-                Signal::Matched { subscriber, found } => {
-                    hub.subscribe_matched(&mut own[subscriber as usize], &found).unwrap();
-                }
-                Signal::Silent { subscriber, topic } => {
-                    hub.let_go(&mut own[subscriber as usize], topic);
-                }
-                _ => {}
-            }
-        }
+        flush(hub);
         for number in (0..2).filter(|&number| takes[number]) {
             let (own, mut frames) = (&mut own[number], Vec::new());
             hub_attend(hub, own, &mut frames, &mut Vec::new());

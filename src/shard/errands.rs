@@ -68,7 +68,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             state_ms: (now - slot.since).as_millis() as u64,
             idle_ms: (now - slot.inbound.keep_alive.heard()).as_millis() as u64,
             queued_bytes: slot.queued_bytes(),
-            subscriptions: slot.own.subscriptions.len(),
+            subscriptions: self.core.hub.count(slot.own.subscriptions) as u32,
             round_trip_us: slot.inbound.keep_alive.round_trip_us(),
         })
     }

@@ -5,7 +5,7 @@ use super::Shard;
 use super::slot::{Attention, Phase, token};
 use crate::app::{Handler, Notice, Publication};
 use crate::base::{ConnectionId, Limits};
-use crate::hub::{self, Caller, HubError, Match, Signal, Step, Tally, TopicRef};
+use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
 use crate::ring::Driver;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
@@ -27,11 +27,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     self.notify_subscribed(subscriber, topic, epoch, seq, recovered);
                 }
-                Signal::Matched { subscriber, found } => self.matched(subscriber, &found),
-                Signal::Silent { subscriber, topic } => {
-                    if let Some(slot) = self.slots.at_mut(subscriber) {
-                        self.core.hub.let_go(&mut slot.own.subscriptions, topic);
-                    }
+                Signal::Refused { subscriber, topic, error } => {
+                    self.notify_refused(subscriber, &topic, error);
                 }
                 Signal::Published { connection, token, result } => {
                     self.notify_published(connection, token, result);
@@ -151,16 +148,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         });
     }
 
-    /// A topic matches a pattern of a connection.
-    fn matched(&mut self, index: u32, found: &Match) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        let subscribed = self.core.hub.subscribe_matched(&mut slot.own.subscriptions, found);
-        if let Err(error) = subscribed {
-            self.hit(const { Limits::index_of("subscriptions_max") });
-            self.call(index, |handler, conn| {
-                handler.notice(conn, Notice::Refused { topic: &found.topic, error });
-            });
-        }
+    /// A topic matches a pattern of a connection, and there is no room for it.
+    fn notify_refused(&mut self, index: u32, topic: &str, error: HubError) {
+        self.hit(const { Limits::index_of("subscriptions_max") });
+        self.call(index, |handler, conn| {
+            handler.notice(conn, Notice::Refused { topic, error });
+        });
     }
 
     fn notify_published(

@@ -54,8 +54,9 @@ struct Record {
     /// Numbers delivered and not acknowledged.
     outstanding: Vec<u64>,
     is_over: bool,
-    /// The pattern that made it.
+    /// The pattern that made it, and what the hub calls it.
     pattern: Option<&'static str>,
+    own: Option<SubscriptionRef>,
     /// When that pattern ended, another meant the topic too.
     is_left_to_others: bool,
 }
@@ -70,6 +71,7 @@ impl Record {
             outstanding: Vec::new(),
             is_over: false,
             pattern,
+            own: None,
             is_left_to_others: false,
         }
     }
@@ -281,7 +283,10 @@ impl World {
             }
         }
         let mut signals = Vec::new();
-        self.hubs[shard].flush(&mut Post(&mut self.senders[shard]), &mut signals);
+        // From a step of each kind to all that there is.
+        let work = if self.random.chance(2) { 1 << self.random.below(16) } else { Work::MAX };
+        let post = &mut Post(&mut self.senders[shard]);
+        self.hubs[shard].flush_within(work, post, &mut signals);
         for signal in signals {
             match signal {
                 Signal::Pending(_) => {}
@@ -302,25 +307,24 @@ impl World {
                     let hub = &self.hubs[shard];
                     subscribed(hub, reader, &name, (epoch, seq, recovered));
                 }
-                Signal::Matched { subscriber, found } => {
-                    let (hub, readers) = (&mut self.hubs[shard], &mut self.readers[shard]);
-                    let reader = &mut readers[subscriber as usize];
-                    hub.subscribe_matched(&mut reader.subscriptions, &found).unwrap();
-                }
-                Signal::Silent { subscriber, topic } => {
-                    let name = self.hubs[shard].name(topic).unwrap().to_owned();
-                    let reader = &mut self.readers[shard][subscriber as usize];
-                    self.hubs[shard].let_go(&mut reader.subscriptions, topic);
-                    if let Some(record) = reader.record(&name) {
-                        record.is_over = true;
-                    }
-                }
+                Signal::Refused { .. } => panic!("there is room for all"),
             }
         }
+        self.let_go_of_silent(shard);
         for reader in 0..self.readers[shard].len() {
             if !self.readers[shard][reader].is_stalled {
                 self.attend(shard, reader);
                 self.deliver(shard, reader);
+            }
+        }
+    }
+
+    /// What a pattern has made may have ended with its topic's silence.
+    fn let_go_of_silent(&mut self, shard: usize) {
+        for reader in &mut self.readers[shard] {
+            for record in reader.records.iter_mut().filter(|record| record.pattern.is_some()) {
+                record.is_over |=
+                    name_of(&self.hubs[shard], reader.subscriptions, record.topic) != record.own;
             }
         }
     }
@@ -386,7 +390,12 @@ impl World {
         let (kind, topic, first) = (word(), word(), word());
         let first = first.parse().unwrap();
         let Some(record) = self.readers[shard][number].record(topic) else { return };
-        let (epoch, _, _) = record.subscribed.expect("subscribed before it gets anything");
+        let (epoch, begin, _) = record.subscribed.expect("subscribed before it gets anything");
+        let is_told_of_the_past = record.got.iter().any(|got| matches!(got, Got::Snapshot(_)));
+        if record.pattern.is_some() && kind == "M" && first <= begin && !is_told_of_the_past {
+            // The end of a frame that its predecessor has begun, before its topic was silent.
+            return;
+        }
         let got = match kind {
             "M" => Got::Message(first),
             "G" => Got::Gap(first, word().parse().unwrap()),
@@ -600,17 +609,25 @@ impl World {
         for hub in &self.hubs {
             assert_eq!(hub.sizes(), (0, 0), "seed {}: a topic or subscription leaked", self.seed);
             assert_eq!((hub.guides.len(), hub.held_bytes()), (0, (0, 0)), "seed {}", self.seed);
+            assert_eq!(hub.connections.len(), 0, "seed {}: a connection leaked", self.seed);
             assert_eq!(hub.patterns.sizes(), (0, 0, 0), "seed {}: a pattern leaked", self.seed);
             assert!(!hub.needs_flush());
         }
     }
 }
 
+/// What the hub calls a subscription.
+fn name_of(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<SubscriptionRef> {
+    let own = hub.subscription_to(subscriptions, topic)?;
+    Some((own, hub.subscriptions.generation(own)?))
+}
+
 /// The pattern that has made a subscription.
 fn maker(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<&'static str> {
     let own = hub.subscription_to(subscriptions, topic).expect("subscribed");
-    let text = hub.patterns.text_of(hub.at(own).pattern)?;
-    PATTERNS.into_iter().find(|known| *known == text)
+    let pattern = Some(hub.at(own).pattern).filter(|pattern| *pattern != subscriptions::NO_PATTERN);
+    let text = hub.patterns.text(pattern?);
+    PATTERNS.into_iter().find(|known| *known == &*text)
 }
 
 fn subscribed(hub: &Hub, reader: &mut Reader, topic: &str, at: (u64, u64, bool)) {
@@ -626,7 +643,8 @@ fn subscribed(hub: &Hub, reader: &mut Reader, topic: &str, at: (u64, u64, bool))
         {
             assert_eq!(since, Since { epoch: at.0, seq: at.1 }, "it goes on from there");
         }
-        reader.records.push(Record::new(topic, delivery, Some(maker)));
+        let own = name_of(hub, reader.subscriptions, topic);
+        reader.records.push(Record { own, ..Record::new(topic, delivery, Some(maker)) });
     }
     let record = reader.record(topic).expect("a record of every subscription");
     assert_eq!(record.subscribed, None, "subscribed twice");

@@ -225,7 +225,7 @@ fn who_subscribes_and_publishes_gets_its_own_message() {
     // Both answers come in one turn.
     outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
     let signals = flush(&mut here);
-    assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0)]));
+    assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0), ..]));
     assert_eq!(pending(&here, own), b"\x81\x04mine");
 }
 
@@ -600,6 +600,6 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
             hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
         }
     }
-    assert!(has_asked && own.count == 1);
+    assert!(has_asked && here.count(own) == 1);
     assert_eq!(frames, b"\x81\x04past");
 }

@@ -54,6 +54,10 @@ errors! {
     BadKey = 116,
     /// There are as many topics as there may be.
     TooManyTopics = 117,
+    /// The connection, or its address, has as many patterns, or topics that it has made, as it may; the text names the limit.
+    QuotaReached = 118,
+    /// There are as many subscriptions to patterns as there may be.
+    TooManyPatterns = 119,
     /// The channel's home is behind: try again later.
     Behind = 120,
     /// More is published a second than the connection may.
@@ -73,6 +77,8 @@ impl From<HubError> for ErrorCode {
             HubError::AlreadySubscribed => ErrorCode::AlreadySubscribed,
             HubError::TooManySubscriptions => ErrorCode::TooManySubscriptions,
             HubError::TooManyTopics => ErrorCode::TooManyTopics,
+            HubError::TooManyPatterns => ErrorCode::TooManyPatterns,
+            HubError::QuotaReached(_) => ErrorCode::QuotaReached,
             HubError::Full | HubError::OverBudget | HubError::Stopped => ErrorCode::Behind,
             // Never of a request, which is longer than its body: it was closed with 1009.
             HubError::TooBig => ErrorCode::BadField,

@@ -1,6 +1,7 @@
 //! A connection as its handler sees it, for the length of a call.
 
 use super::core::{Core, Link};
+use crate::base::work::Work;
 use crate::base::{ConnectionId, Limits, ShardId, Time};
 use crate::connection::{Close, SendOutcome};
 use crate::hub::{Delivery, HubError, Listed, Publication, Published, Receipt};
@@ -41,6 +42,8 @@ pub(crate) struct Deferred {
     pub publications_over_budget: u64,
     /// Subscriptions above the limit.
     pub subscriptions_refused: u64,
+    /// The handler has more to do: call it again with `Notice::Resume`.
+    pub resumes: bool,
 }
 
 impl Link<'_> {
@@ -372,6 +375,13 @@ impl<'a, S> Conn<'a, S> {
         self.link.core.hub.position(self.link.own.subscriptions, topic)
     }
 
+    /// Says the names and positions of the topics that the connection reads and has all
+    /// of, and that nothing has come on since `time`.
+    pub(crate) fn quiet_since(&mut self, time: Time, each: impl FnMut(&str, u64)) {
+        let subscriptions = self.link.own.subscriptions;
+        self.link.core.work += self.link.core.hub.quiet_since(subscriptions, time, each);
+    }
+
     /// Publishes a text that the caller knows to be JSON, on behalf of the peer.
     pub(crate) fn publish_json(
         &mut self,
@@ -463,6 +473,74 @@ impl<'a, S> Conn<'a, S> {
             Err(_) => {}
         }
         published
+    }
+
+    /// Whether the connection has used up its share of this turn. A handler with a long
+    /// request to do stops between two steps of it then, remembers what is left, and calls
+    /// [`Conn::resume_later`].
+    pub fn is_exhausted(&self) -> bool {
+        self.link.core.is_exhausted()
+    }
+
+    /// Has the handler called again, with `Notice::Resume`, when others have had their
+    /// turns: it goes on with a request then. No other message of this connection comes
+    /// before that.
+    ///
+    /// ```
+    /// use tapecast::testing::{Received, TestShard};
+    /// # use tapecast::{Conn, Handler, Message, Notice, Request, Upgrade};
+    ///
+    /// /// Counts down, a step at a time.
+    /// struct Countdown;
+    ///
+    /// impl Handler for Countdown {
+    ///     type Session = u32;
+    /// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<u32> {
+    /// #         Upgrade::accept(0)
+    /// #     }
+    ///     fn message(&mut self, conn: &mut Conn<'_, u32>, _message: Message<'_>) {
+    ///         *conn.session() = 3;
+    ///         conn.resume_later();
+    ///     }
+    ///     fn notice(&mut self, conn: &mut Conn<'_, u32>, notice: Notice<'_>) {
+    ///         if notice == Notice::Resume {
+    ///             let left = conn.session().to_string();
+    ///             let _ = conn.send(&left);
+    ///             *conn.session() -= 1;
+    ///             if *conn.session() > 0 {
+    ///                 conn.resume_later();
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut shard = TestShard::new(Countdown);
+    /// let mut client = shard.connect("/");
+    /// client.send("begin");
+    /// shard.run();
+    /// for left in ["3", "2", "1"] {
+    ///     assert_eq!(client.receive(), Some(Received::Text(left.into())));
+    /// }
+    /// ```
+    pub fn resume_later(&mut self) {
+        self.link.core.deferred.resumes = true;
+    }
+
+    /// The handler has worked for so long, beside what the calls of this type take: a part
+    /// of it that is long counts against the connection's share then. What is not said is
+    /// not counted.
+    pub fn spend(&mut self, time: Duration) {
+        self.charge(time.as_nanos() as Work);
+    }
+
+    #[inline]
+    pub(crate) fn charge(&mut self, work: Work) {
+        self.link.core.work += work;
+    }
+
+    /// Bytes that are queued for the peer and that the kernel has not taken.
+    pub fn queued_bytes(&self) -> usize {
+        self.link.own.outbound.queued_bytes()
     }
 
     /// Sets the connection's timer, instead of what it was set to: `Notice::Timer`

@@ -2,6 +2,7 @@
 //! one connection has.
 
 use super::conn::Deferred;
+use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
 use crate::hub::{Caller, Hub, HubError, Subscriptions};
@@ -21,6 +22,12 @@ pub(crate) struct Core {
     pub deferred: Deferred,
     /// Bytes that came out of compressed messages since this was last set to nothing.
     pub inflated_bytes: usize,
+    /// Of those, what came out of the bytes that are being served.
+    pub inflated_now: usize,
+    /// Work done so far, beside the hub's.
+    pub work: Work,
+    /// Where [`Core::spent`] may come to before what can wait has to.
+    share_end: Work,
 }
 
 impl Core {
@@ -45,6 +52,7 @@ impl Core {
             rules: [rules.clone(), rules.with_deflate()],
             pool: Workspace::new(limits.pool_bytes_max)
                 .compressing(limits.deflate_level as u8, limits.deflate_bytes_min)
+                .with_ratio_max(limits.deflate_ratio_max)
                 .with_contexts(Contexts::new(
                     limits.deflate_level as u8,
                     limits.deflate_context_bytes_min,
@@ -55,7 +63,34 @@ impl Core {
             hub,
             deferred: Deferred::default(),
             inflated_bytes: 0,
+            inflated_now: 0,
+            work: 0,
+            share_end: Work::MAX,
         }
+    }
+
+    /// How much work was done so far.
+    #[inline]
+    pub fn spent(&self) -> Work {
+        self.work + self.hub.work()
+    }
+
+    /// After `spent`, `share` more work may be done.
+    #[inline]
+    pub fn begin_share(&mut self, spent: Work, share: Work) {
+        self.share_end = spent + share;
+        self.pool.may_inflate(work::inflated_by(share));
+    }
+
+    /// Whether the share is used up.
+    #[inline]
+    pub fn is_exhausted(&self) -> bool {
+        self.spent() >= self.share_end
+    }
+
+    /// How much more was done than the share.
+    pub fn overdraft(&self) -> Work {
+        self.spent().saturating_sub(self.share_end)
     }
 
     /// Counts a subscription that is refused since there are as many as there may be.

@@ -140,6 +140,8 @@ pub enum Notice<'a> {
     },
     /// After `SendOutcome::Backpressure`: everything queued has left.
     Writable,
+    /// After `Conn::resume_later`: others have had their turns.
+    Resume,
     /// The timer that was set has run out.
     Timer,
     /// The server is draining: the connection will be closed with 1001 soon.

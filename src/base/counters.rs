@@ -370,6 +370,14 @@ counters! {
     pool_kept_bytes,
     /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.
     is_waiting,
+    /// Gauge: connections with a backlog, or in debt: they are not read from.
+    backlogs,
+    /// Connections that had done more work than their share in one piece, in times.
+    debts,
+    /// Work done, in units of about a microsecond.
+    work_units,
+    /// Turns that took longer than they may.
+    turns_long,
     /// Turns of the event loop.
     turns,
 }

@@ -35,6 +35,10 @@ pub enum Bug {
     UnseenFrame,
     /// A publisher that waited for room is not read from again.
     ForgottenPublisher,
+    /// A connection's backlog is not served to its end.
+    ForgottenBacklog,
+    /// What a connection brings is served before its backlog.
+    OvertakenBacklog,
 }
 
 #[cfg(test)]

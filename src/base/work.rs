@@ -13,12 +13,21 @@ pub const UNIT: Work = 1_000;
 
 /// A message goes through its handler.
 pub const MESSAGE: Work = 60;
+/// A ping is answered, or a pong taken.
+pub const CONTROL: Work = 25;
 /// A request of `tapecast.v1.json` is read, beside [`json`].
 pub const REQUEST: Work = 100;
+/// A step of a TLS handshake.
+pub const TLS: Work = 120 * UNIT;
+/// A request of `tapecast.v1.json` is answered, beside [`copy`].
+pub const ANSWER: Work = 150;
 /// A request head is parsed and answered.
 pub const HANDSHAKE: Work = 12 * UNIT;
-/// A message is numbered and kept at its topic's home, and put on a tape.
-pub const PUBLICATION: Work = 350;
+/// A message is numbered and kept at its topic's home, beside [`keep`].
+pub const PUBLICATION: Work = 250;
+/// A message is sent on to a shard that reads its topic and put on a tape there, beside
+/// [`keep`]. It is charged to who publishes it; what its delivery takes is not.
+pub const FORWARD: Work = 300;
 /// A publication is sent to its topic's home on another shard and taken there.
 pub const MAIL: Work = 250;
 /// A topic is made, and forgotten when it is over.
@@ -46,6 +55,12 @@ pub const fn copy(bytes: usize) -> Work {
     bytes as Work / 8
 }
 
+/// `bytes` bytes are copied to memory of their own, which is given back later.
+#[inline]
+pub const fn keep(bytes: usize) -> Work {
+    bytes as Work / 3
+}
+
 /// `bytes` bytes of JSON are read.
 #[inline]
 pub const fn json(bytes: usize) -> Work {
@@ -56,4 +71,10 @@ pub const fn json(bytes: usize) -> Work {
 #[inline]
 pub const fn inflate(bytes: usize) -> Work {
     bytes as Work
+}
+
+/// How many bytes come out of a decompressor by so much work.
+#[inline]
+pub const fn inflated_by(work: Work) -> usize {
+    work as usize
 }

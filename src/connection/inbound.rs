@@ -206,6 +206,13 @@ impl Inbound {
         Ok(Some(Arrival::Closed(closed)))
     }
 
+    /// Whether as much has come out of a compressed message as might: [`Inbound::next`] goes
+    /// on with it, with or without input, once more may.
+    #[inline]
+    pub fn is_inflating(&self) -> bool {
+        self.messages.is_inflating()
+    }
+
     /// Whether a data frame is arriving of which more than `bytes` are missing.
     pub fn is_missing(&self, bytes: usize) -> bool {
         self.messages.missing() > bytes as u64

@@ -6,7 +6,8 @@ use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
 use super::{Hub, Signal};
-use crate::base::work;
+use crate::base::Time;
+use crate::base::work::{self, Work};
 
 impl Hub {
     /// What a connection has yet to get from its topics, at most some `bytes_max`
@@ -197,9 +198,29 @@ impl Hub {
         }
     }
 
+    /// Says the names and positions of a connection's topics that it has all of, and that
+    /// nothing has come on since `time`. Says how much work that was.
+    pub fn quiet_since(
+        &self,
+        subscriptions: Subscriptions,
+        time: Time,
+        mut each: impl FnMut(&str, u64),
+    ) -> Work {
+        let Some(connection) = self.connections.of(subscriptions) else { return 0 };
+        for subscription in connection.iter().map(|own| self.at(own)) {
+            let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
+            let reader = topic.reader.as_ref().expect("somebody reads");
+            let has_all = subscription.state == State::Live
+                && subscription.cursor >= reader.tape(subscription.lane).end();
+            if has_all && reader.appended_at < time {
+                each(&topic.name, subscription.cursor - 1);
+            }
+        }
+        work::LOOK_UP * connection.len() as Work
+    }
+
     /// A message of a topic has arrived on this shard.
     pub(super) fn append_to_tapes(&mut self, index: u32, entry: &Entry) {
-        self.charge(work::copy(entry.payload.len()));
         let topic = self.topics.at_mut(index).expect("a topic");
         if let Some(live) = &mut topic.live {
             live.last = entry.seq;
@@ -209,6 +230,7 @@ impl Hub {
         }
         let topic = self.topics.at_mut(index).expect("a topic");
         let Some(reader) = &mut topic.reader else { return };
+        reader.appended_at = self.now;
         let held = reader.held_bytes();
         reader.append(entry, &topic.name, &mut self.lanes, &mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;

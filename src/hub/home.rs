@@ -7,14 +7,17 @@ use super::log::{
 use super::mail::{Mail, Post};
 use super::name::is_reserved;
 use super::{Hub, Outgoing, Sending};
-use crate::base::{Random, ShardId, Time, work};
+use crate::base::work::{self, Work};
+use crate::base::{Random, ShardId, Time};
 use bytes::Bytes;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Topics looked at when memory is short, each time that it is.
 const SWEEP_TOPICS: u32 = 3 * 1_024;
+/// Topics looked at then with each message that comes.
+const SWEEP_TOPICS_PER_MESSAGE: u32 = 4;
 
 /// What takes memory, in the order in which it goes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +75,7 @@ impl Hub {
         payload: Bytes,
     ) -> u64 {
         self.is_fresh = true;
-        self.charge(work::PUBLICATION);
+        self.work += work::PUBLICATION + work::keep(payload.len());
         let time_ms = self.now_ms();
         let topic = self.topics.at_mut(index).expect("a topic");
         let rule = self.rules.get(topic.rule);
@@ -82,6 +85,8 @@ impl Hub {
         // A rule without keys keeps what it can't tell apart from others.
         let key = key.filter(|_| keys_max > 0);
         let removes_key = removes_key && key.is_some();
+        let forward = work::FORWARD + work::keep(payload.len());
+        self.work += forward * log.readers.len() as Work;
         let before = log.weight();
         let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
         log.append(entry, keys_max, &self.limits);
@@ -115,6 +120,7 @@ impl Hub {
             self.forward_here(index);
             self.send_soon(index);
         }
+        self.make_room();
         self.look_after_retention(index);
         seq
     }
@@ -182,10 +188,7 @@ impl Hub {
     /// there is room.
     pub(super) fn send_logs(&mut self, post: &mut dyn Post) {
         let now_ms = self.now_ms();
-        let mut unsent = VecDeque::from(std::mem::take(&mut self.unsent));
-        while !self.is_exhausted()
-            && let Some(index) = unsent.pop_front()
-        {
+        for index in std::mem::take(&mut self.unsent) {
             let Some(topic) = self.topics.at_mut(index) else {
                 continue;
             };
@@ -224,10 +227,6 @@ impl Hub {
         // Who took the last room comes last the next time.
         if !self.unsent.is_empty() {
             self.unsent.rotate_left(1);
-        }
-        if !unsent.is_empty() {
-            unsent.extend(self.unsent.drain(..));
-            self.unsent = unsent.into();
         }
     }
 
@@ -382,6 +381,20 @@ impl Hub {
         self.limits.topics_bytes_max / usize::from(self.shards)
     }
 
+    /// While more is held than the share, whoever publishes pays for what has to go: the
+    /// histories of a few topics are looked at for each message.
+    fn make_room(&mut self) {
+        for _ in 0..SWEEP_TOPICS_PER_MESSAGE {
+            if self.log_bytes + self.tape_bytes <= self.budget_share() {
+                return;
+            }
+            self.charge(work::STEP);
+            let next = self.sweep.next;
+            self.halve(next, Held::History);
+            self.sweep.next = (next + 1) % self.topics.index_end().max(1);
+        }
+    }
+
     /// While logs and tapes together take more than their share, the longest kept of
     /// them goes: histories first, then tapes, whose readers are there, and at last the
     /// values of most keys, each once nothing of the one before it is left to go.
@@ -420,6 +433,7 @@ impl Hub {
                     return;
                 }
             }
+            self.charge(work::STEP);
             let Sweep { what, next, .. } = self.sweep;
             self.halve(next, what);
             self.sweep.next = (next + 1) % count;

@@ -36,7 +36,7 @@ impl Hub {
         self.is_fresh = true;
         if !topic.has_grown {
             topic.has_grown = true;
-            self.grown.push(index);
+            self.grown.push_back(index);
         }
     }
 

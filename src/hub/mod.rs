@@ -290,7 +290,7 @@ pub struct Hub {
     /// One timer per topic: when to look whether its history is over.
     retention: TimerWheel,
     /// Topics whose tape has grown since the last flush.
-    grown: Vec<u32>,
+    grown: VecDeque<u32>,
     /// Topics homed here of which a reader shard has not been sent everything.
     unsent: Vec<u32>,
     /// Per shard: mail that waits for room.
@@ -354,7 +354,7 @@ impl Hub {
             patterns: Patterns::default(),
             members: Slab::new(),
             retention: TimerWheel::new(Time::ZERO),
-            grown: Vec::new(),
+            grown: VecDeque::new(),
             unsent: Vec::new(),
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: vec![0; usize::from(shards)],
@@ -501,7 +501,7 @@ impl Hub {
         self.flush_within(Work::MAX, post, signals);
     }
 
-    /// As [`Hub::flush`], and ends when so much work is done, or up to twice of it where there
+    /// As [`Hub::flush`], and ends when so much work is done, or up to four times of it where there
     /// is some of every kind: what is left is done by the flushes that follow.
     pub fn flush_within(&mut self, work: Work, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.is_fresh = false;
@@ -511,30 +511,37 @@ impl Hub {
         self.move_rated();
         self.stuck.fill(None);
         for shard in 0..self.shards {
-            self.may_work(work / 4 / u64::from(self.shards));
+            self.may_work(work / 2 / u64::from(self.shards));
             self.post_outgoing(ShardId(shard), post);
         }
         // Before more is put on their tapes.
-        self.may_work(work / 4);
+        self.may_work(work);
         self.mark_grown(signals);
-        self.may_work(work / 4);
+        // Whoever has published has paid for it.
+        self.may_work(Work::MAX);
         self.send_logs(post);
-        self.may_work(work / 4);
+        self.may_work(work);
         self.mark_grown(signals);
-        self.may_work(work / 4);
+        self.may_work(work / 2);
         self.meet();
-        self.may_work(work / 8);
+        self.may_work(work / 4);
         self.scan_topics();
-        self.may_work(work / 8);
+        self.may_work(work / 4);
         self.end_left();
-        self.may_work(work / 8);
+        self.may_work(work / 4);
         self.do_chores();
-        self.may_work(work / 8);
+        self.may_work(work / 4);
         self.expire_topics();
-        self.may_work(work / 8);
+        self.may_work(work / 4);
         self.keep_within_budget();
         self.may_work(Work::MAX);
         signals.append(&mut self.signals);
+    }
+
+    /// Whether topics have grown and it has not been said yet whose: publishers are to be
+    /// slower.
+    pub fn is_behind(&self) -> bool {
+        !self.grown.is_empty()
     }
 
     /// What comes now may take so much work, and does at least a step of it, so that nothing
@@ -548,7 +555,7 @@ impl Hub {
     fn mark_grown(&mut self, signals: &mut Vec<Signal>) {
         signals.append(&mut self.signals);
         while !self.is_exhausted()
-            && let Some(index) = self.grown.pop()
+            && let Some(index) = self.grown.pop_front()
         {
             self.mark_readers(index, signals);
         }

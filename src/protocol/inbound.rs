@@ -13,13 +13,13 @@
 mod assembly;
 
 use super::cause::{CloseCause, CloseCode};
-use super::deflate::Inflater;
+use super::deflate::{Inflater, TAIL};
 use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
 use super::mask;
 use super::message::{Kind, Message};
 use super::workspace::Workspace;
 use crate::base::BufferPool;
-use assembly::{Assembly, Packed};
+use assembly::{Assembly, Packed, Unpacked};
 
 /// What one side accepts.
 ///
@@ -277,6 +277,11 @@ impl Inbound {
         workspace: &mut Workspace,
         input: &mut Input<'_>,
     ) -> Result<Step, CloseCause> {
+        if self.is_inflating()
+            && let Some(step) = self.inflate_on(false, rules, workspace)?
+        {
+            return Ok(step);
+        }
         loop {
             if self.partial.as_ref().is_none_or(|partial| partial.frame.is_none()) {
                 let Some(header) = self.header(rules, input)? else {
@@ -290,8 +295,7 @@ impl Inbound {
                     && (begins_message || header.opcode.is_control())
                 {
                     if header.compressed {
-                        self.inflate_in_place(header, rules, workspace, input)?;
-                        return Ok(Step::Whole);
+                        return self.inflate_in_place(header, rules, workspace, input);
                     }
                     return Ok(Step::InPlace(header));
                 }
@@ -385,7 +389,7 @@ impl Inbound {
                 // One that is there anyway has nothing kept for it.
                 let inflater = partial.remembers.then(|| partial.take_inflater(workspace));
                 Assembly {
-                    packed: Some(Packed { bytes: workspace.take(), total: 0, inflater }),
+                    packed: Some(Packed::new(workspace.take(), inflater)),
                     ..Assembly::new(kind, 0, workspace)
                 }
             }
@@ -393,14 +397,14 @@ impl Inbound {
         partial.count_fragment(header.opcode);
     }
 
-    /// Inflates a message that lies whole in the input.
+    /// Inflates a message that lies whole in the input, or as much of it as may come out now.
     fn inflate_in_place(
         &mut self,
         header: Header,
         rules: &Rules,
         workspace: &mut Workspace,
         input: &mut Input<'_>,
-    ) -> Result<(), CloseCause> {
+    ) -> Result<Step, CloseCause> {
         let start = input.consumed;
         input.consumed += header.payload_bytes as usize;
         let payload = &mut input.bytes[start..input.consumed];
@@ -409,18 +413,63 @@ impl Inbound {
         let mut assembly = Assembly::new(kind, 0, workspace);
         let partial = self.partial.get_or_insert_default();
         let mut inflater = partial.take_inflater(workspace);
-        let inflated = assembly.inflate(&mut inflater, payload, true, rules);
-        workspace.count_inflated(assembly.payload_bytes());
-        partial.put_inflater(inflater, workspace);
-        let inflated =
-            inflated.and_then(|()| assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8));
-        if let Err(cause) = inflated {
-            assembly.release(workspace);
-            return Err(cause);
+        let (mut piece, mut tail) = (&*payload, &TAIL[..]);
+        let mut inflated = assembly.inflate(&mut inflater, &mut piece, rules, workspace);
+        if let Ok(true) = inflated {
+            inflated = assembly.inflate(&mut inflater, &mut tail, rules, workspace);
         }
-        assembly.whole = true;
-        partial.message = Some(assembly);
-        Ok(())
+        if workspace.is_bomb(payload.len(), assembly.payload_bytes()) {
+            inflated = inflated.and(Err(CloseCause::MessageTooBig));
+        }
+        match inflated {
+            Ok(true) => {
+                partial.put_inflater(inflater, workspace);
+                partial.message = Some(assembly);
+                partial.finish().map(|()| Step::Whole)
+            }
+            Ok(false) => {
+                let mut bytes = workspace.take();
+                bytes.extend_from_slice(piece);
+                bytes.extend_from_slice(tail);
+                let packed = Packed::new(bytes, Some(inflater));
+                let (total, is_whole, is_paused) = (payload.len(), true, true);
+                assembly.packed = Some(Packed { total, is_whole, is_paused, ..packed });
+                partial.message = Some(assembly);
+                Ok(Step::NeedInput)
+            }
+            Err(cause) => {
+                partial.put_inflater(inflater, workspace);
+                assembly.release(workspace);
+                Err(cause)
+            }
+        }
+    }
+
+    /// Inflates what may come out now of the message that is arriving, of which a frame has
+    /// come that is its last or not. Says what became whole, or that it has to pause.
+    fn inflate_on(
+        &mut self,
+        is_last: bool,
+        rules: &Rules,
+        workspace: &mut Workspace,
+    ) -> Result<Option<Step>, CloseCause> {
+        let partial = self.partial.as_mut().expect("a message has begun");
+        let assembly = partial.message.as_mut().expect("a message has begun");
+        match assembly.unpack(is_last, rules, workspace)? {
+            Unpacked::Waits => Ok(None),
+            Unpacked::Paused => Ok(Some(Step::NeedInput)),
+            Unpacked::Whole(inflater) => {
+                partial.put_inflater(inflater, workspace);
+                partial.finish().map(|()| Some(Step::Whole))
+            }
+        }
+    }
+
+    /// Whether as much has come out of a compressed message as might: [`Inbound::next`] goes
+    /// on with it before it takes more input, once more may.
+    #[inline]
+    pub fn is_inflating(&self) -> bool {
+        self.assembly().is_some_and(Assembly::is_paused)
     }
 
     /// Collects payload of the frame that has begun.
@@ -448,10 +497,8 @@ impl Inbound {
                 packed.total += taken;
                 input.consume(taken);
                 let is_last = header.fin && header.payload_bytes == taken as u64;
-                if let Some(inflater) = assembly.unpack(is_last, rules, workspace)? {
-                    partial.put_inflater(inflater, workspace);
-                }
-                return partial.advance(taken);
+                let needs_input = partial.advance(taken)?;
+                return Ok(self.inflate_on(is_last, rules, workspace)?.or(needs_input));
             }
             assembly.reserve(taken, header.payload_bytes);
             assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
@@ -604,11 +651,20 @@ impl Partial {
         if !fin {
             return Ok(None);
         }
+        // One that is compressed is not before it is inflated.
+        if self.message.as_ref().is_some_and(Assembly::is_compressed) {
+            return Ok(None);
+        }
+        self.finish().map(|()| Some(Step::Whole))
+    }
+
+    /// The message is whole.
+    fn finish(&mut self) -> Result<(), CloseCause> {
         let assembly = self.message.as_mut().expect("a data frame has its message");
         // RFC 6455, 5.6: the whole message, not each frame, is valid UTF-8.
         assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8)?;
         assembly.whole = true;
-        Ok(Some(Step::Whole))
+        Ok(())
     }
 }
 

@@ -8,6 +8,9 @@ use std::ops::{Deref, DerefMut};
 /// Decompressors that are kept while nobody uses them.
 const INFLATERS_MAX: usize = 4;
 
+/// Bytes that may come out of however few.
+const RATIO_FREE_BYTES: usize = 64 << 10;
+
 /// Buffers and compressors of one thread. It is the pool of buffers, and more.
 ///
 /// ```
@@ -25,6 +28,9 @@ pub struct Workspace {
     deflater: Deflater,
     contexts: Contexts,
     inflated_bytes: u64,
+    /// So many more may come out before whoever inflates has to pause.
+    inflate_left: usize,
+    ratio_max: usize,
 }
 
 impl Workspace {
@@ -36,6 +42,8 @@ impl Workspace {
             deflater: Deflater::new(0, 0),
             contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
+            inflate_left: usize::MAX,
+            ratio_max: 0,
         }
     }
 
@@ -45,6 +53,31 @@ impl Workspace {
     pub fn compressing(mut self, level: u8, bytes_min: usize) -> Workspace {
         self.deflater = Deflater::new(level, bytes_min);
         self
+    }
+
+    /// So many bytes may come out of a compressed message for each of its own, from 64 KiB
+    /// on; any number if this is 0.
+    #[must_use]
+    pub fn with_ratio_max(mut self, ratio_max: usize) -> Workspace {
+        self.ratio_max = ratio_max;
+        self
+    }
+
+    /// From now on `bytes` bytes may come out of compressed messages: then the message pauses
+    /// ([`Inbound::is_inflating`](super::Inbound::is_inflating)).
+    pub fn may_inflate(&mut self, bytes: usize) {
+        self.inflate_left = bytes;
+    }
+
+    /// How many that still are.
+    pub(super) fn inflate_left(&self) -> usize {
+        self.inflate_left
+    }
+
+    /// Whether `inflated` bytes are more than may come out of `packed` ones.
+    pub(super) fn is_bomb(&self, packed: usize, inflated: usize) -> bool {
+        self.ratio_max > 0
+            && inflated > RATIO_FREE_BYTES.saturating_add(packed.saturating_mul(self.ratio_max))
     }
 
     /// Some connections have contexts.
@@ -83,6 +116,7 @@ impl Workspace {
     /// So many bytes have come out of one.
     pub(super) fn count_inflated(&mut self, bytes: usize) {
         self.inflated_bytes += bytes as u64;
+        self.inflate_left = self.inflate_left.saturating_sub(bytes);
     }
 
     /// Takes it back.

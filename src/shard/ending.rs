@@ -107,6 +107,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         slot.inbound.end(&mut self.core.pool);
         self.core.hub.leave(&mut slot.own.subscriptions);
+        self.drop_backlog(index);
         self.enter_phase(index, Phase::Flushing);
         let slot = self.slots.at_mut(index).expect("looked up above");
         if slot.is_flushed() {
@@ -140,6 +141,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// The peer has sent its last byte.
     pub(super) fn peer_ended(&mut self, index: u32) {
+        if self.ends_behind_backlog(index) {
+            return;
+        }
         let Some(slot) = self.slots.at_mut(index) else { return };
         slot.peer_ended = true;
         match slot.phase {
@@ -168,6 +172,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Step one.
     pub(super) fn terminate(&mut self, index: u32) {
+        self.drop_backlog(index);
         let token = self.token(index);
         let Shard { slots, core, driver, handler, counters, .. } = self;
         let Some(slot) = slots.at_mut(index) else { return };

@@ -89,15 +89,22 @@ impl Links {
         .collect()
     }
 
-    /// Takes at most `budget` mails that `from` has sent.
-    pub fn take(&mut self, from: ShardId, budget: usize, mut each: impl FnMut(ShardMail)) {
+    /// Takes at most `mails_max` mails that `from` has sent, as long as `each` wants more.
+    pub fn take(
+        &mut self,
+        from: ShardId,
+        mails_max: usize,
+        mut each: impl FnMut(ShardMail) -> bool,
+    ) {
         let receiver = &mut self.receivers[from.index()];
         let mut taken = 0;
-        while taken < budget
+        while taken < mails_max
             && let Some(mail) = receiver.pop()
         {
             taken += 1;
-            each(mail);
+            if !each(mail) {
+                break;
+            }
         }
         if taken == 0 {
             return;
@@ -219,13 +226,13 @@ mod tests {
         assert!(letter(&mut links[2], 0, 350));
         assert!(!letter(&mut links[0], 1, 201));
         assert!(letter(&mut links[0], 1, 200));
-        links[1].take(ShardId(0), 1, |_| {});
+        links[1].take(ShardId(0), 1, |_| true);
         links[0].doze();
         assert!(!links[0].await_room(ShardId(1), 201));
         // Another shard's mail is not held up.
         assert!(letter(&mut links[0], 2, 201));
         assert_eq!(wakes[0].load(Ordering::Relaxed), 0);
-        links[1].take(ShardId(2), 1, |_| {});
+        links[1].take(ShardId(2), 1, |_| true);
         assert_eq!(wakes[0].load(Ordering::Relaxed), 1);
         // One always goes.
         assert!(letter(&mut links[0], 1, 5_000));

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `accepting` | connections come in, up to the limits |
 //! | `receiving` | bytes come in: how they are read, and when not |
+//! | `budget` | how much of it a turn does, and what waits |
 //! | `pacing` | publishers that are read once a millisecond |
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
@@ -22,6 +23,7 @@
 //! back; a connection between two messages owns no buffer.
 
 mod accepting;
+mod budget;
 mod ending;
 mod errands;
 pub(crate) mod links;
@@ -41,11 +43,13 @@ mod tests;
 use crate::admission::{Addresses, Rates};
 use crate::app::{Core, Handler};
 use crate::base::planted::{Bug, planted};
+use crate::base::work::{self, Work};
 use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
 use crate::hub::{self, Hub, Rules, Signal, Step};
 use crate::ring::{Batch, Driver, Errno, Event, Token};
 use crate::tls::Acceptor;
 use accepting::Accepting;
+use budget::Budget;
 use links::{Links, ShardMail};
 use notes::{Note, Notes};
 use pacing::Pacing;
@@ -112,12 +116,13 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     command: Arc<Command>,
     accepting: Accepting,
     rates: Rates,
+    budget: Budget,
     notes: Notes,
     drain: Option<Drain>,
     /// Connections with something to send, the longest waiting first.
     dirty: VecDeque<u32>,
     /// Connections with subscriptions that are not on their tapes.
-    attended: Vec<u32>,
+    attended: VecDeque<u32>,
     /// Connections whose receive waits for a buffer.
     starved: Vec<Token>,
     /// Metered connections with bytes to read.
@@ -170,6 +175,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             handler,
             accepting: Accepting::new(&parts, now),
             rates: Rates::new(&parts.limits),
+            budget: Budget::new(),
             notes: Notes::default(),
             core: Core::new(parts.id, shards, now, parts.limits, hub),
             slots: Slab::new(),
@@ -179,7 +185,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             command: parts.command,
             drain: None,
             dirty: VecDeque::new(),
-            attended: Vec::new(),
+            attended: VecDeque::new(),
             starved: Vec::new(),
             readable: VecDeque::new(),
             pacing: Pacing::default(),
@@ -235,13 +241,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub fn turn(&mut self) -> std::io::Result<()> {
         let until = self.until();
         let mut events = self.enter(until)?;
+        self.begin_budget();
         self.shake_hands();
+        let mut count = events.len();
         for event in events.drain(..) {
+            self.share_received(count);
             self.event(event);
+            count -= 1;
         }
         self.events = events;
         self.read_metered();
         self.read_paced();
+        self.serve_backlogs();
         self.take_mail();
         self.flush_hub();
         self.attend();
@@ -261,6 +272,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || !self.starved.is_empty()
             || !self.shaking.is_empty()
             || !self.attended.is_empty()
+            || !self.due.is_empty()
+            || self.budget.has_work()
             || self.resumes_more
             || self.core.hub.is_fresh();
         if has_work {
@@ -280,7 +293,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let next = self.wheel.next_time().min(self.core.hub.next_time());
         let paced = self.pacing.settle(self.core.now);
-        next.min(self.accepting.next()).min(self.drain_next()).min(paced)
+        next.min(self.accepting.next()).min(self.drain_next()).min(paced).min(self.budget.next())
     }
 
     /// Whether all that the hub has yet to move waits for room at other shards,
@@ -346,30 +359,43 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn take_mail(&mut self) {
-        let budget = self.core.limits.mails_per_turn;
+        let mails_max = self.core.limits.mails_per_turn;
+        let share = self.budget.mail() / self.counters.len() as Work;
         for from in self.links.others() {
             let mut letters = Vec::new();
             let mut mails = 0;
             let hub = &mut self.core.hub;
-            self.links.take(from, budget, |mail| {
+            let mut work = 0;
+            let end = hub.work() + share;
+            self.links.take(from, mails_max, |mail| {
                 mails += 1;
                 match mail {
                     ShardMail::Hub(mail) => hub.receive(from, mail),
-                    ShardMail::Letter { to, kind, payload } => letters.push((to, kind, payload)),
+                    ShardMail::Letter { to, kind, payload } => {
+                        work += work::MAIL + work::copy(payload.len());
+                        letters.push((to, kind, payload));
+                    }
                 }
+                hub.work() + work < end
             });
+            self.core.work += work;
             self.counters().mails_received.add(mails);
-            if mails == budget as u64 {
+            if mails == mails_max as u64 {
                 self.hit(const { Limits::index_of("mails_per_turn") });
             }
             for (to, kind, payload) in letters {
                 self.deliver_letter(to, kind, &payload);
             }
         }
-        for _ in 0..budget {
+        let end = self.core.spent() + share;
+        for _ in 0..mails_max {
+            if self.core.spent() >= end {
+                break;
+            }
             let Some(errand) = self.links.inbox.pop() else {
                 break;
             };
+            self.core.work += work::MAIL;
             self.run_errand(errand);
         }
     }
@@ -382,6 +408,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let (topics, subscriptions) = self.core.hub.sizes();
         let counters = self.counters();
+        counters.work_units.set(self.core.spent() / work::UNIT);
         counters.topics.set(topics as u64);
         counters.subscriptions.set(subscriptions as u64);
         counters.mail_waiting_bytes.set(self.core.hub.waiting_bytes() as u64);

@@ -18,9 +18,11 @@ pub(super) enum Note {
     Panicked,
     /// A connection's TLS has failed.
     Insecure,
+    /// A turn took too long.
+    Late,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 const PERIOD_MS: u64 = 1_000;
 
 /// When which kind may be logged again.

@@ -118,8 +118,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let mut reading = std::mem::take(&mut self.pacing.reading);
         std::mem::swap(&mut reading, &mut self.pacing.connections);
         self.core.hub.take_as_gathered_for(PACE_MS);
+        let mut count = reading.len();
         for token in reading.drain(..) {
+            self.share_received(count);
             self.read_at_pace(token);
+            count -= 1;
         }
         self.core.hub.take_as_gathered_for(0);
         self.pacing.reading = reading;

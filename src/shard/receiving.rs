@@ -99,10 +99,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let operations = slot.operations;
         if operations.has(Operations::RECEIVE) {
             // Its end brings us here again.
+            self.serve_later(index);
             if wanted != Some(Operations::RECEIVE) {
                 self.driver.stop_receive(token);
             }
             return;
+        }
+        if slot.holds.is_only(Holds::WORK) {
+            return self.serve_later(index);
         }
         if operations.has(Operations::POLL_READABLE) || slot.waits_to_read {
             return;
@@ -186,7 +190,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Reads every metered connection that has something, each its share.
     pub(super) fn read_metered(&mut self) {
-        for _ in 0..self.readable.len() {
+        for count in (1..=self.readable.len()).rev() {
+            // What has no share now is read by the next turn.
+            if !self.share_received(count) {
+                return;
+            }
             let Some(token) = self.readable.pop_front() else {
                 break;
             };

@@ -9,9 +9,9 @@
 use super::Shard;
 use super::notes::Note;
 use super::sending::advance_tapes;
-use super::slot::{Attention, Phase, Slot};
+use super::slot::{Attention, Holds, Phase, Slot};
 use crate::app::{Core, Handler};
-use crate::base::{BufferPool, Counters, Limits};
+use crate::base::{BufferPool, Counters, Limits, work};
 use crate::connection::{Channel, ChannelError, Outbound};
 use crate::protocol::Refusal;
 use crate::ring::{Driver, Errno, Socket};
@@ -75,6 +75,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.inbound.keep_alive.hear(now);
             }
             if slot.phase < Phase::Flushing {
+                self.share_received(1);
                 self.handshakes_left -= 1;
                 self.unseal_with(token.index, |channel, pool, plain| {
                     channel.receive_kept(pool, plain)
@@ -98,6 +99,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         let was_handshaking = channel.is_handshaking();
         let received = receive(channel, &mut core.pool, &mut plain);
+        core.work += work::copy(plain.len()) + if was_handshaking { work::TLS } else { 0 };
         if was_handshaking && !channel.is_handshaking() {
             let counters = &counters[core.id.index()];
             counters.tls_handshakes.add(1);
@@ -238,7 +240,8 @@ impl<S> Slot<S> {
     /// Whether its handshake waits for its turn, and not for the peer.
     #[inline]
     pub fn waits_for_us(&self) -> bool {
-        self.channel.as_deref().is_some_and(|channel| channel.waits_since.is_some())
+        self.holds.has(Holds::WORK)
+            || self.channel.as_deref().is_some_and(|channel| channel.waits_since.is_some())
     }
 
     /// Bytes that are queued and not with the kernel yet.

@@ -8,7 +8,8 @@ use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
 use crate::admission::is_from_here;
 use crate::app::{Conn, Core, Decision, Handler, Link, Request, Upgrade};
-use crate::base::{BufferPool, ConnectionId, Counters, Limits};
+use crate::base::planted::{Bug, planted};
+use crate::base::{BufferPool, ConnectionId, Counters, Limits, work};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::protocol::deflate::{Accepted, Compression};
 use crate::protocol::head::HEADERS_MAX;
@@ -20,6 +21,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// How serving a piece of input ended.
 enum Served {
     All,
+    /// Its share is used up, or its handler has more to do.
+    Paused,
     Closed,
     Panicked,
 }
@@ -92,16 +95,36 @@ fn send_straight<S, D: Driver>(
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// Takes bytes that were received for the connection at `index`.
+    /// Takes bytes that were received for the connection at `index`: those that it has a
+    /// share for, and the others as its backlog.
     pub(super) fn ingest(&mut self, index: u32, bytes: &mut [u8]) {
-        let mut input = Input::new(bytes);
         let Some(slot) = self.slots.at_mut(index) else { return };
         slot.inbound.keep_alive.hear(self.core.now);
         if slot.phase >= Phase::Flushing {
             return;
         }
-        if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
+        let has_backlog = slot.holds.has(Holds::WORK) && !planted(Bug::OvertakenBacklog);
+        if has_backlog || self.core.is_exhausted() {
+            return self.fall_behind(index, bytes);
+        }
+        let token = self.token(index);
+        let (left, is_behind) = self.process(index, bytes);
+        if !self.is_current(token) {
             return;
+        }
+        if is_behind {
+            self.fall_behind(index, &bytes[bytes.len() - left..]);
+        }
+        self.incur(index);
+    }
+
+    /// Serves `bytes` of a connection. Says how many of them are left, and whether it is to
+    /// be served further when others have had their turns.
+    pub(super) fn process(&mut self, index: u32, bytes: &mut [u8]) -> (usize, bool) {
+        let mut input = Input::new(bytes);
+        let Some(slot) = self.slots.at_mut(index) else { return (0, false) };
+        if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
+            return (0, false);
         }
         let messages = self.counters().messages_received.get();
         let bytes = input.rest().len() as u64;
@@ -113,8 +136,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             slot.inbound.keep_alive.use_at(self.core.now);
         }
         // What is small on the wire and large in here counts as large.
-        let inflated = self.core.pool.take_inflated_bytes();
-        self.core.inflated_bytes += inflated as usize;
+        let inflated = std::mem::take(&mut self.core.inflated_now);
+        self.core.inflated_bytes += inflated;
+        let inflated = inflated as u64;
         if let Some(slot) = self.slots.at_mut(index) {
             slot.turn_bytes = slot.turn_bytes.saturating_add(inflated as u32);
         }
@@ -122,13 +146,26 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if self.rates.is_enabled() {
             self.charge(index, messages, bytes);
         }
-        match served {
-            Ok(Served::All) => {}
-            Ok(Served::Closed) => self.flush_and_end(index),
-            Ok(Served::Panicked) => return self.fail(index, CloseCause::HandlerPanicked),
-            Err(cause) => return self.fail(index, cause),
-        }
+        let left = input.rest().len();
+        let is_behind = match served {
+            // What is small on the wire may be long.
+            Ok(Served::All) => self.slots.at(index).is_some_and(|slot| slot.inbound.is_inflating()),
+            Ok(Served::Paused) => true,
+            Ok(Served::Closed) => {
+                self.flush_and_end(index);
+                false
+            }
+            Ok(Served::Panicked) => {
+                self.fail(index, CloseCause::HandlerPanicked);
+                return (0, false);
+            }
+            Err(cause) => {
+                self.fail(index, cause);
+                return (0, false);
+            }
+        };
         self.after_call(index);
+        (left, is_behind)
     }
 
     /// Takes every message out of `input` and through the handler.
@@ -141,9 +178,16 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let id = connection_id(core.id, token);
         loop {
             let outbound = &mut slot.own.outbound;
-            let rules = &core.rules[usize::from(slot.inbound.has_deflate())];
-            let arrival = slot.inbound.next(core.now, rules, &mut core.pool, input, outbound)?;
-            let message = match arrival {
+            let deflates = slot.inbound.has_deflate();
+            let rules = &core.rules[usize::from(deflates)];
+            let arrival = slot.inbound.next(core.now, rules, &mut core.pool, input, outbound);
+            core.work += work::CONTROL;
+            if deflates {
+                let inflated = core.pool.take_inflated_bytes() as usize;
+                core.work += work::inflate(inflated);
+                core.inflated_now += inflated;
+            }
+            let message = match arrival? {
                 None => return Ok(Served::All),
                 Some(Arrival::Control) => continue,
                 Some(Arrival::Closed(close)) => {
@@ -153,6 +197,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 Some(Arrival::Message(message)) => message,
             };
+            core.work += work::MESSAGE - work::CONTROL + work::copy(message.payload().len());
             // RFC 6455, 1.4: after its close frame, this end discards further data.
             // One whose queue is full is about to send it.
             if slot.phase != Phase::Open || outbound.is_ended() || outbound.is_overflowed() {
@@ -170,11 +215,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             if let Some(kind) = core.deferred.straight.take() {
                 send_straight(slot, input, kind, driver, &mut core.pool, counters);
             }
+            if core.deferred.resumes || core.is_exhausted() && !input.rest().is_empty() {
+                return Ok(Served::Paused);
+            }
         }
     }
 
     /// Takes what it can of the request head; says whether messages follow.
     fn handshake(&mut self, index: u32, input: &mut Input<'_>) -> bool {
+        self.core.work += work::HANDSHAKE;
         let slot = self.slots.at_mut(index).expect("ingest looked it up");
         let head = match slot.inbound.head(&self.core.limits, input) {
             Ok(Some(head)) => head,
@@ -340,6 +389,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let wants_writable = std::mem::take(&mut deferred.wants_writable);
         let congested = std::mem::take(&mut deferred.congested);
         let timer_set = std::mem::take(&mut deferred.timer_set);
+        let resumes = std::mem::take(&mut deferred.resumes);
         let close = deferred.close.take();
         if !deferred.letters.is_empty() {
             for (to, kind, payload) in std::mem::take(&mut deferred.letters) {
@@ -361,6 +411,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         if timer_set {
             self.set_deadline(index);
+        }
+        if resumes {
+            self.resume_later(index);
         }
     }
 

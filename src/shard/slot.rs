@@ -68,6 +68,14 @@ impl Holds {
     pub const RATE: Holds = Holds(4);
     /// It is read at a pace: until the next time.
     pub const PACE: Holds = Holds(8);
+    /// It has used up its share of the work: until it is served further, and owes nothing.
+    pub const WORK: Holds = Holds(16);
+
+    /// Whether this is the one reason.
+    #[inline]
+    pub fn is_only(self, hold: Holds) -> bool {
+        self == hold
+    }
 
     #[inline]
     pub fn has(self, hold: Holds) -> bool {

@@ -404,7 +404,7 @@ impl Simulation {
     fn check_shard(&self, number: usize) {
         let shard = &self.shards[number];
         assert_eq!(self.world.buffers_lent(number), 0, "a receive buffer outlived its turn");
-        let mut owners = 0;
+        let mut owners = shard.budget.buffers();
         for (_, slot) in shard.slots.iter() {
             owners += usize::from(slot.own.outbound.queued_bytes() > 0);
             if !slot.inbound.is_idle() && !slot.inbound.expects_head() {
@@ -599,12 +599,24 @@ fn quiet_panics() {
                 Bug::EarlyFree,
                 Bug::UnseenFrame,
                 Bug::ForgottenPublisher,
+                Bug::ForgottenBacklog,
+                Bug::OvertakenBacklog,
             ];
             if !asked && !planted.into_iter().any(crate::base::planted::planted) {
                 loud(info);
             }
         }));
     });
+}
+
+#[test]
+fn a_forgotten_backlog_is_caught() {
+    assert!(is_caught(Bug::ForgottenBacklog));
+}
+
+#[test]
+fn a_backlog_that_is_overtaken_is_caught() {
+    assert!(is_caught(Bug::OvertakenBacklog));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::slot::{Holds, Phase};
 use super::{Command, Shard};
 use crate::app::{Handler, Notice};
+use crate::base::work::{self, Work};
 use crate::base::{Limits, Time};
 use crate::connection::Action;
 use crate::protocol::{CloseCause, Opcode, Refusal};
@@ -69,12 +70,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     pub(super) fn expire_timers(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(self.core.now, &mut due);
-        for index in due.drain(..) {
+        self.wheel.expire(self.core.now, &mut self.due);
+        let spent = self.core.spent();
+        let end = spent + self.budget.timers();
+        self.core.begin_share(spent, Work::MAX - spent);
+        while let Some(index) = self.due.pop() {
+            self.core.work += work::LOOK_UP;
             self.expire(index);
+            if self.core.spent() >= end || self.is_late() {
+                break;
+            }
         }
-        self.due = due;
         if self.accepting.next() <= self.core.now {
             self.accept_more();
         }
@@ -105,7 +111,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             Phase::Ending => return,
         }
-        if slot.holds.has(Holds::PUBLICATIONS) || slot.holds.has(Holds::RATE) {
+        let waits_for_us = [Holds::PUBLICATIONS, Holds::RATE, Holds::WORK];
+        if waits_for_us.iter().any(|hold| slot.holds.has(*hold)) {
             // It waits for us, not we for it.
             slot.inbound.keep_alive.hear(now);
         }

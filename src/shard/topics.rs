@@ -4,6 +4,7 @@
 use super::Shard;
 use super::slot::{Attention, Phase, token};
 use crate::app::{Handler, Notice, Publication};
+use crate::base::work::Work;
 use crate::base::{ConnectionId, Limits};
 use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
 use crate::ring::Driver;
@@ -18,7 +19,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         }
         let mut signals = std::mem::take(&mut self.signals);
-        self.core.hub.flush(&mut self.links, &mut signals);
+        self.core.hub.flush_within(self.budget.flush(), &mut self.links, &mut signals);
+        let spent = self.core.spent();
+        self.core.begin_share(spent, Work::MAX - spent);
         for signal in signals.drain(..) {
             match signal {
                 Signal::Pending(index) => self.mark_dirty(index),
@@ -62,7 +65,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             Attention::AfterTapes => !self.core.hub.has_pending(slot.own.subscriptions),
         };
         if is_due && !slot.is_blocked() && !slot.has_queued() {
-            self.attended.push(index);
+            self.attended.push_back(index);
         }
     }
 
@@ -71,10 +74,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if self.attended.is_empty() {
             return;
         }
-        let mut attended = std::mem::take(&mut self.attended);
+        let end = self.core.spent() + self.budget.replays();
+        let count = self.attended.len();
         let mut frames = std::mem::take(&mut self.frames);
         let mut steps = std::mem::take(&mut self.steps);
-        for index in attended.drain(..) {
+        for _ in 0..count {
+            if self.core.spent() >= end || self.is_late() {
+                break;
+            }
+            let Some(index) = self.attended.pop_front() else { break };
             let Shard { slots, core, .. } = self;
             // It may be there twice, or have ended meanwhile.
             let Some(slot) = slots.at_mut(index) else { continue };
@@ -104,7 +112,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             self.mark_dirty(index);
         }
-        (self.attended, self.frames, self.steps) = (attended, frames, steps);
+        (self.frames, self.steps) = (frames, steps);
         self.count_tally();
     }
 

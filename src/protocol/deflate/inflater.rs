@@ -73,12 +73,33 @@ impl Inflater {
         &mut self,
         mut piece: &[u8],
         out: &mut Vec<u8>,
-        mut end: usize,
+        end: usize,
         bytes_max: usize,
     ) -> Result<usize, InflateError> {
+        Ok(self.inflate_some(&mut piece, out, end, bytes_max, usize::MAX)?.0)
+    }
+
+    /// As [`Inflater::inflate`], and stops when `some` bytes have come out: takes what it has
+    /// used off `piece`, and says whether that was all. If not, it goes on with the rest,
+    /// which may be empty.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inflate_some(
+        &mut self,
+        piece: &mut &[u8],
+        out: &mut Vec<u8>,
+        mut end: usize,
+        bytes_max: usize,
+        some: usize,
+    ) -> Result<(usize, bool), InflateError> {
+        let pause = end.saturating_add(some);
         loop {
             if end > bytes_max {
                 return Err(InflateError::TooBig);
+            }
+            if end >= pause {
+                return Ok((end, false));
             }
             if end == out.len() {
                 // By what has come out, not by what may come.
@@ -86,10 +107,10 @@ impl Inflater {
                 out.resize(grown, 0);
             }
             let (taken, written) = (self.0.total_in(), self.0.total_out());
-            let room = out.len().min(bytes_max.saturating_add(1));
+            let room = out.len().min(bytes_max.saturating_add(1)).min(pause);
             let status = self.0.decompress(piece, &mut out[end..room], InflateFlush::NoFlush);
             let status = status.map_err(|_| InflateError::Malformed)?;
-            piece = &piece[(self.0.total_in() - taken) as usize..];
+            *piece = &piece[(self.0.total_in() - taken) as usize..];
             end += (self.0.total_out() - written) as usize;
             match status {
                 // RFC 7692, 7.2.3.4: a last block is not the end of the message. Who ends one
@@ -97,12 +118,12 @@ impl Inflater {
                 Status::StreamEnd => {
                     self.reset();
                     if piece.is_empty() {
-                        return Ok(end);
+                        return Ok((end, true));
                     }
                 }
                 // It may hold back what had no room.
                 Status::Ok if end == room => {}
-                _ if piece.is_empty() => return Ok(end),
+                _ if piece.is_empty() => return Ok((end, true)),
                 Status::Ok => {}
                 Status::BufError if end == room => {}
                 Status::BufError => return Err(InflateError::Malformed),

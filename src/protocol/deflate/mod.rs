@@ -18,4 +18,4 @@ pub use inflater::{InflateError, Inflater};
 pub use negotiation::{Accepted, Offered, accept, check_accepted};
 
 /// RFC 7692, 7.2.1: what ends a compressed message and is left out of it.
-const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+pub(crate) const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];

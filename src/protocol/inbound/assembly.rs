@@ -6,7 +6,7 @@
 use super::Rules;
 use crate::base::BufferPool;
 use crate::protocol::cause::CloseCause;
-use crate::protocol::deflate::{InflateError, Inflater};
+use crate::protocol::deflate::{InflateError, Inflater, TAIL};
 use crate::protocol::frame::SERVER_HEADER_BYTES_MAX;
 use crate::protocol::mask;
 use crate::protocol::message::Kind;
@@ -33,13 +33,35 @@ pub(super) struct Assembly {
 /// A compressed message that arrives in pieces.
 #[derive(Debug)]
 pub(super) struct Packed {
-    /// Received, unmasked, and not inflated yet.
+    /// Received and unmasked.
     pub bytes: Vec<u8>,
+    /// So many of them are inflated.
+    pub taken: usize,
+    /// All of it has come, and [`TAIL`] is behind it.
+    pub is_whole: bool,
+    /// As much has come out as may in one go: there is more.
+    pub is_paused: bool,
     /// All that has come, these included.
     pub total: usize,
     /// There once more than [`PACKED_BYTES_MAX`] have come, or from the start if the
     /// connection has one that remembers.
     pub inflater: Option<Inflater>,
+}
+
+impl Packed {
+    pub fn new(bytes: Vec<u8>, inflater: Option<Inflater>) -> Packed {
+        Packed { bytes, taken: 0, is_whole: false, is_paused: false, total: 0, inflater }
+    }
+}
+
+/// How far a compressed message is.
+pub(super) enum Unpacked {
+    /// More of it has to come.
+    Waits,
+    /// It goes on when more may come out.
+    Paused,
+    /// It is whole; its decompressor comes back.
+    Whole(Inflater),
 }
 
 /// Bytes of a compressed message that are kept as they came: somewhat more than a
@@ -65,61 +87,79 @@ impl Assembly {
         Assembly { kind, utf8, fragments: 0, storage, end, whole: false, packed: None }
     }
 
-    /// Inflates `piece`, and at the end of the message what was held back; checks what
-    /// came out.
+    /// Inflates of `piece` what may come out now, and takes that off it; checks what came out.
+    /// Says whether that was all.
     pub fn inflate(
         &mut self,
         inflater: &mut Inflater,
-        piece: &[u8],
-        is_last: bool,
+        piece: &mut &[u8],
         rules: &Rules,
-    ) -> Result<(), CloseCause> {
+        workspace: &mut Workspace,
+    ) -> Result<bool, CloseCause> {
         let bytes_max = SERVER_HEADER_BYTES_MAX.saturating_add(rules.message_bytes_max);
         let start = self.end;
-        let mut end = inflater.inflate(piece, &mut self.storage, start, bytes_max);
-        if let Ok(behind) = end
-            && is_last
-        {
-            end = inflater.finish(&mut self.storage, behind, bytes_max);
-        }
-        self.end = end.map_err(|error| match error {
+        let some = workspace.inflate_left();
+        let inflated = inflater.inflate_some(piece, &mut self.storage, start, bytes_max, some);
+        let (end, is_all) = inflated.map_err(|error| match error {
             InflateError::Malformed => CloseCause::InvalidDeflate,
             InflateError::TooBig => CloseCause::MessageTooBig,
         })?;
+        self.end = end;
+        workspace.count_inflated(end - start);
         if self.kind == Kind::Text {
             let text = &self.storage[start..self.end];
             self.utf8.push(text).map_err(|_| CloseCause::InvalidUtf8)?;
         }
-        Ok(())
+        Ok(is_all)
     }
 
     /// Inflates what was kept of a compressed message, if there is enough of it, or it
-    /// `is_last`: then the decompressor comes back.
+    /// `is_last`, as much as may come out now.
     pub fn unpack(
         &mut self,
         is_last: bool,
         rules: &Rules,
         workspace: &mut Workspace,
-    ) -> Result<Option<Inflater>, CloseCause> {
-        let Some(mut packed) = self.packed.take() else { return Ok(None) };
-        if packed.inflater.is_none() && !is_last && packed.bytes.len() <= PACKED_BYTES_MAX {
+    ) -> Result<Unpacked, CloseCause> {
+        let Some(mut packed) = self.packed.take() else { return Ok(Unpacked::Waits) };
+        if is_last {
+            packed.is_whole = true;
+            packed.bytes.extend_from_slice(&TAIL);
+        }
+        let is_enough = packed.is_whole || packed.bytes.len() > PACKED_BYTES_MAX;
+        if packed.inflater.is_none() && !is_enough {
             self.packed = Some(packed);
-            return Ok(None);
+            return Ok(Unpacked::Waits);
         }
         let mut inflater = packed.inflater.take().unwrap_or_else(|| workspace.take_inflater());
-        let before = self.payload_bytes();
-        let inflated = self.inflate(&mut inflater, &packed.bytes, is_last, rules);
-        workspace.count_inflated(self.payload_bytes() - before);
-        if is_last || inflated.is_err() {
-            workspace.put(packed.bytes);
-            return inflated.map(|()| Some(inflater));
+        let mut piece = &packed.bytes[packed.taken..];
+        let is_all = self.inflate(&mut inflater, &mut piece, rules, workspace);
+        packed.taken = packed.bytes.len() - piece.len();
+        let is_bomb = workspace.is_bomb(packed.total, self.payload_bytes());
+        let is_all = is_all.and_then(|all| match is_bomb {
+            false => Ok(all),
+            true => Err(CloseCause::MessageTooBig),
+        });
+        match is_all {
+            Err(cause) => {
+                workspace.put(packed.bytes);
+                return Err(cause);
+            }
+            Ok(true) if packed.is_whole => {
+                workspace.put(packed.bytes);
+                return Ok(Unpacked::Whole(inflater));
+            }
+            Ok(is_all) => packed.is_paused = !is_all,
         }
-        // What comes from here on does not stay: no need of so much room.
-        workspace.put(std::mem::take(&mut packed.bytes));
-        packed.bytes = workspace.take();
+        let is_paused = packed.is_paused;
+        if !is_paused {
+            // What comes from here on does not stay: no need of so much room.
+            workspace.put(std::mem::take(&mut packed.bytes));
+            (packed.bytes, packed.taken) = (workspace.take(), 0);
+        }
         packed.inflater = Some(inflater);
         self.packed = Some(packed);
-        Ok(None)
+        Ok(if is_paused { Unpacked::Paused } else { Unpacked::Waits })
     }
 
     /// Gives its buffers back.
@@ -136,6 +176,11 @@ impl Assembly {
 
     pub fn payload_bytes(&self) -> usize {
         self.end - SERVER_HEADER_BYTES_MAX
+    }
+
+    /// Whether it is compressed, and more of it can come out before more of it comes.
+    pub fn is_paused(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.is_paused)
     }
 
     pub fn is_compressed(&self) -> bool {

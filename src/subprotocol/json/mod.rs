@@ -13,13 +13,16 @@ pub use error::{ErrorCode, table as error_table};
 pub use lane::{JsonLane, LANE};
 
 use crate::app::{Conn, Handler, Notice, Publish, Request, Upgrade};
+use crate::base::{Time, work};
 use crate::connection::SendOutcome;
 use crate::hub::{Delivery, HubError, is_pattern};
 use crate::protocol::Message;
 use crate::protocol::json::{Object, write_string};
+use foldhash::fast::RandomState;
 use request::{Fields, Kind, Refused};
-use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::Write;
+use std::ops::Bound;
 use std::time::Duration;
 
 /// The subprotocol's name.
@@ -27,8 +30,6 @@ pub const NAME: &str = "tapecast.v1.json";
 
 /// Bytes of an `id` that is sent back.
 const ID_BYTES_MAX: usize = 256;
-/// Channels that patterns have found, from which on it is looked whether they are left.
-const MATCHED_MIN: usize = 64;
 /// Publications of a connection whose number is under way to it.
 const PUBLISHES_MAX: usize = 1_024;
 
@@ -59,34 +60,45 @@ pub struct Json;
 /// What is kept for a connection: most of it only while a request is under way.
 #[derive(Debug, Default)]
 pub struct JsonSession {
-    /// Channels and rooms subscribed to.
-    channels: Vec<Channel>,
+    /// Rooms that were joined: a chat message goes to all of them.
+    rooms: BTreeSet<Box<str>>,
+    /// The ids of requests to subscribe, by channel, until those are live.
+    subscribing: HashMap<Box<str>, Box<str>, RandomState>,
     /// Publications whose number was asked for.
     publishes: VecDeque<Publishing>,
     next_token: u64,
     /// Publications of this second, by its number.
     second: u64,
     published: u32,
+    /// The time of the last heartbeat.
+    heartbeat: Time,
     is_subscribed: bool,
+    /// A request that is done in part.
+    unfinished: Option<Box<Unfinished>>,
+}
+
+/// What is left of a request that names many channels, or goes to many rooms.
+#[derive(Debug)]
+struct Unfinished {
+    id: Option<Box<str>>,
+    step: Step,
 }
 
 #[derive(Debug)]
-struct Channel {
-    name: Box<str>,
-    is_room: bool,
-    /// A pattern has found it.
-    is_matched: bool,
-    /// Until the subscription is live: the request's.
-    id: Option<Box<str>>,
-    /// The position at the last heartbeat.
-    told: u64,
-}
-
-impl Channel {
-    fn new(name: &str) -> Channel {
-        let (is_room, is_matched) = (false, false);
-        Channel { name: name.into(), is_room, is_matched, id: None, told: u64::MAX }
-    }
+enum Step {
+    Subscribe {
+        channels: Vec<Box<str>>,
+        name: Option<Box<str>>,
+        delivery: Delivery,
+    },
+    Unsubscribe {
+        channels: Vec<Box<str>>,
+    },
+    /// A chat message, as its request stands, for the rooms behind this one.
+    Say {
+        request: Box<str>,
+        behind: Box<str>,
+    },
 }
 
 #[derive(Debug)]
@@ -106,6 +118,7 @@ fn with_id(answer: Object, id: Option<&str>) -> Object {
 
 fn send(conn: &mut Conn<'_, JsonSession>, answer: Object) {
     let text = answer.end();
+    conn.charge(work::ANSWER + work::copy(text.len()));
     // Who does not read its answers is paused, and then closed by the limits.
     let (SendOutcome::Queued | SendOutcome::Backpressure | SendOutcome::Dropped) =
         conn.send(text.as_str());
@@ -133,6 +146,7 @@ impl Handler for Json {
     }
 
     fn open(&mut self, conn: &mut Conn<'_, JsonSession>) {
+        conn.session().heartbeat = conn.now();
         match conn.limits().first_subscribe_ms {
             0 => set_heartbeat(conn),
             first_ms => conn.set_timer(Duration::from_millis(first_ms)),
@@ -143,6 +157,7 @@ impl Handler for Json {
         let Message::Text(text) = message else {
             return refuse(conn, None, &(ErrorCode::NotText, "expected text".into()));
         };
+        conn.charge(work::REQUEST + work::json(text.len()));
         // An id is sent back as it came, within reason.
         let short = |id: &&str| id.len() <= ID_BYTES_MAX;
         let fields = match Fields::read(text) {
@@ -155,7 +170,7 @@ impl Handler for Json {
                 ErrorCode::BadField,
                 format!("id has {} bytes: expected at most 256", long.len()).into(),
             )),
-            _ => fields.kind().and_then(|kind| obey(conn, kind, &fields)),
+            _ => fields.kind().and_then(|kind| obey(conn, kind, &fields, text)),
         };
         if let Err(refused) = done {
             refuse(conn, id, &refused);
@@ -165,19 +180,8 @@ impl Handler for Json {
     fn notice(&mut self, conn: &mut Conn<'_, JsonSession>, notice: Notice<'_>) {
         match notice {
             Notice::Subscribed { topic, epoch, seq, recovered } => {
-                let channels = &mut conn.session().channels;
-                let known = channels.iter_mut().find(|channel| *channel.name == *topic);
-                let id = match known {
-                    Some(channel) => channel.id.take(),
-                    None => {
-                        channels.push(Channel { is_matched: true, ..Channel::new(topic) });
-                        // Also where there is no heartbeat that does.
-                        if channels.len() >= MATCHED_MIN && channels.len().is_power_of_two() {
-                            let_go_of_matched(conn);
-                        }
-                        None
-                    }
-                };
+                // None if a pattern has found it.
+                let id = conn.session().subscribing.remove(topic);
                 let subscribed = Object::new("subscribed")
                     .text("channel", topic)
                     .json("epoch", epoch)
@@ -205,18 +209,24 @@ impl Handler for Json {
                 send(conn, Object::new("shutdown").json("within_ms", within_ms));
             }
             // Marks come in their lane.
+            Notice::Resume => resume(conn),
             Notice::Marked { .. } | Notice::Writable => {}
         }
     }
 }
 
-fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Result<(), Refused> {
+fn obey(
+    conn: &mut Conn<'_, JsonSession>,
+    kind: Kind,
+    fields: &Fields<'_>,
+    text: &str,
+) -> Result<(), Refused> {
     match kind {
         Kind::Publish => {
             let channel = fields.channel()?;
             publish(conn, &channel, fields)
         }
-        Kind::Message => say(conn, fields),
+        Kind::Message => say(conn, fields, text, None),
         Kind::Ack => {
             let (channel, seq) = (fields.channel()?, fields.seq()?);
             match conn.acknowledge(&channel, seq) {
@@ -239,18 +249,13 @@ fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Re
                 lane: Some(&LANE),
             };
             let channels = fields.all_channels(conn.limits().subscriptions_max)?;
-            let name = fields.name()?;
-            for_each(conn, &channels, fields.id, |conn, channel| {
-                subscribe(conn, channel, name.as_deref(), &delivery)?;
-                subscribed(conn, channel, fields.id, false);
-                Ok(())
-            })
+            subscribe_all(conn, &channels, fields.name()?.as_deref(), &delivery, fields.id);
+            Ok(())
         }
         Kind::Unsubscribe => {
             let channels = fields.all_channels(conn.limits().subscriptions_max)?;
-            for_each(conn, &channels, fields.id, |conn, channel| {
-                unsubscribe(conn, channel, fields.id)
-            })
+            unsubscribe_all(conn, &channels, fields.id);
+            Ok(())
         }
         Kind::Join => {
             let delivery = Delivery { lane: Some(&LANE), ..Delivery::default() };
@@ -266,20 +271,83 @@ fn obey(conn: &mut Conn<'_, JsonSession>, kind: Kind, fields: &Fields<'_>) -> Re
     }
 }
 
-/// Does something with each of several channels; what goes wrong with one does not stop
-/// the others.
-fn for_each(
+/// Goes on with a request that was done in part.
+fn resume(conn: &mut Conn<'_, JsonSession>) {
+    let Some(unfinished) = conn.session().unfinished.take() else { return };
+    let Unfinished { id, step } = *unfinished;
+    let id = id.as_deref();
+    match step {
+        Step::Subscribe { channels, name, delivery } => {
+            subscribe_all(conn, &channels, name.as_deref(), &delivery, id);
+        }
+        Step::Unsubscribe { channels } => unsubscribe_all(conn, &channels, id),
+        Step::Say { request, behind } => {
+            let fields = Fields::read(&request).expect("it was read before");
+            if let Err(refused) = say(conn, &fields, &request, Some(&behind)) {
+                refuse(conn, id, &refused);
+            }
+        }
+    }
+}
+
+/// The rest of a request follows when others have had their turns.
+fn finish_later(conn: &mut Conn<'_, JsonSession>, id: Option<&str>, step: Step) {
+    let id = id.map(Box::from);
+    conn.session().unfinished = Some(Box::new(Unfinished { id, step }));
+    conn.resume_later();
+}
+
+/// Does something with each of several channels, as long as the connection's share of the
+/// turn lasts; what goes wrong with one does not stop the others. Gives those that are left.
+fn for_each<'c, C: AsRef<str>>(
     conn: &mut Conn<'_, JsonSession>,
-    channels: &[Cow<'_, str>],
+    channels: &'c [C],
     id: Option<&str>,
     mut each: impl FnMut(&mut Conn<'_, JsonSession>, &str) -> Result<(), Refused>,
-) -> Result<(), Refused> {
-    for channel in channels {
-        if let Err(refused) = each(conn, channel) {
+) -> &'c [C] {
+    for (done, channel) in channels.iter().enumerate() {
+        if done > 0 && conn.is_exhausted() {
+            return &channels[done..];
+        }
+        if let Err(refused) = each(conn, channel.as_ref()) {
             refuse(conn, id, &refused);
         }
     }
-    Ok(())
+    &[]
+}
+
+fn boxed(channels: &[impl AsRef<str>]) -> Vec<Box<str>> {
+    channels.iter().map(|channel| channel.as_ref().into()).collect()
+}
+
+fn subscribe_all(
+    conn: &mut Conn<'_, JsonSession>,
+    channels: &[impl AsRef<str>],
+    name: Option<&str>,
+    delivery: &Delivery,
+    id: Option<&str>,
+) {
+    let left = for_each(conn, channels, id, |conn, channel| {
+        subscribe(conn, channel, name, delivery)?;
+        subscribed(conn, channel, id, false);
+        Ok(())
+    });
+    if !left.is_empty() {
+        let (channels, name) = (boxed(left), name.map(Box::from));
+        finish_later(conn, id, Step::Subscribe { channels, name, delivery: *delivery });
+    }
+}
+
+fn unsubscribe_all(
+    conn: &mut Conn<'_, JsonSession>,
+    channels: &[impl AsRef<str>],
+    id: Option<&str>,
+) {
+    let left = for_each(conn, channels, id, |conn, channel| unsubscribe(conn, channel, id));
+    if !left.is_empty() {
+        let channels = boxed(left);
+        finish_later(conn, id, Step::Unsubscribe { channels });
+    }
 }
 
 /// Subscribes, as somebody who is listed if there is a name.
@@ -296,18 +364,18 @@ fn subscribe(
     subscribed.map_err(|error| refused(error, channel))
 }
 
-/// Remembers a subscription, for its answer and its heartbeats.
+/// Remembers what a subscription was asked for with, for its answer.
 fn subscribed(conn: &mut Conn<'_, JsonSession>, channel: &str, id: Option<&str>, is_room: bool) {
     let session = conn.session();
     session.is_subscribed = true;
-    let is_pattern = is_pattern(channel);
-    let id_later = id.filter(|_| !is_pattern).map(Box::from);
-    // A pattern's until now.
-    session.channels.retain(|known| *known.name != *channel);
-    session.channels.push(Channel { is_room, id: id_later, ..Channel::new(channel) });
-    if is_pattern {
+    if is_room {
+        session.rooms.insert(channel.into());
+    }
+    if is_pattern(channel) {
         // Each topic that it matches is told of in its turn.
         send(conn, with_id(Object::new("subscribed").text("channel", channel), id));
+    } else if let Some(id) = id {
+        session.subscribing.insert(channel.into(), id.into());
     }
 }
 
@@ -319,11 +387,10 @@ fn unsubscribe(
     if !conn.unsubscribe(channel) {
         return Err(not_subscribed(channel));
     }
-    let channels = &mut conn.session().channels;
-    let place = channels.iter().position(|known| *known.name == *channel);
-    let never_began = place.and_then(|place| channels.remove(place).id);
-    if never_began.is_some() {
-        refuse(conn, never_began.as_deref(), &not_subscribed(channel));
+    let session = conn.session();
+    session.rooms.remove(channel);
+    if let Some(never_began) = session.subscribing.remove(channel) {
+        refuse(conn, Some(&never_began), &not_subscribed(channel));
     }
     send(conn, with_id(Object::new("unsubscribed").text("channel", channel), id));
     Ok(())
@@ -333,19 +400,36 @@ fn not_subscribed(channel: &str) -> Refused {
     (ErrorCode::NotSubscribed, format!("{channel}: not subscribed").into())
 }
 
-/// A chat message goes to every room that was joined.
-fn say(conn: &mut Conn<'_, JsonSession>, fields: &Fields<'_>) -> Result<(), Refused> {
-    let rooms = conn.session().channels.iter().filter(|channel| channel.is_room);
-    let rooms: Vec<Box<str>> = rooms.map(|channel| channel.name.clone()).collect();
-    if rooms.is_empty() {
+/// A chat message, which stands in `request`, goes to every room that was joined, or to those
+/// behind one.
+fn say(
+    conn: &mut Conn<'_, JsonSession>,
+    fields: &Fields<'_>,
+    request: &str,
+    behind: Option<&str>,
+) -> Result<(), Refused> {
+    if conn.session().rooms.is_empty() && behind.is_none() {
         return Err((ErrorCode::NoRoom, "join a room first".into()));
     }
-    for room in &rooms {
-        if let Err(refused) = publish(conn, room, fields) {
+    let mut next = next_room(conn, behind);
+    while let Some(room) = next {
+        if let Err(refused) = publish(conn, &room, fields) {
             refuse(conn, fields.id, &refused);
+        }
+        next = next_room(conn, Some(&room));
+        if next.is_some() && conn.is_exhausted() {
+            let step = Step::Say { request: request.into(), behind: room };
+            finish_later(conn, fields.id, step);
+            break;
         }
     }
     Ok(())
+}
+
+/// The room behind another, in the order of their names, or the first.
+fn next_room(conn: &mut Conn<'_, JsonSession>, behind: Option<&str>) -> Option<Box<str>> {
+    let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+    conn.session().rooms.range::<str, _>((from, Bound::Unbounded)).next().cloned()
 }
 
 fn publish(
@@ -400,32 +484,26 @@ fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
 }
 
 /// Tells the positions of channels on which nothing has come since the last heartbeat,
-/// so that a client sees what is missing at the end.
+/// so that a client sees what is missing at the end. One that has yet to take what was
+/// said before is told nothing: it would pile up.
 fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
-    let_go_of_matched(conn);
-    let mut channels = std::mem::take(&mut conn.session().channels);
-    let mut quiet = Vec::new();
-    for channel in &mut channels {
-        let Some(position) = conn.position(&channel.name) else { continue };
-        if std::mem::replace(&mut channel.told, position) == position {
-            quiet.push(if quiet.is_empty() { b'{' } else { b',' });
-            write_string(&channel.name, &mut quiet);
-            quiet.extend_from_slice(format!(":{position}").as_bytes());
-        }
+    let now = conn.now();
+    let before = std::mem::replace(&mut conn.session().heartbeat, now);
+    if conn.queued_bytes() > 0 {
+        return;
     }
-    conn.session().channels = channels;
+    let mut quiet = Vec::new();
+    conn.quiet_since(before, |channel, position| {
+        quiet.push(if quiet.is_empty() { b'{' } else { b',' });
+        write_string(channel, &mut quiet);
+        // Writing to a vector does not fail.
+        let _ = write!(quiet, ":{position}");
+    });
     if !quiet.is_empty() {
         quiet.push(b'}');
         let quiet = String::from_utf8(quiet).expect("written from text");
         send(conn, Object::new("heartbeat").raw("channels", &quiet));
     }
-}
-
-/// What patterns have found goes when nothing is left of it.
-fn let_go_of_matched(conn: &mut Conn<'_, JsonSession>) {
-    let mut channels = std::mem::take(&mut conn.session().channels);
-    channels.retain(|channel| !channel.is_matched || conn.is_subscribed(&channel.name));
-    conn.session().channels = channels;
 }
 
 #[cfg(test)]

@@ -29,8 +29,9 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // The public API: topics' deliveries, the message type and how a connection ended
     // are part of it.
     (5, "routes", &["app", "connection", "hub", "protocol"]),
-    // Handlers with the public API, and the lanes that go with them.
-    (5, "subprotocol", &["app", "connection", "hub", "protocol"]),
+    // Handlers with the public API, and the lanes that go with them; what requests cost, and
+    // times.
+    (5, "subprotocol", &["app", "base", "connection", "hub", "protocol"]),
     // Limits and times.
     // What a request says of where it comes from.
     (5, "admission", &["base", "protocol"]),

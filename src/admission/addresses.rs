@@ -6,6 +6,7 @@
 //! them, never too low. With an eighth as many addresses as columns, each near its
 //! limit, one connection in a hundred is refused early.
 
+use crate::base::peer::network_of;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -73,14 +74,7 @@ impl Addresses {
 
     /// Where an address is counted.
     pub fn place(&self, address: IpAddr) -> Place {
-        let key = match address {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // One host has a whole /64.
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
-                Some(address) => u64::from(address.to_bits()),
-                None => (address.to_bits() >> 64) as u64,
-            },
-        };
+        let key = network_of(address);
         let column = |row: usize| self.hashers[row].hash_one(key) as usize % COLUMNS;
         Place([column(0) as u32, (COLUMNS + column(1)) as u32])
     }

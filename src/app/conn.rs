@@ -451,7 +451,7 @@ impl<'a, S> Conn<'a, S> {
             removes_key,
             message,
             is_json: json,
-            receipt: Some(Receipt { connection, token }),
+            receipt: Some(Receipt { connection, token, network: self.link.own.peer.network() }),
             caller: self.link.caller(),
         };
         let published = match is_checked {

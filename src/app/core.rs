@@ -141,7 +141,8 @@ pub(crate) struct Link<'a> {
 impl Link<'_> {
     /// On whose behalf its handler acts.
     pub fn caller(&self) -> Caller {
-        Caller::Peer { is_local: self.own.is_local }
+        let network = self.own.peer.network();
+        Caller::Peer { is_local: self.own.is_local, network }
     }
 
     pub fn reborrow(&mut self) -> Link<'_> {

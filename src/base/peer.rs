@@ -2,6 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+/// What counts as one peer: an IPv4 address, or a /64, for that is what one host has. Never 0.
+pub fn network_of(address: IpAddr) -> u64 {
+    // No /64 begins like this: it is the block that IPv4 addresses are mapped into.
+    let of_v4 = |address: Ipv4Addr| u64::from(address.to_bits()) | 0xFFFF << 32;
+    match address {
+        IpAddr::V4(address) => of_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => of_v4(address),
+            None => ((address.to_bits() >> 64) as u64).max(1),
+        },
+    }
+}
+
 /// An `Option<SocketAddr>` in 24 bytes instead of 32. The flow label is left out: nobody
 /// is told apart by it.
 ///
@@ -43,6 +56,12 @@ impl PeerAddress {
             SocketAddr::V6(address) => (address.ip().octets(), address.scope_id(), Family::V6),
         };
         PeerAddress { octets, scope, port: address.port(), family }
+    }
+
+    /// What counts as one peer, as a number: an IPv4 address, or the /64 of another; 0 if
+    /// there is no address.
+    pub fn network(&self) -> u64 {
+        self.get().map_or(0, |address| network_of(address.ip()))
     }
 
     /// What was kept.

@@ -64,7 +64,7 @@ pub const fn keep(bytes: usize) -> Work {
 /// `bytes` bytes of JSON are read.
 #[inline]
 pub const fn json(bytes: usize) -> Work {
-    bytes as Work / 2
+    bytes as Work
 }
 
 /// `bytes` bytes come out of a decompressor.

@@ -292,7 +292,10 @@ impl Hub {
         let tape = reader.expect("somebody reads").tape(lane);
         let (begin, appended) = (tape.begin(), tape.appended_bytes());
         // Numbers stay far below that, even at a billion messages a second.
-        let since = start.since.filter(|since| since.epoch == epoch && since.seq < 1 << 53);
+        let is_known = |since: &Since| since.epoch == epoch && since.seq < 1 << 53;
+        // Before the first message nothing is missed, whatever became of the topic meanwhile.
+        let is_empty = |since: &Since| since.seq == 0 && last == 0;
+        let since = start.since.filter(|since| is_known(since) || is_empty(since));
         let topic = self.reference(index);
         let subscribed =
             |seq, recovered| Signal::Subscribed { subscriber, topic, epoch, seq, recovered };

@@ -278,10 +278,15 @@ impl Hub {
     }
 
     /// A topic that was read is forgotten when it has not been for as long as its rule
-    /// keeps messages, so that a reader who comes back finds the same numbers.
+    /// keeps messages, so that a reader who comes back finds the same numbers; at once if
+    /// nothing was ever published to it.
     fn forget_later(&mut self, index: u32) {
         let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
-        if log.is_some_and(|log| log.readers.is_empty()) {
+        let Some(log) = log.filter(|log| log.readers.is_empty()) else { return };
+        if log.next() == 1 {
+            // There is no number to find again.
+            self.end_if_over(index);
+        } else {
             self.look_after_retention(index);
         }
     }

@@ -15,6 +15,8 @@ pub struct Receipt {
     pub connection: ConnectionId,
     /// Its own name for the publication.
     pub token: Option<u64>,
+    /// Its network, as [`Caller`](super::Caller) has it.
+    pub network: u64,
 }
 
 /// One mail. Between two shards mail keeps its order.

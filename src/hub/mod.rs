@@ -19,6 +19,7 @@
 //! | `patterns`, `pattern_index` | subscriptions to topics that are not there yet |
 //! | `matching` | topics and subscriptions to patterns come together, in steps |
 //! | `presence` | who is on a topic, as a topic beside it |
+//! | `quotas` | how many topics and patterns a connection, and its network, may have |
 //! | `chores` | what is looked after now and then |
 //! | `rates`, `window` | what holds a cursor back |
 //! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
@@ -50,6 +51,7 @@ mod patterns;
 mod posting;
 mod presence;
 mod publishing;
+mod quotas;
 mod rates;
 mod reader;
 mod rules;
@@ -87,12 +89,13 @@ pub(crate) use log::MAIL_OVERHEAD_BYTES;
 use patterns::Patterns;
 use posting::Outgoing;
 use presence::Member;
+use quotas::Quotas;
 use rates::{Rates, SubscriptionRef};
 use reader::Reader;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use subscriptions::Subscription;
+use subscriptions::{NONE, Subscription};
 use tape::ChunkPool;
 
 /// Work that a tick does at once: the rest waits for the flush.
@@ -122,6 +125,8 @@ struct Topic {
     name: Arc<str>,
     home: ShardId,
     rule: u16,
+    /// At home: the connection whose publication has made it, among the quotas.
+    owner: u32,
     /// What the home was told last.
     interest_posted: bool,
     /// An `Outgoing::Interest` waits.
@@ -286,6 +291,7 @@ pub struct Hub {
     /// Milliseconds that what is published now has waited already.
     gathered_ms: u32,
     patterns: Patterns,
+    quotas: Quotas,
     members: Slab<Member>,
     /// One timer per topic: when to look whether its history is over.
     retention: TimerWheel,
@@ -352,6 +358,7 @@ impl Hub {
             gathered: 0,
             gathered_ms: 0,
             patterns: Patterns::default(),
+            quotas: Quotas::default(),
             members: Slab::new(),
             retention: TimerWheel::new(Time::ZERO),
             grown: VecDeque::new(),
@@ -463,6 +470,7 @@ impl Hub {
             name: Arc::clone(&shared),
             home: self.home(name),
             rule: self.rules.number(name),
+            owner: NONE,
             interest_posted: false,
             interest_queued: false,
             has_grown: false,
@@ -491,6 +499,7 @@ impl Hub {
             || topic.interest_queued;
         if !in_use && let Some(topic) = self.topics.remove(index) {
             self.names.remove(&topic.name);
+            self.quotas.gone(topic.owner);
             self.retention.clear(index);
         }
     }

@@ -149,11 +149,13 @@ impl Hub {
                 return Err(HubError::QuotaReached("patterns_per_connection_max"));
             }
         }
+        self.quotas.check_pattern(caller, &self.limits)?;
         if self.patterns.subscriptions.len() >= self.limits.patterns_max {
             return Err(HubError::TooManyPatterns);
         }
         let index = known.unwrap_or_else(|| self.new_pattern(pattern));
         let connection = self.connections.enter(subscriber, subscriptions);
+        self.quotas.pattern_came(caller);
         let ticket = self.patterns.matching.ticket();
         let own = self.patterns.subscriptions.insert(PatternSubscription {
             pattern: index,
@@ -228,6 +230,7 @@ impl Hub {
         let removed = self.patterns.subscriptions.remove(own).expect("listed");
         let watched = self.patterns.watched.at_mut(removed.pattern).expect("somebody's pattern");
         watched.subscribers.remove(&removed.ticket);
+        self.quotas.pattern_went(removed.caller);
         self.tell_homes(removed.pattern);
     }
 

@@ -43,7 +43,7 @@ impl Hub {
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
                 let known = self.names.get(&topic).copied();
                 let result = match self.has_room(known, payload.len()) {
-                    true => known.map_or_else(|| self.topic_index(&topic), Ok),
+                    true => known.map_or_else(|| self.topic_of_mail(&topic, receipt), Ok),
                     false => Err(HubError::OverBudget),
                 };
                 let result = result.map(|index| {
@@ -87,10 +87,15 @@ impl Hub {
             Mail::Member { topic, key, name, is_present } => {
                 self.member(&topic, key, &name, is_present);
             }
-            Mail::Published { receipt: Receipt { connection, token }, result } => {
+            Mail::Published { receipt: Receipt { connection, token, .. }, result } => {
                 self.signals.push(Signal::Published { connection, token, result });
             }
         }
+    }
+
+    fn topic_of_mail(&mut self, topic: &str, from: Option<Receipt>) -> Result<u32, HubError> {
+        let connection = from.map(|from| from.connection);
+        self.topic_for(topic, connection, from.map_or(0, |from| from.network))
     }
 
     /// The interest of this shard in a topic may have changed: tell its home.

@@ -126,7 +126,7 @@ impl Hub {
             return self.post_publication(publication, index, home);
         }
         let seq = self.number_publication(publication, index)?;
-        if let Some(Receipt { connection, token }) = publication.awaited() {
+        if let Some(Receipt { connection, token, .. }) = publication.awaited() {
             self.signals.push(Signal::Published { connection, token, result: Ok(seq) });
         }
         Ok(Published::Queued)
@@ -181,7 +181,14 @@ impl Hub {
         if !self.has_room(index, bytes) {
             return Err(HubError::OverBudget);
         }
-        let index = index.map_or_else(|| self.topic_index(publication.topic), Ok)?;
+        let from = publication.receipt;
+        let index = index.map_or_else(
+            || {
+                let connection = from.map(|from| from.connection);
+                self.topic_for(publication.topic, connection, from.map_or(0, |from| from.network))
+            },
+            Ok,
+        )?;
         let payload = Bytes::copy_from_slice(publication.message.payload());
         let key = publication.key.map(|key| self.shared_key(index, key));
         Ok(self.number(index, key, publication.removes_key, publication.kind(), payload))

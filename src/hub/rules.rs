@@ -9,8 +9,8 @@ use crate::base::Limits;
 /// ```
 /// use tapecast::hub::{Access, Caller};
 ///
-/// assert!(Access::Local.allows(Caller::Peer { is_local: true }));
-/// assert!(!Access::Local.allows(Caller::Peer { is_local: false }));
+/// assert!(Access::Local.allows(Caller::Peer { is_local: true, network: 0 }));
+/// assert!(!Access::Local.allows(Caller::Peer { is_local: false, network: 0 }));
 /// assert!(Access::Server.allows(Caller::Server));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Access {
 /// ```
 /// use tapecast::hub::{Access, Caller};
 ///
-/// assert!(!Access::Server.allows(Caller::Peer { is_local: true }));
+/// assert!(!Access::Server.allows(Caller::Peer { is_local: true, network: 0 }));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -39,6 +39,8 @@ pub enum Caller {
     Peer {
         /// It is on this machine.
         is_local: bool,
+        /// Its IPv4 address, or its /64, as a number; 0 without one.
+        network: u64,
     },
 }
 
@@ -47,7 +49,7 @@ impl Access {
     pub fn allows(self, caller: Caller) -> bool {
         match (self, caller) {
             (_, Caller::Server) | (Access::Anyone, _) => true,
-            (Access::Local, Caller::Peer { is_local }) => is_local,
+            (Access::Local, Caller::Peer { is_local, .. }) => is_local,
             (Access::Server, _) => false,
         }
     }

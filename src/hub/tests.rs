@@ -118,6 +118,35 @@ fn who_has_fallen_does_not_hold_up_the_others() {
     assert!(many < 20 * few, "{many:?} beside 10,000, {few:?} beside 10");
 }
 
+/// How long a delivery takes to a reader that has so many quiet subscriptions beside it.
+fn time_of_delivery(quiet: usize) -> Duration {
+    let limits = Limits { subscriptions_max: 2_000, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let mut own = Subscriptions::default();
+    for number in 0..quiet {
+        hub.subscribe(0, &mut own, &format!("quiet.{number}"), &Delivery::default()).unwrap();
+    }
+    hub.subscribe(0, &mut own, "busy", &Delivery::default()).unwrap();
+    flush(&mut hub);
+    let mut messages = 0;
+    let time = least_time(2_000, |_| {
+        hub.publish(&Publication::new("busy", "x")).unwrap();
+        flush(&mut hub);
+        let bytes = pending(&hub, own).len();
+        messages += hub.advance(&mut own, bytes, |_| ());
+        assert!(!hub.has_pending(own));
+    });
+    assert_eq!(messages, 10_000);
+    time
+}
+
+/// Going through them would cost seventy times as much.
+#[test]
+fn quiet_subscriptions_cost_a_delivery_nothing() {
+    let (alone, among) = (time_of_delivery(0), time_of_delivery(1_000));
+    assert!(among < 2 * alone, "{alone:?} alone, {among:?} among a thousand");
+}
+
 fn subscribe(hub: &mut Hub, own: &mut Subscriptions, topic: &str) -> Result<(), HubError> {
     hub.subscribe(0, own, topic, &Delivery::default())
 }
@@ -145,10 +174,10 @@ fn refusals() {
     assert_eq!(hub.publish(&Publication::new("", "x")), Err(HubError::BadName));
     assert_eq!(hub.publish(&Publication::new("$presence.a", "x")), Err(HubError::NotAllowed));
 
-    let far = Caller::Peer { is_local: false };
+    let far = Caller::Peer { is_local: false, network: 0 };
     let publication = Publication { caller: far, ..Publication::new("local.a", "x") };
     assert_eq!(hub.publish(&publication), Err(HubError::NotAllowed));
-    let near = Caller::Peer { is_local: true };
+    let near = Caller::Peer { is_local: true, network: 0 };
     assert!(hub.publish(&Publication { caller: near, ..publication }).is_ok());
     let mut other = Subscriptions::default();
     let latest = Delivery { mode: Mode::Latest, ..Delivery::default() };

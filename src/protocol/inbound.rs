@@ -500,7 +500,9 @@ impl Inbound {
                 let needs_input = partial.advance(taken)?;
                 return Ok(self.inflate_on(is_last, rules, workspace)?.or(needs_input));
             }
+            let before = assembly.storage.capacity();
             assembly.reserve(taken, header.payload_bytes);
+            workspace.count_grown(before, assembly.storage.capacity());
             assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
             assembly.written(taken, header.mask)?;
         }

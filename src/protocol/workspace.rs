@@ -28,6 +28,8 @@ pub struct Workspace {
     deflater: Deflater,
     contexts: Contexts,
     inflated_bytes: u64,
+    /// Bytes of buffers that were made longer.
+    grown_bytes: u64,
     /// So many more may come out before whoever inflates has to pause.
     inflate_left: usize,
     ratio_max: usize,
@@ -42,6 +44,7 @@ impl Workspace {
             deflater: Deflater::new(0, 0),
             contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
+            grown_bytes: 0,
             inflate_left: usize::MAX,
             ratio_max: 0,
         }
@@ -106,6 +109,20 @@ impl Workspace {
     /// Bytes that came out of compressed messages since this was last asked.
     pub fn take_inflated_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.inflated_bytes)
+    }
+
+    /// Bytes of the buffers that had to be made longer for messages in pieces since this was
+    /// last asked: each was copied to fresh memory.
+    pub fn take_grown_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.grown_bytes)
+    }
+
+    /// A buffer of so many bytes was made longer than it was before.
+    #[inline]
+    pub(super) fn count_grown(&mut self, before: usize, now: usize) {
+        if now > before {
+            self.grown_bytes += now as u64;
+        }
     }
 
     /// A decompressor, for one message.

@@ -237,6 +237,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.stopped
     }
 
+    /// Bytes that are queued for all connections.
+    #[cfg(test)]
+    pub fn queued_bytes(&self) -> usize {
+        self.slots.iter().map(|(_, slot)| slot.queued_bytes()).sum()
+    }
+
     /// One turn.
     pub fn turn(&mut self) -> std::io::Result<()> {
         let until = self.until();

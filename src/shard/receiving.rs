@@ -13,7 +13,7 @@ use super::Shard;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
-use crate::base::{Limits, ShardId};
+use crate::base::{Limits, ShardId, work};
 use crate::protocol::CloseCause;
 use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
 
@@ -277,6 +277,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let asked = room.len();
             let result = self.driver.receive_now(socket, room);
             if let Ok(bytes @ 1..) = result {
+                self.core.work += work::copy(bytes);
                 match slot.inbound.received(bytes) {
                     Ok(()) => self.ingest(index, &mut []),
                     Err(cause) => self.fail(index, cause),

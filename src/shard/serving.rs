@@ -129,6 +129,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let messages = self.counters().messages_received.get();
         let bytes = input.rest().len() as u64;
         let served = self.serve(index, &mut input);
+        self.core.work += work::keep(self.core.pool.take_grown_bytes() as usize);
         let messages = self.counters().messages_received.get() - messages;
         if messages > 0
             && let Some(slot) = self.slots.at_mut(index)
@@ -197,7 +198,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 Some(Arrival::Message(message)) => message,
             };
-            core.work += work::MESSAGE - work::CONTROL + work::copy(message.payload().len());
+            core.work += work::MESSAGE - work::CONTROL;
             // RFC 6455, 1.4: after its close frame, this end discards further data.
             // One whose queue is full is about to send it.
             if slot.phase != Phase::Open || outbound.is_ended() || outbound.is_overflowed() {

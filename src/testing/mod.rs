@@ -190,6 +190,12 @@ impl<H: Handler> TestShard<H> {
         self.world.advance_to(self.world.now() + time);
     }
 
+    /// Bytes that are queued for all connections.
+    #[cfg(test)]
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.shard.queued_bytes()
+    }
+
     /// Turns until nothing more happens without new input or time.
     ///
     /// # Panics

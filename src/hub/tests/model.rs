@@ -552,7 +552,7 @@ impl World {
         let publication = Publication {
             key,
             removes_key: key.is_some() && self.random.chance(8),
-            receipt: Some(Receipt { connection, token: None }),
+            receipt: Some(Receipt { connection, token: None, network: 1 + shard as u64 }),
             ..Publication::new(topic, payload.as_str())
         };
         if self.hubs[shard].publish(&publication).is_ok() {
@@ -610,6 +610,7 @@ impl World {
             assert_eq!(hub.sizes(), (0, 0), "seed {}: a topic or subscription leaked", self.seed);
             assert_eq!((hub.guides.len(), hub.held_bytes()), (0, (0, 0)), "seed {}", self.seed);
             assert_eq!(hub.connections.len(), 0, "seed {}: a connection leaked", self.seed);
+            assert!(hub.quotas.is_empty(), "seed {}: an owner leaked", self.seed);
             assert_eq!(hub.patterns.sizes(), (0, 0, 0), "seed {}: a pattern leaked", self.seed);
             assert!(!hub.needs_flush());
         }

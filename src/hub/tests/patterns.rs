@@ -412,3 +412,79 @@ fn who_comes_to_a_pattern_hears_of_a_topic_that_was_silent_under_another_name() 
     let got = take_turns(&mut hub, &mut own, [true, true]);
     assert!(got[0].ends_with("two") && got[1].ends_with("two"), "{got:?}");
 }
+
+/// A ticker's restart: all its topics appear at once, and many read them by a pattern. They
+/// are subscribed a few with each flush, and miss nothing.
+#[test]
+fn many_readers_meet_many_topics_in_steps() {
+    const READERS: u32 = 100;
+    const TOPICS: usize = 300;
+    const WORK: Work = 100 * work::UNIT;
+    let mut hub = Hub::alone(&Limits::default());
+    let mut readers = vec![Subscriptions::default(); READERS as usize];
+    for (number, own) in readers.iter_mut().enumerate() {
+        hub.subscribe(number as u32, own, "q.*", &Delivery::default()).unwrap();
+    }
+    flush(&mut hub);
+    for number in 0..TOPICS {
+        hub.publish(&Publication::new(&format!("q.{number}"), "first")).unwrap();
+    }
+    let (mut flushes, mut most) = (0, 0);
+    while hub.needs_flush() {
+        let before = hub.work();
+        hub.flush_within(WORK, &mut Outbox::default(), &mut Vec::new());
+        // Sending on what was published is charged to who publishes.
+        if flushes > 0 {
+            most = most.max(hub.work() - before);
+        }
+        flushes += 1;
+        assert!(flushes < 10_000, "it never ends");
+    }
+    assert!(flushes > 100, "{flushes} flushes");
+    assert!(most < 5 * WORK, "a flush of {most}");
+    for own in &mut readers {
+        assert_eq!(hub.count(*own), TOPICS);
+        let mut frames = Vec::new();
+        while hub.attend(own, &mut frames, &mut Vec::new()) {}
+        frames.extend(pending(&hub, *own));
+        let bytes = pending(&hub, *own).len();
+        hub.advance(own, bytes, |_| ());
+        while hub.has_pending(*own) {
+            let more = pending(&hub, *own);
+            hub.advance(own, more.len(), |_| ());
+            frames.extend(more);
+        }
+        assert_eq!(frames.len(), TOPICS * b"\x81\x05first".len(), "each message, once");
+    }
+    // They leave in steps too.
+    for own in &mut readers {
+        hub.leave(own);
+    }
+    assert!(hub.sizes().1 > 0);
+    while hub.needs_flush() {
+        flush(&mut hub);
+    }
+    assert_eq!(hub.sizes().1, 0);
+}
+
+/// New topics beside patterns that do not match them: each is found by its name.
+#[test]
+fn what_does_not_match_costs_a_new_topic_nothing() {
+    let work = |patterns: usize| {
+        let limits = Limits { patterns_per_connection_max: 1_000, ..Limits::default() };
+        let mut hub = Hub::alone(&limits);
+        let mut own = Subscriptions::default();
+        for number in 0..patterns {
+            hub.subscribe(0, &mut own, &format!("p{number}.*"), &Delivery::default()).unwrap();
+        }
+        flush(&mut hub);
+        let before = hub.work();
+        for number in 0..1_000 {
+            hub.publish(&Publication::new(&format!("new.{number}"), "x")).unwrap();
+        }
+        flush(&mut hub);
+        hub.work() - before
+    };
+    let (few, many) = (work(1), work(1_000));
+    assert!(many < few + few / 10, "{few} beside one pattern, {many} beside a thousand");
+}

@@ -418,3 +418,80 @@ proptest! {
         let _ = receive(frame, step, &rules(Role::Server, 10_000));
     }
 }
+
+/// What comes of messages of which a few bytes may come out at a time, and how often that
+/// was waited for.
+fn receive_in_steps(
+    mut bytes: Vec<u8>,
+    step: usize,
+    rules: &Rules,
+    may_inflate: usize,
+) -> (Vec<Vec<u8>>, usize) {
+    let (mut inbound, mut workspace) = (Inbound::new(), Workspace::new(1 << 20));
+    let (mut received, mut pauses) = (Vec::new(), 0);
+    for piece in bytes.chunks_mut(step) {
+        let mut input = Input::new(piece);
+        loop {
+            workspace.may_inflate(may_inflate);
+            workspace.take_inflated_bytes();
+            let next = inbound.next(rules, &mut workspace, &mut input).expect("nothing is wrong");
+            let is_something = next.is_some();
+            if let Some(incoming) = next {
+                let Incoming::Message(message) = incoming else { panic!("{incoming:?}") };
+                received.push(message.payload().to_vec());
+            }
+            pauses += usize::from(!is_something && inbound.is_inflating());
+            if !is_something && !inbound.is_inflating() {
+                break;
+            }
+            assert!(workspace.take_inflated_bytes() <= may_inflate as u64);
+        }
+        assert!(input.rest().is_empty(), "input is left between two messages");
+    }
+    inbound.release(&mut workspace);
+    assert_eq!(workspace.lent(), 0);
+    (received, pauses)
+}
+
+#[test]
+fn a_message_is_inflated_in_steps() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let rules = rules(Role::Server, 1 << 20);
+    let mut all_pauses = 0;
+    for _ in 0..300 {
+        let (mut frames, mut wanted) = (Vec::new(), Vec::new());
+        for _ in 0..random.usize(1..4) {
+            let bytes = random.usize(1_000..200_000);
+            let letters = random.u8(1..20);
+            let payload: Vec<u8> = (0..bytes).map(|_| b'a' + random.u8(..letters)).collect();
+            let small = Deflater::new(1, 0).deflate(&payload).expect("smaller").to_vec();
+            let opcode = if random.bool() { Opcode::Text } else { Opcode::Binary };
+            frames.extend(message(opcode, &small, random.usize(1..5)));
+            wanted.push(payload);
+        }
+        let step = random.usize(1..frames.len() + 1);
+        let may_inflate = random.usize(1..100_000);
+        let (received, pauses) = receive_in_steps(frames, step, &rules, may_inflate);
+        assert!(received == wanted, "{step} {may_inflate}");
+        all_pauses += pauses;
+    }
+    assert!(all_pauses > 1_000, "{all_pauses} pauses");
+}
+
+#[test]
+fn what_becomes_far_longer_than_it_is_is_refused() {
+    let rules = rules(Role::Server, 1 << 20);
+    let ratio = |payload: &[u8], ratio_max, fragments| {
+        let mut workspace = Workspace::new(1 << 20).with_ratio_max(ratio_max);
+        let frames = message(Opcode::Binary, &compressed(payload), fragments);
+        let received = receive_with(&mut Inbound::new(), &mut workspace, frames, 999, &rules);
+        received.map(|received| received.len())
+    };
+    for fragments in [1, 3] {
+        let zeroes = vec![0; 512 << 10];
+        assert_eq!(ratio(&zeroes, 100, fragments), Err(CloseCause::MessageTooBig));
+        assert_eq!(ratio(&zeroes, 0, fragments), Ok(1), "any ratio");
+        assert_eq!(ratio(&zeroes[..60_000], 100, fragments), Ok(1), "it is short");
+        assert_eq!(ratio(&b"some words, ".repeat(10_000), 1_000, fragments), Ok(1));
+    }
+}

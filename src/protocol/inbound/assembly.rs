@@ -99,7 +99,9 @@ impl Assembly {
         let bytes_max = SERVER_HEADER_BYTES_MAX.saturating_add(rules.message_bytes_max);
         let start = self.end;
         let some = workspace.inflate_left();
+        let before = self.storage.capacity();
         let inflated = inflater.inflate_some(piece, &mut self.storage, start, bytes_max, some);
+        workspace.count_grown(before, self.storage.capacity());
         let (end, is_all) = inflated.map_err(|error| match error {
             InflateError::Malformed => CloseCause::InvalidDeflate,
             InflateError::TooBig => CloseCause::MessageTooBig,

@@ -162,7 +162,11 @@ impl Handler for Json {
         let short = |id: &&str| id.len() <= ID_BYTES_MAX;
         let fields = match Fields::read(text) {
             Ok(fields) => fields,
-            Err((refused, id)) => return refuse(conn, id.filter(short), &refused),
+            Err((refused, id)) => {
+                // It was read once more, to say what is wrong.
+                conn.charge(work::json(text.len()));
+                return refuse(conn, id.filter(short), &refused);
+            }
         };
         let id = fields.id.filter(short);
         let done = match fields.id {
@@ -411,25 +415,22 @@ fn say(
     if conn.session().rooms.is_empty() && behind.is_none() {
         return Err((ErrorCode::NoRoom, "join a room first".into()));
     }
-    let mut next = next_room(conn, behind);
-    while let Some(room) = next {
-        if let Err(refused) = publish(conn, &room, fields) {
+    // Publishing does not touch them.
+    let rooms = std::mem::take(&mut conn.session().rooms);
+    let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut left = rooms.range::<str, _>((from, Bound::Unbounded)).peekable();
+    while let Some(room) = left.next() {
+        if let Err(refused) = publish(conn, room, fields) {
             refuse(conn, fields.id, &refused);
         }
-        next = next_room(conn, Some(&room));
-        if next.is_some() && conn.is_exhausted() {
-            let step = Step::Say { request: request.into(), behind: room };
+        if left.peek().is_some() && conn.is_exhausted() {
+            let step = Step::Say { request: request.into(), behind: room.clone() };
             finish_later(conn, fields.id, step);
             break;
         }
     }
+    conn.session().rooms = rooms;
     Ok(())
-}
-
-/// The room behind another, in the order of their names, or the first.
-fn next_room(conn: &mut Conn<'_, JsonSession>, behind: Option<&str>) -> Option<Box<str>> {
-    let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-    conn.session().rooms.range::<str, _>((from, Bound::Unbounded)).next().cloned()
 }
 
 fn publish(

@@ -201,8 +201,10 @@ fn a_reader_resumes_and_is_told_of_the_end() {
         .chars()
         .take_while(char::is_ascii_digit)
         .collect();
+    shard.publisher().publish("a", "1").unwrap();
+    shard.run();
     client.reset();
-    for number in 1..=3 {
+    for number in 2..=3 {
         shard.publisher().publish("a", format!("{number}").as_str()).unwrap();
     }
     let mut again = shard.connect("/");
@@ -221,6 +223,107 @@ fn a_reader_resumes_and_is_told_of_the_end() {
     shard.run();
     let last = texts(&mut again);
     assert_eq!(last, [r#"{"type":"shutdown","within_ms":3000}"#]);
+}
+
+/// A topic without a message goes with its last subscriber, and who comes again to one has
+/// missed nothing.
+#[test]
+fn a_reader_of_an_empty_channel_resumes() {
+    let mut shard = TestShard::new(Json);
+    let since = r#"{"type":"subscribe","channel":"a","since":{"epoch":7,"seq":0}}"#;
+    for _ in 0..2 {
+        let mut client = shard.connect("/");
+        let got = ask(&mut shard, &mut client, since);
+        assert!(got[0].ends_with(r#""seq":0,"recovered":true}"#), "{got:?}");
+        client.reset();
+        shard.run();
+        assert_eq!(shard.counters().topics.get(), 0, "nobody reads it, and it has no number");
+    }
+    shard.publisher().publish("a", "1").unwrap();
+    let mut client = shard.connect("/");
+    let got = ask(&mut shard, &mut client, since);
+    assert!(got[0].ends_with(r#""seq":1,"recovered":false}"#), "{got:?}");
+}
+
+/// A request that is longer than the connection's share is done in steps, in its order.
+#[test]
+fn long_requests_are_done_in_steps() {
+    let limits = Limits { turn_work_max: 16, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let mut client = shard.connect("/");
+    let names: Vec<String> = (0..300).map(|number| format!("c{number:03}")).collect();
+    let list = format!(r#"["{}"]"#, names.join(r#"",""#));
+    client.send(&format!(r#"{{"type":"subscribe","channels":{list},"id":1}}"#));
+    client.send(r#"{"type":"ping","id":2}"#);
+    shard.run();
+    let answers = texts(&mut client);
+    assert_eq!(answers.len(), 301);
+    // They become live in a flush, and that is later than the pong.
+    let is_pong = |text: &String| text.starts_with(r#"{"type":"pong""#);
+    assert_eq!(answers.iter().filter(|text| is_pong(text)).count(), 1);
+    for name in &names {
+        client.send(&format!(r#"{{"type":"unsubscribe","channel":"{name}"}}"#));
+        client.send(&format!(r#"{{"type":"join","room":"{name}"}}"#));
+    }
+    shard.run();
+    texts(&mut client);
+    client.send(r#"{"message":"hi"}"#);
+    client.send(&format!(r#"{{"type":"unsubscribe","channels":{list}}}"#));
+    client.send(r#"{"type":"ping"}"#);
+    shard.run();
+    let answers = texts(&mut client);
+    let of = |kind: &str| {
+        let begin = format!(r#"{{"type":"{kind}""#);
+        answers.iter().filter(|text| text.starts_with(&begin)).count()
+    };
+    assert_eq!((of("unsubscribed"), of("pong")), (300, 1));
+    assert_eq!(answers.last().map(is_pong), Some(true), "it was asked for last");
+    let mut reader = shard.connect("/");
+    let last = r#"{"type":"subscribe","channel":"c299","snapshot":true}"#;
+    let got = ask(&mut shard, &mut reader, last);
+    assert!(got[2].contains(r#""seq":1,"time":0,"message":"hi""#), "{got:?}");
+}
+
+#[test]
+fn heartbeats_do_not_pile_up() {
+    let limits = Limits { heartbeat_ms: 1_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let mut client = shard.connect("/");
+    let names: Vec<String> = (0..1_000).map(|number| format!("{number:0200}")).collect();
+    let list = format!(r#"["{}"]"#, names.join(r#"",""#));
+    ask(&mut shard, &mut client, &format!(r#"{{"type":"subscribe","channels":{list}}}"#));
+    client.stall(true);
+    for _ in 0..30 {
+        shard.advance(Duration::from_secs(1));
+        assert!(shard.queued_bytes() < 2 * 250_000, "{}", shard.queued_bytes());
+    }
+}
+
+/// What a connection has made and reads is limited for itself, and for its address.
+#[test]
+fn quotas_are_not_shared_with_strangers() {
+    let limits = Limits {
+        patterns_per_connection_max: 2,
+        topics_per_connection_max: 3,
+        ..Limits::default()
+    };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let [mut greedy, mut honest] = [(); 2].map(|()| shard.connect("/"));
+    let mut ask = |client: &mut TestClient, words: String| ask(&mut shard, client, &words);
+    let pattern = |name: &str| format!(r#"{{"type":"subscribe","channel":"{name}.*"}}"#);
+    let topic =
+        |name: &str| format!(r#"{{"type":"publish","channel":"{name}","message":1,"id":1}}"#);
+    for name in ["a", "b"] {
+        assert!(ask(&mut greedy, pattern(name))[0].contains("subscribed"));
+    }
+    assert!(ask(&mut greedy, pattern("c"))[0].contains(r#""code":118"#));
+    assert!(ask(&mut honest, pattern("c"))[0].contains("subscribed"));
+    for name in ["x", "y", "z"] {
+        assert!(ask(&mut greedy, topic(name))[0].contains("published"));
+    }
+    assert!(ask(&mut greedy, topic("w"))[0].contains("topics_per_connection_max"));
+    assert!(ask(&mut greedy, topic("x"))[0].contains(r#""seq":2"#), "it is there already");
+    assert!(ask(&mut honest, topic("w"))[0].contains("published"));
 }
 
 #[test]

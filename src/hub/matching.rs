@@ -57,6 +57,11 @@ impl Matching {
         self.last_ticket
     }
 
+    /// How many have yet to meet others.
+    pub fn len(&self) -> usize {
+        self.meetings.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.meetings.is_empty()
     }

@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Mails that wait for a shard, at most, while topics are looked through for it.
+/// Mails that wait for a shard, at most, or topics that wait here, while topics are looked
+/// through for it.
 const WAITING_MAX: usize = 1_024;
 
 /// A pattern that somebody on this shard is subscribed to.
@@ -395,7 +396,7 @@ impl Hub {
             let pattern = Arc::clone(&watcher.pattern);
             let mut next = scan.next;
             // A shard that has yet to take what was found before does not hold up the others.
-            while self.outgoing[shard.index()].len() <= WAITING_MAX
+            while self.has_room_to_tell(shard)
                 && next < self.topics.index_end()
                 && !self.is_exhausted()
             {
@@ -418,6 +419,15 @@ impl Hub {
                 held_up += 1;
             }
         }
+    }
+
+    /// Whether a shard is to be told of more topics that were found for it.
+    fn has_room_to_tell(&self, shard: ShardId) -> bool {
+        let waiting = match shard == self.shard {
+            true => self.patterns.matching.len(),
+            false => self.outgoing[shard.index()].len(),
+        };
+        waiting <= WAITING_MAX
     }
 
     /// The shards that have let go of a topic hear of its messages behind number `seq`.

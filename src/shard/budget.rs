@@ -280,45 +280,33 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn serve_backlog(&mut self, token: Token) {
-        let index = token.index;
-        let Some(backlog) = self.budget.backlogs.get_mut(&index) else { return };
-        if backlog.token != token {
-            return;
-        }
+        let (index, now) = (token.index, self.core.now);
+        // What else holds it up has it queued again when that is over.
+        let is_held = self.slots.at(index).is_none_or(|slot| !slot.holds.is_only(Holds::WORK));
+        let backlog = self.budget.backlogs.get_mut(&index);
+        let Some(backlog) = backlog.filter(|backlog| backlog.token == token) else { return };
         backlog.is_queued = false;
-        if backlog.due > self.core.now {
+        if is_held || backlog.due > now {
             return;
         }
         let resumes = std::mem::take(&mut backlog.resumes);
         let mut bytes = std::mem::take(&mut backlog.bytes);
         let served = std::mem::take(&mut backlog.served);
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        // What else holds it up has it queued again when that is over.
-        let is_held = !slot.holds.is_only(Holds::WORK);
-        let mut left = bytes.len() - served;
-        let mut is_behind = is_held;
-        if !is_held {
+        if let Some(slot) = self.slots.at_mut(index) {
             slot.holds.end(Holds::WORK);
-            if resumes {
-                self.call(index, |handler, conn| handler.notice(conn, Notice::Resume));
-            }
-            // A slot that has become free waits for nothing.
-            is_behind = self.slots.at(index).is_none_or(|slot| !slot.holds.is_empty());
-            let is_inflating = |shard: &Self| {
-                shard.slots.at(index).is_some_and(|slot| slot.inbound.is_inflating())
-            };
-            if !is_behind && self.is_current(token) && (left > 0 || is_inflating(self)) {
-                (left, is_behind) = self.process(index, &mut bytes[served..]);
-                is_behind |= left > 0;
-            }
         }
-        if !self.is_current(token) || !self.budget.backlogs.contains_key(&index) {
-            // It has ended meanwhile.
+        if resumes {
+            self.call(index, |handler, conn| handler.notice(conn, Notice::Resume));
+        }
+        let (left, is_behind) = self.serve_bytes(token, &mut bytes[served..]);
+        let is_over = !self.is_current(token) || !self.budget.backlogs.contains_key(&index);
+        if is_over {
+            // So does what it has brought.
             return self.give_back(bytes);
         }
-        if is_behind {
-            let end = bytes.len();
-            return self.put_back(index, bytes, end - left, resumes && is_held);
+        if is_behind || left > 0 {
+            let served = bytes.len() - left;
+            return self.put_back(index, bytes, served);
         }
         self.give_back(bytes);
         let backlog = self.budget.backlogs.remove(&index).expect("just looked up");
@@ -330,15 +318,27 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.read_on(index);
     }
 
+    /// Serves bytes of a backlog. Says how many are left, and whether the connection is to be
+    /// served further even if none is.
+    fn serve_bytes(&mut self, token: Token, bytes: &mut [u8]) -> (usize, bool) {
+        let Some(slot) = self.slots.at(token.index).filter(|_| self.is_current(token)) else {
+            return (0, false);
+        };
+        if !slot.holds.is_empty() {
+            // Its handler has more to do, or what it has done holds it up.
+            return (bytes.len(), true);
+        }
+        if bytes.is_empty() && !slot.inbound.is_inflating() {
+            return (0, false);
+        }
+        self.process(token.index, bytes)
+    }
+
     /// It has not been served to the end, and goes on behind the others.
-    fn put_back(&mut self, index: u32, bytes: Vec<u8>, served: usize, resumes: bool) {
+    fn put_back(&mut self, index: u32, bytes: Vec<u8>, served: usize) {
         let Some(backlog) = self.budget.backlogs.get_mut(&index) else { return };
-        // What was added while it was served came behind it; there is nothing as a rule.
-        let behind = std::mem::replace(&mut backlog.bytes, bytes);
-        backlog.bytes.extend_from_slice(&behind);
-        backlog.served = served;
-        backlog.resumes |= resumes;
-        self.give_back(behind);
+        debug_assert!(backlog.bytes.is_empty(), "nothing comes while it is served");
+        (backlog.bytes, backlog.served) = (bytes, served);
         if let Some(slot) = self.slots.at_mut(index) {
             slot.holds.add(Holds::WORK);
         }

@@ -62,6 +62,7 @@ from live import (  # noqa: E402
     topics_crowd,
     topics_memory,
     topics_slow,
+    work,
 )
 from live.server import BINARY, Failure, Server  # noqa: E402
 
@@ -379,6 +380,9 @@ TESTS = (
     Test("deflate: 2,000 idle", deflate_hostile.idle, 30, shards=(2,)),
     Test("deflate: echoes unread", deflate_hostile.unread, 30, shards=(1,)),
     Test("deflate: leak", deflate_hostile.leaking, 30, shards=(2,)),
+    *(timed(f"work: {name}", work.short(name), 30, shards=(1,)) for name in work.ATTACKS),
+    Test("work: at full size", work.at_full_size, 900, shards=(1,), asked=True),
+    Test("work: charged and spent", work.charged_and_spent, 300, shards=(1,), asked=True),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),
     Test("10,000 idle and subscribed", crowd.subscribed, 60, alone=True, long=True),
     Test("SIGTERM in a broadcast to 10,000", drain_crowd.drain_in_broadcast, 60, alone=True, long=True),

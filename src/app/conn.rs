@@ -375,11 +375,10 @@ impl<'a, S> Conn<'a, S> {
         self.link.core.hub.position(self.link.own.subscriptions, topic)
     }
 
-    /// Says the names and positions of the topics that the connection reads and has all
-    /// of, and that nothing has come on since `time`.
-    pub(crate) fn quiet_since(&mut self, time: Time, each: impl FnMut(&str, u64)) {
-        let subscriptions = self.link.own.subscriptions;
-        self.link.core.work += self.link.core.hub.quiet_since(subscriptions, time, each);
+    /// Says the names and positions of the connection's topics of which it has got nothing
+    /// since this was last asked.
+    pub(crate) fn quiet(&mut self, each: impl FnMut(&str, u64)) {
+        self.link.core.hub.quiet(self.link.own.subscriptions, each);
     }
 
     /// Publishes a text that the caller knows to be JSON, on behalf of the peer.

@@ -87,7 +87,7 @@ limits! {
     receive_bytes_per_turn: usize = 256 << 10, tiny 2 << 10;
     /// Level at which messages are compressed for peers that offer permessage-deflate, 1 to 9. 0: it is declined.
     deflate_level: usize = 0, tiny 1;
-    /// Bytes that may come out of a compressed message for each byte of it, from 64 KiB on. Above it: close 1009. 0: no limit.
+    /// Bytes that may come out of a compressed message for each byte of it, from 4 MiB on. Above it: close 1009. 0: no limit.
     deflate_ratio_max: usize = 256, tiny 256;
     /// Bytes of a message that is worth compressing.
     deflate_bytes_min: usize = 512, tiny 16;

@@ -11,7 +11,7 @@
 use super::log::{Past, Portion, TopicRef, View};
 use super::mail::Mail;
 use super::rates::{Rates, SubscriptionRef};
-use super::subscriptions::{NONE, State, Subscription, Subscriptions, moves};
+use super::subscriptions::{NONE, Policy, State, Subscription, Subscriptions, moves};
 use super::tape::Tape;
 use super::window::Window;
 use super::{Hub, Mark, Outgoing, Signal, Since, SlowReader};
@@ -280,8 +280,8 @@ impl Hub {
         if subscription.state != State::Joining {
             return;
         }
-        let &mut Subscription { topic: index, connection, lane, is_latest, guide, .. } =
-            subscription;
+        let is_latest = subscription.is_latest();
+        let &mut Subscription { topic: index, connection, lane, guide, .. } = subscription;
         let subscriber = self.connections.at(connection).subscriber;
         if subscriber == NONE {
             return;
@@ -347,6 +347,7 @@ impl Hub {
         let generation = self.subscriptions.generation(own).expect("listed");
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         subscription.state = State::Live;
+        subscription.has_moved = true;
         let cursor = subscription.cursor;
         let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
         let end = topic.reader.as_ref().expect("somebody reads").tape(subscription.lane).end();
@@ -497,20 +498,20 @@ impl Hub {
     /// A cursor is before the tape's begin. Says whether it goes on.
     fn fell(&mut self, own: u32, begin: u64, end: u64, hand: &mut Hand<'_>) -> bool {
         let subscription = self.at(own);
-        let (cursor, is_latest) = (subscription.cursor, subscription.is_latest);
-        match subscription.slow_reader {
-            _ if is_latest => self.start_catching_up(own, View::Changes, end),
-            SlowReader::Gap => {
+        let cursor = subscription.cursor;
+        match subscription.policy {
+            Policy::Latest => self.start_catching_up(own, View::Changes, end),
+            Policy::Slow(SlowReader::Gap) => {
                 self.mark(own, Mark::Gap { from: cursor, to: begin - 1 }, hand);
                 self.subscriptions.at_mut(own).expect("listed").cursor = begin;
                 // What the move that it is in lets pass, it still gets.
                 self.go_on(own);
             }
-            SlowReader::Conflate => {
+            Policy::Slow(SlowReader::Conflate) => {
                 self.mark(own, Mark::Conflated { from: cursor, to: end - 1 }, hand);
                 self.start_catching_up(own, View::Changes, end);
             }
-            SlowReader::Close => {
+            Policy::Slow(SlowReader::Close) => {
                 hand.steps.push(Step::FellBehind);
                 return false;
             }
@@ -538,7 +539,8 @@ impl Hub {
     /// the next step can be made at once.
     fn catch_up(&mut self, own: u32, begin: u64, end: u64, hand: &mut Hand<'_>) -> Option<bool> {
         let generation = self.subscriptions.generation(own).expect("listed");
-        let &Subscription { cursor, is_latest, topic: index, connection, .. } = self.at(own);
+        let is_latest = self.at(own).is_latest();
+        let &Subscription { cursor, topic: index, connection, .. } = self.at(own);
         let guide = self.guide(own);
         let credit = guide.credit();
         let catch_up = guide.catch_up.as_mut().expect("it is catching up");
@@ -602,7 +604,7 @@ impl Hub {
 
     /// Hands a portion over. Says what [`Hub::catch_up`] does.
     fn hand_over(&mut self, own: u32, past: Past, hand: &mut Hand<'_>) -> Option<bool> {
-        let &Subscription { cursor, topic: index, lane, slow_reader, .. } = self.at(own);
+        let &Subscription { cursor, topic: index, lane, policy, .. } = self.at(own);
         let topic = self.reference(index);
         let appended = self.tape_of(self.at(own)).appended_bytes();
         let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
@@ -625,12 +627,12 @@ impl Hub {
                 return None;
             }
         } else if !is_whole {
-            match (view, slow_reader) {
-                (View::Messages, SlowReader::Close) => {
+            match (view, policy) {
+                (View::Messages, Policy::Slow(SlowReader::Close)) => {
                     hand.steps.push(Step::FellBehind);
                     return Some(false);
                 }
-                (View::Messages, SlowReader::Conflate) => {
+                (View::Messages, Policy::Slow(SlowReader::Conflate)) => {
                     catch_up.view = View::Changes;
                     self.mark(own, Mark::Conflated { from: next, to: cursor - 1 }, hand);
                     return None;

@@ -81,7 +81,8 @@ impl Hub {
         while let Some(own) = reader.subscribers.awake_at(place) {
             place += 1;
             let subscription = self.subscriptions.at(own).expect("listed");
-            let &Subscription { state, lane, cursor, is_latest, guide, .. } = subscription;
+            let is_latest = subscription.is_latest();
+            let &Subscription { state, lane, cursor, guide, .. } = subscription;
             let begin = reader.tape(lane).begin();
             let still_gets = |guide: &Guide| !is_latest && guide.still_gets(begin);
             match state {

@@ -6,7 +6,6 @@ use super::log::Entry;
 use super::subscriptions::{NONE, State, Subscription, Subscriptions};
 use super::tape::{Span, Tape};
 use super::{Hub, Signal};
-use crate::base::Time;
 use crate::base::work::{self, Work};
 
 impl Hub {
@@ -68,7 +67,7 @@ impl Hub {
         if from < tape.begin() || from >= to || messages_max == 0 {
             return None;
         }
-        let superseded = reader.superseded().filter(|_| subscription.is_latest);
+        let superseded = reader.superseded().filter(|_| subscription.is_latest());
         Some((tape, Span { from, to, messages_max, superseded }))
     }
 
@@ -148,7 +147,9 @@ impl Hub {
                     delivered.push((run.first, behind - run.first));
                 }
             }
-            self.subscriptions.at_mut(own).expect("linked").cursor = cursor;
+            let subscription = self.subscriptions.at_mut(own).expect("linked");
+            subscription.has_moved |= subscription.cursor != cursor;
+            subscription.cursor = cursor;
             if let Some(guide) = self.guides.at_mut(guide) {
                 guide.delivered(&delivered);
                 if !delivered.is_empty() {
@@ -198,25 +199,21 @@ impl Hub {
         }
     }
 
-    /// Says the names and positions of a connection's topics that it has all of, and that
-    /// nothing has come on since `time`. Says how much work that was.
-    pub fn quiet_since(
-        &self,
-        subscriptions: Subscriptions,
-        time: Time,
-        mut each: impl FnMut(&str, u64),
-    ) -> Work {
-        let Some(connection) = self.connections.of(subscriptions) else { return 0 };
-        for subscription in connection.iter().map(|own| self.at(own)) {
-            let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
-            let reader = topic.reader.as_ref().expect("somebody reads");
-            let has_all = subscription.state == State::Live
-                && subscription.cursor >= reader.tape(subscription.lane).end();
-            if has_all && reader.appended_at < time {
-                each(&topic.name, subscription.cursor - 1);
+    /// Says the names and positions of a connection's topics of which it has got nothing
+    /// since this was last asked, and was subscribed to then.
+    pub fn quiet(&mut self, subscriptions: Subscriptions, mut each: impl FnMut(&str, u64)) {
+        let Some(connection) = self.connections.of(subscriptions) else { return };
+        self.work += work::LOOK_UP * connection.len() as Work;
+        for own in connection.iter() {
+            let subscription = self.subscriptions.at_mut(own).expect("linked");
+            let has_position = matches!(subscription.state, State::Live | State::Fallen);
+            let has_moved = std::mem::replace(&mut subscription.has_moved, !has_position);
+            if has_position && !has_moved {
+                let topic = self.topics.at(subscription.topic);
+                let name = &topic.expect("a subscription has its topic").name;
+                each(name, subscription.cursor - 1);
             }
         }
-        work::LOOK_UP * connection.len() as Work
     }
 
     /// A message of a topic has arrived on this shard.
@@ -230,7 +227,6 @@ impl Hub {
         }
         let topic = self.topics.at_mut(index).expect("a topic");
         let Some(reader) = &mut topic.reader else { return };
-        reader.appended_at = self.now;
         let held = reader.held_bytes();
         reader.append(entry, &topic.name, &mut self.lanes, &mut self.chunks);
         self.tape_bytes = self.tape_bytes + reader.held_bytes() - held;
@@ -260,7 +256,7 @@ impl Hub {
             let Some(guide) = self.guides.at_mut(subscription.guide) else { continue };
             let topic = self.topics.at(subscription.topic).expect("a subscription has its topic");
             let Some(reader) = &topic.reader else { continue };
-            guide.tick(reader.tape(subscription.lane).end(), subscription.is_latest);
+            guide.tick(reader.tape(subscription.lane).end(), subscription.is_latest());
             match subscription.state {
                 State::Live => self.activate(own, Signal::Pending),
                 State::Fallen => self.activate(own, Signal::Attend),

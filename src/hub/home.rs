@@ -232,7 +232,7 @@ impl Hub {
 
     /// A shard's interest in a topic that is homed here.
     pub(super) fn interest(&mut self, from: ShardId, name: &str, reader: TopicRef, wanted: bool) {
-        let known = self.names.get(name).copied();
+        let known = self.topic_named(name);
         let index = match (known, wanted) {
             (Some(index), _) => index,
             // Subscriptions are limited where they are made.

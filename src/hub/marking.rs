@@ -112,7 +112,8 @@ impl Marking<'_> {
         let generation = self.subscriptions.generation(own).expect("listed");
         let subscription = self.subscriptions.at_mut(own).expect("listed");
         subscription.state = State::Fallen;
-        let &mut Subscription { lane, guide, is_latest, .. } = subscription;
+        let is_latest = subscription.is_latest();
+        let &mut Subscription { lane, guide, .. } = subscription;
         if subscription.is_closed_when_slow() {
             self.signal(own, Signal::FellBehind);
             return Marked::Awake;
@@ -135,7 +136,9 @@ impl Marking<'_> {
     /// It has yet to be brought up to date. Who moves at a rate may still get what is on
     /// the tape.
     fn has_fallen(&mut self, own: u32, reader: &mut Reader) -> Marked {
-        let &Subscription { lane, guide, is_latest, .. } = self.at(own);
+        let subscription = self.at(own);
+        let (lane, guide, is_latest) =
+            (subscription.lane, subscription.guide, subscription.is_latest());
         let begin = reader.tape(lane).begin();
         let guide = self.guides.at(guide).filter(|_| !is_latest);
         if !guide.is_some_and(|guide| guide.still_gets(begin)) {

@@ -235,7 +235,7 @@ impl Hub {
                 return behind;
             }
             self.charge(work::LOOK_UP);
-            if !self.names.contains_key(&name) {
+            if self.topic_named(&name).is_none() {
                 self.patterns.matching.known.remove(&name);
             }
             behind = Some(name);

@@ -23,6 +23,7 @@
 //! | `chores` | what is looked after now and then |
 //! | `rates`, `window` | what holds a cursor back |
 //! | `delivery`, `rules`, `lane`, `name` | what can be asked for, allowed, encoded, called |
+//! | `names` | topics by their names |
 //! | `mail`, `posting` | what hubs write to each other, and how it waits for room |
 //!
 //! Mail between hubs travels through [`Post`]; how, the hub does not know. What
@@ -46,6 +47,7 @@ mod mail;
 mod marking;
 mod matching;
 mod name;
+mod names;
 mod pattern_index;
 mod patterns;
 mod posting;
@@ -81,18 +83,18 @@ use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel}
 use catching_up::Guide;
 use chores::Chores;
 use connections::Connections;
-use foldhash::quality::RandomState;
 use home::{Flushes, Sweep};
 use lane::Lanes;
 use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
+use names::Names;
 use patterns::Patterns;
 use posting::Outgoing;
 use presence::Member;
 use quotas::Quotas;
 use rates::{Rates, SubscriptionRef};
 use reader::Reader;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use subscriptions::{NONE, Subscription};
@@ -274,7 +276,7 @@ pub struct Hub {
     epochs: Random,
     unix_ms: u64,
     now: Time,
-    names: HashMap<Arc<str>, u32, RandomState>,
+    names: Names,
     topics: Slab<Topic>,
     connections: Connections,
     subscriptions: Slab<Subscription>,
@@ -345,7 +347,7 @@ impl Hub {
             epochs: Random::new(epoch_seed),
             unix_ms,
             now: Time::ZERO,
-            names: HashMap::default(),
+            names: Names::default(),
             topics: Slab::new(),
             connections: Connections::default(),
             subscriptions: Slab::new(),
@@ -451,8 +453,14 @@ impl Hub {
         self.unix_ms + self.now.as_millis()
     }
 
+    /// The topic of this name.
+    #[inline]
+    fn topic_named(&self, name: &str) -> Option<u32> {
+        self.names.find(name, &self.topics)
+    }
+
     fn topic_index(&mut self, name: &str) -> Result<u32, HubError> {
-        if let Some(&index) = self.names.get(name) {
+        if let Some(index) = self.topic_named(name) {
             return Ok(index);
         }
         // The limit is the process's; each shard has its share.
@@ -465,9 +473,8 @@ impl Hub {
     }
 
     fn new_topic(&mut self, name: &str) -> u32 {
-        let shared: Arc<str> = name.into();
         let (index, _) = self.topics.insert(Topic {
-            name: Arc::clone(&shared),
+            name: name.into(),
             home: self.home(name),
             rule: self.rules.number(name),
             owner: NONE,
@@ -482,7 +489,7 @@ impl Hub {
             reader: None,
             live: None,
         });
-        self.names.insert(shared, index);
+        self.names.insert(index, &self.topics);
         index
     }
 
@@ -498,7 +505,7 @@ impl Hub {
             || topic.interest_posted
             || topic.interest_queued;
         if !in_use && let Some(topic) = self.topics.remove(index) {
-            self.names.remove(&topic.name);
+            self.names.remove(&topic.name, index);
             self.quotas.gone(topic.owner);
             self.retention.clear(index);
         }

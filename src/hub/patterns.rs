@@ -255,7 +255,7 @@ impl Hub {
     pub(super) fn subscribe_matched(&mut self, own: u32, topic: &str, since: Option<Since>) {
         let subscription = self.patterns.subscriptions.at(own).expect("listed");
         let connection = subscription.connection;
-        let known = self.names.get(topic).copied();
+        let known = self.topic_named(topic);
         let listed = self.connections.at(connection);
         if known.is_some_and(|known| listed.find(known, &self.subscriptions).is_some()) {
             return;

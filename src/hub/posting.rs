@@ -41,7 +41,7 @@ impl Hub {
         match mail {
             Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
-                let known = self.names.get(&topic).copied();
+                let known = self.topic_named(&topic);
                 let result = match self.has_room(known, payload.len()) {
                     true => known.map_or_else(|| self.topic_of_mail(&topic, receipt), Ok),
                     false => Err(HubError::OverBudget),
@@ -58,7 +58,7 @@ impl Hub {
                 }
             }
             Mail::Pull { topic, reader, subscription, view, portion } => {
-                if let Some(&index) = self.names.get(&topic) {
+                if let Some(index) = self.topic_named(&topic) {
                     let pull = Outgoing::Pull {
                         from: self.reference(index),
                         reader,

@@ -147,7 +147,7 @@ impl Hub {
     #[inline]
     fn place_for(&self, publication: &Publication<'_>) -> Result<Place, HubError> {
         let &Publication { topic: name, key, message, caller, .. } = publication;
-        let index = self.names.get(name).copied();
+        let index = self.topic_named(name);
         let known = index.and_then(|index| self.topics.at(index));
         if known.is_none() && !is_topic_name(name) {
             return Err(HubError::BadName);

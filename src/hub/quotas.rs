@@ -115,7 +115,7 @@ impl Hub {
         connection: Option<ConnectionId>,
         network: u64,
     ) -> Result<u32, HubError> {
-        if let Some(&known) = self.names.get(name) {
+        if let Some(known) = self.topic_named(name) {
             return Ok(known);
         }
         let Some(connection) = connection else { return self.topic_index(name) };

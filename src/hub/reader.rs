@@ -5,7 +5,6 @@ use super::log::Entry;
 use super::subscribers::Subscribers;
 use super::superseded::Superseded;
 use super::tape::{ChunkPool, Tape};
-use crate::base::Time;
 
 /// One lane's tape.
 #[derive(Debug)]
@@ -23,8 +22,6 @@ pub struct Reader {
     pub subscribers: Subscribers,
     lanes: Vec<LaneTape>,
     latest_readers: u32,
-    /// When the last message has come.
-    pub appended_at: Time,
     /// It is on the list of topics to look after.
     pub is_chore: bool,
     /// The home has said that nothing of its history is left, and nothing came since.

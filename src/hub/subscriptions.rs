@@ -94,8 +94,18 @@ pub(super) struct Subscription {
     pub pattern: u32,
     pub lane: u8,
     pub state: State,
-    pub slow_reader: SlowReader,
-    pub is_latest: bool,
+    pub policy: Policy,
+    /// Its cursor has moved since a heartbeat was last thought of.
+    pub has_moved: bool,
+}
+
+/// What becomes of a subscription that falls off its tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// What its own delivery or the topic's rule says.
+    Slow(SlowReader),
+    /// Only the newest counts for it: it is brought up to date.
+    Latest,
 }
 
 /// What [`Subscribers`](super::subscribers::Subscribers) tell of their places.
@@ -114,10 +124,16 @@ impl Subscription {
         self.pattern != NO_PATTERN
     }
 
+    /// It gets the newest of each key.
+    #[inline]
+    pub fn is_latest(&self) -> bool {
+        self.policy == Policy::Latest
+    }
+
     /// Its connection is closed when it falls behind. Where only the newest counts, it is
     /// brought up to date instead.
     pub fn is_closed_when_slow(&self) -> bool {
-        self.slow_reader == SlowReader::Close && !self.is_latest
+        self.policy == Policy::Slow(SlowReader::Close)
     }
 }
 
@@ -189,7 +205,7 @@ impl Hub {
         let own = self.connections.at(connection);
         let lane = self.lanes.number(delivery.lane, own.deflates);
         let lane = lane.ok_or(HubError::BadDelivery("there are as many lanes as there may be"))?;
-        if let Some(&known) = self.names.get(topic)
+        if let Some(known) = self.topic_named(topic)
             && let Some(own) = own.find(known, &self.subscriptions)
         {
             if pattern != NO_PATTERN || !self.at(own).is_matched() {
@@ -221,8 +237,8 @@ impl Hub {
             guide,
             lane,
             state: State::Joining,
-            slow_reader,
-            is_latest,
+            policy: if is_latest { Policy::Latest } else { Policy::Slow(slow_reader) },
+            has_moved: true,
             pattern,
         });
         reader.subscribers.push(own, moves(&mut self.subscriptions));
@@ -294,7 +310,7 @@ impl Hub {
     /// The subscription to the topic of this name.
     pub(super) fn subscription_to(&self, subscriptions: Subscriptions, topic: &str) -> Option<u32> {
         let connection = self.connections.of(subscriptions)?;
-        connection.find(*self.names.get(topic)?, &self.subscriptions)
+        connection.find(self.topic_named(topic)?, &self.subscriptions)
     }
 
     /// How far a subscription has come, or where it is to begin, if that can be said.
@@ -375,7 +391,7 @@ impl Hub {
         let topic = self.topics.at_mut(removed.topic).expect("a subscription has its topic");
         let reader = topic.reader.as_mut().expect("somebody reads");
         reader.subscribers.remove(removed.place, moves(&mut self.subscriptions));
-        self.tape_bytes -= reader.leave(removed.lane, removed.is_latest);
+        self.tape_bytes -= reader.leave(removed.lane, removed.is_latest());
         if reader.subscribers.is_empty() {
             topic.reader = None;
             self.want(removed.topic);

@@ -251,7 +251,7 @@ fn memory_is_shared_out_when_it_is_short() {
     assert!(hub.tally().budget_exceeded > 0);
     // Nobody is left without its last value.
     for topic in 0..10 {
-        let index = hub.names[&*format!("t.{topic}")];
+        let index = hub.topic_named(&format!("t.{topic}")).unwrap();
         assert!(hub.topics.at(index).unwrap().log.as_ref().unwrap().values.count() == 1);
     }
 }

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 const INFLATERS_MAX: usize = 4;
 
 /// Bytes that may come out of however few.
-const RATIO_FREE_BYTES: usize = 64 << 10;
+const RATIO_FREE_BYTES: usize = 4 << 20;
 
 /// Buffers and compressors of one thread. It is the pool of buffers, and more.
 ///
@@ -58,7 +58,7 @@ impl Workspace {
         self
     }
 
-    /// So many bytes may come out of a compressed message for each of its own, from 64 KiB
+    /// So many bytes may come out of a compressed message for each of its own, from 4 MiB
     /// on; any number if this is 0.
     #[must_use]
     pub fn with_ratio_max(mut self, ratio_max: usize) -> Workspace {

@@ -328,9 +328,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // Its handler has more to do, or what it has done holds it up.
             return (bytes.len(), true);
         }
-        if bytes.is_empty() && !slot.inbound.is_inflating() {
-            return (0, false);
-        }
+        // Without bytes too: a message may have become whole where it is put together.
         self.process(token.index, bytes)
     }
 

@@ -439,6 +439,9 @@ async def drained(server):
     with serving(server, listen=listen, limits=limits) as first:
         async with client(first, **IMPATIENT) as one:
             await one.subscribe("a")
+            # On a channel without a message nothing would be missing at the next.
+            one.do("publish", channel="a", message=1)
+            await one.next("message")
             first.process.send_signal(signal.SIGTERM)
             expect((await one.next("shutdown"))["withinMs"] == 400, "the time that is left")
             await asyncio.to_thread(first.process.wait, 10)

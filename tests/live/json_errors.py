@@ -185,6 +185,7 @@ async def every_number(server):
     await wrong_words(server, provoked)
     await many_subscriptions(server, provoked)
     await many_topics(server, provoked)
+    await many_patterns(server, provoked)
     await long_messages(server)
     await fast_publications(server, provoked)
     bursts = await unanswered_publications(server, provoked)
@@ -251,6 +252,20 @@ async def many_subscriptions(server, provoked):
         expect_answer(await ask(client, type="unsubscribe", channel="a"), type="unsubscribed")
         expect_answer(await ask(client, **subscribe("d")), type="subscribed")
         await provoking_one.refused(113, subscribe("a"), "too many")
+
+
+async def many_patterns(server, provoked):
+    """As many as this connection may have, and as many as there may be."""
+    for limit, code, text in (
+        ("patterns_per_connection_max", 118, "patterns_per_connection_max"),
+        ("patterns_max", 119, "as many patterns"),
+    ):
+        async with provoking(server, provoked, **{limit: 1}) as provoking_one:
+            client = provoking_one.client
+            expect_answer(await ask(client, **subscribe("a.*")), type="subscribed")
+            await provoking_one.refused(code, subscribe("b.*"), text)
+            expect_answer(await ask(client, type="unsubscribe", channel="a.*"), type="unsubscribed")
+            expect_answer(await ask(client, **subscribe("b.*")), type="subscribed")
 
 
 async def many_topics(server, provoked):

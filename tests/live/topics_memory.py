@@ -44,7 +44,7 @@ def names_of(series):
 
 def a_million_quiet(server):
     """A message each, and kept: for the name, the number, the message and its place."""
-    with serving_topics(server, log_ms=600_000) as small:
+    with serving_topics(server, log_ms=600_000, topics_per_connection_max=4 * MILLION) as small:
         with Peer.open(small.port, "/words") as peer:
             ask(peer, "pub first - 1 x")
             before = small.resident_bytes()
@@ -71,7 +71,8 @@ def a_million_forgotten(server):
     nothing to do may keep it until it has."""
     # Longer than it takes to make them, so that all are there at once.
     keep_ms = 8_000
-    with serving_topics(server, log_ms=keep_ms) as small:
+    limits = {"log_ms": keep_ms, "topics_per_connection_max": 4 * MILLION}
+    with serving_topics(server, **limits) as small:
         with Peer.open(small.port, "/words") as peer:
             ask(peer, "pub first - 1 x")
             rounds, seconds = [], []

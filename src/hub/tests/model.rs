@@ -250,7 +250,7 @@ impl World {
     fn observe(&mut self, shard: usize) {
         for topic in TOPICS {
             let hub = &self.hubs[shard];
-            let Some(&index) = hub.names.get(topic) else { continue };
+            let Some(index) = hub.topic_named(topic) else { continue };
             let Some(log) = hub.topics.at(index).and_then(|topic| topic.log.as_ref()) else {
                 continue;
             };

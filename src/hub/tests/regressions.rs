@@ -46,7 +46,7 @@ fn who_has_left_does_not_push_others_off_the_list() {
     flush(&mut hub);
     join(&mut hub, 2, &mut all[2]);
     let log = |hub: &Hub| {
-        let index = hub.names["$presence.lobby"];
+        let index = hub.topic_named("$presence.lobby").unwrap();
         let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
         let portion = Portion { from: 1, to: 99, messages_max: 99, bytes_max: 1 << 20 };
         let texts = |view| -> Vec<String> {
@@ -291,7 +291,7 @@ fn histories_go_before_values_however_many_topics_there_are() {
     }
     assert!(hub.held_bytes().1 <= all - all / 5, "{:?} of {all}", hub.held_bytes());
     for topic in 0..TOPICS {
-        let index = hub.names[&*format!("t.{topic}")];
+        let index = hub.topic_named(&format!("t.{topic}")).unwrap();
         let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
         assert_eq!(log.values.count(), 2, "topic {topic} lost a value, and histories are left");
     }
@@ -461,7 +461,7 @@ fn the_newest_messages_keep_to_the_budget() {
             let name = format!("t.{number}");
             let published = hub.publish(&Publication::new(&name, &[7; 20_000][..]));
             refused += usize::from(published == Err(HubError::OverBudget));
-            assert!(published.is_ok() || hub.names.contains_key(&*name) == (number < 50));
+            assert!(published.is_ok() || hub.topic_named(&name).is_some() == (number < 50));
             flush(&mut hub);
             assert!(hub.held_bytes().1 <= limits.topics_bytes_max + 2 * 21_000);
         }

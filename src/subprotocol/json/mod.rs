@@ -13,7 +13,7 @@ pub use error::{ErrorCode, table as error_table};
 pub use lane::{JsonLane, LANE};
 
 use crate::app::{Conn, Handler, Notice, Publish, Request, Upgrade};
-use crate::base::{Time, work};
+use crate::base::work;
 use crate::connection::SendOutcome;
 use crate::hub::{Delivery, HubError, is_pattern};
 use crate::protocol::Message;
@@ -70,8 +70,6 @@ pub struct JsonSession {
     /// Publications of this second, by its number.
     second: u64,
     published: u32,
-    /// The time of the last heartbeat.
-    heartbeat: Time,
     is_subscribed: bool,
     /// A request that is done in part.
     unfinished: Option<Box<Unfinished>>,
@@ -146,7 +144,6 @@ impl Handler for Json {
     }
 
     fn open(&mut self, conn: &mut Conn<'_, JsonSession>) {
-        conn.session().heartbeat = conn.now();
         match conn.limits().first_subscribe_ms {
             0 => set_heartbeat(conn),
             first_ms => conn.set_timer(Duration::from_millis(first_ms)),
@@ -488,13 +485,11 @@ fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
 /// so that a client sees what is missing at the end. One that has yet to take what was
 /// said before is told nothing: it would pile up.
 fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
-    let now = conn.now();
-    let before = std::mem::replace(&mut conn.session().heartbeat, now);
     if conn.queued_bytes() > 0 {
         return;
     }
     let mut quiet = Vec::new();
-    conn.quiet_since(before, |channel, position| {
+    conn.quiet(|channel, position| {
         quiet.push(if quiet.is_empty() { b'{' } else { b',' });
         write_string(channel, &mut quiet);
         // Writing to a vector does not fail.

@@ -31,7 +31,7 @@ impl World {
         }
         let list = format!("{}a", name::PRESENCE);
         let hub = &self.hubs[Hub::home_of(&list, self.seed, self.hubs.len() as u16).index()];
-        let topic = hub.names.get(&*list).and_then(|&index| hub.topics.at(index));
+        let topic = hub.topic_named(&list).and_then(|index| hub.topics.at(index));
         let log = topic.and_then(|topic| topic.log.as_ref());
         let everything =
             Portion { from: 1, to: u64::MAX - 1, messages_max: 99, bytes_max: usize::MAX };

@@ -3,6 +3,7 @@
 use super::HubError;
 use super::delivery::Since;
 use super::log::{Entry, EntryKind, Past, Portion, TopicRef, View};
+use crate::base::work::Work;
 use crate::base::{ConnectionId, ShardId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -145,6 +146,14 @@ pub enum Mail {
         subscription: (u32, u32),
         /// What there was.
         past: Past,
+    },
+    /// From a home: a connection's publications have cost more here than it was charged,
+    /// since they made topics that others watch for.
+    Owed {
+        /// Whose.
+        connection: ConnectionId,
+        /// How much.
+        work: Work,
     },
     /// From the home: what became of a publication.
     Published {

@@ -198,6 +198,13 @@ pub enum Signal {
         /// Why.
         error: HubError,
     },
+    /// What a connection has asked for has cost another shard more than it was charged here.
+    Owes {
+        /// Whose.
+        connection: ConnectionId,
+        /// How much.
+        work: Work,
+    },
     /// What became of a publication: of one without a token only that it was refused.
     Published {
         /// Whose.
@@ -326,6 +333,9 @@ pub struct Hub {
     moved: Vec<SubscriptionRef>,
     /// Topics whose history may be over.
     due: Vec<u32>,
+    /// What publications of connections elsewhere have cost here beyond what they were
+    /// charged there, until it is mailed.
+    owed: Vec<(ConnectionId, Work)>,
     /// Work done so far, and how much there may be before what can wait does.
     work: Work,
     work_end: Work,
@@ -378,6 +388,7 @@ impl Hub {
             beginning: VecDeque::new(),
             moved: Vec::new(),
             due: Vec::new(),
+            owed: Vec::new(),
             work: 0,
             work_end: Work::MAX,
             delivered: Vec::new(),
@@ -525,6 +536,7 @@ impl Hub {
         self.let_go_of_all_silent();
         self.begin_all();
         self.move_rated();
+        self.mail_what_is_owed();
         self.stuck.fill(None);
         for shard in 0..self.shards {
             self.may_work(work / 2 / u64::from(self.shards));

@@ -7,8 +7,9 @@ use super::log::{Portion, TopicRef, View};
 use super::mail::{Mail, Post, Receipt};
 use super::rates::SubscriptionRef;
 use super::{Hub, HubError, Signal};
+use crate::base::ShardId;
 use crate::base::planted::{Bug, planted};
-use crate::base::{ShardId, work};
+use crate::base::work::{self, Work};
 use std::sync::Arc;
 
 /// Mail that waits for room.
@@ -33,7 +34,25 @@ pub(super) enum Outgoing {
     Answer(Mail, usize),
 }
 
+/// What a publication of `bytes` bytes is charged where it is sent to its home on another
+/// shard: what it costs there, if its topic is known and has one reader shard.
+pub(super) fn sent_work(bytes: usize) -> Work {
+    work::MAIL + work::PUBLICATION + work::FORWARD + 2 * work::keep(bytes)
+}
+
 impl Hub {
+    /// Mails to other shards what their connections owe for what they have published here.
+    pub(super) fn mail_what_is_owed(&mut self) {
+        let mut owed = std::mem::take(&mut self.owed);
+        owed.sort_unstable_by_key(|(connection, _)| *connection);
+        for of_one in owed.chunk_by(|one, other| one.0 == other.0) {
+            let (connection, work) = (of_one[0].0, of_one.iter().map(|owed| owed.1).sum());
+            self.answer(connection.shard, Mail::Owed { connection, work });
+        }
+        owed.clear();
+        self.owed = owed;
+    }
+
     /// Takes mail from another hub.
     pub fn receive(&mut self, from: ShardId, mail: Mail) {
         self.is_fresh = true;
@@ -41,6 +60,7 @@ impl Hub {
         match mail {
             Mail::Interest { topic, reader, wanted } => self.interest(from, &topic, reader, wanted),
             Mail::Publish { topic, key, removes_key, kind, payload, receipt } => {
+                let paid = self.work + sent_work(payload.len());
                 let known = self.topic_named(&topic);
                 let result = match self.has_room(known, payload.len()) {
                     true => known.map_or_else(|| self.topic_of_mail(&topic, receipt), Ok),
@@ -51,6 +71,9 @@ impl Hub {
                     self.number(index, key, removes_key, kind, payload)
                 });
                 self.tally.publications_refused += u64::from(result.is_err());
+                if let Some(from) = receipt.filter(|_| self.work > paid) {
+                    self.owed.push((from.connection, self.work - paid));
+                }
                 if let Some(receipt) =
                     receipt.filter(|receipt| receipt.token.is_some() || result.is_err())
                 {
@@ -86,6 +109,9 @@ impl Hub {
             Mail::Silent { topic } => self.fell_silent(topic),
             Mail::Member { topic, key, name, is_present } => {
                 self.member(&topic, key, &name, is_present);
+            }
+            Mail::Owed { connection, work } => {
+                self.signals.push(Signal::Owes { connection, work });
             }
             Mail::Published { receipt: Receipt { connection, token, .. }, result } => {
                 self.signals.push(Signal::Published { connection, token, result });

@@ -15,7 +15,7 @@ use super::name::{PRESENCE, TOPIC_NAME_BYTES_MAX, is_reserved, is_topic_name};
 use super::rules::Caller;
 use super::subscriptions::{NONE, Subscriptions};
 use super::{Hub, HubError, KEY_BYTES_MAX, Outgoing};
-use crate::base::ShardId;
+use crate::base::{ShardId, work};
 use crate::protocol::json::write_string;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -124,6 +124,8 @@ impl Hub {
 
     fn tell_list(&mut self, index: u32) {
         self.is_fresh = true;
+        // It becomes a message at the list's home.
+        self.charge(work::MAIL + work::PUBLICATION);
         let generation = self.members.generation(index).expect("a member");
         let member = self.members.at_mut(index).expect("a member");
         if !std::mem::replace(&mut member.queued, true) {

@@ -3,7 +3,7 @@
 use super::log::EntryKind;
 use super::mail::{Mail, Receipt};
 use super::name::{is_reserved, is_topic_name};
-use super::posting::Outgoing;
+use super::posting::{Outgoing, sent_work};
 use super::rules::Caller;
 use super::{Hub, HubError, MAIL_OVERHEAD_BYTES, Signal};
 use crate::base::ShardId;
@@ -216,6 +216,7 @@ impl Hub {
             return Err(HubError::Full);
         }
         *waiting_bytes += weight;
+        self.work += sent_work(payload.len());
         let is_behind = self.stuck[home.index()].is_some() || *waiting_bytes > bytes_max / 2;
         self.is_fresh = true;
         let mail = Mail::Publish {

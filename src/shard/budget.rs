@@ -240,16 +240,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// It has done more than its share in one piece: it pays.
     pub(super) fn incur(&mut self, index: u32) {
-        let overdraft = self.core.overdraft();
+        self.owe(index, self.core.overdraft());
+    }
+
+    /// It owes so much work, and is not read from for as long.
+    pub(super) fn owe(&mut self, index: u32, work: Work) {
         let Some(slot) = self.slots.at_mut(index) else { return };
-        if overdraft < DEBT_MIN || slot.phase != Phase::Open {
+        if work < DEBT_MIN || slot.phase != Phase::Open {
             return;
         }
         self.fall_behind(index, &[]);
-        let due = self.core.now + Duration::from_nanos(overdraft);
         let Some(backlog) = self.budget.backlogs.get_mut(&index) else { return };
-        backlog.due = due;
-        self.budget.indebted.push(Reverse((due, index, backlog.token.generation)));
+        backlog.due = backlog.due.max(self.core.now) + Duration::from_nanos(work);
+        self.budget.indebted.push(Reverse((backlog.due, index, backlog.token.generation)));
         self.counters().debts.add(1);
         self.hit(const { Limits::index_of("turn_work_max") });
         self.read_on(index);

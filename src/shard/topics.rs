@@ -33,6 +33,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 Signal::Refused { subscriber, topic, error } => {
                     self.notify_refused(subscriber, &topic, error);
                 }
+                Signal::Owes { connection, work } => {
+                    let ConnectionId { index, generation, .. } = connection;
+                    if self.slots.at(index).is_some() && self.is_current(token(index, generation)) {
+                        self.owe(index, work);
+                    }
+                }
                 Signal::Published { connection, token, result } => {
                     self.notify_published(connection, token, result);
                 }

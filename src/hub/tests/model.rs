@@ -289,7 +289,7 @@ impl World {
         self.hubs[shard].flush_within(work, post, &mut signals);
         for signal in signals {
             match signal {
-                Signal::Pending(_) => {}
+                Signal::Pending(_) | Signal::Owes { .. } => {}
                 // It had not been refused here: its topic's home has said so.
                 Signal::Published { result, .. } => {
                     assert!(result.is_err() && !self.is_roomy, "{result:?}");

@@ -488,3 +488,34 @@ fn what_does_not_match_costs_a_new_topic_nothing() {
     let (few, many) = (work(1), work(1_000));
     assert!(many < few + few / 10, "{few} beside one pattern, {many} beside a thousand");
 }
+
+/// New topics cost their home more than a message does: that comes back to who makes them.
+#[test]
+fn who_makes_topics_elsewhere_owes_for_them() {
+    let hub = |shard| Hub::for_tests(ShardId(shard), 2);
+    let (mut there, mut here) = (hub(0), hub(1));
+    let connection = ConnectionId { shard: ShardId(1), index: 3, generation: 4 };
+    let receipt = Some(Receipt { connection, token: None, network: 9 });
+    let names: Vec<String> = (0..).map(|number| format!("t.{number}")).take(200).collect();
+    let homed = names.iter().filter(|name| Hub::home_of(name, 1, 2) == ShardId(0));
+    let homed: Vec<&String> = homed.collect();
+    let mut owed = Vec::new();
+    for _ in 0..2 {
+        for name in &homed {
+            here.publish(&Publication { receipt, ..Publication::new(name, "x") }).unwrap();
+        }
+        let mut outbox = Outbox::default();
+        here.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        let owes = |signal| match signal {
+            Signal::Owes { connection: whose, work } if whose == connection => Some(work),
+            _ => None,
+        };
+        owed.push(flush(&mut here).into_iter().filter_map(owes).sum::<Work>());
+    }
+    let made = homed.len() as u64 * work::TOPIC;
+    assert!(owed[0] > made / 2 && owed[0] < made * 2, "{} owed for {made}", owed[0]);
+    assert_eq!(owed[1], 0, "their second messages are paid for");
+}

@@ -34,8 +34,10 @@ pub const MAIL: Work = 250;
 pub const TOPIC: Work = 1_500;
 /// A topic or a subscription is looked up by its name.
 pub const LOOK_UP: Work = 60;
-/// A subscription is made, announced, and ended.
-pub const SUBSCRIPTION: Work = 900;
+/// A subscription is made, and ended.
+pub const SUBSCRIPTION: Work = 600;
+/// It begins, and its connection is told.
+pub const BEGINNING: Work = 300;
 /// A pattern is subscribed to, and unsubscribed from, beside what it finds.
 pub const PATTERN: Work = 900;
 /// A step on the way to the patterns that match a topic, or from those to their subscribers.
@@ -65,6 +67,12 @@ pub const fn keep(bytes: usize) -> Work {
 #[inline]
 pub const fn json(bytes: usize) -> Work {
     bytes as Work
+}
+
+/// `bytes` bytes go into a decompressor, whatever comes out.
+#[inline]
+pub const fn deflated(bytes: usize) -> Work {
+    4 * bytes as Work
 }
 
 /// `bytes` bytes come out of a decompressor.

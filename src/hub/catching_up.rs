@@ -264,6 +264,7 @@ impl Hub {
         while !self.is_exhausted()
             && let Some((own, generation)) = self.beginning.pop_front()
         {
+            self.charge(work::BEGINNING);
             if let Some(subscription) = self.subscriptions.get(own, generation) {
                 let topic = self.topics.at(subscription.topic);
                 // It may have been left by everybody, and asked for again.
@@ -417,11 +418,19 @@ impl Hub {
         }
     }
 
-    /// A portion that a connection had asked for was handed over, or is not wanted any more:
-    /// the next topic that waits for that can ask.
+    /// A portion that a connection had asked for was handed over, or is not wanted any more.
     pub(super) fn pull_is_over(&mut self, connection: u32) {
+        self.connections.at_mut(connection).pulls -= 1;
+        self.next_may_pull(connection);
+    }
+
+    /// If a connection has asked for fewer portions than it may: the next topic that waits
+    /// for that can ask.
+    pub(super) fn next_may_pull(&mut self, connection: u32) {
         let connection = self.connections.at_mut(connection);
-        connection.pulls -= 1;
+        if connection.pulls >= PULLS_MAX {
+            return;
+        }
         while let Some((own, generation)) = connection.next_waiting() {
             let waits = |subscription: &Subscription| {
                 let guide = self.guides.at(subscription.guide);
@@ -594,6 +603,8 @@ impl Hub {
             return Some(false);
         }
         self.connections.at_mut(connection).pulls = pulls + 1;
+        // Another may have been woken for this and have ended before.
+        self.next_may_pull(connection);
         let subscription = (own, generation);
         let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };
         self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));

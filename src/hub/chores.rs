@@ -86,7 +86,7 @@ impl Hub {
             let begin = reader.tape(lane).begin();
             let still_gets = |guide: &Guide| !is_latest && guide.still_gets(begin);
             match state {
-                State::Live | State::CatchingUp if cursor >= begin => {
+                State::Live | State::CatchingUp | State::Joining if cursor >= begin => {
                     reader.wanted_from(lane, cursor);
                 }
                 State::Fallen if self.guides.at(guide).is_some_and(still_gets) => {

@@ -83,7 +83,8 @@ impl Marking<'_> {
                     }
                 }
             }
-            State::CatchingUp if cursor >= tape.begin() => {}
+            // One that has yet to begin, too: that may be a few flushes later.
+            State::CatchingUp | State::Joining if cursor >= tape.begin() => {}
             State::Live => return self.falls(own, reader),
             State::CatchingUp => return self.has_lost_its_place(own, reader),
             State::Fallen => return self.has_fallen(own, reader),

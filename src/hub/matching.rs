@@ -62,6 +62,11 @@ impl Matching {
         self.meetings.len()
     }
 
+    /// How many topics homes have told of.
+    pub fn known(&self) -> usize {
+        self.known.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.meetings.is_empty()
     }
@@ -158,8 +163,13 @@ impl Hub {
                     self.forget_unknown(behind).map(|behind| Meeting::Forgetting(Some(behind)))
                 }
             };
-            if let Some(left) = left {
-                self.patterns.matching.meetings.push_front(left);
+            match left {
+                None => {}
+                // There may be many topics: others come first.
+                Some(left @ Meeting::Subscriber(..)) => {
+                    self.patterns.matching.meetings.push_back(left);
+                }
+                Some(left) => self.patterns.matching.meetings.push_front(left),
             }
         }
     }
@@ -167,6 +177,9 @@ impl Hub {
     /// A topic meets the subscriptions that were there before it; what is left of it, if not
     /// all.
     fn meet_subscribers(&mut self, mut appeared: Appeared) -> Option<Appeared> {
+        // It may have been forgotten since: whoever comes next is to find it.
+        let known = &mut self.patterns.matching.known;
+        known.entry(Arc::clone(&appeared.name)).or_insert(appeared.ticket);
         let mut patterns = appeared.patterns.take().unwrap_or_else(|| {
             let (watched, mut found) = (&self.patterns.watched, Vec::new());
             let steps = self.patterns.index.matching(&appeared.name, |pattern| {
@@ -206,6 +219,9 @@ impl Hub {
         loop {
             let subscription = self.patterns.subscriptions.get(own, generation)?;
             let own_ticket = subscription.ticket;
+            if self.has_no_room(own) {
+                return None;
+            }
             let pattern = self.patterns.text(own);
             let prefix = literal_prefix(&pattern);
             let (name, ticket) = match &behind {

@@ -80,7 +80,7 @@ impl PatternIndex {
     /// Removes what [`PatternIndex::insert`] has added.
     pub fn remove(&mut self, pattern: &str, value: u32) {
         let (mut at, mut path) = (ROOT, Vec::new());
-        let is_it = |entry: &(Arc<str>, u32)| &*entry.0 == pattern && entry.1 == value;
+        let is_it = |entry: &(Arc<str>, u32)| entry.1 == value && &*entry.0 == pattern;
         for segment in pattern.split('.').take(DEPTH) {
             if segment == ">" {
                 break;

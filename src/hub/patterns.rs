@@ -14,11 +14,11 @@ use super::delivery::{Delivery, Since};
 use super::log::TopicRef;
 use super::mail::Mail;
 use super::matching::Matching;
-use super::name::{is_pattern, matches};
+use super::name::{is_pattern, literal_prefix, matches};
 use super::pattern_index::PatternIndex;
 use super::rates::SubscriptionRef;
 use super::rules::Caller;
-use super::subscriptions::{State, Subscriptions};
+use super::subscriptions::{NONE, State, Subscriptions};
 use super::{Hub, HubError, Outgoing, Signal};
 use crate::base::{ShardId, Slab, work};
 use foldhash::quality::RandomState;
@@ -155,6 +155,10 @@ impl Hub {
             return Err(HubError::TooManyPatterns);
         }
         let index = known.unwrap_or_else(|| self.new_pattern(pattern));
+        // It is compared with the topics that are known already, if nothing narrows them down.
+        if literal_prefix(pattern).is_empty() {
+            self.charge(work::MATCH * self.patterns.matching.known() as u64);
+        }
         let connection = self.connections.enter(subscriber, subscriptions);
         self.quotas.pattern_came(caller);
         let ticket = self.patterns.matching.ticket();
@@ -219,12 +223,13 @@ impl Hub {
         true
     }
 
-    /// Ends every subscription of a connection to patterns.
-    pub(super) fn leave_patterns(&mut self, connection: u32) {
-        while let Some(&last) = self.connections.at(connection).patterns().last() {
-            self.remove_pattern_subscription(last);
-            self.connections.at_mut(connection).remove_pattern(last);
-        }
+    /// Ends a subscription of a connection to a pattern; `false` if there is none left.
+    pub(super) fn leave_pattern(&mut self, connection: u32) -> bool {
+        let Some(&last) = self.connections.at(connection).patterns().last() else { return false };
+        self.charge(work::PATTERN);
+        self.remove_pattern_subscription(last);
+        self.connections.at_mut(connection).remove_pattern(last);
+        true
     }
 
     fn remove_pattern_subscription(&mut self, own: u32) {
@@ -250,6 +255,13 @@ impl Hub {
         })
     }
 
+    /// Whether a subscription to a pattern has no room for more topics.
+    pub(super) fn has_no_room(&self, own: u32) -> bool {
+        let subscription = self.patterns.subscriptions.at(own).expect("listed");
+        let most = self.limits.subscriptions_max;
+        subscription.is_full && self.own_count(subscription.connection) >= most
+    }
+
     /// A topic matches the pattern of a connection: subscribes it, unless it is already.
     /// Begins behind the message that `since` names, or from now on.
     pub(super) fn subscribe_matched(&mut self, own: u32, topic: &str, since: Option<Since>) {
@@ -257,10 +269,14 @@ impl Hub {
         let connection = subscription.connection;
         let known = self.topic_named(topic);
         let listed = self.connections.at(connection);
+        if listed.subscriber == NONE {
+            // It has left.
+            return;
+        }
         if known.is_some_and(|known| listed.find(known, &self.subscriptions).is_some()) {
             return;
         }
-        if subscription.is_full && self.own_count(connection) >= self.limits.subscriptions_max {
+        if self.has_no_room(own) {
             return;
         }
         let own = self.pattern_for(connection, topic).unwrap_or(own);
@@ -465,7 +481,8 @@ impl Hub {
             }
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        self.charge(work::MATCH * steps + work::MAIL * told.len() as u64);
+        // Whoever publishes does not pay for however many others' patterns.
+        self.charge(work::MATCH * steps.min(64) + work::MAIL * told.len() as u64);
         told.sort_unstable();
         for shard in told {
             let topic = Arc::clone(&name);

@@ -340,10 +340,9 @@ impl Hub {
             return;
         }
         self.connections.at_mut(connection).subscriber = NONE;
-        self.leave_patterns(connection);
         self.leaving.push_back(connection);
         self.is_fresh = true;
-        if self.connections.at(connection).len() <= LEAVE_AT_ONCE {
+        if self.own_count(connection) <= LEAVE_AT_ONCE {
             self.leaving.pop_back();
             self.leave_in_steps(connection, Work::MAX);
         }
@@ -352,6 +351,11 @@ impl Hub {
     /// Ends subscriptions of a connection that has left until so much work is done; says
     /// whether that were all.
     fn leave_in_steps(&mut self, connection: u32, until: Work) -> bool {
+        while self.leave_pattern(connection) {
+            if self.work >= until {
+                return false;
+            }
+        }
         loop {
             let Some(own) = self.connections.at(connection).iter().next() else { break };
             if self.work >= until {
@@ -385,6 +389,9 @@ impl Hub {
         if let Some(guide) = self.guides.remove(removed.guide) {
             if guide.is_asking() {
                 self.pull_is_over(removed.connection);
+            } else {
+                // It may have been woken to ask.
+                self.next_may_pull(removed.connection);
             }
             self.leave_list(guide.member);
         }

@@ -45,6 +45,8 @@ const TIMERS: Work = 2;
 const BEHIND: Work = 4;
 /// Work above its share that a connection may do before it counts as a debt.
 const DEBT_MIN: Work = 100 * UNIT;
+/// And work of another shard, in one turn of that.
+const OWED_MIN: Work = 10 * UNIT;
 
 /// What a connection has brought and is yet to be served.
 #[derive(Debug)]
@@ -177,22 +179,23 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         is_late
     }
 
-    /// What comes now may take its share of what is left, if there are `count` to have one.
-    /// Says whether there is any.
+    /// What comes now may take its share of what is left, if there are `count` to have one;
+    /// the least that there is, if it `must` have one. Says whether it has.
     #[inline]
-    pub(super) fn share_received(&mut self, count: usize) -> bool {
+    pub(super) fn share_received(&mut self, count: usize, must: bool) -> bool {
         let end = self.budget.received_end;
-        self.share(end, count)
+        self.share(end, count, must)
     }
 
     #[inline]
-    fn share(&mut self, end: Work, count: usize) -> bool {
+    fn share(&mut self, end: Work, count: usize, must: bool) -> bool {
         let spent = self.core.spent();
         let left = end.saturating_sub(spent);
         let least = SHARE_MIN.min(self.budget.turn / SHARES_MAX).max(1);
-        let share = if left == 0 { 0 } else { (left / count.max(1) as Work).max(least) };
+        let has_share = left > 0 || must;
+        let share = if has_share { (left / count.max(1) as Work).max(least) } else { 0 };
         self.core.begin_share(spent, share);
-        left > 0
+        has_share
     }
 
     /// A connection has brought bytes for which it has no share, or had one: they wait.
@@ -243,10 +246,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.owe(index, self.core.overdraft());
     }
 
-    /// It owes so much work, and is not read from for as long.
-    pub(super) fn owe(&mut self, index: u32, work: Work) {
+    /// It owes so much work, and is not read from for as long, if that is worth it.
+    fn owe(&mut self, index: u32, work: Work) {
+        if work >= DEBT_MIN {
+            self.owe_any(index, work);
+        }
+    }
+
+    /// It owes so much work for what it has had another shard do.
+    pub(super) fn owe_any(&mut self, index: u32, work: Work) {
         let Some(slot) = self.slots.at_mut(index) else { return };
-        if work < DEBT_MIN || slot.phase != Phase::Open {
+        if work < OWED_MIN || slot.phase != Phase::Open {
             return;
         }
         self.fall_behind(index, &[]);
@@ -271,11 +281,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if count > 0 {
             self.hit(const { Limits::index_of("turn_work_max") });
         }
+        // One in every turn, whatever else there is.
+        let mut must = true;
         while count > 0 && !self.is_late() {
             let end = self.budget.backlogs_end;
-            if !self.share(end, count) {
+            if !self.share(end, count, must) {
                 return;
             }
+            must = false;
             let Some(token) = self.budget.queue.pop_front() else { return };
             self.serve_backlog(token);
             count -= 1;
@@ -298,7 +311,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if let Some(slot) = self.slots.at_mut(index) {
             slot.holds.end(Holds::WORK);
         }
-        if resumes {
+        // One that is closing is done with its requests.
+        if resumes && self.slots.at(index).is_some_and(|slot| slot.phase == Phase::Open) {
             self.call(index, |handler, conn| handler.notice(conn, Notice::Resume));
         }
         let (left, is_behind) = self.serve_bytes(token, &mut bytes[served..]);
@@ -307,7 +321,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // So does what it has brought.
             return self.give_back(bytes);
         }
-        if is_behind || left > 0 {
+        // What it has done may hold it up, before its last bytes or behind them.
+        let has_work = self.slots.at(index).is_some_and(|slot| slot.holds.has(Holds::WORK));
+        if is_behind || has_work {
             let served = bytes.len() - left;
             return self.put_back(index, bytes, served);
         }

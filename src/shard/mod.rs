@@ -119,6 +119,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     budget: Budget,
     notes: Notes,
     drain: Option<Drain>,
+    /// Connections whose timer has run out, the longest waiting first.
+    due: VecDeque<u32>,
     /// Connections with something to send, the longest waiting first.
     dirty: VecDeque<u32>,
     /// Connections with subscriptions that are not on their tapes.
@@ -150,7 +152,7 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     signals: Vec<Signal>,
     frames: Vec<u8>,
     steps: Vec<Step>,
-    due: Vec<u32>,
+    due_now: Vec<u32>,
     batch: Batch<'static>,
     sending: Vec<u32>,
     /// Per send of the turn: what became of it, and its bytes.
@@ -184,6 +186,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             counters: parts.counters,
             command: parts.command,
             drain: None,
+            due: VecDeque::new(),
             dirty: VecDeque::new(),
             attended: VecDeque::new(),
             starved: Vec::new(),
@@ -202,7 +205,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             signals: Vec::new(),
             frames: Vec::new(),
             steps: Vec::new(),
-            due: Vec::new(),
+            due_now: Vec::new(),
             batch: Batch::new(),
             sending: Vec::new(),
             outcomes: Vec::new(),
@@ -247,11 +250,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub fn turn(&mut self) -> std::io::Result<()> {
         let until = self.until();
         let mut events = self.enter(until)?;
-        self.begin_budget();
+        // Handshakes have a limit of their own.
         self.shake_hands();
-        let mut count = events.len();
+        self.begin_budget();
+        let mut count = events.len() + self.readable.len();
         for event in events.drain(..) {
-            self.share_received(count);
+            self.share_received(count, false);
             self.event(event);
             count -= 1;
         }

@@ -120,7 +120,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.core.hub.take_as_gathered_for(PACE_MS);
         let mut count = reading.len();
         for token in reading.drain(..) {
-            self.share_received(count);
+            self.share_received(count, true);
             self.read_at_pace(token);
             count -= 1;
         }

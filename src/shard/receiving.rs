@@ -191,8 +191,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Reads every metered connection that has something, each its share.
     pub(super) fn read_metered(&mut self) {
         for count in (1..=self.readable.len()).rev() {
-            // What has no share now is read by the next turn.
-            if !self.share_received(count) {
+            // What has no share now is read by the next turn; one is read in any.
+            let is_first = count == self.readable.len();
+            if !self.share_received(count, is_first) || self.is_late() {
                 return;
             }
             let Some(token) = self.readable.pop_front() else {

@@ -76,7 +76,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.inbound.keep_alive.hear(now);
             }
             if slot.phase < Phase::Flushing {
-                self.share_received(1);
+                let spent = self.core.spent();
+                self.core.begin_share(spent, work::TLS);
                 self.handshakes_left -= 1;
                 self.unseal_with(token.index, |channel, pool, plain| {
                     channel.receive_kept(pool, plain)

@@ -123,8 +123,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn process(&mut self, index: u32, bytes: &mut [u8]) -> (usize, bool) {
         let mut input = Input::new(bytes);
         let Some(slot) = self.slots.at_mut(index) else { return (0, false) };
-        if slot.inbound.expects_head() && !self.handshake(index, &mut input) {
-            return (0, false);
+        if slot.inbound.expects_head() {
+            if !self.handshake(index, &mut input) {
+                return (0, false);
+            }
+            if self.slots.at(index).is_some_and(|slot| slot.holds.has(Holds::WORK)) {
+                // What `open` has begun goes on first.
+                return (input.rest().len(), true);
+            }
+        }
+        if self.slots.at(index).is_some_and(|slot| slot.inbound.has_deflate()) {
+            self.core.work += work::deflated(input.rest().len());
         }
         let messages = self.counters().messages_received.get();
         let bytes = input.rest().len() as u64;

@@ -70,11 +70,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     pub(super) fn expire_timers(&mut self) {
-        self.wheel.expire(self.core.now, &mut self.due);
+        let mut due = std::mem::take(&mut self.due_now);
+        self.wheel.expire(self.core.now, &mut due);
+        self.due.extend(due.drain(..));
+        self.due_now = due;
         let spent = self.core.spent();
         let end = spent + self.budget.timers();
         self.core.begin_share(spent, Work::MAX - spent);
-        while let Some(index) = self.due.pop() {
+        while let Some(index) = self.due.pop_front() {
             self.core.work += work::LOOK_UP;
             self.expire(index);
             if self.core.spent() >= end || self.is_late() {
@@ -86,8 +89,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
+    /// Whether a connection has had its time to end.
+    fn is_overdue(&self, index: u32) -> bool {
+        let limits = &self.core.limits;
+        self.slots.at(index).is_some_and(|slot| {
+            let most =
+                if slot.phase == Phase::Lingering { limits.linger_ms } else { limits.close_ms };
+            slot.since.plus_millis(most) <= self.core.now
+        })
+    }
+
     fn expire(&mut self, index: u32) {
         let now = self.core.now;
+        let is_overdue = self.is_overdue(index);
         let Some(slot) = self.slots.at_mut(index) else { return };
         match slot.phase {
             Phase::Open if slot.inbound.expects_head() => return self.expire_handshake(index),
@@ -100,6 +114,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 return self.close(index, CloseCause::Idle);
             }
             Phase::Open => {}
+            // It was due in a turn that had no time, and has begun to end since.
+            Phase::Closing | Phase::Flushing | Phase::Lingering if !is_overdue => {
+                return self.set_deadline(index);
+            }
             // The peer does not answer, does not read, or does not stop.
             Phase::Closing | Phase::Flushing => {
                 self.hit(const { Limits::index_of("close_ms") });
@@ -111,8 +129,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             Phase::Ending => return,
         }
-        let waits_for_us = [Holds::PUBLICATIONS, Holds::RATE, Holds::WORK];
-        if waits_for_us.iter().any(|hold| slot.holds.has(*hold)) {
+        let reasons = [Holds::PUBLICATIONS, Holds::RATE, Holds::WORK];
+        let is_held = reasons.iter().any(|hold| slot.holds.has(*hold));
+        // Where its queue is long we wait for it too.
+        if is_held && !(slot.holds.has(Holds::WORK) && slot.holds.has(Holds::QUEUE)) {
             // It waits for us, not we for it.
             slot.inbound.keep_alive.hear(now);
         }

@@ -283,6 +283,8 @@ fn resume(conn: &mut Conn<'_, JsonSession>) {
         }
         Step::Unsubscribe { channels } => unsubscribe_all(conn, &channels, id),
         Step::Say { request, behind } => {
+            // Copied and read again for each step.
+            conn.charge(work::json(request.len()) + work::keep(request.len()));
             let fields = Fields::read(&request).expect("it was read before");
             if let Err(refused) = say(conn, &fields, &request, Some(&behind)) {
                 refuse(conn, id, &refused);

@@ -156,7 +156,7 @@ limits! {
     /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused; so also what one receive brings, where that is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
     /// Work that a shard does in one turn, in units of about a microsecond: messages handled, channels that they name, topics made, patterns matched, bytes copied, inflated and replayed. Above it: what is left waits for the next turn, each connection's part in its order.
-    turn_work_max: u32 = 1_000, tiny 20;
+    turn_work_max: u32 = 600, tiny 20;
     /// Milliseconds of a turn without its wait. Above it: counted, and logged at most once a second.
     turn_ms_max: u64 = 50, tiny 50;
     /// Completions that the ring holds for one turn, 2048 at least; the kernel keeps the rest.

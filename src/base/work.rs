@@ -12,7 +12,7 @@ pub type Work = u64;
 pub const UNIT: Work = 1_000;
 
 /// A message goes through its handler.
-pub const MESSAGE: Work = 60;
+pub const MESSAGE: Work = 40;
 /// A ping is answered, or a pong taken.
 pub const CONTROL: Work = 25;
 /// A request of `tapecast.v1.json` is read, beside [`json`].
@@ -66,7 +66,7 @@ pub const fn keep(bytes: usize) -> Work {
 /// `bytes` bytes of JSON are read.
 #[inline]
 pub const fn json(bytes: usize) -> Work {
-    bytes as Work
+    bytes as Work * 4 / 3
 }
 
 /// `bytes` bytes go into a decompressor, whatever comes out.

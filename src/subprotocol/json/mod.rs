@@ -154,17 +154,18 @@ impl Handler for Json {
         let Message::Text(text) = message else {
             return refuse(conn, None, &(ErrorCode::NotText, "expected text".into()));
         };
-        conn.charge(work::REQUEST + work::json(text.len()));
+        conn.charge(work::REQUEST);
         // An id is sent back as it came, within reason.
         let short = |id: &&str| id.len() <= ID_BYTES_MAX;
         let fields = match Fields::read(text) {
             Ok(fields) => fields,
-            Err((refused, id)) => {
-                // It was read once more, to say what is wrong.
-                conn.charge(work::json(text.len()));
+            Err((refused, id, read_bytes)) => {
+                // Once more, to say what is wrong.
+                conn.charge(2 * work::json(read_bytes));
                 return refuse(conn, id.filter(short), &refused);
             }
         };
+        conn.charge(work::json(text.len()));
         let id = fields.id.filter(short);
         let done = match fields.id {
             Some(long) if id.is_none() => Err((

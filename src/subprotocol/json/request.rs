@@ -55,8 +55,9 @@ impl<'a> Fields<'a> {
     /// counts.
     ///
     /// # Errors
-    /// It is not JSON, or not an object; and the id, if it stands before what is wrong.
-    pub fn read(text: &'a str) -> Result<Fields<'a>, (Refused, Option<&'a str>)> {
+    /// It is not JSON, or not an object; and the id, if it stands before what is wrong, and
+    /// how many bytes do.
+    pub fn read(text: &'a str) -> Result<Fields<'a>, (Refused, Option<&'a str>, usize)> {
         let mut fields = Fields::default();
         let read = Scanner::new(text).members(|name, value| {
             let field = match name {
@@ -87,7 +88,7 @@ impl<'a> Fields<'a> {
                 (ErrorCode::Malformed, format!("{} at byte {}", error.message, error.at).into())
             }
         };
-        Err((refused, fields.id))
+        Err((refused, fields.id, error.at))
     }
 
     /// What it says to do. A message without a type is a chat message.
@@ -302,10 +303,11 @@ mod tests {
         let read = |text| Fields::read(text).map(|_| ()).unwrap_err();
         assert_eq!(read("[1]").0.0, ErrorCode::NotAnObject);
         assert_eq!(read("{").0.0, ErrorCode::Malformed);
-        let ((code, text), id) = read(r#"{"type":tru,"id":1}"#);
+        let ((code, text), id, at) = read(r#"{"type":tru,"id":1}"#);
         assert_eq!((code, &*text), (ErrorCode::Malformed, "expected a value at byte 8"));
+        assert_eq!(at, 8);
         assert_eq!(id, None);
-        let ((code, _), id) = read(r#"{"id":7,"type":tru}"#);
+        let ((code, _), id, _) = read(r#"{"id":7,"type":tru}"#);
         assert_eq!((code, id), (ErrorCode::Malformed, Some("7")));
         let fields = Fields::read(
             r#"{"type":"x","channel":1,"channels":["a",1],"mode":"most","max_rate":-1,

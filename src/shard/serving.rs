@@ -199,6 +199,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             let message = match arrival? {
                 None => return Ok(Served::All),
+                Some(Arrival::Control) if core.is_exhausted() => return Ok(Served::Paused),
                 Some(Arrival::Control) => continue,
                 Some(Arrival::Closed(close)) => {
                     slot.is_clean = input.rest().is_empty();

@@ -526,8 +526,8 @@ impl<'a, S> Conn<'a, S> {
     }
 
     /// The handler has worked for so long, beside what the calls of this type take: a part
-    /// of it that is long counts against the connection's share then. What is not said is
-    /// not counted.
+    /// of it that is long counts against the connection's share then. Time that no handler
+    /// reports is not counted.
     pub fn spend(&mut self, time: Duration) {
         self.charge(time.as_nanos() as Work);
     }

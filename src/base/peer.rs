@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// What counts as one peer: an IPv4 address, or a /64, for that is what one host has. Never 0.
+/// The network that counts as one peer: an IPv4 address, or the /64 that one host has. Never 0.
 pub fn network_of(address: IpAddr) -> u64 {
     // No /64 begins like this: it is the block that IPv4 addresses are mapped into.
     let of_v4 = |address: Ipv4Addr| u64::from(address.to_bits()) | 0xFFFF << 32;
@@ -58,7 +58,7 @@ impl PeerAddress {
         PeerAddress { octets, scope, port: address.port(), family }
     }
 
-    /// What counts as one peer, as a number: an IPv4 address, or the /64 of another; 0 if
+    /// The network that counts as one peer, as a number: an IPv4 address or a /64; 0 if
     /// there is no address.
     pub fn network(&self) -> u64 {
         self.get().map_or(0, |address| network_of(address.ip()))

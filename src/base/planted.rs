@@ -37,7 +37,7 @@ pub enum Bug {
     ForgottenPublisher,
     /// A connection's backlog is not served to its end.
     ForgottenBacklog,
-    /// What a connection brings is served before its backlog.
+    /// Received bytes are served before the connection's backlog.
     OvertakenBacklog,
 }
 

@@ -63,7 +63,7 @@ impl Hub {
                 let paid = self.work + sent_work(payload.len());
                 let known = self.topic_named(&topic);
                 let result = match self.has_room(known, payload.len()) {
-                    true => known.map_or_else(|| self.topic_of_mail(&topic, receipt), Ok),
+                    true => known.map_or_else(|| self.topic_for(&topic, receipt), Ok),
                     false => Err(HubError::OverBudget),
                 };
                 let result = result.map(|index| {
@@ -117,11 +117,6 @@ impl Hub {
                 self.signals.push(Signal::Published { connection, token, result });
             }
         }
-    }
-
-    fn topic_of_mail(&mut self, topic: &str, from: Option<Receipt>) -> Result<u32, HubError> {
-        let connection = from.map(|from| from.connection);
-        self.topic_for(topic, connection, from.map_or(0, |from| from.network))
     }
 
     /// The interest of this shard in a topic may have changed: tell its home.

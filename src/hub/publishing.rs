@@ -182,13 +182,7 @@ impl Hub {
             return Err(HubError::OverBudget);
         }
         let from = publication.receipt;
-        let index = index.map_or_else(
-            || {
-                let connection = from.map(|from| from.connection);
-                self.topic_for(publication.topic, connection, from.map_or(0, |from| from.network))
-            },
-            Ok,
-        )?;
+        let index = index.map_or_else(|| self.topic_for(publication.topic, from), Ok)?;
         let payload = Bytes::copy_from_slice(publication.message.payload());
         let key = publication.key.map(|key| self.shared_key(index, key));
         Ok(self.number(index, key, publication.removes_key, publication.kind(), payload))

@@ -6,7 +6,7 @@
 
 use super::rules::Caller;
 use super::subscriptions::NONE;
-use super::{Hub, HubError};
+use super::{Hub, HubError, Receipt};
 use crate::base::{ConnectionId, Limits, Slab};
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
@@ -108,17 +108,19 @@ impl Quotas {
 }
 
 impl Hub {
-    /// Finds a topic, or makes it for a connection of a network (0 for none), if both may.
+    /// Finds a topic, or makes it for the connection that publishes to it, if that and its
+    /// network may; the server itself always may.
     pub(super) fn topic_for(
         &mut self,
         name: &str,
-        connection: Option<ConnectionId>,
-        network: u64,
+        publisher: Option<Receipt>,
     ) -> Result<u32, HubError> {
         if let Some(known) = self.topic_named(name) {
             return Ok(known);
         }
-        let Some(connection) = connection else { return self.topic_index(name) };
+        let Some(Receipt { connection, network, .. }) = publisher else {
+            return self.topic_index(name);
+        };
         // The limits are the process's; each home has its share.
         let share = |most: usize| (most / usize::from(self.shards)).max(1);
         let quotas = &self.quotas;

@@ -346,7 +346,11 @@ async def unanswered_publications(server, provoked):
         for number in range(8 * UNANSWERED_MAX)
     ]
     # All that has arrived is taken in one turn.
-    limits = {"receive_buffer_bytes": 1 << 20, "receive_bytes_per_turn": 1 << 30}
+    limits = {
+        "receive_buffer_bytes": 1 << 20,
+        "receive_bytes_per_turn": 1 << 30,
+        "turn_work_max": 1_000_000,
+    }
     with serving(server, limits=limits) as own:
         client = await Listening().open(own.port, "/")
         for bursts in range(1, 21):

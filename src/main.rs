@@ -6,6 +6,21 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[allow(unsafe_code)]
+mod allocator {
+    // SAFETY: that is its declaration in `mimalloc.h`. Any thread may call it at any time: it
+    // touches nothing that is in use.
+    unsafe extern "C" {
+        safe fn mi_collect(force: bool);
+    }
+
+    /// Gives memory that has been free for a second back to the system. The allocator itself
+    /// does so only when a thread frees more, and after a burst none may.
+    pub fn give_back() {
+        mi_collect(false);
+    }
+}
+
 fn main() -> std::process::ExitCode {
-    tapecast::cli::main()
+    tapecast::cli::main(allocator::give_back)
 }

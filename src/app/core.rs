@@ -6,7 +6,7 @@ use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
 use crate::hub::{Caller, Hub, HubError, Subscriptions};
-use crate::protocol::deflate::{CONTEXT_BYTES, Contexts};
+use crate::protocol::deflate::{CONTEXT_BYTES, Contexts, Deflater};
 use crate::protocol::{Message, Role, Rules, Workspace};
 use std::net::SocketAddr;
 
@@ -46,12 +46,14 @@ impl Core {
                  bytes of it, and a connection with contexts for both ways takes {CONTEXT_BYTES}"
             );
         }
+        let deflater = Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
+            .at_most(limits.deflate_bytes_max);
         Core {
             id,
             now,
             rules: [rules.clone(), rules.with_deflate()],
             pool: Workspace::new(limits.pool_bytes_max)
-                .compressing(limits.deflate_level as u8, limits.deflate_bytes_min)
+                .compressing(deflater)
                 .with_ratio_max(limits.deflate_ratio_max)
                 .with_contexts(Contexts::new(
                     limits.deflate_level as u8,

@@ -91,6 +91,8 @@ limits! {
     deflate_ratio_max: usize = 256, tiny 256;
     /// Bytes of a message that is worth compressing.
     deflate_bytes_min: usize = 512, tiny 16;
+    /// Bytes of a message that is compressed. Above it: it is sent as it is, since others would wait for the compressor.
+    deflate_bytes_max: usize = 1 << 20, tiny 1 << 20;
     /// Bytes of compressors and decompressors that remember a connection's earlier messages, in total, each shard its share: up to 419 KiB a connection. Above it: a new connection's messages are compressed each by itself.
     deflate_contexts_bytes_max: usize = 0, tiny 1 << 20;
     /// Bytes of a message that is worth compressing where earlier ones are remembered.
@@ -117,6 +119,8 @@ limits! {
     drain_ms: u64 = 2_000, tiny 100;
     /// Topics, by name or by patterns, and patterns that one connection may be subscribed to, in total. Above it: an error value, or a notice.
     subscriptions_max: usize = 1_024, tiny 4;
+    /// Bytes of one request of `tapecast.v1.json`. Above it: an error.
+    json_request_bytes_max: usize = 256 << 10, tiny 4 << 10;
     /// Milliseconds after which `tapecast.v1.json` tells a connection the positions of its quiet channels, again and again. 0: never.
     heartbeat_ms: u64 = 30_000, tiny 500;
     /// Milliseconds from the handshake to the first subscription of a `tapecast.v1.json` connection. Above it: close 1008. 0: no limit.
@@ -165,6 +169,8 @@ limits! {
     mails_per_turn: usize = 512, tiny 4;
     /// Sends started in one turn; the other connections go first in the next.
     sends_per_turn: usize = 128, tiny 4;
+    /// Bytes that the sends of one turn carry, each its share and at most 1 MiB, give or take a message. Above it: the rest leaves with the next turns.
+    send_bytes_per_turn: usize = 12 << 20, tiny 4 << 10;
     /// Receive buffers of a shard, a power of two. None left: receives wait for one.
     receive_buffers: u16 = 64, tiny 4;
     /// Bytes of a receive buffer.
@@ -202,6 +208,7 @@ impl Limits {
         "head_bytes_max",
         "handshake_ms",
         "handshake_stall_ms",
+        "json_request_bytes_max",
         "queued_bytes_max",
         "queued_bytes_pause",
         "receive_bytes_per_turn",
@@ -218,6 +225,7 @@ impl Limits {
         "turn_ms_max",
         "mails_per_turn",
         "sends_per_turn",
+        "send_bytes_per_turn",
         "spin_us",
     ];
 
@@ -320,6 +328,7 @@ impl Limits {
         }
         between!(tls_handshakes_per_turn, 1..=1 << 20);
         between!(tls_handshake_bytes_max, 20 << 10..=1 << 20);
+        between!(json_request_bytes_max, 125..=1 << 30);
         between!(subscriptions_max, 1..=65_535);
         between!(idle_ping_ms, 0..=1 << 40);
         between!(pong_ms, 1..=1 << 40);
@@ -338,6 +347,7 @@ impl Limits {
         between!(patterns_per_connection_max, 0..=65_535);
         between!(topics_per_connection_max, 1..=1 << 30);
         between!(deflate_ratio_max, 0..=1 << 20);
+        between!(deflate_bytes_max, 0..=1 << 30);
         between!(turn_work_max, 10..=1_000_000);
         between!(turn_ms_max, 1..=3_600_000);
         between!(topic_keys_max, 0..=1 << 24);
@@ -346,6 +356,7 @@ impl Limits {
         between!(events_per_turn, 1..=1 << 14);
         between!(mails_per_turn, 1..=1 << 24);
         between!(sends_per_turn, 1..=1 << 20);
+        between!(send_bytes_per_turn, 1..=1 << 30);
         between!(accepts_in_flight, 1..=1 << 12);
         between!(listen_backlog, 1..=1 << 16);
         between!(socket_send_bytes, 0..=1 << 30);

@@ -15,6 +15,44 @@ const SMALL_BYTES: usize = 1792;
 /// around them.
 const LARGE_BYTES: usize = 65 << 10;
 
+/// A buffer becomes longer by at least so many bytes, and by at most so many, unless more are
+/// needed at once: the bytes are made zero, so that they are resident.
+const LENGTHENED_BYTES_MIN: usize = 4 << 10;
+const LENGTHENED_BYTES_MAX: usize = 256 << 10;
+/// A buffer longer than this gets the address space for all that may come, up to this much:
+/// what it holds is not copied again and again.
+const COPIED_BYTES_MAX: usize = 1 << 20;
+const RESERVED_BYTES_MAX: usize = 64 << 20;
+
+/// Makes a buffer, which is in use to `end`, at least `needed` bytes long, and no longer than
+/// `all` bytes if those are enough. It grows with what has come, not with what may come, and
+/// by no more than 256 KiB at a time.
+///
+/// ```
+/// use tapecast::base::pool::lengthen;
+///
+/// let mut buffer = vec![1; 2 << 20];
+/// let end = buffer.len();
+/// lengthen(&mut buffer, end, end + 1, 16 << 20);
+/// assert_eq!(buffer.len(), end + (256 << 10));
+/// assert_eq!(buffer.capacity(), 16 << 20);
+/// ```
+pub fn lengthen(buffer: &mut Vec<u8>, end: usize, needed: usize, all: usize) {
+    let before = buffer.len();
+    if needed <= before {
+        return;
+    }
+    let more = end.clamp(LENGTHENED_BYTES_MIN, LENGTHENED_BYTES_MAX);
+    let len = (end + more).min(all).max(needed);
+    if len > buffer.capacity() {
+        let doubled = end.saturating_mul(2).min(all);
+        let reserved = if len > COPIED_BYTES_MAX { all.min(RESERVED_BYTES_MAX) } else { 0 };
+        let capacity = len.max(doubled).max(reserved);
+        buffer.reserve_exact(capacity - before);
+    }
+    buffer.resize(len, 0);
+}
+
 /// A last-in-first-out pool of `Vec<u8>`.
 ///
 /// ```

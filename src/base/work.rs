@@ -24,10 +24,10 @@ pub const ANSWER: Work = 150;
 /// A request head is parsed and answered.
 pub const HANDSHAKE: Work = 12 * UNIT;
 /// A message is numbered and kept at its topic's home, beside [`keep`].
-pub const PUBLICATION: Work = 250;
+pub const PUBLICATION: Work = 280;
 /// A message is sent on to a shard that reads its topic and put on a tape there, beside
 /// [`keep`]. It is charged to who publishes it; what its delivery takes is not.
-pub const FORWARD: Work = 300;
+pub const FORWARD: Work = 360;
 /// A publication is sent to its topic's home on another shard and taken there.
 pub const MAIL: Work = 250;
 /// A topic is made, and forgotten when it is over.
@@ -57,6 +57,12 @@ pub const fn copy(bytes: usize) -> Work {
     bytes as Work / 8
 }
 
+/// `bytes` bytes are received, and sent back.
+#[inline]
+pub const fn receive(bytes: usize) -> Work {
+    bytes as Work / 4
+}
+
 /// `bytes` bytes are copied to memory of their own, which is given back later.
 #[inline]
 pub const fn keep(bytes: usize) -> Work {
@@ -66,13 +72,19 @@ pub const fn keep(bytes: usize) -> Work {
 /// `bytes` bytes of JSON are read.
 #[inline]
 pub const fn json(bytes: usize) -> Work {
-    bytes as Work * 4 / 3
+    2 * bytes as Work
 }
 
 /// `bytes` bytes go into a decompressor, whatever comes out.
 #[inline]
 pub const fn deflated(bytes: usize) -> Work {
     4 * bytes as Work
+}
+
+/// `bytes` bytes go into a compressor.
+#[inline]
+pub const fn deflate(bytes: usize) -> Work {
+    5 * bytes as Work
 }
 
 /// `bytes` bytes come out of a decompressor.

@@ -188,8 +188,9 @@ fn long_version() -> String {
     format!("{version} ({commit})\n{}", doctor::summary())
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// Runs the program, whose allocator gives memory back that has been free for some time when
+/// `give_back` is called.
+pub fn main(give_back: fn()) -> ExitCode {
     let mut command = Cli::command();
     if std::env::args().nth(1).is_some_and(|word| word == "--version") {
         // Looks at the kernel, so not at every start.
@@ -197,8 +198,8 @@ pub fn main() -> ExitCode {
     }
     let matches = command.get_matches();
     match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
-        Command::Serve(config) => run_server(config, serve::plain()),
-        Command::Demo { config, rate } => run_server(config, demo::show(rate)),
+        Command::Serve(config) => run_server(config, serve::plain(), give_back),
+        Command::Demo { config, rate } => run_server(config, demo::show(rate), give_back),
         Command::Replay(what) => replay::run(&what),
         Command::CheckConfig(config) => {
             with_settings(config, |settings| print(&settings.effective()))
@@ -218,9 +219,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run_server(config: Config, show: serve::Show) -> ExitCode {
+fn run_server(config: Config, show: serve::Show, give_back: fn()) -> ExitCode {
     let again = config.clone();
-    with_settings(config, |settings| serve::run(settings, move || again.clone().resolve(), show))
+    let again = move || again.clone().resolve();
+    with_settings(config, |settings| serve::run(settings, again, show, give_back))
 }
 
 fn manual() -> io::Result<Vec<u8>> {

@@ -59,9 +59,10 @@ pub fn run(
     settings: Settings,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
     show: Show,
+    give_back: fn(),
 ) -> ExitCode {
     let filter = start_logs(&settings);
-    match serve(settings, filter, again, show) {
+    match serve(settings, filter, again, show, give_back) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tapecast: {error}");
@@ -101,6 +102,7 @@ fn serve(
     filter: LogFilter,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
     show: Show,
+    give_back: fn(),
 ) -> Result<(), ServerError> {
     let builder = Server::builder().limits(settings.limits.clone());
     let mut rules = settings.rules.clone();
@@ -132,6 +134,7 @@ fn serve(
         admin,
         alive_every: supervisor::watchdog().map(|within| within / 2),
         alive: Box::new(|| tell("WATCHDOG=1")),
+        give_back,
         obey: Box::new(move |order| match order {
             Order::Drain => {
                 tracing::info!("draining");
@@ -352,6 +355,7 @@ mod tests {
             admin: None,
             alive_every: None,
             alive: Box::new(|| {}),
+            give_back: || {},
             obey: Box::new(|_| {}),
         };
         control::start(control).unwrap();

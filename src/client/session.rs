@@ -405,7 +405,7 @@ impl Session {
         let mut subscription = Subscription::new(channel, how.clone());
         if self.is_open() {
             let kind = RequestKind::Subscribe(subscription.name().clone());
-            self.ask(kind, subscription.request(self.next_id));
+            self.ask(kind, subscription.request(self.next_id), None);
         }
         self.subscriptions.push(subscription);
         Ok(())
@@ -426,7 +426,8 @@ impl Session {
             }
         }
         if self.is_open() {
-            self.ask(RequestKind::Unsubscribe, Object::new("unsubscribe").text("channel", channel));
+            let words = Object::new("unsubscribe").text("channel", channel);
+            self.ask(RequestKind::Unsubscribe, words, None);
         }
         Ok(())
     }
@@ -451,7 +452,7 @@ impl Session {
             Some(key) => words.text("key", key),
             None => words,
         };
-        self.bounded(words.raw("message", json))
+        self.bounded(words, Some(json))
     }
 
     /// Publishes that a key has no value any more. Else as [`Session::publish`].
@@ -460,7 +461,7 @@ impl Session {
     /// Too much is under way.
     pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
         let words = Object::new("publish").text("channel", channel).text("key", key);
-        self.bounded(words.json("remove", true).raw("message", "null"))
+        self.bounded(words.json("remove", true), Some("null"))
     }
 
     /// Asks whether the server is there: [`Event::Pong`].
@@ -468,7 +469,7 @@ impl Session {
     /// # Errors
     /// Too much is under way.
     pub fn ping(&mut self) -> Result<RequestId, Error> {
-        self.bounded(Object::new("ping"))
+        self.bounded(Object::new("ping"), None)
     }
 
     /// Everything of `channel` up to `seq`, or to the last message taken, is done with.
@@ -504,18 +505,24 @@ impl Session {
     }
 
     /// A request of the caller's, who is refused where there is no room.
-    fn bounded(&mut self, words: Object) -> Result<RequestId, Error> {
+    fn bounded(&mut self, words: Object, message: Option<&str>) -> Result<RequestId, Error> {
         let Options { requests_max, unsent_bytes_max, .. } = self.options;
         if self.requests.len() >= requests_max || self.out.len() >= unsent_bytes_max {
             return Err(Error::Full);
         }
-        Ok(self.ask(RequestKind::Other, words))
+        Ok(self.ask(RequestKind::Other, words, message))
     }
 
-    fn ask(&mut self, kind: RequestKind, words: Object) -> RequestId {
+    /// The message comes last: of a request that is too long, the server reads no more than
+    /// the first words.
+    fn ask(&mut self, kind: RequestKind, words: Object, message: Option<&str>) -> RequestId {
         let id = self.next_id;
         self.next_id += 1;
-        let text = words.json("id", id).end();
+        let words = words.json("id", id);
+        let text = match message {
+            Some(json) => words.raw("message", json).end(),
+            None => words.end(),
+        };
         let unsent = match self.is_open() {
             true => {
                 self.write(&text);

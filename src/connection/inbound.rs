@@ -1,7 +1,7 @@
 //! What has arrived: first a request head, then messages.
 
 use super::{Close, KeepAlive, Outbound};
-use crate::base::{Limits, Time};
+use crate::base::{BufferPool, Limits, Time};
 use crate::protocol::deflate::Accepted;
 use crate::protocol::head::{self, HeadEnd};
 use crate::protocol::{
@@ -247,6 +247,12 @@ impl Inbound {
         kind: Kind,
     ) -> Result<&'a [u8], &'a [u8]> {
         self.messages.frame_in_place(input, kind)
+    }
+
+    /// The buffer of the message given out last, up to its payload's end, with the frame that
+    /// [`Inbound::frame_in_place`] has made of it; `None` if the message lies in the input.
+    pub fn hand_over(&mut self, pool: &mut BufferPool) -> Option<Vec<u8>> {
+        self.messages.hand_over(pool)
     }
 
     /// Whether it holds nothing that is incomplete.

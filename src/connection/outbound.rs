@@ -201,6 +201,14 @@ impl Outbound {
         self.queue.extend_from_slice(bytes);
     }
 
+    /// What is in `buffer`, behind its first `sent` bytes, is queued where nothing is: the
+    /// buffer, which is the pool's, becomes the queue.
+    pub fn queue_buffer(&mut self, pool: &mut BufferPool, buffer: Vec<u8>, sent: usize) {
+        debug_assert!(self.queued_bytes() == 0 && sent < buffer.len());
+        self.release(pool);
+        (self.queue, self.sent) = (buffer, sent as u32);
+    }
+
     /// Has `write` append to the queue.
     pub fn write(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         if self.queue.capacity() == 0 {

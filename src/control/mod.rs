@@ -9,7 +9,7 @@
 //! | `signals` | what ends the process |
 //! | `admin` | the administration server |
 //! | `metrics` | what it counts, for Prometheus |
-//! | `watch` | names a shard that is stuck; tells the supervisor that all live |
+//! | `watch` | names a shard that is stuck; tells the supervisor that all live; has free memory given back |
 
 mod admin;
 mod metrics;
@@ -37,6 +37,8 @@ pub(crate) struct Control {
     pub alive_every: Option<Duration>,
     /// Tells the supervisor.
     pub alive: Box<dyn Fn() + Send>,
+    /// Has the allocator give free memory back to the system.
+    pub give_back: fn(),
 }
 
 /// Starts the control thread, which lives as long as the process. When this
@@ -70,7 +72,7 @@ fn set_up(control: Control) -> io::Result<impl Future<Output = ()>> {
         tokio_uring::spawn(admin.serve(control.shards.clone(), orders)?);
     }
     let supervised = control.alive_every.map(|every| (every, control.alive));
-    tokio_uring::spawn(watch::watch(control.shards, supervised));
+    tokio_uring::spawn(watch::watch(control.shards, supervised, control.give_back));
     let obey_admin = Rc::clone(&obey);
     tokio_uring::spawn(async move {
         while let Some(order) = ordered.recv().await {

@@ -1,6 +1,6 @@
 //! Watches the shards: one whose handler blocks is named, with how long it has
 //! been busy with one turn. The supervisor hears that all is well only while no
-//! shard is stuck.
+//! shard is stuck. Free memory goes back to the system by the same clock.
 
 use crate::app::Shards;
 use crate::base::Counters;
@@ -14,12 +14,18 @@ const STUCK: Duration = Duration::from_secs(1);
 const DEAD: Duration = Duration::from_secs(10);
 
 /// Looks at the shards for ever.
-pub async fn watch(shards: Shards, supervised: Option<(Duration, Box<dyn Fn() + Send>)>) {
+pub async fn watch(
+    shards: Shards,
+    supervised: Option<(Duration, Box<dyn Fn() + Send>)>,
+    give_back: fn(),
+) {
     let period = supervised.as_ref().map_or(PERIOD, |(every, _)| PERIOD.min(*every / 2));
     let mut told = Instant::now();
     let mut watch = Watch::new(&shards.counters, told);
     loop {
         tokio::time::sleep(period).await;
+        // Shards that have become idle free nothing more, by which they would.
+        give_back();
         let now = Instant::now();
         let longest = watch.look(&shards.counters, now, |shard, state| match state {
             State::Stuck(stuck) => {

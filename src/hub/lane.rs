@@ -126,9 +126,8 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Compresses at this level what has at least `bytes_min` bytes.
-    pub fn new(level: u8, bytes_min: usize) -> Lanes {
-        let deflater = Deflater::new(level, bytes_min);
+    /// What is compressed is so by this.
+    pub fn new(deflater: Deflater) -> Lanes {
         Lanes { known: vec![&Raw], deflater, plain: Vec::new() }
     }
 

@@ -80,6 +80,7 @@ pub use summary::{Tally, TopicSummary};
 
 use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
+use crate::protocol::deflate::Deflater;
 use catching_up::Guide;
 use chores::Chores;
 use connections::Connections;
@@ -347,7 +348,9 @@ impl Hub {
     /// The hub of one shard.
     pub fn new(setup: Setup) -> Hub {
         let Setup { shard, shards, limits, rules, home_seed, epoch_seed, unix_ms } = setup;
-        let lanes = Lanes::new(limits.deflate_level as u8, limits.deflate_bytes_min);
+        let deflater = Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
+            .at_most(limits.deflate_bytes_max);
+        let lanes = Lanes::new(deflater);
         Hub {
             shard,
             shards,

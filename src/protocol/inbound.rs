@@ -17,7 +17,7 @@ use super::deflate::{Inflater, TAIL};
 use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
 use super::mask;
 use super::message::{Kind, Message};
-use super::workspace::Workspace;
+use super::workspace::{Size, Workspace};
 use crate::base::BufferPool;
 use assembly::{Assembly, Packed, Unpacked};
 
@@ -500,9 +500,9 @@ impl Inbound {
                 let needs_input = partial.advance(taken)?;
                 return Ok(self.inflate_on(is_last, rules, workspace)?.or(needs_input));
             }
-            let before = assembly.storage.capacity();
+            let before = Size::of(&assembly.storage);
             assembly.reserve(taken, header.payload_bytes);
-            workspace.count_grown(before, assembly.storage.capacity());
+            workspace.count_grown(before, &assembly.storage);
             assembly.storage[assembly.end..assembly.end + taken].copy_from_slice(piece);
             assembly.written(taken, header.mask)?;
         }
@@ -572,6 +572,14 @@ impl Inbound {
         };
         storage[start..payload.start].copy_from_slice(header);
         Ok(&storage[start..payload.end])
+    }
+
+    /// The buffer of the message that [`Inbound::next`] gave out last, up to its payload's
+    /// end; `None` if the message lies in the input. What [`Inbound::frame_in_place`] has
+    /// written stands in it.
+    pub fn hand_over(&mut self, pool: &mut BufferPool) -> Option<Vec<u8>> {
+        let assembly = self.assembly_mut().filter(|assembly| assembly.whole)?;
+        Some(assembly.hand_over(pool))
     }
 
     /// Whether a message, or a piece of a header, has begun and not ended.

@@ -28,11 +28,26 @@ pub struct Workspace {
     deflater: Deflater,
     contexts: Contexts,
     inflated_bytes: u64,
+    /// Bytes that went into a compressor.
+    deflated_bytes: u64,
     /// Bytes of buffers that were made longer.
     grown_bytes: u64,
     /// So many more may come out before whoever inflates has to pause.
     inflate_left: usize,
     ratio_max: usize,
+}
+
+/// How long a buffer is, and may become where it lies.
+pub(super) struct Size {
+    len: usize,
+    capacity: usize,
+}
+
+impl Size {
+    #[inline]
+    pub fn of(buffer: &Vec<u8>) -> Size {
+        Size { len: buffer.len(), capacity: buffer.capacity() }
+    }
 }
 
 impl Workspace {
@@ -44,17 +59,17 @@ impl Workspace {
             deflater: Deflater::new(0, 0),
             contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
+            deflated_bytes: 0,
             grown_bytes: 0,
             inflate_left: usize::MAX,
             ratio_max: 0,
         }
     }
 
-    /// Messages of at least `bytes_min` bytes are compressed at this level, where that was
-    /// agreed on.
+    /// Messages are compressed by this, where that was agreed on.
     #[must_use]
-    pub fn compressing(mut self, level: u8, bytes_min: usize) -> Workspace {
-        self.deflater = Deflater::new(level, bytes_min);
+    pub fn compressing(mut self, deflater: Deflater) -> Workspace {
+        self.deflater = deflater;
         self
     }
 
@@ -99,8 +114,11 @@ impl Workspace {
     /// The payload of a message as a connection sends it compressed; `None` when it does not,
     /// or that would not be smaller.
     pub fn deflate(&mut self, compression: Compression, payload: &[u8]) -> Option<&[u8]> {
+        if compression == Compression::NONE || self.deflater.is_too_long(payload.len()) {
+            return None;
+        }
+        self.deflated_bytes += payload.len() as u64;
         match compression {
-            Compression::NONE => None,
             Compression::ALONE => self.deflater.deflate(payload),
             context => self.contexts.deflate(context, payload),
         }
@@ -111,18 +129,22 @@ impl Workspace {
         std::mem::take(&mut self.inflated_bytes)
     }
 
-    /// Bytes of the buffers that had to be made longer for messages in pieces since this was
-    /// last asked: each was copied to fresh memory.
+    /// Bytes that went into a compressor since this was last asked.
+    pub fn take_deflated_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.deflated_bytes)
+    }
+
+    /// Bytes that were written, since this was last asked, to make buffers longer: those that
+    /// are new, and those that had to be copied.
     pub fn take_grown_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.grown_bytes)
     }
 
-    /// A buffer of so many bytes was made longer than it was before.
+    /// A buffer that was of this size may have been made longer.
     #[inline]
-    pub(super) fn count_grown(&mut self, before: usize, now: usize) {
-        if now > before {
-            self.grown_bytes += now as u64;
-        }
+    pub(super) fn count_grown(&mut self, before: Size, buffer: &Vec<u8>) {
+        let copied = if buffer.capacity() > before.capacity { before.len } else { 0 };
+        self.grown_bytes += (buffer.len() - before.len + copied) as u64;
     }
 
     /// A decompressor, for one message.

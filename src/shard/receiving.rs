@@ -278,7 +278,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let asked = room.len();
             let result = self.driver.receive_now(socket, room);
             if let Ok(bytes @ 1..) = result {
-                self.core.work += work::copy(bytes);
+                self.core.work += work::receive(bytes);
                 match slot.inbound.received(bytes) {
                     Ok(()) => self.ingest(index, &mut []),
                     Err(cause) => self.fail(index, cause),

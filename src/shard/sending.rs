@@ -2,16 +2,17 @@
 
 use super::Shard;
 use super::securing::seal;
-use super::slot::{Attention, Holds, Operations, Phase};
+use super::slot::{Attention, Holds, Operations, Phase, Slot};
 use crate::app::{Core, Handler, Notice, Own};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Counters, Limits, Time};
 use crate::connection::{Channel, Outbound};
+use crate::hub::Hub;
 use crate::protocol::CloseCause;
-use crate::ring::{Driver, Errno, Event, Interest, SLICES_PER_SEND};
+use crate::ring::{Batch, Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
-/// Bytes of tapes that one send carries at most, give or take a chunk.
-const TAPE_BYTES_PER_SEND: usize = 1 << 20;
+/// Bytes that one send carries at most, give or take a chunk of a tape.
+const BYTES_PER_SEND: usize = 1 << 20;
 
 /// `bytes` bytes of a connection's tapes are on their way: its cursors move, and what is
 /// left of a frame comes first. Its compressor has not seen what its peer has got.
@@ -31,6 +32,25 @@ fn keep_rest(outbound: &mut Outbound, pool: &mut BufferPool, rest: &[u8]) {
     }
 }
 
+/// What one send of a connection carries: its queue, and what its tapes have behind that, of
+/// each no more than so many bytes.
+#[inline]
+fn fill<'a, S>(batch: &mut Batch<'a>, slot: &'a Slot<S>, hub: &'a Hub, bytes_max: usize) {
+    if let Some(channel) = &slot.channel {
+        return batch.slice(channel.queued());
+    }
+    let queue = slot.own.outbound.queued();
+    if queue.len() > bytes_max {
+        return batch.slice(&queue[..bytes_max]);
+    }
+    batch.slice(queue);
+    if slot.takes_from_tapes() {
+        // One slice is the queue's.
+        let slices_max = SLICES_PER_SEND - 1;
+        hub.pending(slot.own.subscriptions, bytes_max, slices_max, |slice| batch.slice(slice));
+    }
+}
+
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// The connection at `index` has something to send.
     #[inline]
@@ -43,7 +63,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     /// Hands the kernel one send for each dirty connection, at most
-    /// `sends_per_turn` of them, and takes what happened.
+    /// `sends_per_turn` of them with `send_bytes_per_turn` bytes, and takes what happened.
     ///
     /// The sends borrow queues and tapes for the length of this call: nothing that
     /// they point into can change before they have ended.
@@ -75,24 +95,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             counters.limits_hit.hit(const { Limits::index_of("sends_per_turn") });
         }
         let mut batch = std::mem::take(&mut self.batch).recycle();
+        let bytes_each = core.limits.send_bytes_per_turn / sending.len().max(1);
         for &index in &*sending {
             let slot = slots.at(index).expect("just looked up");
             batch.begin(slot.socket);
-            if let Some(channel) = &slot.channel {
-                batch.slice(channel.queued());
-                continue;
-            }
-            batch.slice(slot.own.outbound.queued());
-            if slot.takes_from_tapes() {
-                let subscriptions = slot.own.subscriptions;
-                // One slice is the queue's.
-                core.hub.pending(
-                    subscriptions,
-                    TAPE_BYTES_PER_SEND,
-                    SLICES_PER_SEND - 1,
-                    |slice| batch.slice(slice),
-                );
-            }
+            fill(&mut batch, slot, &core.hub, bytes_each.clamp(1, BYTES_PER_SEND));
         }
         let result = driver.turn(&mut batch, until, events);
         outcomes.clear();

@@ -18,6 +18,9 @@ use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// An echo of which so much is left to send is not copied into the queue.
+const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 64 << 10 };
+
 /// How serving a piece of input ended.
 enum Served {
     All,
@@ -54,6 +57,31 @@ fn agree_on_compression<S>(
     Some(accepted)
 }
 
+/// Queues the last `bytes` bytes of the echo of the message that was received last. Where
+/// those are many, the buffer in which the message was put together becomes the queue.
+fn queue_echo<S>(
+    slot: &mut Slot<S>,
+    input: &mut Input<'_>,
+    kind: Kind,
+    bytes: usize,
+    pool: &mut BufferPool,
+) {
+    if bytes == 0 {
+        return;
+    }
+    let outbound = &mut slot.own.outbound;
+    if bytes >= HANDED_OVER_BYTES_MIN
+        && outbound.queued_bytes() == 0
+        && let Some(buffer) = slot.inbound.hand_over(pool)
+    {
+        let sent = buffer.len() - bytes;
+        return outbound.queue_buffer(pool, buffer, sent);
+    }
+    if let Ok(frame) = slot.inbound.frame_in_place(input, kind) {
+        outbound.bytes(pool, &frame[frame.len() - bytes..]);
+    }
+}
+
 /// Echoes the message that was received last, at once and from where it lies.
 fn send_straight<S, D: Driver>(
     slot: &mut Slot<S>,
@@ -67,15 +95,16 @@ fn send_straight<S, D: Driver>(
     let outbound = &mut slot.own.outbound;
     let frame = match slot.inbound.frame_in_place(input, kind) {
         Ok(frame) if !waits => frame,
-        Ok(frame) => return outbound.bytes(pool, frame),
+        Ok(frame) => {
+            let bytes = frame.len();
+            return queue_echo(slot, input, kind, bytes, pool);
+        }
         Err(payload) => return outbound.frame(pool, kind.opcode(), payload, None),
     };
     if let Some(channel) = &mut slot.channel {
         let rest = send_sealed(channel, outbound, frame, slot.socket, driver, pool, counters);
-        if !rest.is_empty() {
-            outbound.bytes(pool, rest);
-        }
-        return;
+        let bytes = rest.len();
+        return queue_echo(slot, input, kind, bytes, pool);
     }
     let queued = outbound.queued_bytes();
     let sent = match driver.send_now(slot.socket, &[outbound.queued(), frame]) {
@@ -87,11 +116,9 @@ fn send_straight<S, D: Driver>(
     counters.sends.add(1);
     counters.bytes_sent.add(sent as u64);
     outbound.advance(pool, sent.min(queued));
-    let rest = &frame[sent.saturating_sub(queued)..];
-    if !rest.is_empty() {
-        counters.sends_short.add(1);
-        outbound.bytes(pool, rest);
-    }
+    let rest = frame.len() - sent.saturating_sub(queued);
+    counters.sends_short.add(u64::from(rest > 0));
+    queue_echo(slot, input, kind, rest, pool);
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
@@ -380,6 +407,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// Counts, letters and pauses that calls of the handler asked for.
     pub(super) fn settle_deferred(&mut self, index: u32) {
+        self.core.work += work::deflate(self.core.pool.take_deflated_bytes() as usize);
         let deferred = &mut self.core.deferred;
         let counters = &self.counters[self.core.id.index()];
         counters.messages_sent.add(std::mem::take(&mut deferred.messages));

@@ -14,7 +14,7 @@ use crate::base::{ConnectionId, Random};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Delivery, Rule, SlowReader};
-use crate::protocol::deflate::{Contexts, Offered};
+use crate::protocol::deflate::{Contexts, Deflater, Offered};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode, Workspace};
 use crate::ring::sim::{Faults, SimRing, World};
@@ -200,12 +200,9 @@ impl Simulation {
             addresses: addresses.expect("there is a shard"),
             world,
             talkers: Vec::new(),
-            pool: Workspace::new(1 << 20).compressing(1, 8).with_contexts(Contexts::new(
-                1,
-                4,
-                8,
-                usize::MAX,
-            )),
+            pool: Workspace::new(1 << 20)
+                .compressing(Deflater::new(1, 8))
+                .with_contexts(Contexts::new(1, 4, 8, usize::MAX)),
             random,
             sessions,
             connector: tls.map(|(_, connector)| connector.clone()),

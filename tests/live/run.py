@@ -381,6 +381,7 @@ TESTS = (
     Test("deflate: echoes unread", deflate_hostile.unread, 30, shards=(1,)),
     Test("deflate: leak", deflate_hostile.leaking, 30, shards=(2,)),
     *(timed(f"work: {name}", work.short(name), 30, shards=(1,)) for name in work.ATTACKS),
+    Test("work: memory returns", work.memory_returns, shards=(1,)),
     Test("work: at full size", work.at_full_size, 900, shards=(1,), asked=True),
     Test("work: charged and spent", work.charged_and_spent, 300, shards=(1,), asked=True),
     Test("10,000 idle", crowd.idle, 60, alone=True, long=True),

@@ -16,6 +16,8 @@ import os
 import select
 import time
 import zlib
+from functools import cache
+from random import Random
 from typing import Callable, NamedTuple
 
 from . import peer as wire
@@ -24,6 +26,9 @@ from .peer import Peer, head
 from .server import expect, serving
 
 NAMES = [f"room{number}" for number in range(1_000)]
+# What the server may keep of an attack that is over: its buffers, and pages in use here and there.
+KEPT_BYTES_MAX = 32 << 20
+REQUEST_BYTES_MAX = 256 << 10
 SHORT_SECONDS = 1.5
 LONG_SECONDS = 6
 QUIET_SECONDS = 1.0
@@ -61,12 +66,52 @@ def at_once(kind):
     return words(type=kind, channels=NAMES)
 
 
+@cache
 def bomb(filler):
     """A compressed request of 16 MiB, less a little."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     body = b'{"type":"ping","x":"' + filler * ((16 << 20) // len(filler) - 10) + b'"}'
     packed = packer.compress(body) + packer.flush(zlib.Z_SYNC_FLUSH)
     return text(packed[:-4], compressed=True)
+
+
+@cache
+def prose():
+    """What becomes some fifty times as long: not enough to be refused."""
+    random = Random(1)
+    lines = [bytes(random.choices(b"abcdefghijklmnopqrstuvwxyz", k=200)) for _ in range(40)]
+    return b"".join(random.choices(lines, k=4_000))
+
+
+def long_request(elements):
+    """As long as a request may be, and slow to read."""
+    body = '{"type":"ping","x":[' + elements * ((REQUEST_BYTES_MAX - 30) // len(elements))
+    return text(body + "0]}")
+
+
+@cache
+def of_any_kind(number):
+    """Every request of the protocol, one after the other, about a few channels or many."""
+    random, said = Random(number), []
+    for _ in range(3_000):
+        channel = random.choice((f"mix.{random.randrange(100)}", f"mix.*.{random.randrange(30)}"))
+        said.append(random.choice((
+            {"type": "subscribe", "channel": channel, "snapshot": random.random() < 0.5},
+            {"type": "subscribe", "channels": random.sample(NAMES, 20), "max_rate": 10},
+            {"type": "subscribe", "channel": channel, "since": {"epoch": 1, "seq": 0}, "window": 9},
+            {"type": "unsubscribe", "channel": channel},
+            {"type": "unsubscribe", "channels": random.sample(NAMES, 20)},
+            {"type": "publish", "channel": f"mix.{random.randrange(100)}", "message": "x" * 500},
+            {"type": "publish", "channel": f"mix.{random.randrange(9)}", "message": 1, "id": 1,
+             "key": str(random.randrange(1_000))},
+            {"type": "ack", "channel": channel, "seq": random.randrange(1_000)},
+            {"type": "join", "room": random.choice(NAMES), "name": "somebody"},
+            {"type": "leave", "room": random.choice(NAMES)},
+            {"message": "hi"},
+            {"type": "ping", "id": "x" * 200},
+            {"type": "none"},
+        )))
+    return b"".join(words(**fields) for fields in said)
 
 
 def patterns(kind, of, count):
@@ -81,6 +126,7 @@ class Attack(NamedTuple):
     connections: int = 50
     reads: bool = True
     deflates: bool = False
+    path: str = "/"
 
 
 def nothing(_):
@@ -128,6 +174,21 @@ ATTACKS = {
         60,
     ),
     "bombs": Attack(nothing, lambda _: bomb(b" ") * 4, 100, deflates=True),
+    "compressed, not a bomb": Attack(nothing, lambda _: bomb(prose()) * 4, 100, deflates=True),
+    "echoes, not a bomb": Attack(
+        nothing, lambda _: bomb(prose()) * 4, 100, deflates=True, path="/echo"
+    ),
+    "long requests": Attack(nothing, lambda _: long_request("0,")),
+    "long requests, not JSON": Attack(nothing, lambda _: long_request("0,").replace(b"{", b"[")),
+    "snapshots": Attack(
+        lambda number: b"".join(
+            words(type="publish", channel="snap", key=f"k{key}", message="x" * 100)
+            for key in range(10_000)
+        ) if number == 0 else b"",
+        lambda _: words(type="subscribe", channel="snap", snapshot=True)
+        + words(type="unsubscribe", channel="snap"),
+    ),
+    "requests of any kind": Attack(nothing, of_any_kind, 20),
     "requests that are none": Attack(nothing, lambda _: text('{"type":"x"}') * 5_000),
     "escapes without end": Attack(
         nothing, lambda _: text('{"a":"' + "\\u0041" * 5_000) * 50
@@ -142,10 +203,11 @@ ATTACKS = {
 }
 
 
-def connect(port, deflates=False):
+def connect(port, deflates=False, path="/"):
     extension = {"Sec_WebSocket_Extensions": "permessage-deflate"} if deflates else {}
     peer = Peer(port)
-    peer.send(head("/", Sec_WebSocket_Protocol="tapecast.v1.json", **extension))
+    protocol = {"Sec_WebSocket_Protocol": "tapecast.v1.json"} if path == "/" else {}
+    peer.send(head(path, **protocol, **extension))
     status, _ = peer.receive_head()
     expect(status == 101, f"the handshake was answered with {status}")
     return peer
@@ -158,7 +220,7 @@ def flood(port, attack, seconds):
     again = [attack.again(number) for number in range(attack.connections)]
     senders = []
     for number in range(attack.connections):
-        peer = connect(port, attack.deflates)
+        peer = connect(port, attack.deflates, attack.path)
         peer.socket.setblocking(False)
         senders.append([peer.socket, attack.first(number), 0, again[number]])
     end = time.monotonic() + seconds
@@ -271,6 +333,32 @@ def short(name):
         return ", ".join(found)
 
     return test
+
+
+def memory_returns(server):
+    """What an attack has made the server keep goes back to the system when it is over, and
+    nobody has to say anything for that."""
+    limits = {"log_ms": 1_000, "drain_ms": 0, "close_ms": 500}
+    attack = ATTACKS["a chat message to 1,000 rooms"]
+    with serving(server, limits=limits) as small:
+        with connect(small.port) as peer:
+            peer.send_frame(wire.TEXT, b'{"type":"ping"}')
+            peer.receive_frame()
+        before = small.resident_bytes()
+        attacker = multiprocessing.get_context("fork").Process(
+            target=flood, args=(small.port, attack, 20), daemon=True
+        )
+        attacker.start()
+        time.sleep(2)
+        beside = small.resident_bytes() - before
+        attacker.terminate()
+        attacker.join()
+        expect(beside > 4 * KEPT_BYTES_MAX, f"it kept no more than {beside >> 20} MiB")
+        end = time.monotonic() + 15
+        while (kept := small.resident_bytes() - before) > KEPT_BYTES_MAX:
+            expect(time.monotonic() < end, f"{kept >> 20} MiB of {beside >> 20} are kept")
+            time.sleep(0.2)
+    return f"{beside >> 20} MiB, {kept >> 20} MiB later"
 
 
 def at_full_size(server):

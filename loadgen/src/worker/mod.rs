@@ -31,7 +31,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use tapecast::base::{Limits, Random, Time};
-use tapecast::protocol::deflate::Contexts;
+use tapecast::protocol::deflate::{Contexts, Deflater};
 use tapecast::protocol::{Opcode, Workspace};
 use tapecast::ring::{
     Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
@@ -281,7 +281,7 @@ impl<'a> Worker<'a> {
             ring,
             skew,
             pool: Workspace::new(64 << 20)
-                .compressing(1, DEFLATE_BYTES_MIN)
+                .compressing(Deflater::new(1, DEFLATE_BYTES_MIN))
                 .with_contexts(Contexts::new(1, CONTEXT_BYTES_MIN, DEFLATE_BYTES_MIN, usize::MAX)),
             random: Random::new(shared.seed(thread)),
             unsettled: peers.len(),

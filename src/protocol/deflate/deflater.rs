@@ -24,6 +24,7 @@ pub struct Deflater {
     deflate: Option<Deflate>,
     level: u8,
     bytes_min: usize,
+    bytes_max: usize,
     /// What became of the last message.
     out: Vec<u8>,
 }
@@ -66,13 +67,27 @@ impl Deflater {
     /// At a level from 1, fast, to 9, small; 0 is as 1. Messages of fewer than `bytes_min`
     /// bytes are left as they are.
     pub fn new(level: u8, bytes_min: usize) -> Deflater {
-        Deflater { deflate: None, level: level.max(1), bytes_min, out: Vec::new() }
+        let level = level.max(1);
+        Deflater { deflate: None, level, bytes_min, bytes_max: usize::MAX, out: Vec::new() }
+    }
+
+    /// Messages of more than `bytes_max` bytes are left as they are too: they take long.
+    #[must_use]
+    pub fn at_most(mut self, bytes_max: usize) -> Deflater {
+        self.bytes_max = bytes_max;
+        self
+    }
+
+    /// Whether a message of so many bytes is too long to be compressed.
+    #[inline]
+    pub(crate) fn is_too_long(&self, bytes: usize) -> bool {
+        bytes > self.bytes_max
     }
 
     /// The payload of the compressed message; `None` when that would not be smaller.
     pub fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         // An empty one would be longer.
-        if payload.len() < self.bytes_min.max(1) {
+        if payload.len() < self.bytes_min.max(1) || self.is_too_long(payload.len()) {
             return None;
         }
         let deflate = self.deflate.get_or_insert_with(|| new_deflate(self.level));

@@ -1,6 +1,7 @@
 //! Compressed messages as they were.
 
 use super::TAIL;
+use crate::base::pool::lengthen;
 use std::fmt;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
@@ -20,9 +21,6 @@ pub enum InflateError {
     /// It would have more bytes than it may have.
     TooBig,
 }
-
-/// Bytes that a message grows by at least.
-const GROWTH_BYTES_MIN: usize = 4 << 10;
 
 /// Inflates messages, one after the other, piece by piece: each may look back at those
 /// before it, until [`Inflater::reset`]. It takes some 47 KiB.
@@ -102,9 +100,7 @@ impl Inflater {
                 return Ok((end, false));
             }
             if end == out.len() {
-                // By what has come out, not by what may come.
-                let grown = (end * 2).max(GROWTH_BYTES_MIN).min(bytes_max.saturating_add(1));
-                out.resize(grown, 0);
+                lengthen(out, end, end + 1, bytes_max.saturating_add(1));
             }
             let (taken, written) = (self.0.total_in(), self.0.total_out());
             let room = out.len().min(bytes_max.saturating_add(1)).min(pause);

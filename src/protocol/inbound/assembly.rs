@@ -5,13 +5,14 @@
 
 use super::Rules;
 use crate::base::BufferPool;
+use crate::base::pool::lengthen;
 use crate::protocol::cause::CloseCause;
 use crate::protocol::deflate::{InflateError, Inflater, TAIL};
 use crate::protocol::frame::SERVER_HEADER_BYTES_MAX;
 use crate::protocol::mask;
 use crate::protocol::message::Kind;
 use crate::protocol::utf8::Utf8;
-use crate::protocol::workspace::Workspace;
+use crate::protocol::workspace::{Size, Workspace};
 
 /// A message that arrives in pieces.
 #[derive(Debug)]
@@ -72,8 +73,6 @@ const PACKED_BYTES_MAX: usize = 64 << 10;
 /// bytes of address space, whatever its header declares; what is resident grows
 /// with what arrives.
 pub(super) const FIRST_BYTES: usize = 16 << 10;
-/// A message in pieces grows to at least this many bytes at a time.
-pub(super) const GROWTH_BYTES_MIN: usize = 4 << 10;
 
 impl Assembly {
     pub fn new(kind: Kind, declared: u64, pool: &mut BufferPool) -> Assembly {
@@ -99,9 +98,9 @@ impl Assembly {
         let bytes_max = SERVER_HEADER_BYTES_MAX.saturating_add(rules.message_bytes_max);
         let start = self.end;
         let some = workspace.inflate_left();
-        let before = self.storage.capacity();
+        let before = Size::of(&self.storage);
         let inflated = inflater.inflate_some(piece, &mut self.storage, start, bytes_max, some);
-        workspace.count_grown(before, self.storage.capacity());
+        workspace.count_grown(before, &self.storage);
         let (end, is_all) = inflated.map_err(|error| match error {
             InflateError::Malformed => CloseCause::InvalidDeflate,
             InflateError::TooBig => CloseCause::MessageTooBig,
@@ -172,6 +171,15 @@ impl Assembly {
         }
     }
 
+    /// Gives its storage away, up to the payload's end, and has another, which is empty.
+    pub fn hand_over(&mut self, pool: &mut BufferPool) -> Vec<u8> {
+        let mut empty = pool.take();
+        empty.resize(SERVER_HEADER_BYTES_MAX, 0);
+        let mut storage = std::mem::replace(&mut self.storage, empty);
+        storage.truncate(std::mem::replace(&mut self.end, SERVER_HEADER_BYTES_MAX));
+        storage
+    }
+
     pub fn payload(&self) -> &[u8] {
         &self.storage[SERVER_HEADER_BYTES_MAX..self.end]
     }
@@ -196,14 +204,9 @@ impl Assembly {
 
     /// Makes room for `bytes` more bytes, of `expected` that are to come.
     pub fn reserve(&mut self, bytes: usize, expected: u64) {
-        let needed = self.end + bytes;
-        if needed > self.storage.len() {
-            // Doubled by what has come, not by what was declared: memory that is
-            // written is memory that is resident.
-            let all = self.end.saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
-            let grown = (self.end * 2).max(GROWTH_BYTES_MIN).min(all).max(needed);
-            self.storage.resize(grown, 0);
-        }
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        let all = self.end.saturating_add(expected);
+        lengthen(&mut self.storage, self.end, self.end + bytes, all);
     }
 
     /// Counts in `bytes` bytes that have been written, masked, behind `end`.

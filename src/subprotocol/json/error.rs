@@ -38,6 +38,8 @@ errors! {
     MissingField = 104,
     /// A field has a value of the wrong kind.
     BadField = 105,
+    /// The request has more than `json_request_bytes_max` bytes. Its `id` is known if it stands in the first 4 KiB.
+    TooBig = 106,
     /// The channel's or room's name can't be one.
     BadChannel = 110,
     /// There is a subscription to this channel already.
@@ -80,8 +82,7 @@ impl From<HubError> for ErrorCode {
             HubError::TooManyPatterns => ErrorCode::TooManyPatterns,
             HubError::QuotaReached(_) => ErrorCode::QuotaReached,
             HubError::Full | HubError::OverBudget | HubError::Stopped => ErrorCode::Behind,
-            // Never of a request, which is longer than its body: it was closed with 1009.
-            HubError::TooBig => ErrorCode::BadField,
+            HubError::TooBig => ErrorCode::TooBig,
         }
     }
 }

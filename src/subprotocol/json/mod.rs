@@ -30,6 +30,8 @@ pub const NAME: &str = "tapecast.v1.json";
 
 /// Bytes of an `id` that is sent back.
 const ID_BYTES_MAX: usize = 256;
+/// Where the `id` of a request that is too long is looked for.
+const ID_WITHIN_BYTES: usize = 4 << 10;
 /// Publications of a connection whose number is under way to it.
 const PUBLISHES_MAX: usize = 1_024;
 
@@ -128,6 +130,19 @@ fn refuse(conn: &mut Conn<'_, JsonSession>, id: Option<&str>, refused: &Refused)
     send(conn, with_id(error, id));
 }
 
+/// A request is too long to be read: one is done in one piece.
+fn refuse_too_big(conn: &mut Conn<'_, JsonSession>, text: &str, short: impl Fn(&&str) -> bool) {
+    let first = &text[..text.floor_char_boundary(ID_WITHIN_BYTES)];
+    conn.charge(work::json(first.len()));
+    let id = match Fields::read(first) {
+        Ok(fields) => fields.id,
+        Err((_, id, _)) => id,
+    };
+    let bytes_max = conn.limits().json_request_bytes_max;
+    let why = format!("it has {} bytes: expected at most {bytes_max}", text.len());
+    refuse(conn, id.filter(short), &(ErrorCode::TooBig, why.into()));
+}
+
 fn refused(error: HubError, channel: &str) -> Refused {
     (error.into(), format!("{channel}: {error}").into())
 }
@@ -157,6 +172,9 @@ impl Handler for Json {
         conn.charge(work::REQUEST);
         // An id is sent back as it came, within reason.
         let short = |id: &&str| id.len() <= ID_BYTES_MAX;
+        if text.len() > conn.limits().json_request_bytes_max {
+            return refuse_too_big(conn, text, short);
+        }
         let fields = match Fields::read(text) {
             Ok(fields) => fields,
             Err((refused, id, read_bytes)) => {

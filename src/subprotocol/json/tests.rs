@@ -31,6 +31,28 @@ fn without_epoch(text: &str) -> String {
 }
 
 #[test]
+fn a_request_that_is_too_long_is_refused_unread() {
+    let limits = Limits { json_request_bytes_max: 8_000, ..Limits::default() };
+    let mut shard = TestShard::with_limits(Json, limits);
+    let mut client = shard.connect("/");
+    let mut check = |before: &str, filling: &str, behind: &str, id: &str| {
+        let (before, behind) = (format!(r#"{{{before}"message":""#), format!(r#""{behind}}}"#));
+        let left = 8_000 - before.len() - behind.len();
+        let fits = filling.repeat(left / filling.len()) + &"x".repeat(left % filling.len());
+        let request = format!("{before}{fits}{behind}");
+        let unknown = &ask(&mut shard, &mut client, &request)[0];
+        assert!(unknown.starts_with(r#"{"type":"error","code":103"#), "{unknown}");
+        let request = format!("{before}x{fits}{behind}");
+        let why = "it has 8001 bytes: expected at most 8000";
+        let error = format!(r#"{{"type":"error","code":106,"message":"{why}"{id}}}"#);
+        assert_eq!(ask(&mut shard, &mut client, &request), [error]);
+    };
+    check(r#""type":"x","id":[7],"#, "y", "", r#","id":[7]"#);
+    check(r#""id":"é","type":"x","#, "é", "", r#","id":"é""#);
+    check(r#""type":"x","#, "ééé", r#","id":7"#, "");
+}
+
+#[test]
 fn every_request_has_its_answer() {
     let mut shard = TestShard::new(Json);
     let mut client = shard.connect_offering("/", &["chat", NAME]);

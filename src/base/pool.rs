@@ -3,8 +3,8 @@
 //! Last in, first out, so that the buffer handed out is the one most likely to
 //! be in the cache. A connection takes a buffer when it has something to keep
 //! and gives it back when that is gone: an idle connection owns none. What the
-//! pool itself keeps is bounded by bytes; above that, buffers go back to the
-//! allocator.
+//! pool itself keeps is bounded by bytes; above that, large buffers go back to the
+//! allocator, those first that have lain there for longest.
 
 /// Capacity of a fresh small buffer, in bytes: a short reply, or a dozen. Not a
 /// power of two, since buffers that lie a page apart fall into the same few sets of
@@ -134,7 +134,14 @@ impl BufferPool {
         debug_assert!(self.lent > 0, "a buffer came back that was never lent");
         self.lent -= 1;
         let capacity = buffer.capacity();
-        if self.kept_bytes + capacity > self.kept_bytes_max || capacity < SMALL_BYTES {
+        if capacity < SMALL_BYTES || capacity > self.kept_bytes_max {
+            return;
+        }
+        // What has lain there for longest may be of a size that nobody asks for any more.
+        while self.kept_bytes + capacity > self.kept_bytes_max && !self.large.is_empty() {
+            self.kept_bytes -= self.large.remove(0).capacity();
+        }
+        if self.kept_bytes + capacity > self.kept_bytes_max {
             return;
         }
         buffer.clear();
@@ -186,5 +193,18 @@ mod tests {
         pool.put(second);
         assert_eq!(pool.large.len(), 1, "the second does not fit into what may be kept");
         assert!(pool.take().capacity() <= LARGE_BYTES);
+    }
+
+    #[test]
+    fn sizes_that_nobody_asks_for_do_not_fill_it() {
+        let mut pool = BufferPool::new(1 << 20);
+        let odd: Vec<_> = (0..10).map(|_| pool.take_for(100 << 10, 100 << 10)).collect();
+        odd.into_iter().for_each(|buffer| pool.put(buffer));
+        let usual = pool.take_for(600 << 10, 600 << 10);
+        let address = usual.as_ptr();
+        pool.put(usual);
+        let again = pool.take_for(600 << 10, 1);
+        assert_eq!(again.as_ptr(), address);
+        assert!(pool.kept_bytes() <= 1 << 20);
     }
 }

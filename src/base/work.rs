@@ -57,10 +57,11 @@ pub const fn copy(bytes: usize) -> Work {
     bytes as Work / 8
 }
 
-/// `bytes` bytes are received, and sent back.
+/// `bytes` bytes are received: less than that takes, for where a turn reads few large
+/// messages, each costs more.
 #[inline]
 pub const fn receive(bytes: usize) -> Work {
-    bytes as Work / 4
+    bytes as Work / 16
 }
 
 /// `bytes` bytes are copied to memory of their own, which is given back later.

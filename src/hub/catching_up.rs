@@ -135,10 +135,15 @@ impl Guide {
         })
     }
 
-    /// Whether it has asked for a portion of the past, or holds one.
+    /// Whether it has asked for a portion of the past that has not come.
+    #[cfg(test)]
     pub fn is_asking(&self) -> bool {
-        let catch_up = self.catch_up.as_ref();
-        catch_up.is_some_and(|catch_up| catch_up.is_pulling || catch_up.pulled.is_some())
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_pulling)
+    }
+
+    /// Whether it holds a portion of the past.
+    pub fn holds_portion(&self) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.pulled.is_some())
     }
 
     fn credit(&self) -> u64 {
@@ -365,17 +370,33 @@ impl Hub {
         }
     }
 
-    /// A portion that was asked for has come.
-    pub(super) fn pulled(&mut self, (own, generation): SubscriptionRef, past: Past) {
-        let Some(subscription) = self.subscriptions.get(own, generation) else { return };
-        let appended = self.tape_of(subscription).appended_bytes();
-        let Some(guide) = self.guides.at_mut(subscription.guide) else { return };
-        if let Some(catch_up) = guide.catch_up.as_mut().filter(|catch_up| catch_up.is_pulling) {
-            catch_up.is_pulling = false;
-            catch_up.at = appended;
-            catch_up.pulled = Some(past);
-            self.activate(own, Signal::Attend);
+    /// A portion that was asked for has come. Until it has, it counts as asked for, also
+    /// where nobody wants it any more: the home works for it all the same.
+    pub(super) fn pulled(
+        &mut self,
+        subscription: SubscriptionRef,
+        (connection, generation): (u32, u32),
+        past: Option<Past>,
+    ) {
+        let is_taken = past.is_some_and(|past| self.take_portion(subscription, past));
+        if !is_taken && self.connections.is_current(connection, generation) {
+            self.pull_is_over(connection);
         }
+    }
+
+    /// A subscription gets the portion that it has asked for, if it still waits for it.
+    fn take_portion(&mut self, (own, generation): SubscriptionRef, past: Past) -> bool {
+        let Some(subscription) = self.subscriptions.get(own, generation) else { return false };
+        let appended = self.tape_of(subscription).appended_bytes();
+        let Some(guide) = self.guides.at_mut(subscription.guide) else { return false };
+        let Some(catch_up) = guide.catch_up.as_mut().filter(|catch_up| catch_up.is_pulling) else {
+            return false;
+        };
+        catch_up.is_pulling = false;
+        catch_up.at = appended;
+        catch_up.pulled = Some(past);
+        self.activate(own, Signal::Attend);
+        true
     }
 
     /// Looks after the subscriptions of a connection that are not on their tapes:
@@ -418,7 +439,7 @@ impl Hub {
         }
     }
 
-    /// A portion that a connection had asked for was handed over, or is not wanted any more.
+    /// A portion that a connection had asked for was handed over, or came for nobody.
     pub(super) fn pull_is_over(&mut self, connection: u32) {
         self.connections.at_mut(connection).pulls -= 1;
         self.next_may_pull(connection);
@@ -606,7 +627,9 @@ impl Hub {
         // Another may have been woken for this and have ended before.
         self.next_may_pull(connection);
         let subscription = (own, generation);
-        let pull = Mail::Pull { topic: name, reader: reference, subscription, view, portion };
+        let connection = self.connections.reference(connection);
+        let (topic, reader) = (name, reference);
+        let pull = Mail::Pull { topic, reader, subscription, connection, view, portion };
         self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));
         self.is_fresh = true;
         self.guide(own).catch_up.as_mut().expect("it is catching up").is_pulling = true;

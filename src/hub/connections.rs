@@ -21,7 +21,7 @@ pub(super) struct Connection {
     first_active: u32,
     /// Its subscription, while it has one and never had more than that.
     only: u32,
-    /// Portions of the past that were asked for and not handed over.
+    /// Portions of the past that were asked for, and have not come or were not handed over.
     pub pulls: u16,
     /// What it reads of tapes is compressed.
     pub deflates: bool,
@@ -232,13 +232,27 @@ impl Connections {
         subscriptions.connection
     }
 
-    /// Forgets a connection that has no subscription left.
+    /// Forgets a connection that has no subscription left. One that has asked for portions of
+    /// the past stays until they come.
     pub fn leave_if_empty(&mut self, subscriptions: &mut Subscriptions) {
-        let is_empty = |known: &Connection| known.len() == 0 && known.patterns().is_empty();
+        let is_empty = |known: &Connection| {
+            known.len() == 0 && known.patterns().is_empty() && known.pulls == 0
+        };
         if self.of(*subscriptions).is_some_and(is_empty) {
             self.slab.remove(subscriptions.connection);
             subscriptions.connection = NONE;
         }
+    }
+
+    /// A connection's index and generation.
+    pub fn reference(&self, connection: u32) -> (u32, u32) {
+        let generation = self.slab.generation(connection);
+        (connection, generation.expect("a subscription has its connection"))
+    }
+
+    /// Whether the connection of that generation is still there.
+    pub fn is_current(&self, connection: u32, generation: u32) -> bool {
+        self.slab.get(connection, generation).is_some()
     }
 
     /// Forgets a connection.

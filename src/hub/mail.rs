@@ -74,6 +74,8 @@ pub enum Mail {
         reader: TopicRef,
         /// The subscription that wants it: index and generation.
         subscription: (u32, u32),
+        /// And its connection's.
+        connection: (u32, u32),
         /// Of what.
         view: View,
         /// How much.
@@ -138,14 +140,16 @@ pub enum Mail {
         /// How many messages are missing here.
         missed: u64,
     },
-    /// From the home: what was asked for.
+    /// From the home: what was asked for. Every [`Mail::Pull`] is answered.
     Pulled {
         /// The topic in the reader's table.
         topic: TopicRef,
         /// The subscription that wants it.
         subscription: (u32, u32),
-        /// What there was.
-        past: Past,
+        /// And its connection.
+        connection: (u32, u32),
+        /// What there was; none if the shard does not read the topic any more.
+        past: Option<Past>,
     },
     /// From a home: a connection's publications have cost more here than it was charged,
     /// since they made topics that others watch for.

@@ -541,10 +541,7 @@ impl Hub {
         self.move_rated();
         self.mail_what_is_owed();
         self.stuck.fill(None);
-        for shard in 0..self.shards {
-            self.may_work(work / 2 / u64::from(self.shards));
-            self.post_outgoing(ShardId(shard), post);
-        }
+        self.post_all(work / 2, post);
         // Before more is put on their tapes.
         self.may_work(work);
         self.mark_grown(signals);

@@ -25,6 +25,7 @@ pub(super) enum Outgoing {
     Pull {
         from: TopicRef,
         subscription: SubscriptionRef,
+        connection: (u32, u32),
         reader: TopicRef,
         view: View,
         portion: Portion,
@@ -80,16 +81,23 @@ impl Hub {
                     self.answer(from, Mail::Published { receipt, result });
                 }
             }
-            Mail::Pull { topic, reader, subscription, view, portion } => {
-                if let Some(index) = self.topic_named(&topic) {
-                    let pull = Outgoing::Pull {
-                        from: self.reference(index),
-                        reader,
-                        subscription,
-                        view,
-                        portion,
-                    };
-                    self.outgoing[from.index()].push_back(pull);
+            Mail::Pull { topic, reader, subscription, connection, view, portion } => {
+                match self.topic_named(&topic) {
+                    Some(index) => {
+                        let from_topic = self.reference(index);
+                        self.outgoing[from.index()].push_back(Outgoing::Pull {
+                            from: from_topic,
+                            reader,
+                            subscription,
+                            connection,
+                            view,
+                            portion,
+                        });
+                    }
+                    None => {
+                        let (topic, past) = (reader, None);
+                        self.answer(from, Mail::Pulled { topic, subscription, connection, past });
+                    }
                 }
             }
             Mail::Welcome { topic, epoch, last } => self.welcome(topic, epoch, last),
@@ -103,7 +111,9 @@ impl Hub {
                     self.restart_tapes(topic.index, missed);
                 }
             }
-            Mail::Pulled { subscription, past, .. } => self.pulled(subscription, past),
+            Mail::Pulled { subscription, connection, past, .. } => {
+                self.pulled(subscription, connection, past);
+            }
             Mail::Watch { pattern, reader, wanted } => self.watch(from, pattern, reader, wanted),
             Mail::Appeared { pattern, topic, since } => self.appeared(pattern, topic, since),
             Mail::Silent { topic } => self.fell_silent(topic),
@@ -133,7 +143,28 @@ impl Hub {
         }
     }
 
-    pub(super) fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
+    /// Posts mail to all shards: each gets its part of the work, and then those for which
+    /// there is more share what the others have left.
+    pub(super) fn post_all(&mut self, work: Work, post: &mut dyn Post) {
+        let (start, shards) = (self.work, self.shards);
+        for shard in 0..shards {
+            self.may_work(work / u64::from(shards));
+            self.post_outgoing(ShardId(shard), post);
+        }
+        // Posting has ended for want of work, and not of room.
+        let has_more = |stuck: &Option<usize>| *stuck == Some(0);
+        let count = self.stuck.iter().filter(|stuck| has_more(stuck)).count() as u64;
+        let left = work.saturating_sub(self.work - start);
+        for shard in (0..shards).filter(|_| count > 0) {
+            if has_more(&self.stuck[usize::from(shard)]) {
+                self.may_work(left / count);
+                self.stuck[usize::from(shard)] = None;
+                self.post_outgoing(ShardId(shard), post);
+            }
+        }
+    }
+
+    fn post_outgoing(&mut self, to: ShardId, post: &mut dyn Post) {
         loop {
             if self.is_exhausted() && !self.outgoing[to.index()].is_empty() {
                 // Nothing overtakes what is left.
@@ -158,11 +189,13 @@ impl Hub {
                     Some(mail) => (mail, 0, 0),
                     None => continue,
                 },
-                Outgoing::Pull { from, subscription, reader, view, portion } => {
-                    let Some(past) = self.past(from, to, view, portion) else { continue };
-                    self.charge(work::REPLAY * past.entries.len() as u64);
-                    let weight = past.entries.iter().map(|entry| entry.weight()).sum();
-                    (Mail::Pulled { topic: reader, subscription, past }, 0, weight)
+                Outgoing::Pull { from, subscription, connection, reader, view, portion } => {
+                    let past = self.past(from, to, view, portion);
+                    let entries = past.as_ref().map_or(&[][..], |past| &past.entries);
+                    let weight = entries.iter().map(|entry| entry.weight()).sum();
+                    let work = work::REPLAY * entries.len() as u64;
+                    self.charge(work);
+                    (Mail::Pulled { topic: reader, subscription, connection, past }, 0, weight)
                 }
             };
             if to == self.shard {

@@ -387,7 +387,7 @@ impl Hub {
         connection.remove(own, &self.subscriptions);
         let removed = self.subscriptions.remove(own).expect("linked");
         if let Some(guide) = self.guides.remove(removed.guide) {
-            if guide.is_asking() {
+            if guide.holds_portion() {
                 self.pull_is_over(removed.connection);
             } else {
                 // It may have been woken to ask.

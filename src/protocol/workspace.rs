@@ -3,6 +3,7 @@
 
 use super::deflate::{Compression, Contexts, Deflater, Inflater};
 use crate::base::BufferPool;
+use crate::base::work::{self, Work};
 use std::ops::{Deref, DerefMut};
 
 /// Decompressors that are kept while nobody uses them.
@@ -30,8 +31,7 @@ pub struct Workspace {
     inflated_bytes: u64,
     /// Bytes that went into a compressor.
     deflated_bytes: u64,
-    /// Bytes of buffers that were made longer.
-    grown_bytes: u64,
+    grown_work: Work,
     /// So many more may come out before whoever inflates has to pause.
     inflate_left: usize,
     ratio_max: usize,
@@ -60,7 +60,7 @@ impl Workspace {
             contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
             deflated_bytes: 0,
-            grown_bytes: 0,
+            grown_work: 0,
             inflate_left: usize::MAX,
             ratio_max: 0,
         }
@@ -134,17 +134,19 @@ impl Workspace {
         std::mem::take(&mut self.deflated_bytes)
     }
 
-    /// Bytes that were written, since this was last asked, to make buffers longer: those that
-    /// are new, and those that had to be copied.
-    pub fn take_grown_bytes(&mut self) -> u64 {
-        std::mem::take(&mut self.grown_bytes)
+    /// The work of making buffers longer since this was last asked.
+    pub fn take_grown_work(&mut self) -> Work {
+        std::mem::take(&mut self.grown_work)
     }
 
     /// A buffer that was of this size may have been made longer.
     #[inline]
     pub(super) fn count_grown(&mut self, before: Size, buffer: &Vec<u8>) {
-        let copied = if buffer.capacity() > before.capacity { before.len } else { 0 };
-        self.grown_bytes += (buffer.len() - before.len + copied) as u64;
+        // All of it is copied to fresh memory, or more of it is made zero.
+        self.grown_work += match buffer.capacity() > before.capacity {
+            true => work::keep(buffer.len()),
+            false => work::copy(buffer.len() - before.len),
+        };
     }
 
     /// A decompressor, for one message.

@@ -44,7 +44,7 @@ const TIMERS: Work = 2;
 /// And what was received this part of its own, while the hub does not keep up.
 const BEHIND: Work = 4;
 /// Work above its share that a connection may do before it counts as a debt.
-const DEBT_MIN: Work = 100 * UNIT;
+const DEBT_MIN: Work = 250 * UNIT;
 /// And work of another shard, in one turn of that.
 const OWED_MIN: Work = 10 * UNIT;
 

@@ -370,32 +370,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     fn take_mail(&mut self) {
         let mails_max = self.core.limits.mails_per_turn;
+        let start = self.core.spent();
         let share = self.budget.mail() / self.counters.len() as Work;
+        // Each its part, and then those who have sent more share what is left.
+        let mut more: Vec<ShardId> = Vec::new();
         for from in self.links.others() {
-            let mut letters = Vec::new();
-            let mut mails = 0;
-            let hub = &mut self.core.hub;
-            let mut work = 0;
-            let end = hub.work() + share;
-            self.links.take(from, mails_max, |mail| {
-                mails += 1;
-                match mail {
-                    ShardMail::Hub(mail) => hub.receive(from, mail),
-                    ShardMail::Letter { to, kind, payload } => {
-                        work += work::MAIL + work::copy(payload.len());
-                        letters.push((to, kind, payload));
-                    }
-                }
-                hub.work() + work < end
-            });
-            self.core.work += work;
-            self.counters().mails_received.add(mails);
-            if mails == mails_max as u64 {
-                self.hit(const { Limits::index_of("mails_per_turn") });
+            if self.take_mail_of(from, share) {
+                more.push(from);
             }
-            for (to, kind, payload) in letters {
-                self.deliver_letter(to, kind, &payload);
-            }
+        }
+        let left = self.budget.mail().saturating_sub(self.core.spent() - start + share);
+        for &from in &more {
+            self.take_mail_of(from, left / more.len() as Work);
         }
         let end = self.core.spent() + share;
         for _ in 0..mails_max {
@@ -408,6 +394,38 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.core.work += work::MAIL;
             self.run_errand(errand);
         }
+    }
+
+    /// Takes mail from another shard, as far as that work goes; says whether there may be more.
+    fn take_mail_of(&mut self, from: ShardId, work_max: Work) -> bool {
+        let mails_max = self.core.limits.mails_per_turn;
+        let mut letters = Vec::new();
+        let mut mails = 0;
+        let hub = &mut self.core.hub;
+        let mut work = 0;
+        let end = hub.work() + work_max;
+        let mut is_over = false;
+        self.links.take(from, mails_max, |mail| {
+            mails += 1;
+            match mail {
+                ShardMail::Hub(mail) => hub.receive(from, mail),
+                ShardMail::Letter { to, kind, payload } => {
+                    work += work::MAIL + work::copy(payload.len());
+                    letters.push((to, kind, payload));
+                }
+            }
+            is_over = hub.work() + work >= end;
+            !is_over
+        });
+        self.core.work += work;
+        self.counters().mails_received.add(mails);
+        if mails == mails_max as u64 {
+            self.hit(const { Limits::index_of("mails_per_turn") });
+        }
+        for (to, kind, payload) in letters {
+            self.deliver_letter(to, kind, &payload);
+        }
+        is_over
     }
 
     /// Sets the gauges of what is held.

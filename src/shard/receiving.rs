@@ -252,7 +252,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     if bytes < asked {
                         return Share::All(total);
                     }
-                    if share == 0 {
+                    // What were read now would wait in a backlog.
+                    if share == 0 || self.core.is_exhausted() {
                         return Share::More;
                     }
                 }
@@ -278,11 +279,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let asked = room.len();
             let result = self.driver.receive_now(socket, room);
             if let Ok(bytes @ 1..) = result {
-                self.core.work += work::receive(bytes);
                 match slot.inbound.received(bytes) {
                     Ok(()) => self.ingest(index, &mut []),
                     Err(cause) => self.fail(index, cause),
                 }
+                // Not before: what has been received is not to wait for a share.
+                self.core.work += work::receive(bytes);
                 self.counters().bytes_received.add(bytes as u64);
             }
             return (result, asked);

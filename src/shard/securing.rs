@@ -22,11 +22,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     pub(super) fn arrived(&mut self, index: u32, bytes: &mut [u8]) {
         self.counters().bytes_received.add(bytes.len() as u64);
-        self.core.work += work::receive(bytes.len());
         match self.slots.at(index).is_some_and(|slot| slot.channel.is_some()) {
             false => self.ingest(index, bytes),
             true => self.unseal(index, bytes),
         }
+        // Not before: what has been received is not to wait for a share.
+        self.core.work += work::receive(bytes.len());
     }
 
     /// Takes bytes of a connection with TLS.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An echo of which so much is left to send is not copied into the queue.
-const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 64 << 10 };
+const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 256 << 10 };
 
 /// How serving a piece of input ended.
 enum Served {
@@ -165,7 +165,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let messages = self.counters().messages_received.get();
         let bytes = input.rest().len() as u64;
         let served = self.serve(index, &mut input);
-        self.core.work += work::keep(self.core.pool.take_grown_bytes() as usize);
+        self.core.work += self.core.pool.take_grown_work();
         let messages = self.counters().messages_received.get() - messages;
         if messages > 0
             && let Some(slot) = self.slots.at_mut(index)

@@ -603,3 +603,53 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
     assert!(has_asked && here.count(own) == 1);
     assert_eq!(frames, b"\x81\x04past");
 }
+
+/// What a connection has asked for and does not want any more is asked for until it comes, for
+/// so long does the home work for it.
+#[test]
+fn portions_that_are_given_up_count_until_they_come() {
+    let names = names_homed_at(ShardId(0), 5);
+    let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
+    let (mut own, mut stays) = (Subscriptions::default(), Subscriptions::default());
+    for name in &names {
+        there.publish(&Publication::new(name, "past")).unwrap();
+        here.subscribe(1, &mut stays, name, &Delivery::default()).unwrap();
+    }
+    let delivery = Delivery { snapshot: true, ..Delivery::default() };
+    let mut asked = Vec::new();
+    let mut come_and_go = |here: &mut Hub, there: &mut Hub, asked: &mut Vec<Mail>| {
+        for name in &names {
+            here.subscribe(0, &mut own, name, &delivery).unwrap();
+        }
+        for _ in 0..4 {
+            let mut outbox = Outbox::default();
+            let mut signals = Vec::new();
+            here.flush(&mut outbox, &mut signals);
+            for (_, mail) in outbox.mails.drain(..) {
+                match mail {
+                    Mail::Pull { .. } => asked.push(mail),
+                    mail => there.receive(ShardId(1), mail),
+                }
+            }
+            there.flush(&mut outbox, &mut Vec::new());
+            outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+            hub_attend(here, &mut own, &mut Vec::new(), &mut Vec::new());
+        }
+        for name in &names {
+            here.unsubscribe(&mut own, name);
+        }
+    };
+    for _ in 0..10 {
+        come_and_go(&mut here, &mut there, &mut asked);
+    }
+    assert_eq!(asked.len(), 4, "as many as one connection may ask for");
+    for round in 2..5 {
+        let mut outbox = Outbox::default();
+        let pulls = std::mem::take(&mut asked);
+        pulls.into_iter().for_each(|mail| there.receive(ShardId(1), mail));
+        there.flush(&mut outbox, &mut Vec::new());
+        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        come_and_go(&mut here, &mut there, &mut asked);
+        assert_eq!(asked.len(), 4, "round {round}");
+    }
+}

@@ -52,9 +52,11 @@ impl Link<'_> {
     #[inline]
     fn is_straight(&self, message: Message<'_>) -> bool {
         let payload = message.payload();
+        let may_deflate = payload.len() <= self.core.limits.deflate_bytes_max
+            && self.own.outbound.compression().is_agreed();
         payload.len() >= STRAIGHT_BYTES_MIN
             && self.core.deferred.straight.is_none()
-            && !self.own.outbound.compression().is_agreed()
+            && !may_deflate
             && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 

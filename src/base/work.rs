@@ -16,11 +16,11 @@ pub const MESSAGE: Work = 40;
 /// A ping is answered, or a pong taken.
 pub const CONTROL: Work = 25;
 /// A request of `tapecast.v1.json` is read, beside [`json`].
-pub const REQUEST: Work = 100;
+pub const REQUEST: Work = 80;
 /// A step of a TLS handshake.
 pub const TLS: Work = 120 * UNIT;
 /// A request of `tapecast.v1.json` is answered, beside [`copy`].
-pub const ANSWER: Work = 150;
+pub const ANSWER: Work = 100;
 /// A request head is parsed and answered.
 pub const HANDSHAKE: Work = 12 * UNIT;
 /// A message is numbered and kept at its topic's home, beside [`keep`].

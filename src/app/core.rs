@@ -46,14 +46,12 @@ impl Core {
                  bytes of it, and a connection with contexts for both ways takes {CONTEXT_BYTES}"
             );
         }
-        let deflater = Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
-            .at_most(limits.deflate_bytes_max);
         Core {
             id,
             now,
             rules: [rules.clone(), rules.with_deflate()],
             pool: Workspace::new(limits.pool_bytes_max)
-                .compressing(deflater)
+                .compressing(Deflater::within(&limits))
                 .with_ratio_max(limits.deflate_ratio_max)
                 .with_contexts(Contexts::new(
                     limits.deflate_level as u8,

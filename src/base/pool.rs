@@ -137,7 +137,8 @@ impl BufferPool {
         if capacity < SMALL_BYTES || capacity > self.kept_bytes_max {
             return;
         }
-        // What has lain there for longest may be of a size that nobody asks for any more.
+        // The buffer that has lain there for longest may be of a size that nobody asks for any
+        // more.
         while self.kept_bytes + capacity > self.kept_bytes_max && !self.large.is_empty() {
             self.kept_bytes -= self.large.remove(0).capacity();
         }

@@ -201,8 +201,8 @@ impl Outbound {
         self.queue.extend_from_slice(bytes);
     }
 
-    /// What is in `buffer`, behind its first `sent` bytes, is queued where nothing is: the
-    /// buffer, which is the pool's, becomes the queue.
+    /// Makes `buffer`, which is the pool's, the queue, of which the first `sent` bytes are
+    /// sent already. Nothing may be queued before.
     pub fn queue_buffer(&mut self, pool: &mut BufferPool, buffer: Vec<u8>, sent: usize) {
         debug_assert!(self.queued_bytes() == 0 && sent < buffer.len());
         self.release(pool);

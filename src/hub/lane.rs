@@ -126,7 +126,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// What is compressed is so by this.
+    /// The raw lane alone; the deflater makes the compressed ones.
     pub fn new(deflater: Deflater) -> Lanes {
         Lanes { known: vec![&Raw], deflater, plain: Vec::new() }
     }

@@ -148,7 +148,7 @@ pub enum Mail {
         subscription: (u32, u32),
         /// And its connection.
         connection: (u32, u32),
-        /// What there was; none if the shard does not read the topic any more.
+        /// The portion; none if the shard does not read the topic any more.
         past: Option<Past>,
     },
     /// From a home: a connection's publications have cost more here than it was charged,

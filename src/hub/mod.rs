@@ -348,9 +348,7 @@ impl Hub {
     /// The hub of one shard.
     pub fn new(setup: Setup) -> Hub {
         let Setup { shard, shards, limits, rules, home_seed, epoch_seed, unix_ms } = setup;
-        let deflater = Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
-            .at_most(limits.deflate_bytes_max);
-        let lanes = Lanes::new(deflater);
+        let lanes = Lanes::new(Deflater::within(&limits));
         Hub {
             shard,
             shards,

@@ -481,7 +481,7 @@ impl Hub {
             }
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        // Whoever publishes does not pay for however many others' patterns.
+        // A publisher pays for a few of the patterns that others have, not for all of them.
         self.charge(work::MATCH * steps.min(64) + work::MAIL * told.len() as u64);
         told.sort_unstable();
         for shard in told {

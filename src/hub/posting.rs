@@ -193,8 +193,7 @@ impl Hub {
                     let past = self.past(from, to, view, portion);
                     let entries = past.as_ref().map_or(&[][..], |past| &past.entries);
                     let weight = entries.iter().map(|entry| entry.weight()).sum();
-                    let work = work::REPLAY * entries.len() as u64;
-                    self.charge(work);
+                    self.charge(work::REPLAY * entries.len() as u64);
                     (Mail::Pulled { topic: reader, subscription, connection, past }, 0, weight)
                 }
             };

@@ -575,8 +575,8 @@ impl Inbound {
     }
 
     /// The buffer of the message that [`Inbound::next`] gave out last, up to its payload's
-    /// end; `None` if the message lies in the input. What [`Inbound::frame_in_place`] has
-    /// written stands in it.
+    /// end and with the header that [`Inbound::frame_in_place`] has written; `None` if the
+    /// message lies in the input.
     pub fn hand_over(&mut self, pool: &mut BufferPool) -> Option<Vec<u8>> {
         let assembly = self.assembly_mut().filter(|assembly| assembly.whole)?;
         Some(assembly.hand_over(pool))

@@ -45,7 +45,7 @@ const TIMERS: Work = 2;
 const BEHIND: Work = 4;
 /// Work above its share that a connection may do before it counts as a debt.
 const DEBT_MIN: Work = 250 * UNIT;
-/// And work of another shard, in one turn of that.
+/// Work that another shard has done for it in one turn, before that counts as a debt.
 const OWED_MIN: Work = 10 * UNIT;
 
 /// What a connection has brought and is yet to be served.
@@ -179,8 +179,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         is_late
     }
 
-    /// What comes now may take its share of what is left, if there are `count` to have one;
-    /// the least that there is, if it `must` have one. Says whether it has.
+    /// Gives the connection that is served next its share of the work that is left, where
+    /// `count` are to have one; if it `must` have one, at least the smallest there is. Says
+    /// whether it has a share.
     #[inline]
     pub(super) fn share_received(&mut self, count: usize, must: bool) -> bool {
         let end = self.budget.received_end;
@@ -241,20 +242,16 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// It has done more than its share in one piece: it pays.
+    /// A connection that has done much more than its share in one piece pays for it.
     pub(super) fn incur(&mut self, index: u32) {
-        self.owe(index, self.core.overdraft());
-    }
-
-    /// It owes so much work, and is not read from for as long, if that is worth it.
-    fn owe(&mut self, index: u32, work: Work) {
+        let work = self.core.overdraft();
         if work >= DEBT_MIN {
-            self.owe_any(index, work);
+            self.owe(index, work);
         }
     }
 
-    /// It owes so much work for what it has had another shard do.
-    pub(super) fn owe_any(&mut self, index: u32, work: Work) {
+    /// A connection owes so much work, and is not read from for as long.
+    pub(super) fn owe(&mut self, index: u32, work: Work) {
         let Some(slot) = self.slots.at_mut(index) else { return };
         if work < OWED_MIN || slot.phase != Phase::Open {
             return;
@@ -321,7 +318,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // So does what it has brought.
             return self.give_back(bytes);
         }
-        // What it has done may hold it up, before its last bytes or behind them.
+        // Its requests may hold it up, before its last bytes or behind them.
         let has_work = self.slots.at(index).is_some_and(|slot| slot.holds.has(Holds::WORK));
         if is_behind || has_work {
             let served = bytes.len() - left;

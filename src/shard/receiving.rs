@@ -191,7 +191,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Reads every metered connection that has something, each its share.
     pub(super) fn read_metered(&mut self) {
         for count in (1..=self.readable.len()).rev() {
-            // What has no share now is read by the next turn; one is read in any.
+            // Connections without a share are read by the next turn; one is read in any turn.
             let is_first = count == self.readable.len();
             if !self.share_received(count, is_first) || self.is_late() {
                 return;
@@ -252,7 +252,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     if bytes < asked {
                         return Share::All(total);
                     }
-                    // What were read now would wait in a backlog.
+                    // More bytes would only wait in a backlog.
                     if share == 0 || self.core.is_exhausted() {
                         return Share::More;
                     }
@@ -283,7 +283,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     Ok(()) => self.ingest(index, &mut []),
                     Err(cause) => self.fail(index, cause),
                 }
-                // Not before: what has been received is not to wait for a share.
+                // Not before: these bytes are here and need not wait for a share.
                 self.core.work += work::receive(bytes);
                 self.counters().bytes_received.add(bytes as u64);
             }

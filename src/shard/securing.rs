@@ -26,7 +26,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             false => self.ingest(index, bytes),
             true => self.unseal(index, bytes),
         }
-        // Not before: what has been received is not to wait for a share.
+        // Not before: these bytes are here and need not wait for a share.
         self.core.work += work::receive(bytes.len());
     }
 

@@ -32,8 +32,8 @@ fn keep_rest(outbound: &mut Outbound, pool: &mut BufferPool, rest: &[u8]) {
     }
 }
 
-/// What one send of a connection carries: its queue, and what its tapes have behind that, of
-/// each no more than so many bytes.
+/// Fills one send of a connection: with its queue, and with what its tapes have behind that,
+/// at most `bytes_max` bytes of each.
 #[inline]
 fn fill<'a, S>(batch: &mut Batch<'a>, slot: &'a Slot<S>, hub: &'a Hub, bytes_max: usize) {
     if let Some(channel) = &slot.channel {

@@ -155,7 +155,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 return (0, false);
             }
             if self.slots.at(index).is_some_and(|slot| slot.holds.has(Holds::WORK)) {
-                // What `open` has begun goes on first.
+                // The request that `open` has begun goes on first.
                 return (input.rest().len(), true);
             }
         }

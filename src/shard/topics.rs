@@ -36,7 +36,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 Signal::Owes { connection, work } => {
                     let ConnectionId { index, generation, .. } = connection;
                     if self.slots.at(index).is_some() && self.is_current(token(index, generation)) {
-                        self.owe_any(index, work);
+                        self.owe(index, work);
                     }
                 }
                 Signal::Published { connection, token, result } => {
@@ -92,7 +92,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let Shard { slots, core, .. } = self;
             // It may be there twice, or have ended meanwhile.
             let Some(slot) = slots.at_mut(index) else { continue };
-            // What is queued comes first, and has this called again.
+            // Its queue is sent first, and then this is called again.
             if slot.attention == Attention::None || slot.is_blocked() || slot.has_queued() {
                 continue;
             }

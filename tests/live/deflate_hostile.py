@@ -66,7 +66,7 @@ WARM_PEERS = 24
 def watched(server, growth_max, late_seconds=1.0):
     """A bystander echoes meanwhile and memory stays within a bound; yields a function
     that says how far it went."""
-    # What is there once, or once a shard, is made before.
+    # Buffers that a shard makes once are made before.
     for _ in range(WARM_PEERS):
         with Deflating.open(server.port) as peer:
             peer.check_echo(b"warm " * 1_000)

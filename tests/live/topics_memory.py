@@ -95,7 +95,7 @@ def a_million_forgotten(server):
     peaks = [peak for peak, _ in rounds]
     shown = ", ".join(f"{peak >> 20} then {after >> 20}" for peak, after in rounds)
     expect(max(seconds) * 1_000 < keep_ms, f"made in {seconds}: some were gone by then")
-    # What a topic left behind would be there at each later peak. The first million is made
+    # Memory that a topic left behind would be there at each later peak. The first million is made
     # in memory that is fresh, the others between what is in use here and there.
     first, second, third = peaks
     expect(third < second + 16 * MEBIBYTE, f"another million took more: {shown}")

@@ -26,7 +26,8 @@ from .peer import Peer, head
 from .server import expect, serving
 
 NAMES = [f"room{number}" for number in range(1_000)]
-# What the server may keep of an attack that is over: its buffers, and pages in use here and there.
+# Memory that the server may keep of an attack that is over: its buffers, and pages in use here
+# and there.
 KEPT_BYTES_MAX = 32 << 20
 REQUEST_BYTES_MAX = 256 << 10
 SHORT_SECONDS = 1.5
@@ -77,7 +78,7 @@ def bomb(filler):
 
 @cache
 def prose():
-    """What becomes some fifty times as long: not enough to be refused."""
+    """Text that becomes some ninety times as long when it is inflated: it is not refused."""
     random = Random(1)
     lines = [bytes(random.choices(b"abcdefghijklmnopqrstuvwxyz", k=200)) for _ in range(40)]
     return b"".join(random.choices(lines, k=4_000))
@@ -336,8 +337,8 @@ def short(name):
 
 
 def memory_returns(server):
-    """What an attack has made the server keep goes back to the system when it is over, and
-    nobody has to say anything for that."""
+    """The memory that an attack has made the server take goes back to the system when the
+    attack is over, and nobody has to send anything for that."""
     limits = {"log_ms": 1_000, "drain_ms": 0, "close_ms": 500}
     attack = ATTACKS["a chat message to 1,000 rooms"]
     with serving(server, limits=limits) as small:

@@ -604,8 +604,8 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
     assert_eq!(frames, b"\x81\x04past");
 }
 
-/// What a connection has asked for and does not want any more is asked for until it comes, for
-/// so long does the home work for it.
+/// A portion of the past counts as asked for until it comes, also after its subscription has
+/// ended: the home works for it all the same.
 #[test]
 fn portions_that_are_given_up_count_until_they_come() {
     let names = names_homed_at(ShardId(0), 5);

@@ -1,6 +1,7 @@
 //! Messages made smaller.
 
 use super::TAIL;
+use crate::base::Limits;
 use crate::protocol::frame::{self, Opcode, Role};
 use std::fmt;
 use zlib_rs::{Deflate, DeflateFlush, Status};
@@ -69,6 +70,12 @@ impl Deflater {
     pub fn new(level: u8, bytes_min: usize) -> Deflater {
         let level = level.max(1);
         Deflater { deflate: None, level, bytes_min, bytes_max: usize::MAX, out: Vec::new() }
+    }
+
+    /// As the limits say.
+    pub fn within(limits: &Limits) -> Deflater {
+        Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
+            .at_most(limits.deflate_bytes_max)
     }
 
     /// Messages of more than `bytes_max` bytes are left as they are too: they take long.

@@ -99,9 +99,7 @@ impl Inflater {
             if end >= pause {
                 return Ok((end, false));
             }
-            if end == out.len() {
-                lengthen(out, end, end + 1, bytes_max.saturating_add(1));
-            }
+            lengthen(out, end, end + 1, bytes_max.saturating_add(1));
             let (taken, written) = (self.0.total_in(), self.0.total_out());
             let room = out.len().min(bytes_max.saturating_add(1)).min(pause);
             let status = self.0.decompress(piece, &mut out[end..room], InflateFlush::NoFlush);

@@ -637,7 +637,7 @@ def leaking(server):
     )
     with compressing(server) as own:
 
-        def come_and_go(count):
+        def come_and_go(count=1_000):
             for first in range(0, count, 50):
                 peers = []
                 for index in range(first, first + 50):
@@ -652,10 +652,15 @@ def leaking(server):
             time.sleep(0.3)
             return own.resident_bytes(), own.descriptors()
 
-        warm, descriptors = come_and_go(2_000)
-        after, descriptors_after = come_and_go(4_000)
+        # From round to round memory goes up and down by some 4 MiB, with what the pools
+        # and the allocator have at that moment. A leak also lifts the lowest.
+        come_and_go(2_000)
+        early = [come_and_go() for _ in range(3)]
+        come_and_go(6_000)
+        late = [come_and_go() for _ in range(3)]
         check_alive(own)
-    growth = after - warm
-    expect(descriptors == descriptors_after, f"{descriptors_after} descriptors, {descriptors}")
-    expect(growth < 4 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
+    descriptors = {counted for _, counted in early + late}
+    expect(len(descriptors) == 1, f"{descriptors} descriptors")
+    growth = min(late)[0] - min(early)[0]
+    expect(growth < 8 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
     return f"memory {growth / MEBIBYTE:+.1f} MiB"

@@ -51,7 +51,7 @@ WITH_ID = (
     (101, '{"type":"ping","id":1} {}', 1, "at byte 23"),
     (101, '{"id":"first","type":ping}', "first", "at byte 21"),
     (101, '{"id":[2],"a":' + "[" * 100 + "}", [2], "deep"),
-    (106, json.dumps({"type": "ping", "id": [2], "x": "y" * REQUEST_BYTES_MAX}), [2], "bytes"),
+    (107, json.dumps({"type": "ping", "id": [2], "x": "y" * REQUEST_BYTES_MAX}), [2], "bytes"),
 )
 # Else there is none.
 WITHOUT_ID = (
@@ -69,7 +69,7 @@ WITHOUT_ID = (
     (102, "null", "an object"),
     (102, '[{"type":"ping","id":1}]', "an object"),
     (105, json.dumps({"type": "ping", "id": "x" * 255}), "at most 256"),
-    (106, json.dumps({"type": "ping", "x": "y" * REQUEST_BYTES_MAX, "id": 1}), "at most 262144"),
+    (107, json.dumps({"type": "ping", "x": "y" * REQUEST_BYTES_MAX, "id": 1}), "at most 262144"),
 )
 
 # `taken`, `taken.*` and the room `joined` are subscribed to.

@@ -39,7 +39,7 @@ errors! {
     /// A field has a value of the wrong kind.
     BadField = 105,
     /// The request has more than `json_request_bytes_max` bytes. Its `id` is known if it stands in the first 4 KiB.
-    TooBig = 106,
+    TooBig = 107,
     /// The channel's or room's name can't be one.
     BadChannel = 110,
     /// There is a subscription to this channel already.

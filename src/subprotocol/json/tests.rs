@@ -44,7 +44,7 @@ fn a_request_that_is_too_long_is_refused_unread() {
         assert!(unknown.starts_with(r#"{"type":"error","code":103"#), "{unknown}");
         let request = format!("{before}x{fits}{behind}");
         let why = "it has 8001 bytes: expected at most 8000";
-        let error = format!(r#"{{"type":"error","code":106,"message":"{why}"{id}}}"#);
+        let error = format!(r#"{{"type":"error","code":107,"message":"{why}"{id}}}"#);
         assert_eq!(ask(&mut shard, &mut client, &request), [error]);
     };
     check(r#""type":"x","id":[7],"#, "y", "", r#","id":[7]"#);

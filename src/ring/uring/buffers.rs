@@ -8,7 +8,7 @@
 //! The memory is shared with every `ReceiveBuffer` by count, so that a buffer
 //! that outlives its ring still points at live memory.
 
-use io_uring::{IoUring, types::BufRingEntry};
+use io_uring::{Submitter, types::BufRingEntry};
 use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -20,6 +20,10 @@ const PAGE_BYTES: usize = 4096;
 /// lines, all that a small message touches, fall into different cache sets.
 const STAGGER_BYTES: usize = 64;
 
+fn invalid(text: &'static str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, text)
+}
+
 /// Zeroed memory of its own, freed with the last reference.
 #[derive(Debug)]
 struct Region {
@@ -28,12 +32,15 @@ struct Region {
 }
 
 impl Region {
-    fn new(bytes: usize) -> Region {
-        let layout = Layout::from_size_align(bytes.max(1), PAGE_BYTES).expect("checked by limits");
+    /// # Errors
+    /// So much can't be.
+    fn new(bytes: Option<usize>) -> std::io::Result<Region> {
+        let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes.max(1), PAGE_BYTES).ok());
+        let layout = layout.ok_or_else(|| invalid("more bytes than memory can have"))?;
         // SAFETY: the layout's size is not zero.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
         let start = NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
-        Region { start, layout }
+        Ok(Region { start, layout })
     }
 }
 
@@ -103,18 +110,30 @@ pub struct Buffers {
 
 impl Buffers {
     /// Registers `count` buffers of `buffer_bytes` bytes, all with the kernel.
+    ///
+    /// # Errors
+    /// The count is no power of two, there can't be so many bytes, or the kernel refuses.
     pub fn new(
-        ring: &IoUring,
+        submitter: &Submitter<'_>,
         group: u16,
         count: u16,
         buffer_bytes: usize,
     ) -> std::io::Result<Buffers> {
-        let memory = Rc::new(Region::new(usize::from(count) * (buffer_bytes + STAGGER_BYTES)));
-        let entries = Rc::new(Region::new(usize::from(count) * size_of::<BufRingEntry>()));
+        if !count.is_power_of_two() {
+            return Err(invalid("the count of receive buffers is no power of two"));
+        }
+        // Lengths are told to the kernel, and told by it, in 32 bits with a sign.
+        if buffer_bytes == 0 || i32::try_from(buffer_bytes).is_err() {
+            return Err(invalid("a receive buffer has 1 to 2,147,483,647 bytes"));
+        }
+        let bytes_each = buffer_bytes.checked_add(STAGGER_BYTES);
+        let bytes = bytes_each.and_then(|bytes| bytes.checked_mul(count.into()));
+        let memory = Rc::new(Region::new(bytes)?);
+        let entries = Rc::new(Region::new(Some(usize::from(count) * size_of::<BufRingEntry>()))?);
         let address = entries.start.as_ptr() as u64;
         // SAFETY: the entries are page-aligned, of that count, and live until
         // the ring is gone (`Uring` drops its ring first, or leaks them).
-        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(address, count, group, 0)? };
         let mut buffers = Buffers { memory, entries, count, buffer_bytes, tail: 0 };
         for id in 0..count {
             buffers.add(id);

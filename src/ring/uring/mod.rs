@@ -4,17 +4,21 @@
 //!
 //! - *Sends and `*_now` operations*: `MSG_DONTWAIT` makes the kernel finish
 //!   them inside the submitting call (a request that can't go on is failed, not
-//!   parked); a ring that has failed submits nothing any more. Their pointers come from slices that are borrowed for that call,
-//!   and the call does not return before the whole submission queue has been
-//!   consumed. [`Uring::new`] tests on a socket pair that the kernel behaves so.
+//!   parked), and so it does with an update of the descriptor table. Their pointers come
+//!   from slices that are borrowed for that call, and the call does not return before the
+//!   whole submission queue has been consumed, unless the ring has failed.
+//!   [`Uring::new`] tests on a socket pair that the kernel behaves so.
 //! - *Accepts* write into `AcceptSlot`s, a boxed slice that lives and stays put
 //!   until the ring is gone; a slot is read only after its completion.
 //! - *Receives* write into [`buffers::Buffers`], which has its own proof.
-//! - On drop every operation is cancelled synchronously before memory is freed;
-//!   should that fail, the memory is leaked.
+//! - On drop every operation is cancelled, and its end awaited, before memory is freed;
+//!   should one not end, the memory is leaked.
+//! - A ring that has failed in any way submits nothing any more (`Uring::fail`): entries
+//!   that were not consumed may point at memory that was lent for one call.
 #![allow(unsafe_code)]
 
 mod buffers;
+mod queues;
 
 use super::{
     Batch, Driver, Errno, Event, GENERATION_MASK, Interest, ReceiveEnd, Setup, SetupError, Socket,
@@ -24,16 +28,20 @@ use crate::base::{Time, Wake};
 use buffers::Buffers;
 pub use buffers::ReceiveBuffer;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use queues::Queues;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Entries of the submission queue. When it is full it is submitted early.
 const SUBMISSIONS: u32 = 1024;
 const BUFFER_GROUP: u16 = 0;
+/// How long a dropped ring waits for what is in flight. What a socket is asked for ends
+/// when it is cancelled; a shutdown ends in a thread of the kernel's.
+const DROP_WAIT: Duration = Duration::from_secs(1);
 
 /// What a completion belongs to: the upper four bits of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +137,14 @@ impl Wake for EventWaker {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Uring {
-    ring: IoUring,
+    ring: Queues,
     buffers: Buffers,
     accepts: Box<[AcceptSlot]>,
     listeners: Vec<OwnedFd>,
     stops_listening: bool,
     is_broken: bool,
+    /// Operations that end later than in the submitting call.
+    in_flight: usize,
     event: EventWaker,
     event_polled: bool,
     /// Completions that came out while something else was looked for.
@@ -164,6 +174,7 @@ impl Uring {
             .setup_cqsize(completions)
             .build(SUBMISSIONS)
             .map_err(SetupError::from_setup)?;
+        let ring = Queues::new(ring).map_err(failed("registering the ring"))?;
         for (present, feature) in [
             (ring.params().is_feature_nodrop(), "completions that are never dropped"),
             (ring.params().is_feature_ext_arg(), "waits with a timeout"),
@@ -173,7 +184,6 @@ impl Uring {
                 return Err(SetupError::Feature(feature));
             }
         }
-        ring.submitter().register_ring_fd().map_err(failed("registering the ring"))?;
         ring.submitter()
             .register_files_sparse(setup.sockets_max)
             .map_err(failed("registering the descriptor table"))?;
@@ -181,9 +191,13 @@ impl Uring {
         ring.submitter()
             .register_iowq_max_workers(&mut [1, 1])
             .map_err(failed("limiting worker threads"))?;
-        let buffers =
-            Buffers::new(&ring, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)
-                .map_err(failed("registering receive buffers"))?;
+        let buffers = Buffers::new(
+            ring.submitter(),
+            BUFFER_GROUP,
+            setup.receive_buffers,
+            setup.receive_buffer_bytes,
+        )
+        .map_err(failed("registering receive buffers"))?;
         let event = rustix::event::eventfd(
             0,
             rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
@@ -196,6 +210,7 @@ impl Uring {
             listeners: Vec::new(),
             stops_listening: false,
             is_broken: false,
+            in_flight: 0,
             event: EventWaker(Arc::new(event)),
             event_polled: false,
             backlog: VecDeque::new(),
@@ -269,17 +284,26 @@ impl Uring {
         }
     }
 
-    /// Queues an entry; submits first when the queue is full.
+    /// Queues an entry; submits first when the queue is full. A ring that has failed drops
+    /// it, and the next turn says so.
     #[inline]
-    fn push(&mut self, entry: &squeue::Entry) {
+    fn push(&mut self, entry: &squeue::Entry) -> bool {
         loop {
             // SAFETY: every entry is built in this file, with pointers as the
             // file's proof says.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return;
+                return true;
             }
-            self.submit_all().expect("the ring takes submissions");
+            if self.submit_all().is_err() {
+                return false;
+            }
         }
+    }
+
+    /// Queues an entry of an operation that ends with a later turn.
+    #[inline]
+    fn begin(&mut self, entry: &squeue::Entry) {
+        self.in_flight += usize::from(self.push(entry));
     }
 
     /// Submits everything that is queued. When it returns, the kernel has
@@ -305,13 +329,15 @@ impl Uring {
                 self.backlog.extend(completions);
                 self.flush_overflow()
             }
-            _ => {
-                // Entries that were not consumed may point at memory that is lent
-                // for this call only: the kernel must never see them.
-                self.is_broken = true;
-                Err(error)
-            }
+            _ => Err(self.fail(error)),
         }
+    }
+
+    /// The ring has failed. Entries that were not consumed may point at memory that is lent
+    /// for this call only: the kernel must never see them.
+    fn fail(&mut self, error: std::io::Error) -> std::io::Error {
+        self.is_broken = true;
+        error
     }
 
     /// Nothing is submitted any more once the ring has failed.
@@ -334,7 +360,7 @@ impl Uring {
             if let Err(error) = result {
                 match error.raw_os_error().map(Errno::from_raw_os_error) {
                     Some(Errno::INTR | Errno::BUSY | Errno::AGAIN) => {}
-                    _ => return Err(error),
+                    _ => return Err(self.fail(error)),
                 }
             }
         }
@@ -400,7 +426,7 @@ impl Uring {
                 opcode::PollAdd::new(types::Fd(self.event.0.as_raw_fd()), libc::POLLIN as u32)
                     .multi(true)
                     .build();
-            self.push(&entry.user_data(Operation::Wake.numbered(0)));
+            self.begin(&entry.user_data(Operation::Wake.numbered(0)));
         }
     }
 
@@ -408,6 +434,19 @@ impl Uring {
         let entry = opcode::AsyncCancel::new(user_data).build();
         let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
         self.push(&entry.user_data(Operation::Ignored.numbered(0)));
+    }
+
+    /// One operation less is in flight, if this is the last word about one.
+    #[inline]
+    fn count_end(&mut self, completion: &cqueue::Entry) {
+        use Operation::{Accept, Close, PollReadable, PollWritable, Receive, Shutdown, Wake};
+        let is_lasting = matches!(
+            Operation::of(completion.user_data()),
+            Some(Accept | Receive | PollReadable | PollWritable | Close | Shutdown | Wake)
+        );
+        if is_lasting && !cqueue::more(completion.flags()) {
+            self.in_flight -= 1;
+        }
     }
 
     /// Types one completion.
@@ -420,6 +459,7 @@ impl Uring {
         let user_data = completion.user_data();
         let result = completion.result();
         let token = token(user_data);
+        self.count_end(completion);
         match Operation::of(user_data) {
             Some(Operation::Receive) => self.receive_events(completion, token, events),
             Some(Operation::Send) => batch.set_outcome(token.index as usize, outcome_of(result)),
@@ -514,7 +554,7 @@ impl Driver for Uring {
         let entry = opcode::Accept::new(listener, address, &raw mut slot.length)
             .file_index(Some(types::DestinationSlot::auto_target()))
             .build();
-        self.push(&entry.user_data(Operation::Accept.numbered(number as u32)));
+        self.begin(&entry.user_data(Operation::Accept.numbered(number as u32)));
     }
 
     fn stop_listening(&mut self) {
@@ -529,7 +569,7 @@ impl Driver for Uring {
 
     fn receive(&mut self, socket: Socket, token: Token) {
         let entry = opcode::RecvMulti::new(types::Fixed(socket.0), BUFFER_GROUP).build();
-        self.push(&entry.user_data(Operation::Receive.user_data(token)));
+        self.begin(&entry.user_data(Operation::Receive.user_data(token)));
     }
 
     fn stop_receive(&mut self, token: Token) {
@@ -539,7 +579,7 @@ impl Driver for Uring {
     fn poll(&mut self, socket: Socket, token: Token, interest: Interest) {
         let (events, operation) = poll_of(interest);
         let entry = opcode::PollAdd::new(types::Fixed(socket.0), events).build();
-        self.push(&entry.user_data(operation.user_data(token)));
+        self.begin(&entry.user_data(operation.user_data(token)));
     }
 
     fn stop_poll(&mut self, token: Token, interest: Interest) {
@@ -548,12 +588,12 @@ impl Driver for Uring {
 
     fn shutdown(&mut self, socket: Socket, token: Token) {
         let entry = opcode::Shutdown::new(types::Fixed(socket.0), libc::SHUT_WR).build();
-        self.push(&entry.user_data(Operation::Shutdown.user_data(token)));
+        self.begin(&entry.user_data(Operation::Shutdown.user_data(token)));
     }
 
     fn close(&mut self, socket: Socket, token: Token) {
         let entry = opcode::Close::new(types::Fixed(socket.0)).build();
-        self.push(&entry.user_data(Operation::Close.user_data(token)));
+        self.begin(&entry.user_data(Operation::Close.user_data(token)));
     }
 
     fn receive_now(&mut self, socket: Socket, bytes: &mut [u8]) -> Result<usize, Errno> {
@@ -658,15 +698,33 @@ impl Uring {
     }
 }
 
+impl Uring {
+    /// Cancels what is in flight and takes what has ended.
+    fn cancel_all(&mut self) {
+        // Finding nothing to cancel is an error as well; what counts is what ends.
+        let _ = self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any().all());
+        const GETEVENTS: u32 = 1;
+        // SAFETY: no argument is passed, and nothing is submitted.
+        let _ = unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 0, GETEVENTS, None) };
+        let completions = self.ring.completion();
+        self.backlog.extend(completions);
+        while let Some(completion) = self.backlog.pop_front() {
+            self.count_end(&completion);
+        }
+    }
+}
+
 impl Drop for Uring {
     fn drop(&mut self) {
-        let cancelled =
-            self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any().all());
-        let over = match cancelled {
-            Ok(()) => true,
-            Err(error) => errno(&error) == Errno::NOENT,
-        };
-        if !over {
+        // Sockets that were to be closed are.
+        let _ = self.submit_all();
+        let started = Instant::now();
+        self.cancel_all();
+        while self.in_flight > 0 && started.elapsed() < DROP_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
+            self.cancel_all();
+        }
+        if self.in_flight > 0 {
             std::mem::forget(std::mem::take(&mut self.accepts));
             self.buffers.leak();
         }

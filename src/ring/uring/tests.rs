@@ -186,3 +186,69 @@ fn wakes_from_another_thread_are_not_lost() {
         thread.join().unwrap();
     }
 }
+
+#[test]
+fn a_dropped_ring_closes_its_connections_and_leaves_nothing_in_flight() {
+    // More than a thread may have registered at a time.
+    for _ in 0..40 {
+        let mut ring = uring();
+        let (socket, mut client) = connected(&mut ring);
+        ring.receive(socket, TOKEN);
+        ring.poll(socket, TOKEN, Interest::Writable);
+        ring.poll(socket, Token { index: 4, generation: 1 }, Interest::Readable);
+        ring.accept(0);
+        ring.turn(&mut Batch::new(), Time::ZERO, &mut Vec::new()).unwrap();
+        ring.shutdown(socket, TOKEN);
+        assert!(ring.in_flight >= 4, "{} in flight", ring.in_flight);
+        ring.submit_all().unwrap();
+        for _ in 0..5 {
+            ring.cancel_all();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(ring.in_flight, 0);
+        ring.receive(socket, TOKEN);
+        let started = Instant::now();
+        drop(ring);
+        assert!(started.elapsed() < DROP_WAIT, "it waited for something that did not end");
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let read = client.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(read, 0, "the connection has ended");
+    }
+}
+
+#[test]
+fn a_ring_that_has_failed_submits_nothing() {
+    let mut ring = uring();
+    let (socket, mut client) = connected(&mut ring);
+    ring.fail(Errno::BADF.into());
+    assert_eq!(ring.send_now(socket, &[b"lent"]), Err(Errno::IO));
+    // More than the queue holds.
+    for index in 0..2 * SUBMISSIONS {
+        ring.receive(socket, Token { index, generation: 1 });
+    }
+    let mut batch = Batch::new();
+    batch.begin(socket);
+    batch.slice(b"lent");
+    assert!(ring.turn(&mut batch, Time::ZERO, &mut Vec::new()).is_err());
+    drop(batch);
+    drop(ring);
+    assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0, "nothing was sent");
+}
+
+#[test]
+fn a_setup_that_can_not_be_is_refused() {
+    let good = Setup::new(&Limits { receive_buffers: 4, ..Limits::default() }, 64);
+    for bad in [
+        Setup { receive_buffer_bytes: usize::MAX - 63, ..good.clone() },
+        Setup { receive_buffer_bytes: usize::MAX, ..good.clone() },
+        Setup { receive_buffer_bytes: usize::MAX / 4, ..good.clone() },
+        Setup { receive_buffer_bytes: 1 << 31, ..good.clone() },
+        Setup { receive_buffer_bytes: 0, ..good.clone() },
+        Setup { receive_buffers: 0, ..good.clone() },
+        Setup { receive_buffers: 3, ..good.clone() },
+        Setup { sockets_max: u32::MAX, ..good.clone() },
+    ] {
+        assert!(matches!(Uring::new(&bad), Err(SetupError::Failed(..))), "{bad:?}");
+    }
+    Uring::new(&good).unwrap();
+}

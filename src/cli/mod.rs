@@ -3,7 +3,8 @@
 //! | file | what is there |
 //! |---|---|
 //! | `settings` | what can be set, and where each value came from |
-//! | `serve` | runs the server: sockets, logs, the supervisor |
+//! | `serve` | runs the server: sockets, the supervisor, what a command shows on it |
+//! | `logs` | log lines, which nobody waits for |
 //! | `demo` | a market on it, and a page to look at |
 //! | `replay` | publishes the lines of a file |
 //! | `doctor` | looks at the machine |
@@ -12,6 +13,7 @@
 
 mod demo;
 mod doctor;
+mod logs;
 mod replay;
 mod serve;
 mod settings;

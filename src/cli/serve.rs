@@ -1,7 +1,8 @@
 //! Runs the server: sockets, logs, the supervisor, signals; and what a command shows on
 //! it.
 
-use super::settings::{LogFormat, Problem, Settings, Shards, rules_with_defaults};
+use super::logs::{self, Logs};
+use super::settings::{Problem, Settings, Shards, rules_with_defaults};
 use super::supervisor::{self, tell};
 use super::{EXIT_CONFIG, text};
 use crate::app::Router;
@@ -13,12 +14,11 @@ use crate::server::{Address, Builder, Server, ServerError, ServerHandle};
 use crate::subprotocol::json::Json;
 use crate::tls::Acceptor;
 use std::cell::RefCell;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
 
 /// What a command adds to the server.
 pub struct Show {
@@ -51,9 +51,6 @@ const CONSOLE_SCRIPT: Document = Document::javascript(include_str!("../web/conso
 /// What the pages look like.
 pub const STYLE: Document = Document::css(include_str!("../web/style.css"));
 
-/// Changes what is logged.
-type LogFilter = reload::Handle<EnvFilter, Registry>;
-
 /// Runs until the server has stopped. `again` reads the configuration anew.
 pub fn run(
     settings: Settings,
@@ -61,11 +58,11 @@ pub fn run(
     show: Show,
     give_back: fn(),
 ) -> ExitCode {
-    let filter = start_logs(&settings);
-    match serve(settings, filter, again, show, give_back) {
+    let mut logs = Logs::start(&settings);
+    let code = match serve(settings, &logs, again, show, give_back) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tapecast: {error}");
+            logs.say(&format!("tapecast: {error}"));
             match error {
                 ServerError::Ring(_)
                 | ServerError::Certificate(_)
@@ -75,31 +72,14 @@ pub fn run(
                 _ => ExitCode::FAILURE,
             }
         }
-    }
-}
-
-fn start_logs(settings: &Settings) -> LogFilter {
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&settings.log));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let logs = tracing_subscriber::registry().with(filter);
-    match settings.log_format {
-        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
-        LogFormat::Json => logs.with(lines.json()).init(),
-    }
-    // The place of a handler's panic, as a log line like any other. What it said may
-    // hold a payload and stays out.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let thread = std::thread::current();
-        let thread = thread.name().unwrap_or_default();
-        tracing::error!(place, thread, "a thread panicked");
-    }));
-    handle
+    };
+    logs.end();
+    code
 }
 
 fn serve(
     settings: Settings,
-    filter: LogFilter,
+    logs: &Logs,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
     show: Show,
     give_back: fn(),
@@ -129,17 +109,19 @@ fn serve(
     let handle = server.handle();
     let running = RefCell::new(settings);
     let acceptor = RefCell::new(acceptor);
+    let filter = logs.filter.clone();
     let control = Control {
         shards: handle.shards(),
         admin,
         alive_every: supervisor::watchdog().map(|within| within / 2),
         alive: Box::new(|| tell("WATCHDOG=1")),
         give_back,
+        lines_dropped: Arc::new(logs.dropped()),
         obey: Box::new(move |order| match order {
             Order::Drain => {
+                handle.drain();
                 tracing::info!("draining");
                 tell("STOPPING=1");
-                handle.drain();
             }
             Order::Stop => handle.stop(),
             Order::Reload => match again() {
@@ -199,7 +181,7 @@ fn reload(
     acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
     settings: Settings,
-    filter: &LogFilter,
+    filter: &logs::Filter,
     handle: &ServerHandle,
 ) {
     let differences = running.borrow().differences(&settings);
@@ -296,7 +278,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::num::NonZeroU16;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
     /// Sleeps over its messages, which no handler may.
@@ -356,6 +338,7 @@ mod tests {
             alive_every: None,
             alive: Box::new(|| {}),
             give_back: || {},
+            lines_dropped: Arc::new(|| 0),
             obey: Box::new(|_| {}),
         };
         control::start(control).unwrap();

@@ -9,11 +9,18 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+/// How long a message waits for room in the supervisor's socket.
+const SEND_WAIT: Duration = Duration::from_secs(1);
+
 /// Tells the supervisor, if there is one. A failure is logged.
 pub fn tell(message: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
-    let sent = address(name.as_encoded_bytes())
-        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
+    let sent = address(name.as_encoded_bytes()).and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        // A supervisor that stands still must not stop the control thread.
+        socket.set_write_timeout(Some(SEND_WAIT))?;
+        socket.send_to_addr(message.as_bytes(), &address)
+    });
     if let Err(error) = sent {
         tracing::warn!(%error, "the supervisor can't be told");
     }

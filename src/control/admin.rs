@@ -1,5 +1,6 @@
 //! The administration server: HTTP and JSON, described by `openapi.json`.
 
+use super::LinesDropped;
 use super::metrics;
 use super::signals::Order;
 use crate::app::{Answer, ConnectionSummary, Errand, Page, Publish, Shards};
@@ -51,6 +52,7 @@ struct Access {
     shards: Shards,
     orders: mpsc::Sender<Order>,
     token: Option<Arc<str>>,
+    lines_dropped: LinesDropped,
 }
 
 impl Admin {
@@ -59,11 +61,12 @@ impl Admin {
         self,
         shards: Shards,
         orders: mpsc::Sender<Order>,
+        lines_dropped: LinesDropped,
     ) -> io::Result<impl Future<Output = ()> + 'static> {
         self.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let body_bytes_max = ESCAPED_BYTES * shards.publisher.message_bytes_max() + BODY_BYTES;
-        let access = Access { shards, orders, token: self.token.map(Arc::from) };
+        let access = Access { shards, orders, token: self.token.map(Arc::from), lines_dropped };
         let router = Router::new()
             .route("/metrics", get(show_metrics))
             .route("/connections", get(show_connections))
@@ -162,7 +165,7 @@ fn is_equal(one: &str, other: &str) -> bool {
 
 async fn show_metrics(State(access): State<Access>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], metrics::text(&access.shards))
+    ([(header::CONTENT_TYPE, kind)], metrics::text(&access.shards, (access.lines_dropped)()))
 }
 
 async fn show_openapi() -> impl IntoResponse {

@@ -7,16 +7,20 @@ use crate::base::counters::Powers;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 
-/// The text of all metrics.
-pub fn text(shards: &Shards) -> String {
+/// The text of all metrics. `lines_dropped` is how many log lines were.
+pub fn text(shards: &Shards, lines_dropped: u64) -> String {
     let mut registry = Registry::with_prefix("tapecast");
     registry.register_collector(Box::new(Reading(Arc::clone(&shards.counters))));
+    let help = "Log lines that were dropped, for standard error was not read fast enough";
+    let dropped: Counter = Counter::default();
+    dropped.inc_by(lines_dropped);
+    registry.register("log_lines_dropped", help, dropped);
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);

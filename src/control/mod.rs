@@ -22,8 +22,12 @@ pub use signals::Order;
 use crate::app::Shards;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
+
+/// How many log lines were dropped.
+pub(crate) type LinesDropped = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What the control thread works with.
 pub(crate) struct Control {
@@ -39,6 +43,8 @@ pub(crate) struct Control {
     pub alive: Box<dyn Fn() + Send>,
     /// Has the allocator give free memory back to the system.
     pub give_back: fn(),
+    /// Log lines that were dropped, since nobody read them.
+    pub lines_dropped: LinesDropped,
 }
 
 /// Starts the control thread, which lives as long as the process. When this
@@ -69,10 +75,15 @@ fn set_up(control: Control) -> io::Result<impl Future<Output = ()>> {
     let obey: Rc<dyn Fn(Order)> = Rc::from(control.obey as Box<dyn Fn(Order)>);
     let (orders, mut ordered) = tokio::sync::mpsc::channel(4);
     if let Some(admin) = control.admin {
-        tokio_uring::spawn(admin.serve(control.shards.clone(), orders)?);
+        tokio_uring::spawn(admin.serve(control.shards.clone(), orders, Arc::clone(&control.lines_dropped))?);
     }
     let supervised = control.alive_every.map(|every| (every, control.alive));
-    tokio_uring::spawn(watch::watch(control.shards, supervised, control.give_back));
+    tokio_uring::spawn(watch::watch(
+        control.shards,
+        supervised,
+        control.give_back,
+        control.lines_dropped,
+    ));
     let obey_admin = Rc::clone(&obey);
     tokio_uring::spawn(async move {
         while let Some(order) = ordered.recv().await {

@@ -1,7 +1,8 @@
 //! Watches the shards: one whose handler blocks is named, with how long it has
 //! been busy with one turn. The supervisor hears that all is well only while no
-//! shard is stuck. Free memory goes back to the system by the same clock.
+//! shard is stuck. Log lines that were dropped are reported, and free memory goes back to the system by the same clock.
 
+use super::LinesDropped;
 use crate::app::Shards;
 use crate::base::Counters;
 use std::time::{Duration, Instant};
@@ -18,14 +19,25 @@ pub async fn watch(
     shards: Shards,
     supervised: Option<(Duration, Box<dyn Fn() + Send>)>,
     give_back: fn(),
+    lines_dropped: LinesDropped,
 ) {
     let period = supervised.as_ref().map_or(PERIOD, |(every, _)| PERIOD.min(*every / 2));
     let mut told = Instant::now();
     let mut watch = Watch::new(&shards.counters, told);
+    let mut dropped_before = 0;
     loop {
         tokio::time::sleep(period).await;
         // Shards that have become idle free nothing more, by which they would.
         give_back();
+        let dropped = lines_dropped();
+        if dropped > dropped_before {
+            let lines = dropped - dropped_before;
+            tracing::warn!(lines, "log lines were dropped: standard error was not read fast enough");
+            // Where this line was dropped too, the next says so again.
+            if lines_dropped() == dropped {
+                dropped_before = dropped;
+            }
+        }
         let now = Instant::now();
         let longest = watch.look(&shards.counters, now, |shard, state| match state {
             State::Stuck(stuck) => {

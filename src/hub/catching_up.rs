@@ -701,8 +701,9 @@ impl Hub {
         catch_up.has_begun = true;
         catch_up.is_complete &= past.has_all_values;
         let name = &self.topics.at(index).expect("a subscription has its topic").name;
-        let lane = self.lanes.get(lane);
-        past.entries.iter().for_each(|entry| lane.message(name, entry, hand.frames));
+        for entry in &past.entries {
+            self.lanes.message(lane, name, entry, hand.frames);
+        }
         hand.send(count);
         self.tally.replayed += count;
         self.work += work::REPLAY * count;
@@ -724,7 +725,7 @@ impl Hub {
             Mark::Snapshot { .. } | Mark::SnapshotEnd { .. } => {}
         }
         let name = &self.topics.at(index).expect("a subscription has its topic").name;
-        self.lanes.get(lane).mark(name, &mark, hand.frames);
+        self.lanes.mark(lane, name, &mark, hand.frames);
         hand.send(0);
         hand.steps.push(Step::Marked { topic: self.reference(index), mark });
     }

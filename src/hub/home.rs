@@ -2,7 +2,7 @@
 //! read it, and at last forgotten.
 
 use super::log::{
-    ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View,
+    AGE_STEP_MS, Age, ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View,
 };
 use super::mail::{Mail, Post};
 use super::name::is_reserved;
@@ -88,7 +88,8 @@ impl Hub {
         let forward = work::FORWARD + work::keep(payload.len());
         self.work += forward * log.readers.len() as Work;
         let before = log.weight();
-        let entry = Entry { seq, time_ms, key, removes_key, kind, payload };
+        let since = Age::at(self.now);
+        let entry = Entry { seq, time_ms, key, removes_key, kind, payload, since };
         log.append(entry, keys_max, &self.limits);
         self.log_bytes = self.log_bytes + log.weight() - before;
         let is_first = topic.sending == Sending::Done;
@@ -161,14 +162,37 @@ impl Hub {
     fn forward_here(&mut self, index: u32) {
         let topic = self.topics.at_mut(index).expect("a topic");
         let Some(mut log) = topic.log.take() else { return };
-        log.forward(|to, mail, _| match (to == self.shard, mail) {
-            (true, Mail::Entry { topic, entry }) => {
-                self.append_to_tapes(topic.index, &entry);
-                Ok(())
-            }
-            (_, mail) => Err(mail),
-        });
+        log.forward_to(self.shard, |_, mail, _| self.put_on_tapes(mail));
+        log.spread();
         self.topics.at_mut(index).expect("a topic").log = Some(log);
+    }
+
+    /// What a log has for the tapes of this shard.
+    fn put_on_tapes(&mut self, mail: Mail) -> Result<(), Mail> {
+        match mail {
+            Mail::Entry { topic, entry } => self.append_to_tapes(topic.index, &entry),
+            Mail::Gap { topic, missed } => self.restart_tapes(topic.index, missed),
+            mail => return Err(mail),
+        }
+        Ok(())
+    }
+
+    /// What a log has for another shard, behind what waits for room there already, or the
+    /// order would break.
+    fn post_from_log(
+        &mut self,
+        to: ShardId,
+        mail: Mail,
+        weight: usize,
+        post: &mut dyn Post,
+    ) -> Result<(), Mail> {
+        if to == self.shard {
+            return self.put_on_tapes(mail);
+        }
+        if self.stuck[to.index()].is_some() {
+            return Err(mail);
+        }
+        post.post(to, mail, weight).inspect_err(|_| self.stuck[to.index()] = Some(weight))
     }
 
     /// Topics whose messages have been gathered for long enough are sent on.
@@ -184,50 +208,49 @@ impl Hub {
         }
     }
 
-    /// Sends what is new in the logs to the shards that read them, as far as
-    /// there is room.
+    /// Sends what is new in the logs to the shards that read them, as far as there is room.
     pub(super) fn send_logs(&mut self, post: &mut dyn Post) {
-        let now_ms = self.now_ms();
+        for shard in 0..self.shards {
+            self.send_waiting(ShardId(shard), post);
+        }
         for index in std::mem::take(&mut self.unsent) {
-            let Some(topic) = self.topics.at_mut(index) else {
-                continue;
-            };
+            let Some(topic) = self.topics.at_mut(index) else { continue };
             topic.sending = Sending::Done;
-            let rule = topic.rule;
-            let Some(mut log) = topic.log.take() else {
-                continue;
-            };
-            let all_sent = log.forward(|to, mail, weight| match (to == self.shard, mail) {
-                (true, Mail::Entry { topic, entry }) => {
-                    self.append_to_tapes(topic.index, &entry);
-                    Ok(())
-                }
-                (true, Mail::Gap { topic, missed }) => {
-                    self.restart_tapes(topic.index, missed);
-                    Ok(())
-                }
-                // Behind what waits already, or the order would break.
-                (false, mail) if self.stuck[to.index()].is_none() => {
-                    post.post(to, mail, weight).inspect_err(|_| {
-                        self.stuck[to.index()] = Some(weight);
-                    })
-                }
-                (_, mail) => Err(mail),
-            });
-            let before = log.weight();
-            log.trim(self.rules.get(rule), now_ms);
-            self.log_bytes = self.log_bytes + log.weight() - before;
-            let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
-            topic.log = Some(log);
-            if !all_sent {
-                topic.sending = Sending::Due;
-                self.unsent.push(index);
+            let Some(mut log) = topic.log.take() else { continue };
+            let waiting = log.forward(|to, mail, weight| self.post_from_log(to, mail, weight, post));
+            self.put_back(index, log);
+            let reference = self.reference(index);
+            for shard in waiting {
+                self.waiting[shard.index()].push_back(reference);
             }
         }
-        // Who took the last room comes last the next time.
-        if !self.unsent.is_empty() {
-            self.unsent.rotate_left(1);
+    }
+
+    /// Topics that wait for room at a shard go on, those first that have waited longest: as
+    /// soon as one finds none, the others are not looked at.
+    fn send_waiting(&mut self, to: ShardId, post: &mut dyn Post) {
+        while self.stuck[to.index()].is_none()
+            && let Some(reference) = self.waiting[to.index()].pop_front()
+        {
+            let topic = self.topics.get_mut(reference.index, reference.generation);
+            let Some(mut log) = topic.and_then(|topic| topic.log.take()) else { continue };
+            let is_all =
+                log.forward_to(to, |to, mail, weight| self.post_from_log(to, mail, weight, post));
+            self.put_back(reference.index, log);
+            if !is_all {
+                // It took the last room, and comes last the next time.
+                self.waiting[to.index()].push_back(reference);
+            }
         }
+    }
+
+    /// A log that has sent something on is its topic's again.
+    fn put_back(&mut self, index: u32, mut log: Box<Log>) {
+        let topic = self.topics.at_mut(index).expect("nothing is forgotten meanwhile");
+        let before = log.weight();
+        log.trim(self.rules.get(topic.rule), self.now);
+        self.log_bytes = self.log_bytes + log.weight() - before;
+        topic.log = Some(log);
     }
 
     /// A shard's interest in a topic that is homed here.
@@ -246,7 +269,7 @@ impl Hub {
             // If it had let go of it, others there who did are still to hear of what comes.
             log.readers.retain(|known| known.shard != from);
             log.readers.reserve_exact(1);
-            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next() });
+            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next(), waits: false });
             let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };
             // All that was ever said is gone: whoever comes because of a pattern can go.
             let is_silent = log.len() == 0 && log.next() > 1;
@@ -324,7 +347,7 @@ impl Hub {
 
     /// Looks at some more of the topics whose history may be over.
     pub(super) fn expire_topics(&mut self) {
-        let now_ms = self.now_ms();
+        let now = self.now;
         while !self.is_exhausted()
             && let Some(index) = self.due.pop()
         {
@@ -334,11 +357,11 @@ impl Hub {
             let rule = self.rules.get(topic.rule);
             let Some(log) = &mut topic.log else { continue };
             let before = log.weight();
-            log.trim(rule, now_ms);
+            log.trim(rule, now);
             self.log_bytes = self.log_bytes + log.weight() - before;
-            if let Some(oldest_ms) = log.oldest_ms() {
+            if let Some(age_ms) = log.oldest_age_ms(now) {
                 // What a reader shard has yet to be sent outlives its time: look again.
-                let left_ms = (oldest_ms + rule.retention_ms).saturating_sub(now_ms).max(1);
+                let left_ms = rule.retention_ms.saturating_sub(age_ms).max(AGE_STEP_MS);
                 topic.has_timer = true;
                 self.retention.set(index, self.now.plus_millis(left_ms));
             }

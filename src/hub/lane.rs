@@ -4,8 +4,9 @@
 
 use super::log::Entry;
 use crate::protocol::deflate::Deflater;
-use crate::protocol::frame;
+use crate::protocol::{Opcode, frame};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What is said between two runs of messages.
 ///
@@ -85,7 +86,8 @@ pub trait Lane: Sync + fmt::Debug {
     /// Its name, by which lanes are told apart.
     fn name(&self) -> &'static str;
 
-    /// Appends a message as whole frames of a server.
+    /// Appends a message as whole frames of a server. Should it panic, the message is a gap
+    /// for those who read in this lane.
     fn message(&self, topic: &str, entry: &Entry, out: &mut Vec<u8>);
 
     /// Appends a mark as whole frames of a server, or nothing.
@@ -123,12 +125,14 @@ pub(super) struct Lanes {
     deflater: Deflater,
     /// Frames that are to be compressed.
     plain: Vec<u8>,
+    /// Messages and marks over which a lane has panicked.
+    panics: u64,
 }
 
 impl Lanes {
     /// The raw lane alone; the deflater makes the compressed ones.
     pub fn new(deflater: Deflater) -> Lanes {
-        Lanes { known: vec![&Raw], deflater, plain: Vec::new() }
+        Lanes { known: vec![&Raw], deflater, plain: Vec::new(), panics: 0 }
     }
 
     /// The number of a lane, compressed or not; `None` when there are too many.
@@ -143,20 +147,48 @@ impl Lanes {
         u8::try_from(2 * place + usize::from(deflates)).ok()
     }
 
-    #[inline]
-    pub fn get(&self, number: u8) -> &'static dyn Lane {
-        self.known[usize::from(number / 2)]
-    }
-
     /// Appends a message as frames of the lane with this number.
     #[inline]
     pub fn encode(&mut self, number: u8, topic: &str, entry: &Entry, out: &mut Vec<u8>) {
-        let lane = self.get(number);
         if number.is_multiple_of(2) {
-            return lane.message(topic, entry, out);
+            return self.message(number, topic, entry, out);
         }
-        self.plain.clear();
-        lane.message(topic, entry, &mut self.plain);
-        self.deflater.frames(&self.plain, out);
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        self.message(number, topic, entry, &mut plain);
+        self.deflater.frames(&plain, out);
+        self.plain = plain;
+    }
+
+    /// Appends a message, not compressed. One over which the lane panics is a gap in it.
+    #[inline]
+    pub fn message(&mut self, number: u8, topic: &str, entry: &Entry, out: &mut Vec<u8>) {
+        let lane = self.known[usize::from(number / 2)];
+        let begin = out.len();
+        if catch_unwind(AssertUnwindSafe(|| lane.message(topic, entry, out))).is_err() {
+            out.truncate(begin);
+            self.panics += 1;
+            self.mark(number, topic, &Mark::Gap { from: entry.seq, to: entry.seq }, out);
+        }
+        if out.len() == begin {
+            // A message takes room on its tape. RFC 6455, 5.5.3: a pong that nothing has asked
+            // for is no more than a sign of life.
+            out.extend_from_slice(frame::encode(Opcode::Pong, true, 0, None).as_bytes());
+        }
+    }
+
+    /// Appends a mark, not compressed. One over which the lane panics is not told.
+    pub fn mark(&mut self, number: u8, topic: &str, mark: &Mark, out: &mut Vec<u8>) {
+        let lane = self.known[usize::from(number / 2)];
+        let begin = out.len();
+        if catch_unwind(AssertUnwindSafe(|| lane.mark(topic, mark, out))).is_err() {
+            out.truncate(begin);
+            self.panics += 1;
+        }
+    }
+
+    /// How often a lane has panicked since this was last asked.
+    pub fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
     }
 }

@@ -3,7 +3,7 @@
 use super::mail::Mail;
 use super::rules::Rule;
 use super::values::Values;
-use crate::base::{Limits, ShardId};
+use crate::base::{Limits, ShardId, Time};
 use crate::protocol::{Kind, Opcode};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -100,6 +100,26 @@ pub struct Entry {
     pub kind: EntryKind,
     /// The payload.
     pub payload: Bytes,
+    /// When that was on the clock that does not jump: retention counts from there.
+    pub(crate) since: Age,
+}
+
+/// A point of time in steps of 16 ms, which is told from others within a year.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Age(u32);
+
+pub(super) const AGE_STEP_MS: u64 = 16;
+
+impl Age {
+    pub fn at(now: Time) -> Age {
+        Age((now.as_millis() / AGE_STEP_MS) as u32)
+    }
+
+    /// Milliseconds from it until `now`: never too many, and too few by at most two steps.
+    pub fn until(self, now: Time) -> u64 {
+        let steps = Age::at(now).0.wrapping_sub(self.0);
+        u64::from(steps.saturating_sub(1)) * AGE_STEP_MS
+    }
 }
 
 impl Entry {
@@ -119,6 +139,8 @@ pub struct ReaderShard {
     pub topic: TopicRef,
     /// The number of the next message to send it.
     pub next: u64,
+    /// The topic waits with others for room at that shard.
+    pub waits: bool,
 }
 
 /// What a reader wants of a topic's past.
@@ -222,9 +244,9 @@ impl Log {
         self.weight + self.values_weight
     }
 
-    /// When the oldest message that is kept was numbered.
-    pub fn oldest_ms(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.time_ms)
+    /// Milliseconds since the oldest message that is kept was numbered.
+    pub fn oldest_age_ms(&self, now: Time) -> Option<u64> {
+        self.entries.front().map(|entry| entry.since.until(now))
     }
 
     /// Appends the message with the number [`Log::next`]. What exceeds the hard
@@ -267,8 +289,8 @@ impl Log {
     }
 
     /// Lets go of what the rule does not keep, once every reader shard has been sent
-    /// it. `now_ms` is in milliseconds since 1970.
-    pub fn trim(&mut self, rule: &Rule, now_ms: u64) {
+    /// it.
+    pub fn trim(&mut self, rule: &Rule, now: Time) {
         let sent = self.readers.iter().map(|reader| reader.next).min().unwrap_or(u64::MAX);
         let first = self.first;
         while self.first < sent
@@ -276,7 +298,7 @@ impl Log {
         {
             let is_surplus = self.entries.len() > rule.retention_messages
                 || self.weight > rule.retention_bytes && self.entries.len() > 1;
-            if !is_surplus && oldest.time_ms + rule.retention_ms > now_ms {
+            if !is_surplus && oldest.since.until(now) < rule.retention_ms {
                 break;
             }
             self.drop_oldest();
@@ -367,36 +389,67 @@ impl Log {
         past
     }
 
-    /// Sends every reader shard what it has not been sent, as far as `send` has
-    /// room; one that fell off is told what it missed. Says whether all is sent.
+    /// What came is on the tapes of the home's shard.
+    pub fn spread(&mut self) {
+        self.unsent_weight = 0;
+    }
+
+    /// Sends readers what is new, as far as `send` takes it; but not to shards where the topic
+    /// waits for room already. Returns those where it waits from now on.
     pub fn forward(
         &mut self,
         mut send: impl FnMut(ShardId, Mail, usize) -> Result<(), Mail>,
-    ) -> bool {
-        let next = self.next();
+    ) -> Vec<ShardId> {
         self.unsent_weight = 0;
-        let mut all_sent = true;
-        for reader in &mut self.readers {
-            let &mut ReaderShard { shard, topic, .. } = reader;
-            if reader.next < self.first {
-                let missed = self.first - reader.next;
-                if send(shard, Mail::Gap { topic, missed }, 0).is_err() {
-                    all_sent = false;
-                    continue;
-                }
-                reader.next = self.first;
-            }
-            while reader.next < next {
-                let entry = &self.entries[(reader.next - self.first) as usize];
-                let weight = entry.payload.len() + MAIL_OVERHEAD_BYTES;
-                if send(shard, Mail::Entry { topic, entry: Arc::clone(entry) }, weight).is_err() {
-                    all_sent = false;
-                    break;
-                }
-                reader.next += 1;
+        let mut waiting = Vec::new();
+        for place in 0..self.readers.len() {
+            if !self.readers[place].waits && !self.forward_at(place, &mut send) {
+                self.readers[place].waits = true;
+                waiting.push(self.readers[place].shard);
             }
         }
-        all_sent
+        waiting
+    }
+
+    /// Sends one shard's readers what is new, as far as `send` takes it; says whether that
+    /// is all.
+    pub fn forward_to(
+        &mut self,
+        shard: ShardId,
+        mut send: impl FnMut(ShardId, Mail, usize) -> Result<(), Mail>,
+    ) -> bool {
+        let Some(place) = self.readers.iter().position(|reader| reader.shard == shard) else {
+            return true;
+        };
+        let is_all = self.forward_at(place, &mut send);
+        self.readers[place].waits &= !is_all;
+        is_all
+    }
+
+    fn forward_at(
+        &mut self,
+        place: usize,
+        send: &mut impl FnMut(ShardId, Mail, usize) -> Result<(), Mail>,
+    ) -> bool {
+        let end = self.next();
+        let reader = &mut self.readers[place];
+        let &mut ReaderShard { shard, topic, .. } = reader;
+        if reader.next < self.first {
+            let missed = self.first - reader.next;
+            if send(shard, Mail::Gap { topic, missed }, 0).is_err() {
+                return false;
+            }
+            reader.next = self.first;
+        }
+        while reader.next < end {
+            let entry = &self.entries[(reader.next - self.first) as usize];
+            let weight = entry.payload.len() + MAIL_OVERHEAD_BYTES;
+            if send(shard, Mail::Entry { topic, entry: Arc::clone(entry) }, weight).is_err() {
+                return false;
+            }
+            reader.next += 1;
+        }
+        true
     }
 }
 
@@ -413,6 +466,7 @@ pub(super) mod tests {
             removes_key: false,
             kind: EntryKind::Text,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
+            since: Age::at(Time::ZERO.plus_millis(AGE_STEP_MS * seq)),
         }
     }
 
@@ -449,21 +503,22 @@ pub(super) mod tests {
     #[test]
     fn a_rule_keeps_less_but_nothing_goes_unsent() {
         let limits = Limits::default();
-        let rule = Rule { retention_messages: 2, retention_ms: 10, ..Rule::new(">", &limits) };
+        let rule = Rule { retention_messages: 2, retention_ms: 10 * AGE_STEP_MS, ..Rule::new(">", &limits) };
         let mut log = Log::new(7);
         let topic = TopicRef { index: 0, generation: 0 };
-        log.readers.push(ReaderShard { shard: ShardId(1), topic, next: 1 });
+        log.readers.push(ReaderShard { shard: ShardId(1), topic, next: 1, waits: false });
+        let at = |step| Time::ZERO.plus_millis(AGE_STEP_MS * step);
         for seq in 1..=6 {
             log.append(entry(seq, None, "x"), rule.keys_max, &limits);
         }
-        log.trim(&rule, 7);
+        log.trim(&rule, at(8));
         assert_eq!(log.len(), 6, "the reader shard has not been sent them");
-        assert!(log.forward(|_, _, _| Ok(())));
-        log.trim(&rule, 7);
+        assert!(log.forward(|_, _, _| Ok(())).is_empty());
+        log.trim(&rule, at(8));
         assert_eq!(numbers(&log.past(View::Messages, everything(1))), [5, 6]);
-        log.trim(&rule, 15);
+        log.trim(&rule, at(16));
         assert_eq!(numbers(&log.past(View::Messages, everything(1))), [6]);
-        log.trim(&rule, 16);
+        log.trim(&rule, at(17));
         assert_eq!((log.len(), log.next()), (0, 7));
         // Its last value is kept outside of the history.
         assert_eq!(numbers(&log.past(View::Snapshot, everything(0))), [6]);

@@ -309,6 +309,8 @@ pub struct Hub {
     grown: VecDeque<u32>,
     /// Topics homed here of which a reader shard has not been sent everything.
     unsent: Vec<u32>,
+    /// By shard: topics whose messages wait for room there.
+    waiting: Vec<VecDeque<TopicRef>>,
     /// Per shard: mail that waits for room.
     outgoing: Vec<VecDeque<Outgoing>>,
     /// Per shard: the weight of that mail.
@@ -376,6 +378,7 @@ impl Hub {
             retention: TimerWheel::new(Time::ZERO),
             grown: VecDeque::new(),
             unsent: Vec::new(),
+            waiting: vec![VecDeque::new(); usize::from(shards)],
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: vec![0; usize::from(shards)],
             is_fresh: false,
@@ -463,6 +466,12 @@ impl Hub {
 
     fn now_ms(&self) -> u64 {
         self.unix_ms + self.now.as_millis()
+    }
+
+    /// The wall clock says so many milliseconds since 1970: it may have been set since it
+    /// was last looked at. Messages get their times by it.
+    pub fn set_wall_clock(&mut self, unix_ms: u64) {
+        self.unix_ms = unix_ms.saturating_sub(self.now.as_millis());
     }
 
     /// The topic of this name.
@@ -593,6 +602,7 @@ impl Hub {
             || !self.beginning.is_empty()
             || !self.grown.is_empty()
             || !self.unsent.is_empty()
+            || self.waiting.iter().any(|waiting| !waiting.is_empty())
             || !self.leaving.is_empty()
             || !self.due.is_empty()
             || !self.moved.is_empty()

@@ -61,12 +61,15 @@ pub struct Tally {
     pub conflations: u64,
     /// Messages that were replayed, or were part of a snapshot.
     pub replayed: u64,
+    /// Messages and marks over which a lane has panicked.
+    pub lane_panics: u64,
 }
 
 impl Hub {
     /// What happened since this was last asked.
     pub fn tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
+        let lane_panics = self.lanes.take_panics();
+        Tally { lane_panics, ..std::mem::take(&mut self.tally) }
     }
 
     /// At most `count` topics from place `from` on, looking at no more than `looks`

@@ -109,6 +109,7 @@ mod tests {
         let entry = Entry {
             seq: 7,
             time_ms: 1_700_000_000_000,
+            since: Default::default(),
             key: key.map(Into::into),
             removes_key: false,
             kind,

@@ -281,6 +281,9 @@ counters! {
     accept_errors,
     /// Handshakes answered with 101.
     handshakes,
+    /// Times that accepting was put off: an accept failed for a reason that may last, or all
+    /// descriptors are in use.
+    accepts_put_off,
     /// Requests answered with anything else.
     refusals,
     /// Of the handshakes, those that agreed on permessage-deflate.
@@ -338,7 +341,8 @@ counters! {
     members_refused,
     /// Connections closed for a protocol violation of the peer.
     protocol_errors,
-    /// Handlers that panicked.
+    /// Handlers that panicked, and lanes: each time it was one connection that ended, or one
+    /// message that became a gap.
     handler_panics,
     /// Events whose connection had already ended.
     stale_events,

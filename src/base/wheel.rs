@@ -5,7 +5,8 @@
 //! and clearing a timer are O(1) and never allocate beyond twelve bytes a slot.
 //! A timer further away than the wheel is wide waits in the last bucket and is
 //! put back when that comes round. Timers fire late by at most one tick and
-//! never early.
+//! never early, but for those that are set for more than a year ahead: they fire
+//! after a year, and whoever has set them sets them again.
 
 use super::clock::Time;
 
@@ -13,6 +14,9 @@ use super::clock::Time;
 pub const TICK_MS: u64 = 16;
 const BUCKETS: usize = 1024;
 const NONE: u32 = u32::MAX;
+/// A timer is at most so many ticks ahead: 397 days. Ticks are kept without their upper
+/// half, and are told apart as long as that is less than half of what fits.
+const AHEAD_MAX: u64 = 1 << 31;
 /// Set in `Node::previous` of a node that heads its bucket; the rest is the
 /// bucket's number.
 const HEAD: u32 = 1 << 31;
@@ -22,11 +26,12 @@ struct Node {
     next: u32,
     /// The previous node, or `HEAD` and the bucket.
     previous: u32,
-    /// The tick at which it fires; `NONE` while the timer is not set.
+    /// The lower half of the tick at which it fires.
     tick: u32,
 }
 
-const UNSET: Node = Node { next: NONE, previous: HEAD, tick: NONE };
+/// Of a timer that is not set: no node heads a bucket of that number.
+const UNSET: Node = Node { next: NONE, previous: NONE, tick: 0 };
 
 /// A wheel of timers named by slot index.
 ///
@@ -48,9 +53,9 @@ pub struct TimerWheel {
     nodes: Vec<Node>,
     heads: Box<[u32; BUCKETS]>,
     /// Ticks before this one have been expired.
-    now_tick: u32,
+    now_tick: u64,
     /// No bucket before this tick holds a timer: `now_tick <= earliest_tick`.
-    earliest_tick: u32,
+    earliest_tick: u64,
     count: usize,
 }
 
@@ -77,18 +82,19 @@ impl TimerWheel {
             self.nodes.resize(slot as usize + 1, UNSET);
         }
         // One tick later than the one it falls into: never early.
-        let tick = tick_of(deadline).saturating_add(1).max(self.now_tick);
+        let tick = (tick_of(deadline) + 1).clamp(self.now_tick, self.now_tick + AHEAD_MAX - 1);
         if self.count == 0 {
-            self.earliest_tick = NONE;
+            self.earliest_tick = u64::MAX;
         }
         self.link(slot, tick);
         self.count += 1;
     }
 
-    fn link(&mut self, slot: u32, tick: u32) {
-        let bucket_tick = tick.min(self.now_tick.saturating_add(BUCKETS as u32 - 1));
+    fn link(&mut self, slot: u32, tick: u64) {
+        let bucket_tick = tick.min(self.now_tick + BUCKETS as u64 - 1);
         self.earliest_tick = self.earliest_tick.min(bucket_tick);
         let bucket = bucket_tick as usize % BUCKETS;
+        let tick = tick as u32;
         let next = self.heads[bucket];
         if next != NONE {
             self.nodes[next as usize].previous = slot;
@@ -100,7 +106,7 @@ impl TimerWheel {
     /// Clears the timer of `slot`.
     pub fn clear(&mut self, slot: u32) {
         let Some(&node) = self.nodes.get(slot as usize) else { return };
-        if node.tick == NONE {
+        if node.previous == NONE {
             return;
         }
         if node.previous & HEAD != 0 {
@@ -129,11 +135,13 @@ impl TimerWheel {
             self.now_tick += 1;
             while slot != NONE {
                 let node = std::mem::replace(&mut self.nodes[slot as usize], UNSET);
-                if node.tick <= tick {
+                // It is at most `AHEAD_MAX` ahead, and never behind: every tick is gone through.
+                let ahead = node.tick.wrapping_sub(tick as u32);
+                if ahead == 0 {
                     self.count -= 1;
                     due.push(slot);
                 } else {
-                    self.link(slot, node.tick);
+                    self.link(slot, tick + u64::from(ahead));
                 }
                 slot = node.next;
             }
@@ -150,7 +158,7 @@ impl TimerWheel {
         while self.heads[self.earliest_tick as usize % BUCKETS] == NONE {
             self.earliest_tick += 1;
         }
-        Time::ZERO.plus_millis(u64::from(self.earliest_tick) * TICK_MS)
+        Time::ZERO.plus_millis(self.earliest_tick * TICK_MS)
     }
 
     /// How many timers are set.
@@ -164,14 +172,46 @@ impl TimerWheel {
     }
 }
 
-fn tick_of(time: Time) -> u32 {
-    u32::try_from(time.as_millis() / TICK_MS).unwrap_or(NONE - 1).min(NONE - 1)
+fn tick_of(time: Time) -> u64 {
+    time.as_millis() / TICK_MS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    #[test]
+    fn deadlines_of_years_and_a_wheel_that_is_years_old() {
+        let year = Duration::from_secs(365 * 24 * 3_600);
+        // Ticks have wrapped around; and at last they are about to.
+        for start in [Time::ZERO, Time::ZERO + 3 * year, Time::ZERO.plus_millis(TICK_MS << 32)] {
+            let mut wheel = TimerWheel::new(start);
+            let mut due = Vec::new();
+            let deadlines = [year / 2, 2 * year + year / 4, 34 * year];
+            for (slot, ahead) in (0..).zip(deadlines) {
+                wheel.set(slot, start + ahead);
+            }
+            wheel.set(9, start.plus_millis(100));
+            assert_eq!(wheel.len(), 4);
+            wheel.expire(start.plus_millis(200), &mut due);
+            assert_eq!(due, [9]);
+            wheel.expire(start.plus_millis(60_000), &mut due);
+            assert_eq!((due.len(), wheel.len()), (1, 3), "nothing is early");
+            wheel.clear(1);
+            wheel.clear(1);
+            assert_eq!(wheel.len(), 2);
+            assert!(wheel.next_time() > start.plus_millis(60_000));
+        }
+    }
+
+    #[test]
+    fn a_deadline_of_centuries_fires_after_a_year() {
+        let mut wheel = TimerWheel::new(Time::ZERO);
+        wheel.set(0, Time::from_nanos(u64::MAX - 1));
+        assert_eq!(u64::from(wheel.nodes[0].tick), AHEAD_MAX - 1);
+    }
 
     #[test]
     fn agrees_with_a_map_and_is_never_early() {

@@ -9,7 +9,7 @@
 use super::Publisher;
 use crate::base::{ConnectionId, Counters, Limits, Wake};
 use crate::hub::{HubError, TopicSummary};
-use crate::mailbox::{Doorbell, Inbox};
+use crate::mailbox::{Doorbell, Inbox, Newest};
 use crate::protocol::{CloseCode, Kind};
 use crate::tls::Acceptor;
 use bytes::Bytes;
@@ -46,10 +46,6 @@ pub(crate) enum Errand {
     Connections { from: u32, count: usize, answer: Answer<Page<ConnectionSummary>> },
     /// Tell a page of its topics, from this place on.
     Topics { from: u32, count: usize, answer: Answer<Page<TopicSummary>> },
-    /// Take the reloadable ones of these limits over.
-    Reload(Arc<Limits>),
-    /// Begin TLS with new connections like this from now on.
-    ReloadTls(Acceptor),
     /// Close a connection; the answer says whether it was there.
     Disconnect { id: ConnectionId, code: CloseCode, reason: String, answer: Answer<bool> },
 }
@@ -79,9 +75,35 @@ pub(crate) struct ConnectionSummary {
     pub round_trip_us: Option<u32>,
 }
 
+/// By what threads that are not shards reach one. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    pub inbox: Inbox<Errand>,
+    /// The reloadable ones of these are taken over.
+    pub limits: Newest<Arc<Limits>>,
+    /// New connections begin TLS like this from now on.
+    pub tls: Newest<Acceptor>,
+}
+
+impl Entrance {
+    /// Room for so many errands, with publications of so many bytes.
+    pub fn new(errands_max: usize, publication_bytes_max: usize) -> Entrance {
+        Entrance {
+            inbox: Inbox::new(errands_max, publication_bytes_max),
+            limits: Newest::default(),
+            tls: Newest::default(),
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.limits.is_empty() && self.tls.is_empty()
+    }
+}
+
 /// Where errands for one shard go.
 pub(crate) struct Outlet {
-    pub inbox: Inbox<Errand>,
+    pub entrance: Entrance,
     pub doorbell: Arc<Doorbell<Box<dyn Wake>>>,
 }
 
@@ -95,9 +117,21 @@ impl Outlet {
             Errand::Publish { publication, .. } => publication.weight(),
             _ => 0,
         };
-        self.inbox.push(errand, bytes)?;
+        self.entrance.inbox.push(errand, bytes)?;
         self.doorbell.ring();
         Ok(())
+    }
+
+    /// Gives the shard new limits, and does not wait for it.
+    pub fn reload(&self, limits: Arc<Limits>) {
+        self.entrance.limits.put(limits);
+        self.doorbell.ring();
+    }
+
+    /// Has the shard begin TLS like this, and does not wait for it.
+    pub fn reload_tls(&self, acceptor: Acceptor) {
+        self.entrance.tls.put(acceptor);
+        self.doorbell.ring();
     }
 }
 

@@ -16,7 +16,7 @@ pub use conn::{Conn, Publish, SendToError};
 pub(crate) use core::{Core, Link, Own};
 #[cfg(feature = "cli")]
 pub(crate) use errand::Answer;
-pub(crate) use errand::{ConnectionSummary, Errand, Outlet, Page, Publication, Shards};
+pub(crate) use errand::{ConnectionSummary, Entrance, Errand, Outlet, Page, Publication, Shards};
 pub use handler::{Handler, Notice};
 pub use publisher::Publisher;
 pub use router::Router;

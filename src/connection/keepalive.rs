@@ -1,6 +1,13 @@
 //! When to ask a silent peer whether it lives, and when to give it up.
 
 use crate::base::{Limits, Time};
+use std::time::Duration;
+
+/// What is in a slow peer's socket and on the way to it, in parts of what makes room for more:
+/// a third of a send buffer of 416 KiB is one, and a receive buffer grows to some 4 MiB.
+const UNREAD_PARTS: u32 = 32;
+/// The longest that a slow peer is waited for beyond the usual.
+const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The receiving clock of one connection.
 ///
@@ -21,7 +28,7 @@ use crate::base::{Limits, Time};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct KeepAlive {
-    /// When a byte was last received.
+    /// When a byte was last received; later where one is not to be expected before.
     heard: Time,
     /// When the ping was sent that nothing has answered, or `NEVER`.
     asked: Time,
@@ -90,7 +97,14 @@ impl KeepAlive {
     /// A byte was received.
     #[inline]
     pub fn hear(&mut self, now: Time) {
-        self.heard = now;
+        self.heard = self.heard.max(now);
+    }
+
+    /// The peer has taken so much of what it was sent that its socket has room again, and
+    /// took `took` for it. It reads, and an answer to a ping comes behind all that it has yet
+    /// to read: so it is waited for, and not called lost.
+    pub fn take(&mut self, now: Time, took: Duration) {
+        self.hear(now + (took * UNREAD_PARTS).min(UNREAD_WAIT_MAX));
     }
 
     /// A pong was received.
@@ -152,5 +166,22 @@ mod tests {
         assert_eq!(alive.check(at(140), &limits), Action::Wait(at(240)));
         assert!(matches!(alive.check(at(240), &limits), Action::Ping(_)));
         assert_eq!(alive.check(at(290), &limits), Action::GiveUp);
+    }
+
+    #[test]
+    fn a_slow_reader_is_waited_for_as_long_as_it_may_have_to_read() {
+        let limits = Limits { idle_ping_ms: 100, pong_ms: 50, ..Limits::default() };
+        let at = |ms| Time::ZERO.plus_millis(ms);
+        let mut alive = KeepAlive::new(at(0));
+        assert!(matches!(alive.check(at(100), &limits), Action::Ping(_)));
+        alive.take(at(140), Duration::from_millis(10));
+        let quiet_until = at(140 + 10 * u64::from(UNREAD_PARTS));
+        // Bytes that come meanwhile do not shorten that.
+        alive.hear(at(145));
+        assert_eq!(alive.check(at(150), &limits), Action::Wait(quiet_until.plus_millis(100)));
+        assert!(matches!(alive.check(quiet_until.plus_millis(100), &limits), Action::Ping(_)));
+        assert_eq!(alive.check(quiet_until.plus_millis(150), &limits), Action::GiveUp);
+        alive.take(at(1_000), Duration::from_secs(3_600));
+        assert_eq!(alive.heard(), at(1_000) + UNREAD_WAIT_MAX);
     }
 }

@@ -75,7 +75,11 @@ fn set_up(control: Control) -> io::Result<impl Future<Output = ()>> {
     let obey: Rc<dyn Fn(Order)> = Rc::from(control.obey as Box<dyn Fn(Order)>);
     let (orders, mut ordered) = tokio::sync::mpsc::channel(4);
     if let Some(admin) = control.admin {
-        tokio_uring::spawn(admin.serve(control.shards.clone(), orders, Arc::clone(&control.lines_dropped))?);
+        tokio_uring::spawn(admin.serve(
+            control.shards.clone(),
+            orders,
+            Arc::clone(&control.lines_dropped),
+        )?);
     }
     let supervised = control.alive_every.map(|every| (every, control.alive));
     tokio_uring::spawn(watch::watch(

@@ -32,7 +32,10 @@ pub async fn watch(
         let dropped = lines_dropped();
         if dropped > dropped_before {
             let lines = dropped - dropped_before;
-            tracing::warn!(lines, "log lines were dropped: standard error was not read fast enough");
+            tracing::warn!(
+                lines,
+                "log lines were dropped: standard error was not read fast enough"
+            );
             // Where this line was dropped too, the next says so again.
             if lines_dropped() == dropped {
                 dropped_before = dropped;

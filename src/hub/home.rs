@@ -2,7 +2,8 @@
 //! read it, and at last forgotten.
 
 use super::log::{
-    AGE_STEP_MS, Age, ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard, TopicRef, View,
+    AGE_STEP_MS, Age, ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Log, Past, Portion, ReaderShard,
+    TopicRef, View,
 };
 use super::mail::{Mail, Post};
 use super::name::is_reserved;
@@ -217,7 +218,8 @@ impl Hub {
             let Some(topic) = self.topics.at_mut(index) else { continue };
             topic.sending = Sending::Done;
             let Some(mut log) = topic.log.take() else { continue };
-            let waiting = log.forward(|to, mail, weight| self.post_from_log(to, mail, weight, post));
+            let waiting =
+                log.forward(|to, mail, weight| self.post_from_log(to, mail, weight, post));
             self.put_back(index, log);
             let reference = self.reference(index);
             for shard in waiting {
@@ -269,7 +271,12 @@ impl Hub {
             // If it had let go of it, others there who did are still to hear of what comes.
             log.readers.retain(|known| known.shard != from);
             log.readers.reserve_exact(1);
-            log.readers.push(ReaderShard { shard: from, topic: reader, next: log.next(), waits: false });
+            log.readers.push(ReaderShard {
+                shard: from,
+                topic: reader,
+                next: log.next(),
+                waits: false,
+            });
             let welcome = Mail::Welcome { topic: reader, epoch: log.epoch, last: log.next() - 1 };
             // All that was ever said is gone: whoever comes because of a pattern can go.
             let is_silent = log.len() == 0 && log.next() > 1;

@@ -503,7 +503,11 @@ pub(super) mod tests {
     #[test]
     fn a_rule_keeps_less_but_nothing_goes_unsent() {
         let limits = Limits::default();
-        let rule = Rule { retention_messages: 2, retention_ms: 10 * AGE_STEP_MS, ..Rule::new(">", &limits) };
+        let rule = Rule {
+            retention_messages: 2,
+            retention_ms: 10 * AGE_STEP_MS,
+            ..Rule::new(">", &limits)
+        };
         let mut log = Log::new(7);
         let topic = TopicRef { index: 0, generation: 0 };
         log.readers.push(ReaderShard { shard: ShardId(1), topic, next: 1, waits: false });

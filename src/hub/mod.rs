@@ -282,6 +282,7 @@ pub struct Hub {
     rules: Arc<Rules>,
     home_seed: u64,
     epochs: Random,
+    /// What the wall clock said at `Time::ZERO`, or before 1970 if it was set back: it wraps.
     unix_ms: u64,
     now: Time,
     names: Names,
@@ -465,13 +466,13 @@ impl Hub {
     }
 
     fn now_ms(&self) -> u64 {
-        self.unix_ms + self.now.as_millis()
+        self.unix_ms.wrapping_add(self.now.as_millis())
     }
 
     /// The wall clock says so many milliseconds since 1970: it may have been set since it
     /// was last looked at. Messages get their times by it.
     pub fn set_wall_clock(&mut self, unix_ms: u64) {
-        self.unix_ms = unix_ms.saturating_sub(self.now.as_millis());
+        self.unix_ms = unix_ms.wrapping_sub(self.now.as_millis());
     }
 
     /// The topic of this name.

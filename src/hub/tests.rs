@@ -1,5 +1,6 @@
 //! The hub's own tests; `model` has the promises of deliveries against a naive twin.
 
+mod edges;
 mod model;
 mod patterns;
 mod regressions;

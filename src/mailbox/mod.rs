@@ -6,14 +6,17 @@
 //! - [`Allowance`]: what bounds the sum of those that are heavier than that.
 //! - [`Inbox`]: many producers, one consumer, over crossbeam's `ArrayQueue`. One
 //!   per shard, for threads that are not shards.
+//! - [`Newest`]: one place for what has to arrive, and of which only the newest counts.
 //! - [`Doorbell`]: sleep and wake. At most one wake per sleep.
 
 mod allowance;
 mod doorbell;
 mod inbox;
+mod newest;
 mod queue;
 
 pub use allowance::Allowance;
 pub use doorbell::Doorbell;
 pub use inbox::Inbox;
+pub use newest::Newest;
 pub use queue::{Receiver, Sender, channel};

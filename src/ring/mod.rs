@@ -279,6 +279,9 @@ pub trait Driver {
     /// The time now.
     fn now(&mut self) -> Time;
 
+    /// Milliseconds since 1970 by the wall clock, which may be set at any time.
+    fn unix_ms(&mut self) -> u64;
+
     /// A handle that wakes this ring.
     fn waker(&self) -> Self::Waker;
 

@@ -86,6 +86,8 @@ pub struct World(Rc<RefCell<State>>);
 #[derive(Debug)]
 struct State {
     now: Time,
+    /// What the wall clock said at `Time::ZERO`.
+    unix_ms: u64,
     random: Random,
     faults: Faults,
     pipes: Vec<Pipe>,
@@ -279,6 +281,7 @@ impl World {
     pub fn new(seed: u64, faults: Faults, socket_bytes_max: usize) -> World {
         World(Rc::new(RefCell::new(State {
             now: Time::ZERO,
+            unix_ms: 0,
             random: Random::new(seed),
             faults,
             pipes: Vec::new(),
@@ -317,6 +320,12 @@ impl World {
     /// The time.
     pub fn now(&self) -> Time {
         self.0.borrow().now
+    }
+
+    /// Sets the wall clock to what it would have said, in milliseconds since 1970, at
+    /// `Time::ZERO`.
+    pub fn set_wall_clock(&self, unix_ms: u64) {
+        self.0.borrow_mut().unix_ms = unix_ms;
     }
 
     /// Lets time pass.
@@ -617,6 +626,11 @@ impl Driver for SimRing {
 
     fn now(&mut self) -> Time {
         self.world.now()
+    }
+
+    fn unix_ms(&mut self) -> u64 {
+        let state = self.world.0.borrow();
+        state.now.as_millis() + state.unix_ms
     }
 
     fn waker(&self) -> SimWaker {

@@ -9,10 +9,10 @@ pub use address::Address;
 pub use error::ServerError;
 
 use crate::admission::Addresses;
-use crate::app::{Errand, Handler, Outlet, Publisher, Shards};
+use crate::app::{Entrance, Handler, Outlet, Publisher, Shards};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::hub::{Rule, Rules};
-use crate::mailbox::{Doorbell, Inbox};
+use crate::mailbox::Doorbell;
 use crate::ring::{Driver, Setup, SetupError, Uring};
 use crate::shard::links::{Bell, Links};
 use crate::shard::{Command, Parts, Shard};
@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 /// How many publications from other threads a shard's inbox holds.
 const INBOX_PUBLICATIONS: usize = 16 << 10;
@@ -162,16 +161,14 @@ impl Builder {
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
         let inbox_bytes_max = self.limits.publish_overflow_bytes_max;
-        let inboxes: Vec<Inbox<Errand>> =
-            (0..shards).map(|_| Inbox::new(INBOX_PUBLICATIONS, inbox_bytes_max)).collect();
+        let entrance = |_| Entrance::new(INBOX_PUBLICATIONS, inbox_bytes_max);
+        let entrances: Vec<Entrance> = (0..shards).map(entrance).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();
         let per_address = self.limits.connections_per_address_max;
         let addresses = Arc::new(Addresses::new(per_address, topology::random_seed()));
-        let links = Links::connect(&self.limits, Arc::clone(&bells), &inboxes);
-        let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let unix_ms = unix_time.map_or(0, |time| time.as_millis() as u64);
+        let links = Links::connect(&self.limits, Arc::clone(&bells), &entrances);
         let mut threads = Vec::new();
         for (starting, links) in starting.into_iter().zip(links) {
             let parts = Parts {
@@ -187,15 +184,14 @@ impl Builder {
                 home_seed,
                 epoch_seed: topology::random_seed(),
                 rules: Arc::clone(&rules),
-                unix_ms,
             };
             let guard = Guard(Some((Arc::clone(&command), Arc::clone(&bells))));
             threads.push(starting.go(parts, guard));
         }
-        let outlets: Arc<[Outlet]> = inboxes
+        let outlets: Arc<[Outlet]> = entrances
             .into_iter()
             .zip(bells.iter())
-            .map(|(inbox, bell)| Outlet { inbox, doorbell: Arc::clone(bell) })
+            .map(|(entrance, bell)| Outlet { entrance, doorbell: Arc::clone(bell) })
             .collect();
         let stopped = Arc::new(AtomicBool::new(false));
         let publisher = Publisher::new(
@@ -379,27 +375,17 @@ impl ServerHandle {
     pub fn reload(&self, limits: &Limits) -> Result<(), ServerError> {
         limits.check().map_err(ServerError::Limits)?;
         let limits = Arc::new(limits.clone());
-        self.post_to_all(|| Errand::Reload(Arc::clone(&limits)));
+        for outlet in &*self.shards.outlets {
+            outlet.reload(Arc::clone(&limits));
+        }
         Ok(())
     }
 
     /// Has connections from now on begin TLS like this; those that are there go on as they
     /// are. Without a `wss://` address nothing comes of it.
     pub fn reload_tls(&self, acceptor: &Acceptor) {
-        self.post_to_all(|| Errand::ReloadTls(acceptor.clone()));
-    }
-
-    fn post_to_all(&self, make: impl Fn() -> Errand) {
         for outlet in &*self.shards.outlets {
-            // A full inbox is emptied within a turn or two.
-            let mut errand = make();
-            while let Err(back) = outlet.post(errand) {
-                if self.stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                errand = back;
-                std::thread::yield_now();
-            }
+            outlet.reload_tls(acceptor.clone());
         }
     }
 

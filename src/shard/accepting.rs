@@ -54,6 +54,27 @@ impl Accepting {
     }
 }
 
+/// Whether an accept has failed for a connection that is gone. Anything else may stay as it
+/// is for long: no descriptors (of the process, of the system, of the ring), no memory, a
+/// socket that listens no more.
+fn concerns_one_connection(error: Errno) -> bool {
+    // accept(2): pending network errors of the new socket are passed on.
+    const OF_ONE: [Errno; 11] = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::AGAIN,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    OF_ONE.contains(&error)
+}
+
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Starts as many accepts as there may be: every one in flight has a slot
     /// set aside, so that a connection the kernel hands over is never one too
@@ -73,9 +94,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // Kept from it by the total of all shards: nothing tells this one when
         // another has room again.
         let is_short = self.accepting.in_flight.iter().any(|&in_flight| in_flight < wanted);
-        if is_short && self.total() >= self.total_max() {
+        if !is_short {
+            return;
+        }
+        if self.total() >= self.total_max() {
             self.hit(const { Limits::index_of("connections_refusing_max") });
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
+        } else if self.accepting.in_flight.iter().all(|&in_flight| in_flight == 0) {
+            // One of its own has to end, and then it accepts again at once.
+            let why = format!(
+                "all {} descriptors of the shard are in use: raise the limit of open files",
+                self.accepting.slots_max
+            );
+            self.put_accepting_off(&why);
         }
     }
 
@@ -157,14 +188,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         }
         self.counters().accept_errors.add(1);
-        // What is short may be so for long: descriptors (of the process, of the
-        // system, of the ring) or memory. Anything else concerns one connection.
-        if matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) {
-            let text = format!("accepting is put off for {RETRY_MS} ms: {error}");
-            self.note(Note::AcceptFailed, &text);
-            self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
+        if !concerns_one_connection(error) {
+            self.put_accepting_off(&format!("accepting fails: {error}"));
         }
         self.accept_more();
+    }
+
+    /// Nothing is accepted for a while, and that is said.
+    fn put_accepting_off(&mut self, why: &str) {
+        self.counters().accepts_put_off.add(1);
+        self.note(Note::AcceptFailed, &format!("{why}; the next try is in {RETRY_MS} ms"));
+        self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
     }
 
     pub(super) fn stop_accepting(&mut self) {

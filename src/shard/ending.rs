@@ -11,6 +11,7 @@
 
 use super::Shard;
 use super::notes::Note;
+use super::serving::route_of;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::Limits;
@@ -206,7 +207,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             let counters = &counters[core.id.index()];
             counters.close_codes.add(close.code.get());
             counters.sessions.subtract(1);
-            counters.routes.end(handler.route_of(&session));
+            match route_of(handler, &session) {
+                Some(route) => counters.routes.end(route),
+                None => counters.handler_panics.add(1),
+            }
             if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
                 counters.handler_panics.add(1);
             }

@@ -13,6 +13,20 @@ use crate::ring::Driver;
 const SLOTS_PER_ERRAND: u32 = 4_096;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
+    /// What the server has ordered since the last turn.
+    pub(super) fn take_orders(&mut self) {
+        if let Some(limits) = self.links.entrance.limits.take() {
+            self.core.limits.reload(&limits);
+            // Deadlines that are set may now be earlier.
+            for index in 0..self.slots.index_end() {
+                self.set_deadline(index);
+            }
+        }
+        if let Some(acceptor) = self.links.entrance.tls.take() {
+            self.accepting.tls = Some(acceptor);
+        }
+    }
+
     pub(super) fn run_errand(&mut self, errand: Errand) {
         match errand {
             Errand::Publish { publication, answer } => {
@@ -26,14 +40,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 let (items, next) = self.core.hub.summaries(from, count, SLOTS_PER_ERRAND);
                 answer(Page { items, next });
             }
-            Errand::Reload(limits) => {
-                self.core.limits.reload(&limits);
-                // Deadlines that are set may now be earlier.
-                for index in 0..self.slots.index_end() {
-                    self.set_deadline(index);
-                }
-            }
-            Errand::ReloadTls(acceptor) => self.accepting.tls = Some(acceptor),
             Errand::Disconnect { id, code, reason, answer } => {
                 answer(self.disconnect(id, code, &reason));
             }

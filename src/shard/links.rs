@@ -1,10 +1,10 @@
 //! The way from one shard to the others: a mailbox per direction, and doorbells.
 
-use crate::app::Errand;
+use crate::app::Entrance;
 use crate::base::planted::{Bug, planted};
 use crate::base::{ConnectionId, Limits, ShardId, Wake};
 use crate::hub::{self, Post};
-use crate::mailbox::{self, Allowance, Doorbell, Inbox, Receiver, Sender};
+use crate::mailbox::{self, Allowance, Doorbell, Receiver, Sender};
 use crate::protocol::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Links {
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
     /// What threads that are not shards ask for.
-    pub(crate) inbox: Inbox<Errand>,
+    pub(crate) entrance: Entrance,
 }
 
 impl Links {
@@ -53,7 +53,7 @@ impl Links {
     pub(crate) fn connect(
         limits: &Limits,
         bells: Arc<[Bell]>,
-        inboxes: &[Inbox<Errand>],
+        entrances: &[Entrance],
     ) -> Vec<Links> {
         let count = bells.len();
         let pairs = count * (count - 1);
@@ -76,15 +76,15 @@ impl Links {
                 receiver_row.push(receiver);
             }
         }
-        let ends = senders.into_iter().zip(receivers).zip(inboxes).enumerate();
-        ends.map(|(id, ((senders, receivers), inbox))| Links {
+        let ends = senders.into_iter().zip(receivers).zip(entrances).enumerate();
+        ends.map(|(id, ((senders, receivers), entrance))| Links {
             id: ShardId(id as u16),
             senders,
             receivers,
             allowance: Arc::clone(&allowances[id]),
             bells: Arc::clone(&bells),
             posted: vec![false; count],
-            inbox: inbox.clone(),
+            entrance: entrance.clone(),
         })
         .collect()
     }
@@ -130,7 +130,7 @@ impl Links {
 
     /// Whether mail is waiting.
     pub fn has_mail(&mut self) -> bool {
-        self.receivers.iter_mut().any(|receiver| !receiver.is_empty()) || !self.inbox.is_empty()
+        self.receivers.iter_mut().any(|receiver| !receiver.is_empty()) || !self.entrance.is_empty()
     }
 
     /// Sends a letter; `false` when there is no room for it.
@@ -214,8 +214,8 @@ mod tests {
             Arc::new(Doorbell::new(Box::new(Counting(Arc::clone(wakes)))))
         };
         let bells = wakes.iter().map(bell).collect();
-        let inboxes: Vec<_> = (0..3).map(|_| Inbox::new(1, 1)).collect();
-        let mut links = Links::connect(&limits, bells, &inboxes);
+        let entrances: Vec<_> = (0..3).map(|_| Entrance::new(1, 1)).collect();
+        let mut links = Links::connect(&limits, bells, &entrances);
         let letter = |links: &mut Links, to, bytes| {
             let to = ConnectionId { shard: ShardId(to), index: 0, generation: 0 };
             links.letter(to, Kind::Binary, vec![0; bytes].into())

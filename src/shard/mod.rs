@@ -60,6 +60,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use timing::Drain;
 
+/// How often a shard looks whether the wall clock was set, in milliseconds.
+const WALL_CLOCK_MS: u64 = 1_000;
+
 /// What the server has told its shards to do; it only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Command(AtomicU8);
@@ -100,8 +103,6 @@ pub(crate) struct Parts {
     pub epoch_seed: u64,
     /// What holds for topics; the same for all shards.
     pub rules: Arc<Rules>,
-    /// Milliseconds since 1970, now.
-    pub unix_ms: u64,
 }
 
 /// One event loop with its connections.
@@ -126,7 +127,7 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     /// Connections with subscriptions that are not on their tapes.
     attended: VecDeque<u32>,
     /// Connections whose receive waits for a buffer.
-    starved: Vec<Token>,
+    starved: VecDeque<Token>,
     /// Metered connections with bytes to read.
     readable: VecDeque<Token>,
     pacing: Pacing,
@@ -146,6 +147,13 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     turn: u32,
     /// It does not sleep before this time: more work is likely to follow.
     awake_until: Time,
+    /// Until when it meant to wait with the last turn: no timer was due before.
+    waits_until: Time,
+    /// When the wall clock is looked at again.
+    wall_clock_at: Time,
+    /// No timer runs out before this time: the shard has stood still, and what has come
+    /// meanwhile goes first.
+    timers_from: Time,
     stopped: bool,
     // Memory of the last turn, reused.
     events: Vec<Event<D::Buffer>>,
@@ -170,7 +178,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             rules: parts.rules.clone(),
             home_seed: parts.home_seed,
             epoch_seed: parts.epoch_seed,
-            unix_ms: parts.unix_ms.saturating_sub(now.as_millis()),
+            unix_ms: driver.unix_ms().saturating_sub(now.as_millis()),
         });
         let mut shard = Shard {
             driver,
@@ -189,7 +197,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             due: VecDeque::new(),
             dirty: VecDeque::new(),
             attended: VecDeque::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             readable: VecDeque::new(),
             pacing: Pacing::default(),
             congested: vec![VecDeque::new(); usize::from(shards)],
@@ -200,6 +208,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             handshakes_left: 0,
             turn: 0,
             awake_until: Time::ZERO,
+            waits_until: Time::ZERO,
+            wall_clock_at: now.plus_millis(WALL_CLOCK_MS),
+            timers_from: Time::ZERO,
             stopped: false,
             events: Vec::new(),
             signals: Vec::new(),
@@ -223,6 +234,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         while !self.stopped {
             self.turn()?;
         }
+        // Whoever looks whether it is stuck sees that it is not.
+        self.counters().is_waiting.set(1);
         for (counter, value) in self.counters().all() {
             tracing::debug!(shard = self.core.id.0, counter, value);
         }
@@ -282,7 +295,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             || !self.starved.is_empty()
             || !self.shaking.is_empty()
             || !self.attended.is_empty()
-            || !self.due.is_empty()
+            || self.may_expire()
+            || self.drain.as_ref().is_some_and(Drain::has_notices)
             || self.budget.has_work()
             || self.resumes_more
             || self.core.hub.is_fresh();
@@ -301,7 +315,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         {
             return Time::ZERO;
         }
-        let next = self.wheel.next_time().min(self.core.hub.next_time());
+        let timers = self.wheel.next_time().max(self.timers_from);
+        let next = timers.min(self.core.hub.next_time());
         let paced = self.pacing.settle(self.core.now);
         next.min(self.accepting.next()).min(self.drain_next()).min(paced).min(self.budget.next())
     }
@@ -329,7 +344,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// The one entry into the kernel: everything queued goes in, events come out.
     fn enter(&mut self, until: Time) -> std::io::Result<Vec<Event<D::Buffer>>> {
         let mut events = std::mem::take(&mut self.events);
-        let busy = self.driver.now() - self.core.now;
+        let entered = self.driver.now();
+        let busy = entered - self.core.now;
+        let late = entered - self.core.now.max(self.waits_until);
+        self.waits_until = until;
         self.counters().turn_ns.add(busy.as_nanos() as u64);
         self.counters().is_waiting.set(1);
         let result = self.exchange(until, &mut events);
@@ -341,6 +359,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.links.rouse();
         }
         self.core.now = self.driver.now();
+        self.notice_stall(late.max(self.core.now - entered.max(until)));
         self.pacing.settle(self.core.now);
         if !events.is_empty() && self.core.limits.spin_us > 0 {
             let spin_us = self.core.limits.spin_us.into();
@@ -352,6 +371,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.complete_sends();
         // Not before: it moves bounds that the sends were planned by.
         self.core.hub.tick(self.core.now);
+        if self.core.now >= self.wall_clock_at {
+            self.wall_clock_at = self.core.now.plus_millis(WALL_CLOCK_MS);
+            let unix_ms = self.driver.unix_ms();
+            self.core.hub.set_wall_clock(unix_ms);
+        }
         Ok(events)
     }
 
@@ -369,6 +393,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     fn take_mail(&mut self) {
+        self.take_orders();
         let mails_max = self.core.limits.mails_per_turn;
         let start = self.core.spent();
         let share = self.budget.mail() / self.counters.len() as Work;
@@ -388,7 +413,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             if self.core.spent() >= end {
                 break;
             }
-            let Some(errand) = self.links.inbox.pop() else {
+            let Some(errand) = self.links.entrance.inbox.pop() else {
                 break;
             };
             self.core.work += work::MAIL;

@@ -42,7 +42,7 @@ pub(super) enum Share {
 
 impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
-        let turn = self.turn;
+        let turn = self.turn as u16;
         let bytes_max = EARLY_TURNS * self.core.limits.receive_bytes_per_turn;
         if let Some(slot) = self.slot(token) {
             if slot.turn != turn {
@@ -144,29 +144,27 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 slot.waits_to_read = true;
                 self.counters().receive_buffers_exhausted.add(1);
                 self.hit(const { Limits::index_of("receive_buffers") });
-                self.starved.push(token);
+                self.starved.push_back(token);
             }
         }
     }
 
-    /// At the turn's end the buffers of the turn are back: arms the receives that
-    /// found none.
+    /// At the turn's end the buffers of the turn are back: arms receives that found none,
+    /// those first that have waited longest. More of them than there are buffers would find
+    /// none again.
     pub(super) fn rearm_starved(&mut self) {
-        if self.starved.is_empty() {
-            return;
-        }
-        let mut starved = std::mem::take(&mut self.starved);
-        for token in starved.drain(..) {
+        for _ in 0..self.core.limits.receive_buffers {
+            let Some(token) = self.starved.pop_front() else { return };
             if let Some(slot) = self.slot(token) {
                 slot.waits_to_read = false;
                 self.counters().receives_rearmed.add(1);
                 self.read_on(token.index);
             }
         }
-        self.starved = starved;
     }
 
     pub(super) fn polled(&mut self, token: Token, interest: Interest) {
+        let now = self.core.now;
         let Some(slot) = self.slot(token) else { return };
         slot.operations.end(match interest {
             Interest::Readable => Operations::POLL_READABLE,
@@ -181,6 +179,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 self.readable.push_back(token);
             }
             Interest::Writable => {
+                // It takes what it was sent, and answers only behind that.
+                let took = slot.blocked_for(now);
+                slot.inbound.keep_alive.take(now, took);
                 self.mark_dirty(token.index);
                 // Before its tapes fill the socket again.
                 self.may_attend(token.index);

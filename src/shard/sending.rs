@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::securing::seal;
-use super::slot::{Attention, Holds, Operations, Phase, Slot};
+use super::slot::{Attention, Holds, Phase, Slot};
 use crate::app::{Core, Handler, Notice, Own};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Counters, Limits, Time};
@@ -161,7 +161,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             // The peer is slow: wait until its socket has room.
             if slot.phase < Phase::Ending && !slot.is_blocked() {
                 counters.sends_short.add(1);
-                slot.operations.begin(Operations::POLL_WRITABLE);
+                slot.block(core.now);
                 driver.poll(slot.socket, token, Interest::Writable);
             }
             if is_worn {

@@ -121,6 +121,11 @@ fn send_straight<S, D: Driver>(
     queue_echo(slot, input, kind, rest, pool);
 }
 
+/// The route that a session counts for; none if the handler panics over that.
+pub(super) fn route_of<H: Handler>(handler: &H, session: &H::Session) -> Option<usize> {
+    catch_unwind(AssertUnwindSafe(|| handler.route_of(session))).ok()
+}
+
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Takes bytes that were received for the connection at `index`: those that it has a
     /// share for, and the others as its backlog.
@@ -325,13 +330,18 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     handshake::write_accept(out, &request, protocol, &headers, deflate);
                 });
                 slot.inbound.open(deflate);
-                self.counters[self.core.id.index()].routes.begin(self.handler.route_of(&session));
+                let route = route_of(&self.handler, &session);
                 slot.session = Some(session);
                 slot.own.is_local = is_from_here(&request, peer);
                 slot.own.target = request.target().into();
                 self.counters().handshakes.add(1);
                 self.counters().statuses.add(101);
                 self.counters().sessions.add(1);
+                let Some(route) = route else {
+                    self.fail(index, CloseCause::HandlerPanicked);
+                    return false;
+                };
+                self.counters().routes.begin(route);
                 self.call(index, |handler, conn| handler.open(conn));
                 self.set_deadline(index);
                 self.slots.at(index).is_some_and(|slot| slot.phase == Phase::Open)

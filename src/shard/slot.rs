@@ -6,6 +6,7 @@ use crate::base::{ConnectionId, ShardId, Time};
 use crate::connection::{Channel, Close, Inbound};
 use crate::ring::{GENERATION_MASK, Socket, Token};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Where a connection stands on the way to its end. It only moves downward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +113,8 @@ pub(super) enum Attention {
     AfterTapes,
 }
 
+const BLOCKED_STEP_MS: u64 = 16;
+
 pub(super) struct Slot<S> {
     pub inbound: Inbound,
     pub own: Own,
@@ -148,9 +151,12 @@ pub(super) struct Slot<S> {
     pub attention: Attention,
     /// `Notice::Writable` is owed.
     pub wants_writable: bool,
+    /// When its socket had no room, in steps of 16 ms and without all but the lowest bits.
+    pub blocked_at: u16,
     /// Bytes received in turn `turn`.
     pub turn_bytes: u32,
-    pub turn: u32,
+    /// Without all but its lowest bits: that it may be an earlier one costs a bit of share.
+    pub turn: u16,
 }
 
 impl<S> Slot<S> {
@@ -175,6 +181,7 @@ impl<S> Slot<S> {
             is_refused: false,
             attention: Attention::None,
             wants_writable: false,
+            blocked_at: 0,
             turn_bytes: 0,
             turn: 0,
         }
@@ -183,6 +190,18 @@ impl<S> Slot<S> {
     /// Whether the kernel's refusal to take more is being waited out.
     pub fn is_blocked(&self) -> bool {
         self.operations.has(Operations::POLL_WRITABLE)
+    }
+
+    /// Its socket has no room: that is waited for.
+    pub fn block(&mut self, now: Time) {
+        self.operations.begin(Operations::POLL_WRITABLE);
+        self.blocked_at = (now.as_millis() / BLOCKED_STEP_MS) as u16;
+    }
+
+    /// For how long there was no room: less than 18 minutes are told apart.
+    pub fn blocked_for(&self, now: Time) -> Duration {
+        let steps = ((now.as_millis() / BLOCKED_STEP_MS) as u16).wrapping_sub(self.blocked_at);
+        Duration::from_millis(u64::from(steps) * BLOCKED_STEP_MS)
     }
 
     /// What a call of its handler works with; none before it has a session.

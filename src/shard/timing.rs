@@ -8,9 +8,16 @@ use crate::base::{Limits, Time};
 use crate::connection::Action;
 use crate::protocol::{CloseCause, Opcode, Refusal};
 use crate::ring::Driver;
+use std::time::Duration;
 
 /// Milliseconds between two portions of closes.
 const DRAIN_STEP_MS: u64 = 20;
+
+/// A shard that has stood still for so long, stopped or in one turn, finds input that its
+/// timers do not know of.
+const STALL_MIN: Duration = Duration::from_millis(100);
+/// Timers wait for that input as long as the shard has stood still, but no longer than this.
+const STALL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A drain under way.
 #[derive(Debug)]
@@ -23,6 +30,15 @@ pub(super) struct Drain {
     /// Connections that were open when it began, the last to be closed first.
     open: Vec<u32>,
     total: usize,
+    /// Connections whose handlers are yet to be told.
+    notices: Vec<u32>,
+}
+
+impl Drain {
+    /// Whether some handlers are yet to be told.
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
 }
 
 /// When a connection is too old: at its own point of the tenth around the limit, so
@@ -69,7 +85,24 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.wheel.set(index, deadline);
     }
 
+    /// The shard is so much later than it meant to be. If it has stood still, timers wait until
+    /// input that has long arrived was taken in, or peers that have answered would be given
+    /// up.
+    pub(super) fn notice_stall(&mut self, stall: Duration) {
+        if stall >= STALL_MIN {
+            self.timers_from = self.core.now + stall.min(STALL_WAIT_MAX);
+        }
+    }
+
+    /// Whether timers have run out, and may.
+    pub(super) fn may_expire(&self) -> bool {
+        !self.due.is_empty() && self.core.now >= self.timers_from
+    }
+
     pub(super) fn expire_timers(&mut self) {
+        if self.core.now < self.timers_from {
+            return;
+        }
         let mut due = std::mem::take(&mut self.due_now);
         self.wheel.expire(self.core.now, &mut due);
         self.due.extend(due.drain(..));
@@ -239,6 +272,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let limits = &self.core.limits;
         let (window_ms, close_ms) = (limits.drain_ms, limits.close_ms);
+        self.give_notices();
         let Some(drain) = &mut self.drain else { return };
         if now >= drain.since && !drain.is_deaf {
             drain.is_deaf = true;
@@ -263,14 +297,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         }
         let is_deaf = self.drain.as_ref().is_some_and(|drain| drain.is_deaf);
-        self.stopped = is_deaf && self.slots.is_empty() && self.accepts_nothing();
+        // Connections of other shards may read topics whose home this one is: it serves them
+        // until the last has gone.
+        self.stopped =
+            is_deaf && self.slots.is_empty() && self.accepts_nothing() && self.total() == 0;
     }
 
     fn begin_drain(&mut self) {
         let open: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
-        for &index in &open {
-            self.call(index, |handler, conn| handler.notice(conn, Notice::Draining));
-        }
         // With nobody there, on any shard, nobody needs notice.
         let notice_ms = match self.total() {
             0 => 0,
@@ -278,7 +312,20 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         let since = self.core.now.plus_millis(notice_ms);
         let total = open.len();
-        self.drain = Some(Drain { since, is_deaf: false, next_step: since, open, total });
+        let notices = open.clone();
+        let is_deaf = false;
+        self.drain = Some(Drain { since, is_deaf, next_step: since, open, total, notices });
+    }
+
+    /// Tells some more handlers that the server is draining: what they queue for that leaves
+    /// before there is more of it.
+    fn give_notices(&mut self) {
+        for _ in 0..self.core.limits.sends_per_turn {
+            let Some(index) = self.drain.as_mut().and_then(|drain| drain.notices.pop()) else {
+                return;
+            };
+            self.call(index, |handler, conn| handler.notice(conn, Notice::Draining));
+        }
     }
 
     /// After the window: whoever is still there is closed, or cut.

@@ -2,6 +2,7 @@
 //! cursors that are not on their tapes, portions of the past, into the queue.
 
 use super::Shard;
+use super::notes::Note;
 use super::slot::{Attention, Phase, token};
 use crate::app::{Handler, Notice, Publication};
 use crate::base::work::Work;
@@ -224,12 +225,16 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Tally { topics_refused, budget_exceeded, gaps, conflations, replayed, .. } = tally;
         let counters = self.counters();
         counters.gaps.add(gaps);
+        counters.handler_panics.add(tally.lane_panics);
         counters.conflations.add(conflations);
         counters.replayed.add(replayed);
         counters.members_refused.add(tally.members_refused);
         counters.publications_refused.add(tally.publications_refused);
         if gaps + conflations > 0 {
             self.hit(const { Limits::index_of("tape_bytes_max") });
+        }
+        if tally.lane_panics > 0 {
+            self.note(Note::Panicked, "a lane panicked: for those who read in it that is a gap");
         }
         if topics_refused > 0 {
             self.hit(const { Limits::index_of("topics_max") });

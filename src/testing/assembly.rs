@@ -2,10 +2,10 @@
 
 use super::SLOTS;
 use crate::admission::Addresses;
-use crate::app::{Errand, Handler, Outlet, Publisher};
+use crate::app::{Entrance, Handler, Outlet, Publisher};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::hub::{Rule, Rules};
-use crate::mailbox::{Doorbell, Inbox};
+use crate::mailbox::Doorbell;
 use crate::ring::sim::{SimRing, World};
 use crate::ring::{Driver, Setup};
 use crate::shard::links::{Bell, Links};
@@ -35,13 +35,13 @@ pub(crate) fn assemble<H: Handler>(
         Arc::new(Doorbell::new(waker))
     };
     let bells: Vec<Bell> = rings.iter().map(bell).collect();
-    let inbox = |_| Inbox::new(1024, limits.publish_overflow_bytes_max);
-    let inboxes: Vec<Inbox<Errand>> = (0..count).map(inbox).collect();
-    let links = Links::connect(limits, bells.clone().into(), &inboxes);
-    let outlets: Vec<Outlet> = inboxes
+    let entrance = |_| Entrance::new(1024, limits.publish_overflow_bytes_max);
+    let entrances: Vec<Entrance> = (0..count).map(entrance).collect();
+    let links = Links::connect(limits, bells.clone().into(), &entrances);
+    let outlets: Vec<Outlet> = entrances
         .into_iter()
         .zip(bells)
-        .map(|(inbox, doorbell)| Outlet { inbox, doorbell })
+        .map(|(entrance, doorbell)| Outlet { entrance, doorbell })
         .collect();
     let stopped = Arc::new(AtomicBool::new(false));
     let publisher = Publisher::new(outlets.into(), 0, limits.message_bytes_max, stopped);
@@ -61,7 +61,6 @@ pub(crate) fn assemble<H: Handler>(
             home_seed: 0,
             epoch_seed: 1 + u64::from(id),
             rules: Arc::clone(&rules),
-            unix_ms: 0,
             limits: limits.clone(),
         };
         adjust(&mut parts);

@@ -354,4 +354,6 @@ impl TestClient {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;

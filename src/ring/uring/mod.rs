@@ -34,7 +34,7 @@ use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Entries of the submission queue. When it is full it is submitted early.
 const SUBMISSIONS: u32 = 1024;
@@ -536,6 +536,11 @@ impl Driver for Uring {
 
     fn now(&mut self) -> Time {
         Time::ZERO + self.origin.elapsed()
+    }
+
+    fn unix_ms(&mut self) -> u64 {
+        let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        unix_time.map_or(0, |time| time.as_millis() as u64)
     }
 
     fn waker(&self) -> EventWaker {

@@ -223,8 +223,10 @@ impl<'a, S> Conn<'a, S> {
         outcome
     }
 
-    /// Queues a message to another connection, once this call has returned. It is
-    /// dropped if that connection has ended by then or can't take it.
+    /// Queues a message to another connection, once this call has returned. Where the shard
+    /// of that connection is behind, it waits, and this connection is not read from. It is
+    /// dropped, and counted (`letters_dropped`), if that connection has ended by then or can't
+    /// take it, or if `publish_overflow_bytes_max` bytes wait already.
     ///
     /// # Errors
     /// [`SendToError`] if the message is longer than `message_bytes_max`.

@@ -370,6 +370,13 @@ counters! {
     tape_bytes,
     /// Gauge: bytes of messages kept in logs.
     log_bytes,
+    /// Gauge: bytes that connections hold: messages that are not whole, what is queued and was
+    /// not taken, backlogs, pieces of TLS records.
+    connection_bytes,
+    /// Times that a connection was not read from, for connections held much memory.
+    memory_pauses,
+    /// Connections closed since connections held too much memory.
+    memory_closes,
     /// Gauge: bytes of free buffers that the pool keeps.
     pool_kept_bytes,
     /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.

@@ -75,10 +75,14 @@ limits! {
     message_bytes_max: usize = 16 << 20, tiny 4 << 10;
     /// Frames of one message. Above it: close 1008. Costs no memory per fragment.
     message_fragments_max: u32 = 128 << 10, tiny 16;
+    /// Milliseconds from a message's first byte to its last. Above it: close 1008. 0: no limit.
+    message_ms: u64 = 300_000, tiny 5_000;
     /// Messages a second that a connection may send. Above it: it is not read from until it is within the rate. 0: no limit.
     messages_per_second_max: u32 = 0, tiny 0;
     /// Bytes a second that a connection may send. Same consequence. 0: no limit.
     bytes_per_second_max: u32 = 0, tiny 0;
+    /// Bytes that all connections hold together: messages that are not whole, what is queued and the kernel did not take, TLS records in pieces. Above three quarters of it: the largest holders are not read from. Above it: they are closed, 1013. 0: a quarter of the memory of the machine, or of its control group.
+    connections_bytes_max: usize = 0, tiny 0;
     /// Bytes queued to one connection that the kernel did not take. Above it: close 4008.
     queued_bytes_max: usize = 32 << 20, tiny 16 << 10;
     /// Queued bytes above which a connection is no longer read from until they are gone.
@@ -209,6 +213,7 @@ impl Limits {
         "handshake_ms",
         "handshake_stall_ms",
         "json_request_bytes_max",
+        "message_ms",
         "queued_bytes_max",
         "queued_bytes_pause",
         "receive_bytes_per_turn",
@@ -319,6 +324,10 @@ impl Limits {
         between!(handshake_stall_ms, 1..=3_600_000);
         between!(message_bytes_max, 125..=1 << 30);
         between!(message_fragments_max, 1..=1 << 30);
+        between!(message_ms, 0..=1 << 40);
+        if self.connections_bytes_max > 0 {
+            between!(connections_bytes_max, 64 << 10..=1 << 50);
+        }
         between!(queued_bytes_max, 1..=2 << 30);
         between!(receive_bytes_per_turn, 1..=1 << 30);
         between!(deflate_level, 0..=9);

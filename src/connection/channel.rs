@@ -373,6 +373,11 @@ impl Channel {
         }
     }
 
+    /// Bytes of memory that it holds, without what the session itself needs.
+    pub fn held_bytes(&self) -> usize {
+        self.kept.capacity() + self.sealed.capacity()
+    }
+
     /// How many buffers of the pool it needs.
     #[cfg(test)]
     pub fn buffers(&self) -> usize {

@@ -255,6 +255,21 @@ impl Inbound {
         self.messages.hand_over(pool)
     }
 
+    /// Whether a message has begun and is not whole.
+    #[inline]
+    pub fn is_partial(&self) -> bool {
+        self.messages.is_partial()
+    }
+
+    /// Bytes of memory that are held for what is not whole, a request head or a message.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Head(Some(partial)) => partial.bytes.len(),
+            _ => self.messages.held_bytes(),
+        }
+    }
+
     /// Whether it holds nothing that is incomplete.
     pub fn is_idle(&self) -> bool {
         !self.messages.is_partial() && !matches!(self.stage, Stage::Head(Some(_)))

@@ -271,6 +271,12 @@ impl Outbound {
         }
     }
 
+    /// Bytes of memory that the queue holds: its buffer may have been longer once.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.queue.capacity()
+    }
+
     /// Drops what is queued and gives the buffer back.
     pub fn release(&mut self, pool: &mut BufferPool) {
         self.sent = 0;

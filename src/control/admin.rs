@@ -1,6 +1,7 @@
 //! The administration server: HTTP and JSON, described by `openapi.json`.
 
 use super::LinesDropped;
+use super::bodies::{self, Bodies};
 use super::metrics;
 use super::signals::Order;
 use crate::app::{Answer, ConnectionSummary, Errand, Page, Publish, Shards};
@@ -79,7 +80,8 @@ impl Admin {
             .method_not_allowed_fallback(async || {
                 Fault(StatusCode::METHOD_NOT_ALLOWED, "not with this method".into())
             })
-            .layer(DefaultBodyLimit::max(body_bytes_max))
+            .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn_with_state(Bodies::new(body_bytes_max), bodies::collect))
             .layer(middleware::from_fn_with_state(access.clone(), check_token))
             .with_state(access);
         Ok(async move {
@@ -92,7 +94,7 @@ impl Admin {
 
 /// A request that can't be done, and why.
 #[derive(Debug)]
-struct Fault(StatusCode, String);
+pub(super) struct Fault(pub StatusCode, pub String);
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `signals` | what ends the process |
 //! | `admin` | the administration server |
+//! | `bodies` | what the bodies of its requests may hold |
 //! | `metrics` | what it counts, for Prometheus |
 //! | `watch` | names a shard that is stuck; tells the supervisor that all live; has free memory given back |
 
 mod admin;
+mod bodies;
 mod metrics;
 mod signals;
 mod watch;

@@ -121,10 +121,14 @@ causes! {
     InvalidUtf8 => 1007, "invalid utf-8";
     /// More fragments in one message than allowed.
     TooManyFragments => 1008, "the message has too many fragments";
+    /// A message was under way for longer than allowed.
+    MessageTooSlow => 1008, "the message takes too long";
     /// A message longer than allowed.
     MessageTooBig => 1009, "the message is too big";
     /// A handler panicked on this connection.
     HandlerPanicked => 1011, "internal error";
+    /// Connections hold more memory than they may, and this one is among the largest.
+    OutOfMemory => 1013, "the server is short of memory: try again later";
     /// More bytes wait for this reader than a connection may queue.
     SlowReader => 4008, "too slow: the send queue is full";
     /// The reader fell off a topic's tape, and the topic's policy is to close.

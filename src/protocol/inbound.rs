@@ -587,6 +587,12 @@ impl Inbound {
         self.partial.as_ref().is_some_and(|partial| partial.has_begun())
     }
 
+    /// Bytes of memory that a message holds which is not whole.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.assembly().filter(|assembly| !assembly.whole).map_or(0, Assembly::held_bytes)
+    }
+
     /// Gives every buffer back, and forgets earlier messages; says whether it remembered
     /// any.
     pub fn release(&mut self, pool: &mut BufferPool) -> bool {

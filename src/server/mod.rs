@@ -27,6 +27,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+/// What is taken for the memory of a machine that does not say how much it has.
+const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
+/// The least that connections are given of it: some large messages.
+const CONNECTIONS_BYTES_MIN: usize = 16 << 20;
 /// How many publications from other threads a shard's inbox holds.
 const INBOX_PUBLICATIONS: usize = 16 << 10;
 
@@ -138,7 +142,8 @@ impl Builder {
         F: Fn(ShardId) -> H + Send + Sync + 'static,
     {
         self.limits.check().map_err(ServerError::Limits)?;
-        let rules = Rules::new(self.rules, &self.limits).map_err(ServerError::Rule)?;
+        let limits = with_memory(self.limits);
+        let rules = Rules::new(self.rules, &limits).map_err(ServerError::Rule)?;
         let rules = Arc::new(rules);
         if self.sources.is_empty() {
             return Err(ServerError::NoAddress);
@@ -146,34 +151,34 @@ impl Builder {
         check_certificate(&self.sources, self.tls.is_some())?;
         let cores = topology::cores(self.shards)?;
         let shards = cores.len();
-        let slots_max = topology::slots_max(&self.limits);
-        let (bound, listeners) = listener::bind(self.sources, &self.limits, shards)?;
+        let slots_max = topology::slots_max(&limits);
+        let (bound, listeners) = listener::bind(self.sources, &limits, shards)?;
 
         let make = Arc::new(make);
         let mut starting = Vec::new();
         for (id, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
             let id = ShardId(id as u16);
-            let setup = Setup::new(&self.limits, slots_max as u32);
+            let setup = Setup::new(&limits, slots_max as u32);
             starting.push(Starting::spawn(id, core, setup, listeners, Arc::clone(&make))?);
         }
         // Every ring is there before any shard takes a connection.
         let bells: Vec<Bell> =
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
-        let inbox_bytes_max = self.limits.publish_overflow_bytes_max;
+        let inbox_bytes_max = limits.publish_overflow_bytes_max;
         let entrance = |_| Entrance::new(INBOX_PUBLICATIONS, inbox_bytes_max);
         let entrances: Vec<Entrance> = (0..shards).map(entrance).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();
-        let per_address = self.limits.connections_per_address_max;
+        let per_address = limits.connections_per_address_max;
         let addresses = Arc::new(Addresses::new(per_address, topology::random_seed()));
-        let links = Links::connect(&self.limits, Arc::clone(&bells), &entrances);
+        let links = Links::connect(&limits, Arc::clone(&bells), &entrances);
         let mut threads = Vec::new();
         for (starting, links) in starting.into_iter().zip(links) {
             let parts = Parts {
                 id: starting.id,
-                limits: self.limits.clone(),
+                limits: limits.clone(),
                 listeners: bound.addresses.iter().map(Address::is_secure).collect(),
                 tls: self.tls.clone(),
                 slots_max,
@@ -197,13 +202,23 @@ impl Builder {
         let publisher = Publisher::new(
             Arc::clone(&outlets),
             home_seed,
-            self.limits.message_bytes_max,
+            limits.message_bytes_max,
             stopped.clone(),
         );
         let shards = Shards { outlets, publisher, counters };
         let handle = ServerHandle { command, bells, shards, stopped };
         Ok(Server { handle, threads, bound })
     }
+}
+
+/// The limits, with those that depend on the memory of the machine.
+fn with_memory(mut limits: Limits) -> Limits {
+    if limits.connections_bytes_max == 0 {
+        let memory = topology::memory_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN);
+        let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
+        limits.connections_bytes_max = quarter.max(CONNECTIONS_BYTES_MIN);
+    }
+    limits
 }
 
 fn check_certificate(sources: &[Source], has_certificate: bool) -> Result<(), ServerError> {

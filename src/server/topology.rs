@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 
 /// A core that a shard runs on.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,66 @@ pub fn slots_max(limits: &Limits) -> usize {
     wanted.min(descriptors).min(1 << 20)
 }
 
+/// Bytes of memory that this process may use: of the machine, or of the control groups that it
+/// is in, whichever is least. `None` where neither can be read.
+pub fn memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(memory_total);
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().flat_map(limit_files);
+    let limits = limits.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+    limits.chain(machine).min()
+}
+
+/// `MemTotal` of `/proc/meminfo`, in bytes.
+fn memory_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// The files that may hold a limit of memory for a line of `/proc/self/cgroup`: those of the
+/// group and of every group above it. In a container the group's own path may not be there,
+/// but its root is.
+fn limit_files(line: &str) -> Vec<PathBuf> {
+    let mut words = line.splitn(3, ':').skip(1);
+    let (Some(controllers), Some(path)) = (words.next(), words.next()) else { return Vec::new() };
+    let (root, file) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|name| name == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return Vec::new(),
+    };
+    let group = Path::new(path.trim_start_matches('/'));
+    group.ancestors().map(|group| Path::new(root).join(group).join(file)).collect()
+}
+
 /// A number that nobody can guess.
 pub fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_and_its_groups_say_of_memory() {
+        assert_eq!(memory_total("MemTotal:  16 kB\nMemFree: 1 kB\n"), Some(16 << 10));
+        assert_eq!(memory_total("MemFree: 1 kB\n"), None);
+        let files = |line| -> Vec<String> {
+            limit_files(line).iter().map(|file| file.display().to_string()).collect()
+        };
+        assert_eq!(
+            files("0::/pods/one"),
+            [
+                "/sys/fs/cgroup/pods/one/memory.max",
+                "/sys/fs/cgroup/pods/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(files("4:cpu,memory:/"), ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
+        assert!(files("5:devices:/").is_empty() && files("").is_empty());
+        assert!(memory_bytes().is_some_and(|bytes| bytes > 1 << 20));
+    }
 }

@@ -123,6 +123,11 @@ impl Budget {
         self.part(TIMERS)
     }
 
+    /// Bytes of a connection's backlog.
+    pub fn backlog_bytes(&self, index: u32) -> usize {
+        self.backlogs.get(&index).map_or(0, |backlog| backlog.bytes.len())
+    }
+
     /// Buffers that backlogs have.
     #[cfg(test)]
     pub fn buffers(&self) -> usize {
@@ -224,10 +229,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             backlog.bytes.extend_from_slice(bytes);
         }
+        let is_due = backlog.due <= self.core.now;
         let is_long = backlog.bytes.len() - backlog.served > self.core.limits.receive_buffer_bytes;
-        if backlog.due <= self.core.now {
+        if is_due {
             self.serve_later(index);
         }
+        self.weigh(index, false);
         self.counters().backlogs.set(self.budget.backlogs.len() as u64);
         if is_long {
             self.read_on(index);
@@ -326,6 +333,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         self.give_back(bytes);
         let backlog = self.budget.backlogs.remove(&index).expect("just looked up");
+        self.weigh(index, false);
         self.counters().backlogs.set(self.budget.backlogs.len() as u64);
         if backlog.peer_ended {
             return self.peer_ended(index);
@@ -359,6 +367,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if planted(Bug::ForgottenBacklog) {
             return;
         }
+        self.weigh(index, false);
         self.serve_later(index);
         self.incur(index);
         self.read_on(index);

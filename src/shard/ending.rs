@@ -110,6 +110,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.core.hub.leave(&mut slot.own.subscriptions);
         self.drop_backlog(index);
         self.enter_phase(index, Phase::Flushing);
+        self.weigh(index, false);
         let slot = self.slots.at_mut(index).expect("looked up above");
         if slot.is_flushed() {
             return self.flushed(index);
@@ -184,6 +185,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         counters[core.id.index()].closing.subtract(was_closing);
         slot.phase = Phase::Ending;
         self.wheel.clear(index);
+        self.memory.forget(index);
         if slot.operations.has(Operations::RECEIVE) {
             driver.stop_receive(token);
         }

@@ -7,6 +7,7 @@ use crate::hub::{self, Post};
 use crate::mailbox::{self, Allowance, Doorbell, Receiver, Sender};
 use crate::protocol::Kind;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What wakes a shard.
@@ -33,6 +34,31 @@ pub enum ShardMail {
 
 const _: () = assert!(size_of::<ShardMail>() <= 128);
 
+/// What became of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    Sent,
+    /// Until its receiver has room.
+    Waits,
+    /// More wait than may, or there is no such shard.
+    Dropped,
+}
+
+/// What a letter takes beside its payload.
+const LETTER_BYTES: usize = size_of::<ShardMail>();
+/// Places kept for letters that wait, while none does.
+const WAITING_KEPT: usize = 64;
+
+impl ShardMail {
+    /// What a letter weighs in a mailbox.
+    fn weight(&self) -> usize {
+        match self {
+            ShardMail::Letter { payload, .. } => payload.len(),
+            ShardMail::Hub(_) => 0,
+        }
+    }
+}
+
 /// One shard's ends of all mailboxes.
 pub struct Links {
     id: ShardId,
@@ -42,6 +68,8 @@ pub struct Links {
     /// For mails to this shard that are longer than their mailbox.
     allowance: Arc<Allowance>,
     bells: Arc<[Bell]>,
+    /// Per shard: letters that wait for room, and their bytes.
+    waiting: Vec<(VecDeque<ShardMail>, usize)>,
     /// To whom something was posted since the last [`Links::ring`].
     posted: Vec<bool>,
     /// What threads that are not shards ask for.
@@ -83,6 +111,7 @@ impl Links {
             receivers,
             allowance: Arc::clone(&allowances[id]),
             bells: Arc::clone(&bells),
+            waiting: (0..count).map(|_| (VecDeque::new(), 0)).collect(),
             posted: vec![false; count],
             entrance: entrance.clone(),
         })
@@ -133,14 +162,78 @@ impl Links {
         self.receivers.iter_mut().any(|receiver| !receiver.is_empty()) || !self.entrance.is_empty()
     }
 
-    /// Sends a letter; `false` when there is no room for it.
-    pub fn letter(&mut self, to: ConnectionId, kind: Kind, payload: Bytes) -> bool {
-        let Some(sender) = self.senders.get_mut(to.shard.index()) else {
-            return false;
-        };
-        self.posted[to.shard.index()] = true;
+    /// Sends a letter, behind those that wait already. At most `waiting_bytes_max` bytes wait
+    /// for a shard.
+    pub fn letter(
+        &mut self,
+        to: ConnectionId,
+        kind: Kind,
+        payload: Bytes,
+        waiting_bytes_max: usize,
+    ) -> Posted {
+        let shard = to.shard.index();
+        let Some(sender) = self.senders.get_mut(shard) else { return Posted::Dropped };
+        let (waiting, bytes) = &mut self.waiting[shard];
         let weight = payload.len();
-        sender.push(ShardMail::Letter { to, kind, payload }, weight).is_ok()
+        let mut letter = ShardMail::Letter { to, kind, payload };
+        if waiting.is_empty() {
+            match sender.push(letter, weight) {
+                Ok(()) => {
+                    self.posted[shard] = true;
+                    return Posted::Sent;
+                }
+                Err(back) => letter = back,
+            }
+        }
+        if *bytes + weight + LETTER_BYTES > waiting_bytes_max {
+            return Posted::Dropped;
+        }
+        *bytes += weight + LETTER_BYTES;
+        waiting.push_back(letter);
+        Posted::Waits
+    }
+
+    /// Sends letters that wait, as far as there is room.
+    pub fn post_letters(&mut self) {
+        for (shard, (waiting, bytes)) in self.waiting.iter_mut().enumerate() {
+            while let Some(letter) = waiting.pop_front() {
+                let weight = letter.weight();
+                match self.senders[shard].push(letter, weight) {
+                    Ok(()) => {
+                        *bytes -= weight + LETTER_BYTES;
+                        self.posted[shard] = true;
+                    }
+                    Err(back) => {
+                        waiting.push_front(back);
+                        break;
+                    }
+                }
+            }
+            if waiting.is_empty() {
+                waiting.shrink_to(WAITING_KEPT);
+            }
+        }
+    }
+
+    /// Whether there is room for letters that wait. If not, this shard is woken when there is:
+    /// call it when it dozes.
+    pub fn has_room_for_letters(&mut self) -> bool {
+        let Links { waiting, senders, .. } = self;
+        let mut firsts = waiting
+            .iter()
+            .zip(senders)
+            .filter_map(|((waiting, _), sender)| Some((waiting.front()?.weight(), sender)));
+        firsts.any(|(weight, sender)| sender.await_room(weight))
+    }
+
+    /// Whether letters wait for room at any shard.
+    pub fn has_any_waiting(&self) -> bool {
+        self.waiting.iter().any(|(waiting, _)| !waiting.is_empty())
+    }
+
+    /// Whether letters wait for room at a shard.
+    pub fn has_waiting(&self, to: ShardId) -> bool {
+        !self.waiting[to.index()].0.is_empty()
     }
 
     /// Whether the mails to `to` are as many as there may be, whatever their length.
@@ -218,7 +311,8 @@ mod tests {
         let mut links = Links::connect(&limits, bells, &entrances);
         let letter = |links: &mut Links, to, bytes| {
             let to = ConnectionId { shard: ShardId(to), index: 0, generation: 0 };
-            links.letter(to, Kind::Binary, vec![0; bytes].into())
+            let payload = vec![0; bytes].into();
+            links.letter(to, Kind::Binary, payload, 0) == Posted::Sent
         };
         // Each mailbox has a sixth of a half; of the other half, each shard has a third for
         // what is longer.
@@ -236,5 +330,35 @@ mod tests {
         assert_eq!(wakes[0].load(Ordering::Relaxed), 1);
         // One always goes.
         assert!(letter(&mut links[0], 1, 5_000));
+    }
+
+    #[test]
+    fn letters_wait_for_room_in_their_order() {
+        let limits = Limits { mailbox_mails_max: 2, ..Limits::tiny() };
+        let bell = || -> Bell { Arc::new(Doorbell::new(Box::new(Counting(Arc::default())))) };
+        let bells = (0..2).map(|_| bell()).collect();
+        let entrances: Vec<_> = (0..2).map(|_| Entrance::new(1, 1)).collect();
+        let mut links = Links::connect(&limits, bells, &entrances);
+        let to = ConnectionId { shard: ShardId(1), index: 0, generation: 0 };
+        let letter = |links: &mut Links, number: u8| {
+            links.letter(to, Kind::Binary, vec![number].into(), 3 * (LETTER_BYTES + 1))
+        };
+        use Posted::{Dropped, Sent, Waits};
+        let posted: Vec<_> = (0..7).map(|number| letter(&mut links[0], number)).collect();
+        assert_eq!(posted, [Sent, Sent, Waits, Waits, Waits, Dropped, Dropped]);
+        links[0].post_letters();
+        assert!(links[0].has_waiting(ShardId(1)) && !links[0].has_room_for_letters());
+        let mut got = Vec::new();
+        for _ in 0..3 {
+            links[1].take(ShardId(0), 9, |mail| {
+                let ShardMail::Letter { payload, .. } = mail else { panic!("no letter") };
+                got.push(payload[0]);
+                true
+            });
+            links[0].post_letters();
+        }
+        assert_eq!(got, [0, 1, 2, 3, 4]);
+        assert!(!links[0].has_waiting(ShardId(1)));
+        assert_eq!(letter(&mut links[0], 9), Sent);
     }
 }

@@ -9,6 +9,7 @@
 //! | `accepting` | connections come in, up to the limits |
 //! | `receiving` | bytes come in: how they are read, and when not |
 //! | `budget` | how much of it a turn does, and what waits |
+//! | `memory` | how much connections hold together, and who has to let go |
 //! | `pacing` | publishers that are read once a millisecond |
 //! | `serving` | what they mean: the handshake, messages, handlers |
 //! | `sending` | what leaves: direct replies and tapes, in one send |
@@ -27,6 +28,7 @@ mod budget;
 mod ending;
 mod errands;
 pub(crate) mod links;
+mod memory;
 mod notes;
 mod pacing;
 mod receiving;
@@ -51,6 +53,7 @@ use crate::tls::Acceptor;
 use accepting::Accepting;
 use budget::Budget;
 use links::{Links, ShardMail};
+use memory::Memory;
 use notes::{Note, Notes};
 use pacing::Pacing;
 use slot::{Slot, token};
@@ -118,6 +121,7 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     accepting: Accepting,
     rates: Rates,
     budget: Budget,
+    memory: Memory,
     notes: Notes,
     drain: Option<Drain>,
     /// Connections whose timer has run out, the longest waiting first.
@@ -186,6 +190,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             accepting: Accepting::new(&parts, now),
             rates: Rates::new(&parts.limits),
             budget: Budget::new(),
+            memory: Memory::new(),
             notes: Notes::default(),
             core: Core::new(parts.id, shards, now, parts.limits, hub),
             slots: Slab::new(),
@@ -281,6 +286,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.attend();
         self.expire_timers();
         self.rearm_starved();
+        self.keep_memory();
         self.obey();
         self.show_sizes();
         // Once, for all that the turn has posted.
@@ -311,6 +317,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         // shard. Whoever comes after it sees the flag.
         if self.links.has_mail()
             || self.has_command()
+            || self.links.has_room_for_letters()
             || self.core.hub.needs_flush() && !self.hub_waits_for_room()
         {
             return Time::ZERO;
@@ -318,7 +325,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let timers = self.wheel.next_time().max(self.timers_from);
         let next = timers.min(self.core.hub.next_time());
         let paced = self.pacing.settle(self.core.now);
-        next.min(self.accepting.next()).min(self.drain_next()).min(paced).min(self.budget.next())
+        next.min(self.accepting.next())
+            .min(self.drain_next())
+            .min(paced)
+            .min(self.budget.next())
+            .min(self.memory.next())
     }
 
     /// Whether all that the hub has yet to move waits for room at other shards,

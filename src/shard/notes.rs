@@ -20,9 +20,11 @@ pub(super) enum Note {
     Insecure,
     /// A turn took too long.
     Late,
+    /// Connections hold more memory than they may.
+    Memory,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 const PERIOD_MS: u64 = 1_000;
 
 /// When which kind may be logged again.

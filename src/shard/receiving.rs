@@ -315,7 +315,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let most = (limits.publish_overflow_bytes_max / bytes_each).max(1);
         self.resumes_more = false;
         for home in 0..self.congested.len() {
-            if self.congested[home].is_empty() || self.core.hub.is_congested(ShardId(home as u16)) {
+            let shard = ShardId(home as u16);
+            let is_full = self.core.hub.is_congested(shard) || self.links.has_waiting(shard);
+            if self.congested[home].is_empty() || is_full {
                 continue;
             }
             for _ in 0..most {

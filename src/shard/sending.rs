@@ -118,6 +118,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.complete_send(index, outcome, bytes);
         }
         for &index in &sending {
+            self.weigh(index, false);
             self.notice_drained(index);
         }
         (self.outcomes, self.sending) = (outcomes, sending);

@@ -4,12 +4,13 @@
 //! connection it was for with 1011, and the handler lives on.
 
 use super::Shard;
+use super::links::Posted;
 use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
 use crate::admission::is_from_here;
 use crate::app::{Conn, Core, Decision, Handler, Link, Request, Upgrade};
 use crate::base::planted::{Bug, planted};
-use crate::base::{BufferPool, ConnectionId, Counters, Limits, work};
+use crate::base::{BufferPool, ConnectionId, Counters, Limits, ShardId, work};
 use crate::connection::{Arrival, Close, SendOutcome};
 use crate::protocol::deflate::{Accepted, Compression};
 use crate::protocol::head::HEADERS_MAX;
@@ -172,6 +173,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let served = self.serve(index, &mut input);
         self.core.work += self.core.pool.take_grown_work();
         let messages = self.counters().messages_received.get() - messages;
+        self.weigh(index, messages > 0);
         if messages > 0
             && let Some(slot) = self.slots.at_mut(index)
         {
@@ -436,13 +438,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             counters.limits_hit.hit(const { Limits::index_of("subscriptions_max") });
         }
         let wants_writable = std::mem::take(&mut deferred.wants_writable);
-        let congested = std::mem::take(&mut deferred.congested);
+        let mut congested = std::mem::take(&mut deferred.congested);
         let timer_set = std::mem::take(&mut deferred.timer_set);
         let resumes = std::mem::take(&mut deferred.resumes);
         let close = deferred.close.take();
         if !deferred.letters.is_empty() {
             for (to, kind, payload) in std::mem::take(&mut deferred.letters) {
-                self.send_letter(to, kind, payload);
+                congested = self.send_letter(to, kind, payload).or(congested);
             }
         }
         let token = self.token(index);
@@ -466,11 +468,22 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    fn send_letter(&mut self, to: ConnectionId, kind: Kind, payload: Bytes) {
+    /// Sends a letter on. Says at which shard it waits for room: whoever has written it is not
+    /// read from before there is some.
+    fn send_letter(&mut self, to: ConnectionId, kind: Kind, payload: Bytes) -> Option<ShardId> {
         if to.shard == self.core.id {
             self.deliver_letter(to, kind, &payload);
-        } else if !self.links.letter(to, kind, payload) {
-            self.counters().letters_dropped.add(1);
+            return None;
+        }
+        let waiting_bytes_max = self.core.limits.publish_overflow_bytes_max;
+        match self.links.letter(to, kind, payload, waiting_bytes_max) {
+            Posted::Sent => None,
+            Posted::Waits => Some(to.shard),
+            Posted::Dropped => {
+                self.counters().letters_dropped.add(1);
+                self.hit(const { Limits::index_of("publish_overflow_bytes_max") });
+                None
+            }
         }
     }
 

@@ -72,6 +72,9 @@ impl Holds {
     /// It has used up its share of the work: until it is served further, and owes nothing.
     pub const WORK: Holds = Holds(16);
 
+    /// Connections hold much memory, and it is one of the largest: until there is room.
+    pub const MEMORY: Holds = Holds(32);
+
     /// Whether this is the one reason.
     #[inline]
     pub fn is_only(self, hold: Holds) -> bool {
@@ -215,6 +218,13 @@ impl<S> Slot<S> {
         let round_trip_us = self.inbound.keep_alive.round_trip_us();
         let link = Link { id, round_trip_us, core, own: &mut self.own, received: None };
         Some((self.session.as_mut()?, link))
+    }
+
+    /// Bytes of memory that it holds, but for its backlog.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        let channel = self.channel.as_deref().map_or(0, Channel::held_bytes);
+        self.inbound.held_bytes() + self.own.outbound.held_bytes() + channel
     }
 
     /// Whether it should be read from now.

@@ -162,10 +162,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             Phase::Ending => return,
         }
-        let reasons = [Holds::PUBLICATIONS, Holds::RATE, Holds::WORK];
+        let reasons = [Holds::PUBLICATIONS, Holds::RATE, Holds::WORK, Holds::MEMORY];
         let is_held = reasons.iter().any(|hold| slot.holds.has(*hold));
         // Where its queue is long we wait for it too.
-        if is_held && !(slot.holds.has(Holds::WORK) && slot.holds.has(Holds::QUEUE)) {
+        let is_long = slot.holds.has(Holds::QUEUE);
+        if is_held && !(is_long && (slot.holds.has(Holds::WORK) || slot.holds.has(Holds::MEMORY))) {
             // It waits for us, not we for it.
             slot.inbound.keep_alive.hear(now);
         }

@@ -13,8 +13,10 @@ use crate::ring::Driver;
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Moves the hub one step on, and does what that means for connections.
     pub(super) fn flush_hub(&mut self) {
+        let waited = self.links.has_any_waiting();
+        self.links.post_letters();
         if !self.core.hub.needs_flush() && !self.core.hub.is_fresh() {
-            if self.resumes_more {
+            if self.resumes_more || waited {
                 self.resume_congested();
             }
             return;

@@ -354,6 +354,4 @@ impl TestClient {
 }
 
 #[cfg(test)]
-mod edges;
-#[cfg(test)]
 mod tests;

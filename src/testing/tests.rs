@@ -1,5 +1,8 @@
 //! The public API, through the test shard.
 
+mod edges;
+mod memory;
+
 use super::*;
 use crate::app::{Conn, Notice, Publish, Request, Router, Upgrade};
 use crate::connection::{Close, SendOutcome};

@@ -69,6 +69,9 @@ pub(super) enum Unpacked {
 /// decompressor takes.
 const PACKED_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes that a decompressor takes.
+const INFLATER_BYTES: usize = 47 << 10;
+
 /// A message of which only a piece has arrived starts with at most this many
 /// bytes of address space, whatever its header declares; what is resident grows
 /// with what arrives.
@@ -84,6 +87,14 @@ impl Assembly {
         let end = SERVER_HEADER_BYTES_MAX;
         let utf8 = Utf8::default();
         Assembly { kind, utf8, fragments: 0, storage, end, whole: false, packed: None }
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn held_bytes(&self) -> usize {
+        let packed = self.packed.as_ref().map_or(0, |packed| {
+            packed.bytes.len() + packed.inflater.as_ref().map_or(0, |_| INFLATER_BYTES)
+        });
+        self.storage.len() + packed
     }
 
     /// Inflates of `piece` what may come out now, and takes that off it; checks what came out.

@@ -1,0 +1,99 @@
+//! Bodies of requests to the administration server: what all of them hold together is
+//! bounded, and each has a deadline.
+
+use super::admin::Fault;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that all bodies may hold beside one of the longest.
+const BESIDE_BYTES: usize = 32 << 20;
+/// What is counted of them.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Room for bodies.
+#[derive(Clone)]
+pub struct Bodies {
+    /// In units of what all bodies may hold.
+    room: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl Bodies {
+    /// Room for bodies of which each has at most so many bytes.
+    pub fn new(bytes_max: usize) -> Bodies {
+        let units = bytes_max.saturating_add(BESIDE_BYTES) / UNIT_BYTES;
+        let room = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
+        Bodies { room, bytes_max }
+    }
+
+    /// All of a body, as it comes.
+    async fn collect(&self, mut body: Body) -> Result<Held<'_>, Fault> {
+        let too_long = || Fault(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long".into());
+        if body.size_hint().lower() > self.bytes_max as u64 {
+            return Err(too_long());
+        }
+        let mut held = Held { bytes: Vec::new(), units: 0, room: &self.room };
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let broken = |_| Fault(StatusCode::BAD_REQUEST, "the body is not whole".into());
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            let bytes = held.bytes.len() + data.len();
+            if bytes > self.bytes_max {
+                return Err(too_long());
+            }
+            held.take_room(bytes)?;
+            held.bytes.extend_from_slice(&data);
+        }
+        Ok(held)
+    }
+}
+
+/// A body with its part of the room, which it gives back when it is dropped.
+struct Held<'a> {
+    bytes: Vec<u8>,
+    units: usize,
+    room: &'a Semaphore,
+}
+
+impl Held<'_> {
+    fn take_room(&mut self, bytes: usize) -> Result<(), Fault> {
+        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(self.units);
+        let permit = self.room.try_acquire_many(more as u32).map_err(|_| {
+            let why = "the bodies of other requests take all the memory there is for them";
+            Fault(StatusCode::SERVICE_UNAVAILABLE, why.into())
+        })?;
+        permit.forget();
+        self.units += more;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.room.add_permits(self.units);
+    }
+}
+
+/// Has a request go on once its body is there.
+pub async fn collect(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let late = || Fault(StatusCode::REQUEST_TIMEOUT, "the body takes too long".into());
+    let held = tokio::time::timeout(PATIENCE, bodies.collect(body)).await;
+    match held.unwrap_or_else(|_| Err(late())) {
+        Ok(mut held) => {
+            let body = Body::from(std::mem::take(&mut held.bytes));
+            // It holds its room until it is answered.
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(fault) => fault.into_response(),
+    }
+}

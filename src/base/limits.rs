@@ -143,7 +143,7 @@ limits! {
     topics_per_connection_max: usize = 65_536, tiny 64;
     /// Topics that the connections of one address (IPv6: one /64) may have made by publishing to them and that are still there, each shard its share. Above it: an error value. 0: no limit.
     topics_per_address_max: usize = 0, tiny 0;
-    /// Bytes of all logs and tapes of the whole server, more or less, each shard its share. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
+    /// Bytes of all topics, their logs and tapes of the whole server, more or less, each shard its share; topics themselves, with their names, half of it at most. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
     topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
     /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes, and snapshots say so.
     topic_keys_max: usize = 16_384, tiny 4;

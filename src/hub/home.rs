@@ -20,6 +20,14 @@ const SWEEP_TOPICS: u32 = 3 * 1_024;
 /// Topics looked at then with each message that comes.
 const SWEEP_TOPICS_PER_MESSAGE: u32 = 4;
 
+/// What a topic takes beside its name, its log and its tapes, in bytes.
+const TOPIC_BYTES: usize = 200;
+
+/// What a topic of this name takes by itself.
+pub(super) fn topic_bytes(name: &str) -> usize {
+    TOPIC_BYTES + name.len()
+}
+
 /// What takes memory, in the order in which it goes.
 #[derive(Clone, Copy, Debug, Default)]
 enum Held {
@@ -416,11 +424,21 @@ impl Hub {
         self.limits.topics_bytes_max / usize::from(self.shards)
     }
 
+    /// What topics themselves may take of that. The rest is left for their messages.
+    pub(super) fn names_share(&self) -> usize {
+        self.budget_share() / 2
+    }
+
+    /// What counts towards the budget.
+    fn budgeted_bytes(&self) -> usize {
+        self.name_bytes + self.log_bytes + self.tape_bytes
+    }
+
     /// While more is held than the share, whoever publishes pays for what has to go: the
     /// histories of a few topics are looked at for each message.
     fn make_room(&mut self) {
         for _ in 0..SWEEP_TOPICS_PER_MESSAGE {
-            if self.log_bytes + self.tape_bytes <= self.budget_share() {
+            if self.budgeted_bytes() <= self.budget_share() {
                 return;
             }
             self.charge(work::STEP);
@@ -435,7 +453,7 @@ impl Hub {
     /// values of most keys, each once nothing of the one before it is left to go.
     pub(super) fn keep_within_budget(&mut self) {
         let share = self.budget_share();
-        let held = self.log_bytes + self.tape_bytes;
+        let held = self.budgeted_bytes();
         if held <= share {
             self.sweep = Sweep { next: self.sweep.next, ..Sweep::default() };
             return;
@@ -449,7 +467,7 @@ impl Hub {
             if self.is_exhausted() {
                 return;
             }
-            let held = self.log_bytes + self.tape_bytes;
+            let held = self.budgeted_bytes();
             let count = self.topics.index_end().max(1);
             if held <= share {
                 return;
@@ -472,7 +490,7 @@ impl Hub {
             let Sweep { what, next, .. } = self.sweep;
             self.halve(next, what);
             self.sweep.next = (next + 1) % count;
-            let is_less = self.log_bytes + self.tape_bytes < held;
+            let is_less = self.budgeted_bytes() < held;
             self.sweep.in_vain = if is_less { 0 } else { self.sweep.in_vain + 1 };
         }
     }
@@ -481,7 +499,7 @@ impl Hub {
     /// can't be let go of, only in the place of what its topic has.
     #[inline]
     pub(super) fn has_room(&self, index: Option<u32>, bytes: usize) -> bool {
-        let is_over = || self.log_bytes + self.tape_bytes > self.budget_share();
+        let is_over = || self.budgeted_bytes() > self.budget_share();
         if self.sweep.incompressible_bytes == 0 || !is_over() {
             return true;
         }

@@ -81,10 +81,11 @@ pub use summary::{Tally, TopicSummary};
 use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
 use crate::protocol::deflate::Deflater;
+use bytes::Bytes;
 use catching_up::Guide;
 use chores::Chores;
 use connections::Connections;
-use home::{Flushes, Sweep};
+use home::{Flushes, Sweep, topic_bytes};
 use lane::Lanes;
 use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
@@ -320,6 +321,10 @@ pub struct Hub {
     is_fresh: bool,
     /// Per shard: the weight of the mail that found no room at the last flush.
     stuck: Vec<Option<usize>>,
+    /// Of the last publication until the next flush: others may be of the same.
+    last_payload: Bytes,
+    /// Bytes of topics themselves, with their names.
+    name_bytes: usize,
     /// Bytes of all logs.
     log_bytes: usize,
     /// Bytes on all tapes.
@@ -384,6 +389,8 @@ impl Hub {
             outgoing_bytes: vec![0; usize::from(shards)],
             is_fresh: false,
             stuck: vec![None; usize::from(shards)],
+            last_payload: Bytes::new(),
+            name_bytes: 0,
             log_bytes: 0,
             tape_bytes: 0,
             sweep: Sweep::default(),
@@ -490,11 +497,16 @@ impl Hub {
             self.tally.topics_refused += 1;
             return Err(HubError::TooManyTopics);
         }
+        if self.name_bytes + topic_bytes(name) > self.names_share() {
+            self.tally.budget_exceeded += 1;
+            return Err(HubError::OverBudget);
+        }
         self.charge(work::TOPIC);
         Ok(self.new_topic(name))
     }
 
     fn new_topic(&mut self, name: &str) -> u32 {
+        self.name_bytes += topic_bytes(name);
         let (index, _) = self.topics.insert(Topic {
             name: name.into(),
             home: self.home(name),
@@ -528,6 +540,7 @@ impl Hub {
             || topic.interest_queued;
         if !in_use && let Some(topic) = self.topics.remove(index) {
             self.names.remove(&topic.name, index);
+            self.name_bytes -= topic_bytes(&topic.name);
             self.quotas.gone(topic.owner);
             self.retention.clear(index);
         }
@@ -543,6 +556,7 @@ impl Hub {
     /// is some of every kind: what is left is done by the flushes that follow.
     pub fn flush_within(&mut self, work: Work, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.is_fresh = false;
+        self.last_payload = Bytes::new();
         self.may_work(work / 4);
         self.let_go_of_all_silent();
         self.begin_all();

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Bytes of a key.
 pub const KEY_BYTES_MAX: usize = 255;
 
+/// A payload that is worth being compared with the one before.
+const SHARED_BYTES_MIN: usize = 512;
+
 /// What became of a publication that was accepted.
 ///
 /// ```
@@ -183,9 +186,21 @@ impl Hub {
         }
         let from = publication.receipt;
         let index = index.map_or_else(|| self.topic_for(publication.topic, from), Ok)?;
-        let payload = Bytes::copy_from_slice(publication.message.payload());
+        let payload = self.shared_payload(publication.message.payload());
         let key = publication.key.map(|key| self.shared_key(index, key));
         Ok(self.number(index, key, publication.removes_key, publication.kind(), payload))
+    }
+
+    /// A payload of its own, or the one of the publication before if that is the same: a message
+    /// for many topics is kept once.
+    fn shared_payload(&mut self, payload: &[u8]) -> Bytes {
+        if payload.len() < SHARED_BYTES_MIN {
+            return Bytes::copy_from_slice(payload);
+        }
+        if self.last_payload != payload {
+            self.last_payload = Bytes::copy_from_slice(payload);
+        }
+        self.last_payload.clone()
     }
 
     /// Mails it to its topic's home.
@@ -218,7 +233,7 @@ impl Hub {
             key: key.map(Arc::from),
             removes_key,
             kind: publication.kind(),
-            payload: Bytes::copy_from_slice(payload),
+            payload: self.shared_payload(payload),
             receipt,
         };
         self.outgoing[home.index()].push_back(Outgoing::Mail(mail, weight));

@@ -145,7 +145,7 @@ def admin_bodies(server):
             with contextlib.suppress(OSError):
                 refused += peer.recv(64).startswith(b"HTTP/1.1 503 ")
         growth = own.resident_bytes_peak() - before
-        expect(growth < 120 * MEBIBYTE / 2, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
+        expect(growth < 80 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
         expect(0 < refused < 20, f"{refused} of 20 were refused")
         # What needs no room is answered all the same; and when they go, so is the rest.
         admin.metrics()

@@ -44,7 +44,7 @@ def log_reader(server):
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory, full_pipe() as (_, writer):
         path = pathlib.Path(directory, "tapecast.toml")
-        path.write_text("[limits]\ndrain_notice_ms = 0\n")
+        path.write_text("[limits]\ndrain_notice_ms = 0\nclose_ms = 500\n")
         flags = ["--config", str(path), "--admin", f"127.0.0.1:{port}"]
         with Server(server.shards, server.binary, flags=flags, stderr=writer) as own:
             admin = Admin(port)

@@ -184,3 +184,50 @@ fn a_lane_that_panics_has_a_gap_and_others_have_the_message() {
     assert_eq!(frames, b"\x81\x01c\x81\x04?4-4", "{frames:?}");
     assert!(hub.tally().lane_panics >= 3);
 }
+
+#[test]
+fn a_message_for_many_topics_is_kept_once() {
+    let mut hub = Hub::alone(&Limits::default());
+    let message = vec![7; 64 << 10];
+    let pointers: std::collections::HashSet<usize> = (0..20)
+        .map(|number| {
+            let name = format!("room.{number}");
+            hub.publish(&Publication::new(&name, message.as_slice())).unwrap();
+            let index = hub.topic_named(&name).unwrap();
+            let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+            let portion = Portion { from: 1, to: 9, messages_max: 9, bytes_max: usize::MAX };
+            log.past(View::Messages, portion).entries[0].payload.as_ptr() as usize
+        })
+        .collect();
+    assert_eq!(pointers.len(), 1, "each topic has a copy of its own");
+    // Nothing of it is kept for the next.
+    flush(&mut hub);
+    assert!(hub.last_payload.is_empty());
+    hub.publish(&Publication::new("a", "short")).unwrap();
+    assert!(hub.last_payload.is_empty());
+}
+
+#[test]
+fn names_and_empty_topics_count() {
+    let limits = Limits { topics_bytes_max: 1 << 20, topics_max: 1 << 20, ..Limits::default() };
+    let mut hub = Hub::alone(&limits);
+    let long = "n".repeat(200);
+    let mut own = Subscriptions::default();
+    let (mut made, mut refused) = (0, None);
+    for number in 0..10_000 {
+        match hub.subscribe(0, &mut own, &format!("{long}{number}"), &Delivery::default()) {
+            Ok(_) => made += 1,
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+        if made % 1_000 == 0 {
+            own = Subscriptions::default();
+        }
+    }
+    assert_eq!(refused, Some(HubError::OverBudget), "after {made}");
+    assert!((1_000..1_500).contains(&made), "{made} topics in half a megabyte");
+    // Those that are there go on.
+    hub.publish(&Publication::new(&format!("{long}1"), "x")).unwrap();
+}

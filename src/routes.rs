@@ -66,8 +66,9 @@ impl Handler for Broadcast {
     fn open(&mut self, conn: &mut Conn<'_, ()>) {
         let slow_reader = Some(SlowReader::Close);
         let delivery = Delivery { slow_reader, ..Delivery::default() };
-        conn.subscribe_with(BROADCAST_TOPIC, &delivery)
-            .expect("the first subscription of a connection");
+        if conn.subscribe_with(BROADCAST_TOPIC, &delivery).is_err() {
+            refused(conn);
+        }
     }
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {

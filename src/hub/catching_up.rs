@@ -21,6 +21,9 @@ use crate::base::{Time, work};
 /// Messages of a portion at most.
 const PORTION_MESSAGES: u64 = 4_096;
 
+/// Portions of what has changed while a snapshot was handed over, at most.
+const UPDATES_MAX: u8 = 64;
+
 /// Portions that a connection has asked other shards for, or holds until there is room in
 /// its queue, at most: of one that has many topics and stalls, no more is kept.
 const PULLS_MAX: u16 = 4;
@@ -74,9 +77,31 @@ struct CatchUp {
     has_begun: bool,
     /// None of the values of the snapshot was missing.
     is_complete: bool,
+    /// The last message when the first portion of the snapshot was made: what changed behind
+    /// it is handed over after the values up to it. 0 before that portion.
+    snapshot_to: u64,
+    /// Portions of what has changed since.
+    updates: u8,
 }
 
 impl CatchUp {
+    /// What of the past it is to get next, and up to which message, where its cursor is at
+    /// `cursor`.
+    ///
+    /// A snapshot comes in portions, and its number is that of the last: first the values when
+    /// it began, then what has changed since, removals too, until nothing has. Where more
+    /// changes all the time than is handed over, it ends nevertheless, and says that it is not
+    /// complete.
+    fn wanted(&self, cursor: u64) -> (View, u64) {
+        match self.view {
+            View::Snapshot if self.snapshot_to == 0 => (View::Snapshot, u64::MAX - 1),
+            View::Snapshot if self.next <= self.snapshot_to => (View::Snapshot, self.snapshot_to),
+            View::Snapshot if self.updates < UPDATES_MAX => (View::Update, u64::MAX - 1),
+            View::Snapshot => (View::Changes, cursor - 1),
+            view => (view, cursor - 1),
+        }
+    }
+
     fn new(view: View, next: u64, at: u64) -> CatchUp {
         CatchUp {
             view,
@@ -88,6 +113,8 @@ impl CatchUp {
             pulled: None,
             has_begun: false,
             is_complete: true,
+            snapshot_to: 0,
+            updates: 0,
         }
     }
 }
@@ -583,6 +610,7 @@ impl Hub {
             return Some(false);
         }
         let CatchUp { view, next, has_begun, recovering, is_complete, .. } = *catch_up;
+        let (wanted, to) = catch_up.wanted(cursor);
         if next >= cursor && recovering.is_none() {
             if view == View::Snapshot {
                 if !has_begun {
@@ -604,14 +632,17 @@ impl Hub {
         }
         let portion = Portion {
             from: next,
-            to: cursor - 1,
+            to,
             messages_max: credit.min(PORTION_MESSAGES) as usize,
             bytes_max: self.limits.replay_bytes_max,
         };
         let reference = self.reference(index);
         let topic = self.topics.at(index).expect("a subscription has its topic");
         if topic.home == self.shard {
-            let past = self.past(reference, self.shard, view, portion);
+            if wanted.is_of_all() {
+                self.forward_here(index);
+            }
+            let past = self.past(reference, self.shard, wanted, portion);
             return self.hand_over(own, past.expect("what is read has a log"), hand);
         }
         // Those before it come in, and then it is asked again.
@@ -629,6 +660,7 @@ impl Hub {
         let subscription = (own, generation);
         let connection = self.connections.reference(connection);
         let (topic, reader) = (name, reference);
+        let view = wanted;
         let pull = Mail::Pull { topic, reader, subscription, connection, view, portion };
         self.outgoing[home.index()].push_back(Outgoing::Mail(pull, 0));
         self.is_fresh = true;
@@ -660,7 +692,7 @@ impl Hub {
             if !is_whole {
                 return None;
             }
-        } else if !is_whole {
+        } else if !is_whole && view != View::Snapshot {
             match (view, policy) {
                 (View::Messages, Policy::Slow(SlowReader::Close)) => {
                     hand.steps.push(Step::FellBehind);
@@ -692,6 +724,9 @@ impl Hub {
         if view == View::Snapshot && (count > 0 || !has_begun) {
             self.mark(own, Mark::Snapshot { count }, hand);
         }
+        if view == View::Snapshot {
+            self.go_on_with_snapshot(own, &past);
+        }
         let guide = self.guide(own);
         for entry in &past.entries {
             guide.delivered(&[(entry.seq, 1)]);
@@ -708,6 +743,25 @@ impl Hub {
         self.tally.replayed += count;
         self.work += work::REPLAY * count;
         Some(true)
+    }
+
+    /// A portion of a snapshot was handed over: what follows it begins behind the last message
+    /// that it takes into account.
+    fn go_on_with_snapshot(&mut self, own: u32, past: &Past) {
+        let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
+        let is_update = catch_up.snapshot_to > 0 && catch_up.next > catch_up.snapshot_to;
+        if is_update && catch_up.updates == UPDATES_MAX {
+            return;
+        }
+        if is_update {
+            catch_up.updates += 1;
+            // Removals that nobody knows of any more are missing, or it does not keep up.
+            catch_up.is_complete &= past.missed == 0 && catch_up.updates < UPDATES_MAX;
+        } else if catch_up.snapshot_to == 0 {
+            catch_up.snapshot_to = past.last;
+        }
+        let subscription = self.subscriptions.at_mut(own).expect("listed");
+        subscription.cursor = subscription.cursor.max(past.last + 1);
     }
 
     /// The tape of a subscription.

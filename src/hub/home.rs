@@ -20,6 +20,8 @@ const SWEEP_TOPICS: u32 = 3 * 1_024;
 /// Topics looked at then with each message that comes.
 const SWEEP_TOPICS_PER_MESSAGE: u32 = 4;
 
+/// What topics themselves may take, however small the budget is.
+const NAMES_BYTES_MIN: usize = 64 << 10;
 /// What a topic takes beside its name, its log and its tapes, in bytes.
 const TOPIC_BYTES: usize = 200;
 
@@ -168,7 +170,7 @@ impl Hub {
 
     /// Sends what is new in a log to the tapes of this shard, which need no room in a
     /// mailbox: before so much has been gathered that they would fall off.
-    fn forward_here(&mut self, index: u32) {
+    pub(super) fn forward_here(&mut self, index: u32) {
         let topic = self.topics.at_mut(index).expect("a topic");
         let Some(mut log) = topic.log.take() else { return };
         log.forward_to(self.shard, |_, mail, _| self.put_on_tapes(mail));
@@ -291,6 +293,7 @@ impl Hub {
             if is_silent {
                 log.untold().silent_after = Some(log.next() - 1);
             }
+            self.welcomes[from.index()] += u32::from(from != self.shard);
             self.answer(from, welcome);
             if is_silent {
                 self.answer(from, Mail::Silent { topic: reader });
@@ -416,7 +419,19 @@ impl Hub {
     ) -> Option<Past> {
         let log = self.topics.get(topic.index, topic.generation)?.log.as_ref()?;
         let sent = log.readers.iter().find(|known| known.shard == reader)?.next - 1;
+        debug_assert!(!view.is_of_all() || sent == log.next() - 1, "it was sent all");
         Some(log.past(view, Portion { to: portion.to.min(sent), ..portion }))
+    }
+
+    /// Sends a shard that reads a topic all that there is, before it is told of the topic's
+    /// past up to there. Says whether there was room.
+    pub(super) fn send_all(&mut self, topic: TopicRef, to: ShardId, post: &mut dyn Post) -> bool {
+        let known = self.topics.get_mut(topic.index, topic.generation);
+        let Some(mut log) = known.and_then(|topic| topic.log.take()) else { return true };
+        let is_all =
+            log.forward_to(to, |to, mail, weight| self.post_from_log(to, mail, weight, post));
+        self.put_back(topic.index, log);
+        is_all
     }
 
     /// What of the budget is this shard's.
@@ -424,9 +439,10 @@ impl Hub {
         self.limits.topics_bytes_max / usize::from(self.shards)
     }
 
-    /// What topics themselves may take of that. The rest is left for their messages.
+    /// What topics themselves may take of that: half, and a few of them in any case. The rest
+    /// is left for their messages.
     pub(super) fn names_share(&self) -> usize {
-        self.budget_share() / 2
+        (self.budget_share() / 2).max(NAMES_BYTES_MIN)
     }
 
     /// What counts towards the budget.

@@ -150,8 +150,19 @@ pub enum View {
     Messages,
     /// Of each key the newest, and that it was removed.
     Changes,
-    /// Of each key that has a value, that.
+    /// Of each key that has a value, that: all that the home has, whoever was sent it.
     Snapshot,
+    /// What has changed while a snapshot was handed over: as [`View::Changes`], of all that the
+    /// home has.
+    Update,
+}
+
+impl View {
+    /// Whether it goes up to the last message at the home: the tape that follows has to be
+    /// sent that before.
+    pub fn is_of_all(self) -> bool {
+        matches!(self, View::Snapshot | View::Update)
+    }
 }
 
 /// A piece of a topic's past, as much as was asked for or is left.
@@ -351,7 +362,7 @@ impl Log {
         let to = to.min(self.next() - 1);
         let complete_from = match view {
             View::Messages => self.first,
-            View::Changes => self.values.complete_from(),
+            View::Changes | View::Update => self.values.complete_from(),
             View::Snapshot => from,
         };
         let start = from.max(complete_from.min(to + 1));
@@ -379,7 +390,7 @@ impl Log {
                 let skip = (start - self.first.min(start)) as usize;
                 self.entries.iter().skip(skip).take_while(|entry| entry.seq <= to).all(&mut take)
             }
-            View::Changes => self.values.between(start, to, true).all(&mut take),
+            View::Changes | View::Update => self.values.between(start, to, true).all(&mut take),
             View::Snapshot => self.values.between(start, to, false).all(&mut take),
         };
         if all {

@@ -311,6 +311,8 @@ pub struct Hub {
     grown: VecDeque<u32>,
     /// Topics homed here of which a reader shard has not been sent everything.
     unsent: Vec<u32>,
+    /// By shard: welcomes that wait for room there.
+    welcomes: Vec<u32>,
     /// By shard: topics whose messages wait for room there.
     waiting: Vec<VecDeque<TopicRef>>,
     /// Per shard: mail that waits for room.
@@ -384,6 +386,7 @@ impl Hub {
             retention: TimerWheel::new(Time::ZERO),
             grown: VecDeque::new(),
             unsent: Vec::new(),
+            welcomes: vec![0; usize::from(shards)],
             waiting: vec![VecDeque::new(); usize::from(shards)],
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: vec![0; usize::from(shards)],

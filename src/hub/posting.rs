@@ -189,6 +189,18 @@ impl Hub {
                     Some(mail) => (mail, 0, 0),
                     None => continue,
                 },
+                // It would be sent messages that come behind a welcome.
+                Outgoing::Pull { view, .. }
+                    if view.is_of_all() && self.welcomes[to.index()] > 0 =>
+                {
+                    self.outgoing[to.index()].push_back(outgoing);
+                    continue;
+                }
+                Outgoing::Pull { from, view, .. }
+                    if view.is_of_all() && !self.send_all(from, to, post) =>
+                {
+                    return self.outgoing[to.index()].push_front(outgoing);
+                }
                 Outgoing::Pull { from, subscription, connection, reader, view, portion } => {
                     let past = self.past(from, to, view, portion);
                     let entries = past.as_ref().map_or(&[][..], |past| &past.entries);
@@ -201,8 +213,10 @@ impl Hub {
                 self.receive(to, mail);
                 continue;
             }
+            let is_welcome = matches!(mail, Mail::Welcome { .. });
             match post.post(to, mail, weight) {
                 Ok(()) => {
+                    self.welcomes[to.index()] -= u32::from(is_welcome);
                     self.outgoing_bytes[to.index()] -= waiting;
                 }
                 Err(mail) => {

@@ -39,6 +39,7 @@ KEYS = {
 }
 # Where the default and one is not a value, or would make the server unusable.
 LIMITS = {
+    "connections_bytes_max": 1 << 20,
     "connections_per_address_max": 1_000,
     "handshakes_per_second_max": 10_000,
     "messages_per_second_max": 10_000,
@@ -452,6 +453,8 @@ RANGES = {
     "socket_send_bytes": (0, 1 << 30),
     "spin_us": (0, 1_000_000),
     "deflate_contexts_bytes_max": (512 << 10, 1 << 50),
+    "connections_bytes_max": (64 << 10, 1 << 50),
+    "message_ms": (0, 1 << 40),
     "receive_buffers": (1, 1 << 14),
     "receive_buffer_bytes": (128, 16 << 20),
 }

@@ -181,8 +181,7 @@ impl World {
                 limits.log_messages_max = 4 << random.below(6);
                 limits.log_bytes_max = 1 << 14;
                 limits.log_ms = 50 << random.below(8);
-                // Beside what topics themselves take.
-                limits.topics_bytes_max = (12 << 10) + ((2 << 10) << random.below(8));
+                limits.topics_bytes_max = (2 << 10) << random.below(8);
             }
         }
         let slow_reader =

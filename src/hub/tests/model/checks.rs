@@ -2,6 +2,25 @@
 
 use super::*;
 
+/// What was got of these messages, put together by key, is what the twin has: every key's newest
+/// value, and none of a key that was removed.
+#[track_caller]
+fn check_content(truth: &[Truth], had: &[bool], record: &Record) {
+    let (mut wanted, mut got) = (BTreeMap::new(), BTreeMap::new());
+    for (index, one) in truth.iter().enumerate() {
+        let seq = index as u64 + 1;
+        let change = |values: &mut BTreeMap<_, _>| match one.removes_key {
+            true => drop(values.remove(&one.key)),
+            false => drop(values.insert(one.key.clone(), seq)),
+        };
+        change(&mut wanted);
+        if had[seq as usize] {
+            change(&mut got);
+        }
+    }
+    assert_eq!(got, wanted, "the snapshot of {record:?}");
+}
+
 impl World {
     /// Everybody has a subscription to each topic that a pattern of theirs means.
     pub(super) fn check_patterns(&self) {
@@ -68,6 +87,7 @@ impl World {
         }
         // The snapshot, if there is one, comes first.
         let mut got = record.got.iter().copied().peekable();
+        let mut start = start;
         let mut last = 0;
         let mut had = vec![false; truth.len() + 1];
         let is_wanted = snapshot || since.is_some();
@@ -80,13 +100,18 @@ impl World {
                 for _ in 0..count {
                     let Some(next) = got.next() else { break };
                     let Got::Message(seq) = next else { panic!("{next:?} in {record:?}") };
-                    assert!(seq > last && seq <= start, "{seq} in the snapshot of {record:?}");
-                    assert!(!truth[seq as usize - 1].removes_key);
+                    assert!(seq > last, "{seq} in the snapshot of {record:?}");
                     (last, had[seq as usize]) = (seq, true);
                 }
             }
             match got.next() {
-                Some(Got::SnapshotEnd(seq, _)) => assert_eq!(seq, start),
+                Some(Got::SnapshotEnd(seq, is_complete)) => {
+                    assert!(seq >= start && seq >= last, "{seq} ends the snapshot of {record:?}");
+                    start = seq;
+                    if is_complete {
+                        check_content(&truth[..seq as usize], &had, record);
+                    }
+                }
                 None => assert!(record.is_over, "a snapshot without an end: {record:?}"),
                 other => panic!("{other:?} ends the snapshot of {record:?}"),
             }
@@ -110,7 +135,7 @@ impl World {
             }
             match got {
                 Got::Message(seq) if in_snapshot => {
-                    assert!(seq > last && !truth[seq as usize - 1].removes_key, "{record:?}");
+                    assert!(seq > last, "{record:?}");
                     (last, had[seq as usize]) = (seq, true);
                 }
                 Got::Message(seq) => {

@@ -19,8 +19,14 @@ mod allocator {
     pub fn give_back() {
         mi_collect(false);
     }
+
+    /// The same at once, with all that is free.
+    pub fn give_back_now() {
+        mi_collect(true);
+    }
 }
 
 fn main() -> std::process::ExitCode {
+    tapecast::base::shortage::on_shortage(allocator::give_back_now);
     tapecast::cli::main(allocator::give_back)
 }

@@ -12,6 +12,7 @@ pub mod peer;
 pub mod planted;
 pub mod pool;
 pub mod random;
+pub mod shortage;
 pub mod slab;
 pub mod wake;
 pub mod wheel;

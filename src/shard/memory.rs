@@ -16,7 +16,7 @@ use super::Shard;
 use super::notes::Note;
 use super::slot::{Holds, Phase};
 use crate::app::Handler;
-use crate::base::{Limits, Time};
+use crate::base::{Limits, Time, shortage};
 use crate::connection::Close;
 use crate::protocol::CloseCause;
 use crate::ring::{Driver, Token};
@@ -50,6 +50,8 @@ pub(super) struct Memory {
     paused: usize,
     look_at: Time,
     overdue_look_at: Time,
+    /// When the allocator may be asked for what is free again.
+    give_back_at: Time,
 }
 
 impl Memory {
@@ -60,6 +62,7 @@ impl Memory {
             paused: 0,
             look_at: Time::ZERO,
             overdue_look_at: Time::ZERO,
+            give_back_at: Time::ZERO,
         }
     }
 
@@ -222,6 +225,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.hit(const { Limits::index_of("connections_bytes_max") });
             self.note(Note::Memory, "connections hold too much memory: the largest are closed");
             self.evict(token.index, CloseCause::OutOfMemory);
+        }
+        if self.core.now >= self.memory.give_back_at {
+            self.memory.give_back_at = self.core.now.plus_millis(LOOK_MS);
+            shortage::give_back();
         }
     }
 

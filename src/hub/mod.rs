@@ -79,7 +79,7 @@ pub use subscriptions::Subscriptions;
 pub use summary::{Tally, TopicSummary};
 
 use crate::base::work::{self, Work};
-use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Time, TimerWheel};
+use crate::base::{ConnectionId, Limits, Random, ShardId, Slab, Spare, Time, TimerWheel};
 use crate::protocol::deflate::Deflater;
 use bytes::Bytes;
 use catching_up::Guide;
@@ -627,6 +627,21 @@ impl Hub {
             || self.patterns.has_work()
             || self.chores.has_work()
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())
+    }
+
+    /// Lists that were long in a burst become short.
+    pub fn give_spare_back(&mut self) {
+        self.signals.give_spare_back();
+        self.beginning.give_spare_back();
+        self.leaving.give_spare_back();
+        self.grown.give_spare_back();
+        self.unsent.give_spare_back();
+        self.moved.give_spare_back();
+        self.due.give_spare_back();
+        self.owed.give_spare_back();
+        self.delivered.give_spare_back();
+        self.outgoing.iter_mut().for_each(Spare::give_spare_back);
+        self.waiting.iter_mut().for_each(Spare::give_spare_back);
     }
 
     /// The name of a topic.

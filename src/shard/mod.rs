@@ -46,7 +46,7 @@ use crate::admission::{Addresses, Rates};
 use crate::app::{Core, Handler};
 use crate::base::planted::{Bug, planted};
 use crate::base::work::{self, Work};
-use crate::base::{Counters, Limits, ShardId, Slab, Time, TimerWheel};
+use crate::base::{Counters, Limits, ShardId, Slab, Spare, Time, TimerWheel};
 use crate::hub::{self, Hub, Rules, Signal, Step};
 use crate::ring::{Batch, Driver, Errno, Event, Token};
 use crate::tls::Acceptor;
@@ -386,6 +386,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.wall_clock_at = self.core.now.plus_millis(WALL_CLOCK_MS);
             let unix_ms = self.driver.unix_ms();
             self.core.hub.set_wall_clock(unix_ms);
+            self.give_spare_back();
         }
         Ok(events)
     }
@@ -480,6 +481,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         counters.tape_bytes.set(tape_bytes as u64);
         counters.log_bytes.set(log_bytes as u64);
         counters.pool_kept_bytes.set(self.core.pool.kept_bytes() as u64);
+    }
+
+    /// Lists that were long in a burst become short.
+    fn give_spare_back(&mut self) {
+        self.core.hub.give_spare_back();
+        let indices = [&mut self.dirty, &mut self.attended, &mut self.due];
+        indices.into_iter().for_each(Spare::give_spare_back);
+        let tokens = [&mut self.starved, &mut self.readable, &mut self.shaking];
+        tokens.into_iter().chain(&mut self.congested).for_each(Spare::give_spare_back);
+        self.signals.give_spare_back();
+        self.steps.give_spare_back();
+        self.due_now.give_spare_back();
+        self.events.give_spare_back();
     }
 
     /// Logs a notable event, unless one of its kind was logged in this second.

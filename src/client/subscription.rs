@@ -198,13 +198,15 @@ impl Subscription {
         }
         self.places.insert(channel.clone(), place);
         events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
+        // What has come of a snapshot may be of later messages than its place says.
+        let was_snapshot = before.as_ref().is_some_and(|place| place.is_snapshot);
         let Some(previous) = before.and_then(|place| place.position()) else { return };
         if self.is_pattern && previous.epoch == epoch {
             // What came while nobody listened.
             if seq > previous.seq {
                 events.push_back(Event::Gap { channel, from: previous.seq + 1, to: seq });
             }
-        } else if previous != position && (self.is_pattern || !recovered) {
+        } else if (previous != position || was_snapshot) && (self.is_pattern || !recovered) {
             // Where a pattern begins is the server's choice, which it calls recovered.
             events.push_back(Event::Reset { channel, previous, position });
         }

@@ -8,6 +8,7 @@
 //! round follows, and until then it holds nothing up. Who is to be closed when too slow
 //! is that if as much is published as a tape may hold before it takes its portion.
 
+use super::catch_up::CatchUp;
 use super::log::{Past, Portion, TopicRef, View};
 use super::mail::Mail;
 use super::rates::{Rates, SubscriptionRef};
@@ -20,9 +21,6 @@ use crate::base::{Time, work};
 
 /// Messages of a portion at most.
 const PORTION_MESSAGES: u64 = 4_096;
-
-/// Portions of what has changed while a snapshot was handed over, at most.
-const UPDATES_MAX: u8 = 64;
 
 /// Portions that a connection has asked other shards for, or holds until there is room in
 /// its queue, at most: of one that has many topics and stalls, no more is kept.
@@ -52,71 +50,6 @@ struct Rate {
     /// Up to this message it may move now.
     to: u64,
     is_waiting: bool,
-}
-
-/// On the way to its cursor.
-#[derive(Debug)]
-struct CatchUp {
-    view: View,
-    /// Everything before this message has been handed over.
-    next: u64,
-    /// How many bytes had gone onto its tape when it last got something, or what it waited
-    /// for came.
-    at: u64,
-    /// It waits until the connection's other topics have the portions that they have asked
-    /// for.
-    is_behind_others: bool,
-    /// It has asked to go on behind this message, and it is not known yet whether
-    /// that can be.
-    recovering: Option<u64>,
-    /// The home was asked for the next portion.
-    is_pulling: bool,
-    /// The next portion, which has come.
-    pulled: Option<Past>,
-    /// A portion of the snapshot was handed over.
-    has_begun: bool,
-    /// None of the values of the snapshot was missing.
-    is_complete: bool,
-    /// The last message when the first portion of the snapshot was made: what changed behind
-    /// it is handed over after the values up to it. 0 before that portion.
-    snapshot_to: u64,
-    /// Portions of what has changed since.
-    updates: u8,
-}
-
-impl CatchUp {
-    /// What of the past it is to get next, and up to which message, where its cursor is at
-    /// `cursor`.
-    ///
-    /// A snapshot comes in portions, and its number is that of the last: first the values when
-    /// it began, then what has changed since, removals too, until nothing has. Where more
-    /// changes all the time than is handed over, it ends nevertheless, and says that it is not
-    /// complete.
-    fn wanted(&self, cursor: u64) -> (View, u64) {
-        match self.view {
-            View::Snapshot if self.snapshot_to == 0 => (View::Snapshot, u64::MAX - 1),
-            View::Snapshot if self.next <= self.snapshot_to => (View::Snapshot, self.snapshot_to),
-            View::Snapshot if self.updates < UPDATES_MAX => (View::Update, u64::MAX - 1),
-            View::Snapshot => (View::Changes, cursor - 1),
-            view => (view, cursor - 1),
-        }
-    }
-
-    fn new(view: View, next: u64, at: u64) -> CatchUp {
-        CatchUp {
-            view,
-            next,
-            at,
-            is_behind_others: false,
-            recovering: None,
-            is_pulling: false,
-            pulled: None,
-            has_begun: false,
-            is_complete: true,
-            snapshot_to: 0,
-            updates: 0,
-        }
-    }
 }
 
 impl Guide {
@@ -503,10 +436,8 @@ impl Hub {
             State::CatchingUp => {
                 let guide = guide.expect("it is catching up");
                 let catch_up = guide.catch_up.as_ref().expect("it is catching up");
-                let is_through =
-                    catch_up.next >= subscription.cursor && catch_up.recovering.is_none();
                 let waits = catch_up.is_pulling || catch_up.is_behind_others;
-                !waits && (is_through || guide.credit() > 0)
+                !waits && (catch_up.is_through(subscription.cursor) || guide.credit() > 0)
             }
         }
     }
@@ -609,9 +540,9 @@ impl Hub {
         if catch_up.is_pulling {
             return Some(false);
         }
-        let CatchUp { view, next, has_begun, recovering, is_complete, .. } = *catch_up;
+        let CatchUp { view, next, has_begun, is_complete, .. } = *catch_up;
         let (wanted, to) = catch_up.wanted(cursor);
-        if next >= cursor && recovering.is_none() {
+        if catch_up.is_through(cursor) {
             if view == View::Snapshot {
                 if !has_begun {
                     self.mark(own, Mark::Snapshot { count: 0 }, hand);
@@ -669,7 +600,7 @@ impl Hub {
     }
 
     /// Hands a portion over. Says what [`Hub::catch_up`] does.
-    fn hand_over(&mut self, own: u32, past: Past, hand: &mut Hand<'_>) -> Option<bool> {
+    fn hand_over(&mut self, own: u32, mut past: Past, hand: &mut Hand<'_>) -> Option<bool> {
         let &Subscription { cursor, topic: index, lane, policy, .. } = self.at(own);
         let topic = self.reference(index);
         let appended = self.tape_of(self.at(own)).appended_bytes();
@@ -720,13 +651,17 @@ impl Hub {
                 }
             }
         }
+        if view == View::Snapshot {
+            let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
+            if let Some(cursor) = catch_up.take_portion(&mut past, cursor) {
+                self.subscriptions.at_mut(own).expect("listed").cursor = cursor;
+            }
+        }
         let count = past.entries.len() as u64;
         if view == View::Snapshot && (count > 0 || !has_begun) {
             self.mark(own, Mark::Snapshot { count }, hand);
         }
-        if view == View::Snapshot {
-            self.go_on_with_snapshot(own, &past);
-        }
+
         let guide = self.guide(own);
         for entry in &past.entries {
             guide.delivered(&[(entry.seq, 1)]);
@@ -743,25 +678,6 @@ impl Hub {
         self.tally.replayed += count;
         self.work += work::REPLAY * count;
         Some(true)
-    }
-
-    /// A portion of a snapshot was handed over: what follows it begins behind the last message
-    /// that it takes into account.
-    fn go_on_with_snapshot(&mut self, own: u32, past: &Past) {
-        let catch_up = self.guide(own).catch_up.as_mut().expect("it is catching up");
-        let is_update = catch_up.snapshot_to > 0 && catch_up.next > catch_up.snapshot_to;
-        if is_update && catch_up.updates == UPDATES_MAX {
-            return;
-        }
-        if is_update {
-            catch_up.updates += 1;
-            // Removals that nobody knows of any more are missing, or it does not keep up.
-            catch_up.is_complete &= past.missed == 0 && catch_up.updates < UPDATES_MAX;
-        } else if catch_up.snapshot_to == 0 {
-            catch_up.snapshot_to = past.last;
-        }
-        let subscription = self.subscriptions.at_mut(own).expect("listed");
-        subscription.cursor = subscription.cursor.max(past.last + 1);
     }
 
     /// The tape of a subscription.

@@ -130,6 +130,8 @@ impl Hub {
         let log = self.topics.at(index).and_then(|topic| topic.log.as_ref());
         if log.is_some_and(|log| log.is_pressing(&self.limits)) {
             self.forward_here(index);
+            let topic = self.topics.at_mut(index).expect("a topic");
+            topic.log.as_mut().expect("it is pressing").spread();
             self.send_soon(index);
         }
         self.make_room();
@@ -174,7 +176,6 @@ impl Hub {
         let topic = self.topics.at_mut(index).expect("a topic");
         let Some(mut log) = topic.log.take() else { return };
         log.forward_to(self.shard, |_, mail, _| self.put_on_tapes(mail));
-        log.spread();
         self.topics.at_mut(index).expect("a topic").log = Some(log);
     }
 
@@ -293,7 +294,6 @@ impl Hub {
             if is_silent {
                 log.untold().silent_after = Some(log.next() - 1);
             }
-            self.welcomes[from.index()] += u32::from(from != self.shard);
             self.answer(from, welcome);
             if is_silent {
                 self.answer(from, Mail::Silent { topic: reader });

@@ -400,7 +400,7 @@ impl Log {
         past
     }
 
-    /// What came is on the tapes of the home's shard.
+    /// What came is sent on, or will be with the next flush.
     pub fn spread(&mut self) {
         self.unsent_weight = 0;
     }

@@ -34,6 +34,7 @@
 //! Architecture invariant: nothing here knows a socket, a ring, a connection or
 //! a clock. A subscriber is a number, and the time is what the shard says it is.
 
+mod catch_up;
 mod catching_up;
 mod chores;
 mod connections;
@@ -91,7 +92,7 @@ use log::Log;
 pub(crate) use log::MAIL_OVERHEAD_BYTES;
 use names::Names;
 use patterns::Patterns;
-use posting::Outgoing;
+use posting::{Outgoing, Pull};
 use presence::Member;
 use quotas::Quotas;
 use rates::{Rates, SubscriptionRef};
@@ -311,8 +312,10 @@ pub struct Hub {
     grown: VecDeque<u32>,
     /// Topics homed here of which a reader shard has not been sent everything.
     unsent: Vec<u32>,
-    /// By shard: welcomes that wait for room there.
-    welcomes: Vec<u32>,
+    /// By shard: what it asks of topics up to their last message.
+    asking: Vec<VecDeque<Pull>>,
+    /// They come before what else waits for room, in every other flush.
+    asking_first: bool,
     /// By shard: topics whose messages wait for room there.
     waiting: Vec<VecDeque<TopicRef>>,
     /// Per shard: mail that waits for room.
@@ -386,7 +389,8 @@ impl Hub {
             retention: TimerWheel::new(Time::ZERO),
             grown: VecDeque::new(),
             unsent: Vec::new(),
-            welcomes: vec![0; usize::from(shards)],
+            asking: (0..shards).map(|_| VecDeque::new()).collect(),
+            asking_first: false,
             waiting: vec![VecDeque::new(); usize::from(shards)],
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             outgoing_bytes: vec![0; usize::from(shards)],
@@ -570,9 +574,17 @@ impl Hub {
         // Before more is put on their tapes.
         self.may_work(work);
         self.mark_grown(signals);
+        // Where there is never room enough, they have their turn all the same.
+        self.asking_first = !self.asking_first;
+        if self.asking_first {
+            self.may_work(work / 4);
+            (0..self.shards).for_each(|shard| self.answer_asking(ShardId(shard), 1, post));
+        }
         // Whoever has published has paid for it.
         self.may_work(Work::MAX);
         self.send_logs(post);
+        self.may_work(work / 4);
+        (0..self.shards).for_each(|shard| self.answer_asking(ShardId(shard), usize::MAX, post));
         self.may_work(work);
         self.mark_grown(signals);
         self.may_work(work / 2);
@@ -626,6 +638,7 @@ impl Hub {
             || !self.moved.is_empty()
             || self.patterns.has_work()
             || self.chores.has_work()
+            || self.asking.iter().any(|asking| !asking.is_empty())
             || self.outgoing.iter().any(|waiting| !waiting.is_empty())
     }
 
@@ -640,6 +653,7 @@ impl Hub {
         self.due.give_spare_back();
         self.owed.give_spare_back();
         self.delivered.give_spare_back();
+        self.asking.iter_mut().for_each(Spare::give_spare_back);
         self.outgoing.iter_mut().for_each(Spare::give_spare_back);
         self.waiting.iter_mut().for_each(Spare::give_spare_back);
     }

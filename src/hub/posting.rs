@@ -12,6 +12,17 @@ use crate::base::planted::{Bug, planted};
 use crate::base::work::{self, Work};
 use std::sync::Arc;
 
+/// What a shard has asked of the past of a topic that is homed here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pull {
+    from: TopicRef,
+    subscription: SubscriptionRef,
+    connection: (u32, u32),
+    reader: TopicRef,
+    view: View,
+    portion: Portion,
+}
+
 /// Mail that waits for room.
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -22,14 +33,7 @@ pub(super) enum Outgoing {
     /// Whether the member is there when this is posted.
     Member((u32, u32)),
     /// Whatever the topic's past is when this is answered.
-    Pull {
-        from: TopicRef,
-        subscription: SubscriptionRef,
-        connection: (u32, u32),
-        reader: TopicRef,
-        view: View,
-        portion: Portion,
-    },
+    Pull(Pull),
     Mail(Mail, usize),
     /// An answer about the past that found no room; nobody is held up for it.
     Answer(Mail, usize),
@@ -85,14 +89,18 @@ impl Hub {
                 match self.topic_named(&topic) {
                     Some(index) => {
                         let from_topic = self.reference(index);
-                        self.outgoing[from.index()].push_back(Outgoing::Pull {
+                        let pull = Pull {
                             from: from_topic,
                             reader,
                             subscription,
                             connection,
                             view,
                             portion,
-                        });
+                        };
+                        match view.is_of_all() {
+                            true => self.asking[from.index()].push_back(pull),
+                            false => self.outgoing[from.index()].push_back(Outgoing::Pull(pull)),
+                        }
                     }
                     None => {
                         let (topic, past) = (reader, None);
@@ -189,34 +197,17 @@ impl Hub {
                     Some(mail) => (mail, 0, 0),
                     None => continue,
                 },
-                // It would be sent messages that come behind a welcome.
-                Outgoing::Pull { view, .. }
-                    if view.is_of_all() && self.welcomes[to.index()] > 0 =>
-                {
-                    self.outgoing[to.index()].push_back(outgoing);
-                    continue;
-                }
-                Outgoing::Pull { from, view, .. }
-                    if view.is_of_all() && !self.send_all(from, to, post) =>
-                {
-                    return self.outgoing[to.index()].push_front(outgoing);
-                }
-                Outgoing::Pull { from, subscription, connection, reader, view, portion } => {
-                    let past = self.past(from, to, view, portion);
-                    let entries = past.as_ref().map_or(&[][..], |past| &past.entries);
-                    let weight = entries.iter().map(|entry| entry.weight()).sum();
-                    self.charge(work::REPLAY * entries.len() as u64);
-                    (Mail::Pulled { topic: reader, subscription, connection, past }, 0, weight)
+                Outgoing::Pull(pull) => {
+                    let (mail, weight) = self.answer_to(to, pull);
+                    (mail, 0, weight)
                 }
             };
             if to == self.shard {
                 self.receive(to, mail);
                 continue;
             }
-            let is_welcome = matches!(mail, Mail::Welcome { .. });
             match post.post(to, mail, weight) {
                 Ok(()) => {
-                    self.welcomes[to.index()] -= u32::from(is_welcome);
                     self.outgoing_bytes[to.index()] -= waiting;
                 }
                 Err(mail) => {
@@ -227,6 +218,36 @@ impl Hub {
                     };
                     return self.outgoing[to.index()].push_front(again);
                 }
+            }
+        }
+    }
+
+    /// The answer to what a shard has asked of a topic's past, and what it weighs.
+    fn answer_to(&mut self, to: ShardId, pull: Pull) -> (Mail, usize) {
+        let Pull { from, subscription, connection, reader, view, portion } = pull;
+        let past = self.past(from, to, view, portion);
+        let entries = past.as_ref().map_or(&[][..], |past| &past.entries);
+        let weight = entries.iter().map(|entry| entry.weight()).sum();
+        self.charge(work::REPLAY * entries.len() as u64);
+        (Mail::Pulled { topic: reader, subscription, connection, past }, weight)
+    }
+
+    /// Answers what a shard has asked of topics up to their last message, which it is sent
+    /// first. All other mail for it has been posted by then, a welcome to the topic too.
+    pub(super) fn answer_asking(&mut self, to: ShardId, count: usize, post: &mut dyn Post) {
+        for _ in 0..count {
+            if self.stuck[to.index()].is_some() || self.is_exhausted() {
+                return;
+            }
+            let Some(pull) = self.asking[to.index()].pop_front() else { return };
+            if !self.send_all(pull.from, to, post) {
+                // The others come first the next time.
+                return self.asking[to.index()].push_back(pull);
+            }
+            let (mail, weight) = self.answer_to(to, pull);
+            if post.post(to, mail, weight).is_err() {
+                self.stuck[to.index()] = Some(weight);
+                return self.asking[to.index()].push_front(pull);
             }
         }
     }

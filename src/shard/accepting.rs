@@ -102,11 +102,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
         } else if self.accepting.in_flight.iter().all(|&in_flight| in_flight == 0) {
             // One of its own has to end, and then it accepts again at once.
-            let why = format!(
+            self.counters().accepts_put_off.add(1);
+            let text = format!(
                 "all {} descriptors of the shard are in use: raise the limit of open files",
                 self.accepting.slots_max
             );
-            self.put_accepting_off(&why);
+            self.note(Note::AcceptFailed, &text);
         }
     }
 
@@ -198,7 +199,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     fn put_accepting_off(&mut self, why: &str) {
         self.counters().accepts_put_off.add(1);
         self.note(Note::AcceptFailed, &format!("{why}; the next try is in {RETRY_MS} ms"));
-        self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
+        let retry_at = self.core.now.plus_millis(RETRY_MS);
+        self.accepting.retry_at = self.accepting.retry_at.max(retry_at);
     }
 
     pub(super) fn stop_accepting(&mut self) {

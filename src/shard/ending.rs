@@ -61,6 +61,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.core.hub.leave(&mut slot.own.subscriptions);
         // What comes before the peer's close frame is dropped: no rate holds it up.
         slot.holds.end(Holds::RATE);
+        self.read_to_close(index);
         self.enter_phase(index, Phase::Closing);
         self.mark_dirty(index);
         self.read_on(index);

@@ -52,6 +52,8 @@ pub(super) struct Memory {
     overdue_look_at: Time,
     /// When the allocator may be asked for what is free again.
     give_back_at: Time,
+    /// The last look found nothing that this shard could do.
+    is_in_vain: bool,
 }
 
 impl Memory {
@@ -63,6 +65,7 @@ impl Memory {
             look_at: Time::ZERO,
             overdue_look_at: Time::ZERO,
             give_back_at: Time::ZERO,
+            is_in_vain: false,
         }
     }
 
@@ -93,6 +96,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     #[inline]
     pub(super) fn weigh(&mut self, index: u32, has_completed: bool) {
         let Some(slot) = self.slots.at(index) else { return };
+        if slot.phase == Phase::Ending {
+            return self.memory.forget(index);
+        }
         let is_held = slot.holds.has(Holds::WORK) || slot.holds.has(Holds::MEMORY);
         let is_partial = slot.inbound.is_partial() && slot.phase == Phase::Open;
         let bytes = slot.held_bytes();
@@ -140,23 +146,28 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         let total: u64 = self.counters.iter().map(|counters| counters.connection_bytes.get()).sum();
         let total = total as usize;
-        if total <= max {
-            if self.core.now < self.memory.look_at {
-                return;
-            }
-            self.memory.look_at = self.core.now.plus_millis(LOOK_MS);
-        }
-        if total <= soft / 8 * 7 {
-            return self.resume_paused();
-        }
-        if !may_be_it || total <= soft || self.memory.bytes < total / self.counters.len() {
+        if (total <= max || self.memory.is_in_vain) && self.core.now < self.memory.look_at {
             return;
         }
-        let surplus = total - soft;
+        self.memory.look_at = self.core.now.plus_millis(LOOK_MS);
+        self.memory.is_in_vain = false;
+        if total <= soft / 8 * 7 {
+            return self.resume_paused(|_| true);
+        }
+        // They are not who is meant any more.
+        self.resume_paused(|holder| holder.bytes < HOLDER_BYTES_MIN);
+        if !may_be_it || total <= soft || self.memory.bytes < total / self.counters.len() {
+            self.memory.is_in_vain = true;
+            return;
+        }
+        // Its part of what is too much: the others see to theirs.
+        let part = self.memory.bytes as f64 / total as f64;
+        let surplus = ((total - soft) as f64 * part) as usize + 1;
         match total > max {
             true => self.close_largest(surplus),
             false => self.pause_largest(surplus),
         }
+        self.counters().connection_bytes.set(self.memory.bytes as u64);
     }
 
     /// The largest holders that are `eligible`, as many as hold `bytes` together.
@@ -199,16 +210,21 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    fn resume_paused(&mut self) {
+    /// Paused holders that are `eligible` are read from again.
+    fn resume_paused(&mut self, eligible: impl Fn(&Holder) -> bool) {
         if self.memory.paused == 0 {
             return;
         }
         let holders = self.memory.holders.values_mut();
-        let paused: Vec<Token> = holders
-            .filter_map(|holder| std::mem::take(&mut holder.is_paused).then_some(holder.token))
+        let resumed = holders.filter(|holder| holder.is_paused && eligible(holder));
+        let resumed: Vec<Token> = resumed
+            .map(|holder| {
+                holder.is_paused = false;
+                holder.token
+            })
             .collect();
-        self.memory.paused = 0;
-        for token in paused {
+        self.memory.paused -= resumed.len();
+        for token in resumed {
             if self.slot(token).is_some_and(|slot| slot.holds.end(Holds::MEMORY)) {
                 self.read_on(token.index);
             }
@@ -217,7 +233,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 
     /// The largest holders end, and what they hold goes back at once.
     fn close_largest(&mut self, surplus: usize) {
-        for token in self.largest(surplus, |_| true) {
+        let largest = self.largest(surplus, |_| true);
+        self.memory.is_in_vain = largest.is_empty();
+        for token in largest {
             if self.slot(token).is_none() {
                 continue;
             }
@@ -226,9 +244,21 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             self.note(Note::Memory, "connections hold too much memory: the largest are closed");
             self.evict(token.index, CloseCause::OutOfMemory);
         }
-        if self.core.now >= self.memory.give_back_at {
+        if !self.memory.is_in_vain && self.core.now >= self.memory.give_back_at {
             self.memory.give_back_at = self.core.now.plus_millis(LOOK_MS);
             shortage::give_back();
+        }
+    }
+
+    /// A connection that is being closed is read from whatever it holds: its peer's close frame
+    /// comes behind that.
+    pub(super) fn read_to_close(&mut self, index: u32) {
+        let Some(slot) = self.slots.at_mut(index) else { return };
+        if slot.holds.end(Holds::MEMORY)
+            && let Some(holder) = self.memory.holders.get_mut(&index)
+            && std::mem::take(&mut holder.is_paused)
+        {
+            self.memory.paused -= 1;
         }
     }
 
@@ -245,10 +275,24 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             .map(|holder| holder.token)
             .collect();
         for token in overdue {
-            if self.slot(token).is_some_and(|slot| slot.phase == Phase::Open) {
-                self.hit(const { Limits::index_of("message_ms") });
-                self.evict(token.index, CloseCause::MessageTooSlow);
+            let Some(slot) = self.slot(token).filter(|slot| slot.phase == Phase::Open) else {
+                continue;
+            };
+            let holds = slot.holds;
+            let waits = [Holds::RATE, Holds::PUBLICATIONS, Holds::WORK];
+            if waits.iter().any(|hold| holds.has(*hold)) {
+                // It waits for us: its time begins anew.
+                if let Some(holder) = self.memory.holders.get_mut(&token.index) {
+                    holder.partial_since = now;
+                }
+                continue;
             }
+            self.hit(const { Limits::index_of("message_ms") });
+            let cause = match holds.has(Holds::MEMORY) {
+                true => CloseCause::OutOfMemory,
+                false => CloseCause::MessageTooSlow,
+            };
+            self.evict(token.index, cause);
         }
     }
 

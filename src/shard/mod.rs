@@ -158,6 +158,8 @@ pub(crate) struct Shard<H: Handler, D: Driver> {
     /// No timer runs out before this time: the shard has stood still, and what has come
     /// meanwhile goes first.
     timers_from: Time,
+    /// Since when that has been so.
+    timers_held_from: Option<Time>,
     stopped: bool,
     // Memory of the last turn, reused.
     events: Vec<Event<D::Buffer>>,
@@ -216,6 +218,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             waits_until: Time::ZERO,
             wall_clock_at: now.plus_millis(WALL_CLOCK_MS),
             timers_from: Time::ZERO,
+            timers_held_from: None,
             stopped: false,
             events: Vec::new(),
             signals: Vec::new(),
@@ -322,7 +325,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         {
             return Time::ZERO;
         }
-        let timers = self.wheel.next_time().max(self.timers_from);
+        // Those that are due have left the wheel.
+        let timers = match self.due.is_empty() {
+            true => self.wheel.next_time().max(self.timers_from),
+            false => self.timers_from,
+        };
         let next = timers.min(self.core.hub.next_time());
         let paced = self.pacing.settle(self.core.now);
         next.min(self.accepting.next())

@@ -48,14 +48,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                     return self.insecure(index, &error);
                 }
                 if waits || !is_ready {
-                    return;
+                    return self.weigh(index, false);
                 }
                 channel.waits_since = Some(core.now);
                 shaking.push_back(token);
                 let counters = &counters[core.id.index()];
                 counters.tls_handshakes_delayed.add(1);
                 counters.limits_hit.hit(const { Limits::index_of("tls_handshakes_per_turn") });
-                return;
+                return self.weigh(index, false);
             }
             *handshakes_left -= 1;
         }
@@ -116,6 +116,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         if !self.is_current(name) {
             return;
         }
+        self.weigh(index, false);
         match received {
             Ok(false) => {}
             Ok(true) => self.peer_ended(index),

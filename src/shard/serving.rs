@@ -158,6 +158,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let Some(slot) = self.slots.at_mut(index) else { return (0, false) };
         if slot.inbound.expects_head() {
             if !self.handshake(index, &mut input) {
+                self.weigh(index, false);
                 return (0, false);
             }
             if self.slots.at(index).is_some_and(|slot| slot.holds.has(Holds::WORK)) {
@@ -414,6 +415,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         };
         if self.slots.at(index).is_some_and(needs_turn) {
             self.mark_dirty(index);
+        }
+        // No send will come that would have it weighed.
+        if self.slots.at(index).is_some_and(Slot::is_blocked) {
+            self.weigh(index, false);
         }
     }
 

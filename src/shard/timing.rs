@@ -89,9 +89,12 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// input that has long arrived was taken in, or peers that have answered would be given
     /// up.
     pub(super) fn notice_stall(&mut self, stall: Duration) {
-        if stall >= STALL_MIN {
-            self.timers_from = self.core.now + stall.min(STALL_WAIT_MAX);
+        if stall < STALL_MIN {
+            return;
         }
+        // However many turns are late, one after the other.
+        let last = *self.timers_held_from.get_or_insert(self.core.now) + STALL_WAIT_MAX;
+        self.timers_from = (self.core.now + stall.min(STALL_WAIT_MAX)).min(last);
     }
 
     /// Whether timers have run out, and may.
@@ -100,9 +103,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     pub(super) fn expire_timers(&mut self) {
+        if self.accepting.next() <= self.core.now {
+            self.accept_more();
+        }
         if self.core.now < self.timers_from {
             return;
         }
+        self.timers_held_from = None;
         let mut due = std::mem::take(&mut self.due_now);
         self.wheel.expire(self.core.now, &mut due);
         self.due.extend(due.drain(..));
@@ -116,9 +123,6 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             if self.core.spent() >= end || self.is_late() {
                 break;
             }
-        }
-        if self.accepting.next() <= self.core.now {
-            self.accept_more();
         }
     }
 

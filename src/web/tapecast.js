@@ -133,10 +133,12 @@ export class Subscription extends Emitter {
     this._emit('subscribed', { channel, epoch, seq, recovered });
     if (before?.epoch === undefined) return;
     const { epoch: epochBefore, seq: seqBefore } = before;
+    // What has come of a snapshot may be of later messages than its position says.
+    const isOther = epochBefore !== epoch || seqBefore !== seq || before.isSnapshot;
     if (this.isPattern && epochBefore === epoch) {
       // What came while nobody listened.
       if (seq > seqBefore) this._emit('gap', { channel, from: seqBefore + 1, to: seq });
-    } else if ((this.isPattern || !recovered) && (epochBefore !== epoch || seqBefore !== seq)) {
+    } else if ((this.isPattern || !recovered) && isOther) {
       // Where a pattern begins is the server's choice, which it calls recovered.
       const previous = { epoch: epochBefore, seq: seqBefore };
       this._emit('reset', { channel, previous, epoch, seq });

@@ -185,3 +185,40 @@ fn a_shard_without_connections_serves_its_topics_until_the_others_have_none() {
     }
     assert!(shards.iter().all(Shard::is_stopped));
 }
+
+/// Blocks for so long, as no handler may.
+struct Blocking;
+
+impl Handler for Blocking {
+    type Session = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, conn: &mut Conn<'_, ()>) {
+        conn.set_timer(Duration::from_secs(2));
+    }
+
+    fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
+
+    fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: crate::app::Notice<'_>) {
+        if notice == crate::app::Notice::Timer {
+            let _ = conn.send("late");
+        }
+    }
+}
+
+#[test]
+fn timers_run_out_however_long_every_turn_takes() {
+    let mut shard = TestShard::new(Blocking);
+    let (mut waiting, mut busy) = (shard.connect("/"), shard.connect("/"));
+    shard.run();
+    // Each turn is 200 ms late, for longer than timers wait for input.
+    for _ in 0..30 {
+        busy.send("x");
+        shard.turn(Duration::from_millis(200));
+    }
+    shard.advance(Duration::from_millis(50));
+    assert_eq!(waiting.receive(), Some(Received::Text("late".into())));
+}

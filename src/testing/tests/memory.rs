@@ -138,3 +138,52 @@ fn a_message_has_a_deadline_and_a_stream_of_messages_has_none() {
     assert_eq!(fragmented.receive(), Some(close));
     assert_eq!((got, streaming.receive()), (12, None));
 }
+
+#[test]
+fn heads_that_do_not_end_count_and_a_slot_is_forgotten_with_its_connection() {
+    let mut shard = TestShard::with_limits(Echo, limits());
+    let wires: Vec<_> = (0..20).map(|_| shard.dial()).collect();
+    for wire in &wires {
+        wire.write(b"GET / HTTP/1.1\r\nX-Fill: ");
+        wire.write(&[b'x'; 4_000]);
+    }
+    shard.run();
+    assert!(shard.counters().connection_bytes.get() > 20 * 4_000);
+    wires.iter().for_each(|wire| wire.reset());
+    shard.run();
+    assert_eq!(shard.counters().connection_bytes.get(), 0);
+    // One that is paused and blocked, and then gone: the next in its place is weighed.
+    for _ in 0..3 {
+        let mut holders: Vec<_> = (0..4).map(|_| shard.connect("/")).collect();
+        shard.run();
+        for holder in &mut holders {
+            holder.stall(true);
+            for _ in 0..4 {
+                holder.send([7; MESSAGE].as_slice());
+                shard.advance(Duration::from_millis(25));
+            }
+            holder.send([7; 250 << 10].as_slice());
+            shard.advance(Duration::from_millis(25));
+        }
+        holders.iter_mut().for_each(TestClient::reset);
+        shard.advance(Duration::from_millis(100));
+        assert_eq!(shard.counters().connections.get(), 0);
+        assert_eq!(shard.counters().connection_bytes.get(), 0);
+    }
+    assert!(shard.counters().memory_pauses.get() + shard.counters().memory_closes.get() > 0);
+}
+
+#[test]
+fn a_message_has_as_long_as_the_rate_takes() {
+    let limits = Limits { message_ms: 2_000, bytes_per_second_max: 20_000, ..limits() };
+    let mut shard = TestShard::with_limits(Echo, limits);
+    let mut client = shard.connect("/");
+    shard.run();
+    client.write(&begun(200_000, 200_000));
+    let mut got = None;
+    for _ in 0..40 {
+        shard.advance(Duration::from_millis(500));
+        got = got.or_else(|| client.receive());
+    }
+    assert!(matches!(got, Some(Received::Binary(_))), "{got:?}");
+}

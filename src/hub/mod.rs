@@ -15,7 +15,7 @@
 //! | `connections` | the subscriptions of a connection, and which of them have something to do |
 //! | `subscriptions` | cursors come and go |
 //! | `delivering` | cursors move along tapes: the hot path |
-//! | `catching_up` | cursors that are not on their tape: replay, snapshots, who fell off |
+//! | `catching_up`, `catch_up` | cursors that are not on their tape: replay, snapshots, who fell off |
 //! | `patterns`, `pattern_index` | subscriptions to topics that are not there yet |
 //! | `matching` | topics and subscriptions to patterns come together, in steps |
 //! | `presence` | who is on a topic, as a topic beside it |

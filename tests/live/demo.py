@@ -1,11 +1,14 @@
 """`tapecast demo` and the page of `tapecast serve`, as people see them in chromium."""
 
 import asyncio
+import json
 import signal
 import time
 
+from . import peer as wire
 from .browser import page
 from .outside import free_port
+from .peer import Peer
 from .server import Server, expect, serving
 
 CPU_MAX = 0.10
@@ -157,3 +160,53 @@ async def console(server):
         await opened.until("/news \\d+ {\"hello\":\"world\"}/.test(%s)" % f"{TEXT}('log').replace(/ +/g, ' ')")
         await opened.until(f"{TEXT}('log').includes('news published as')")
         expect(not opened.complaints, f"the page complains: {opened.complaints[:2]}")
+
+
+def snapshots(server):
+    """Books that change thousands of times a second, joined again and again: each is put
+    together from its snapshot, and what it says of itself with every change is true."""
+    joined, changes, in_snapshots = 240, 0, 0
+    with serving(server, program="demo", flags=["--rate", "5000"]) as own:
+        with Peer.open(own.port, path="/") as quotes:
+            request = {"type": "subscribe", "channel": "quotes", "snapshot": True}
+            quotes.send_frame(wire.TEXT, json.dumps(request).encode())
+            symbols = set()
+            while len(symbols) < 20:
+                words = json.loads(quotes.receive_frame().payload)
+                if words["type"] == "message":
+                    symbols.add(words["key"])
+        for number in range(joined):
+            symbol = sorted(symbols)[number % len(symbols)]
+            with Peer.open(own.port, path="/") as peer:
+                request = {"type": "subscribe", "channel": f"book.{symbol}", "snapshot": True}
+                if number % 2:
+                    request["max_rate"] = 60
+                peer.send_frame(wire.TEXT, json.dumps(request).encode())
+                sides, end, checked, last = {"bid": {}, "ask": {}}, None, 0, None
+                while checked < 2:
+                    words = json.loads(peer.receive_frame().payload)
+                    if words["type"] == "snapshot_end":
+                        expect(words.get("complete", True), f"not complete: {words}")
+                        end = last = words["seq"]
+                    if words["type"] != "message":
+                        continue
+                    message = words["message"]
+                    side = sides[message["side"]]
+                    if words.get("removed"):
+                        side.pop(message["price"], None)
+                    else:
+                        side[message["price"]] = message["size"]
+                    if end is None:
+                        in_snapshots += 1
+                        continue
+                    expect(words["seq"] == last + 1, f"{words['seq']} after {last}")
+                    last = words["seq"]
+                    counts = (len(sides["bid"]), len(sides["ask"]))
+                    told = (message["bids"], message["asks"])
+                    expect(counts == told, f"join {number}, {symbol}: {counts}, the server has {told}")
+                    best = (max(sides["bid"], default=None), min(sides["ask"], default=None))
+                    told = (message["bid"], message["ask"])
+                    expect(best == told, f"join {number}, {symbol}: {best}, the server has {told}")
+                    checked += 1
+                    changes += 1
+    return f"{joined} joined, {in_snapshots} values in snapshots, {changes} changes checked"

@@ -267,6 +267,7 @@ TESTS = (
     Test("demo: it moves", demo.moves, 60),
     Test("demo: keys and sizes", demo.keys_and_sizes, 60, shards=(2,)),
     Test("demo: a server that is killed", demo.resumes, 90),
+    Test("demo: snapshots of a fast market", demo.snapshots, 60),
     Test("demo: a stalled tab", demo.stalls, 60, shards=(2,)),
     timed("demo: cheap", demo.cheap, 60, shards=(2,)),
     Test("console", demo.console, 60, shards=(2,)),

@@ -281,6 +281,9 @@ mod tests {
     use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
+    const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
     /// Sleeps over its messages, which no handler may.
     struct Sleeper;
 
@@ -344,12 +347,44 @@ mod tests {
         control::start(control).unwrap();
         let address = server.addresses()[0].ip().expect("no Unix socket");
         let mut client = TcpStream::connect(address).unwrap();
-        let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        client.write_all(head.as_bytes()).unwrap();
+        client.write_all(HEAD.as_bytes()).unwrap();
         assert_ne!(client.read(&mut [0; 512]).unwrap(), 0);
         client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'o', b'h']).unwrap();
         lines.wait_for("a shard is stuck in one turn: does a handler block? shard=0");
         lines.wait_for("the shard goes on shard=0");
+    }
+
+    #[test]
+    fn a_reload_does_not_wait_for_a_shard_that_stands_still() {
+        let builder = Server::builder().listen("127.0.0.1:0").unwrap().shards(NonZeroU16::MIN);
+        let server = builder.start(|_shard| Sleeper).unwrap();
+        let mut client = TcpStream::connect(server.addresses()[0].ip().unwrap()).unwrap();
+        client.write_all(HEAD.as_bytes()).unwrap();
+        assert_ne!(client.read(&mut [0; 512]).unwrap(), 0);
+        client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'o', b'h']).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        // Its inbox is full.
+        let publisher = server.publisher();
+        let mut published = 0;
+        while publisher.publish("t", "x").is_ok() {
+            published += 1;
+            assert!(published < 1_000_000, "the shard takes them");
+        }
+        let started = Instant::now();
+        for head_bytes_max in [100, 200, 300] {
+            server.handle().reload(&Limits { head_bytes_max, ..Limits::default() }).unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        // The newest counts, once it goes on.
+        std::thread::sleep(Duration::from_secs(3));
+        let status_of = |bytes: usize| {
+            let mut client = TcpStream::connect(server.addresses()[0].ip().unwrap()).unwrap();
+            let fill = "f".repeat(bytes - "GET / HTTP/1.1\r\nX: \r\n\r\n".len());
+            client.write_all(format!("GET / HTTP/1.1\r\nX: {fill}\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            client.read_exact(&mut answer).unwrap();
+            String::from_utf8_lossy(&answer[9..]).into_owned()
+        };
+        assert_eq!((status_of(301), status_of(300) == "431"), ("431".to_owned(), false));
     }
 }

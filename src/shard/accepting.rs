@@ -214,3 +214,20 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.accepting.in_flight.iter().all(|&count| count == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_last_puts_accepting_off() {
+        for error in
+            [Errno::INVAL, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::BADF, Errno::PERM]
+        {
+            assert!(!concerns_one_connection(error), "{error}");
+        }
+        for error in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::NETUNREACH] {
+            assert!(concerns_one_connection(error), "{error}");
+        }
+    }
+}

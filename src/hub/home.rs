@@ -445,9 +445,11 @@ impl Hub {
         (self.budget_share() / 2).max(NAMES_BYTES_MIN)
     }
 
-    /// What counts towards the budget.
+    /// What counts towards the budget: of the topics themselves, what is more than a few of
+    /// them take.
     fn budgeted_bytes(&self) -> usize {
-        self.name_bytes + self.log_bytes + self.tape_bytes
+        let names = self.name_bytes.saturating_sub(NAMES_BYTES_MIN);
+        names + self.log_bytes + self.tape_bytes
     }
 
     /// While more is held than the share, whoever publishes pays for what has to go: the

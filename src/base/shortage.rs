@@ -1,4 +1,4 @@
-//! What is done about free memory that the allocator keeps while memory is short.
+//! The program gives back free memory that its allocator keeps, while memory is short.
 //!
 //! Allocators keep what is freed for a while, which may be as much again as is in use. The
 //! program knows its allocator, a library does not: so it says what to call.

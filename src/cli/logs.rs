@@ -42,8 +42,8 @@ impl Logs {
             LogFormat::Text => logs.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
             LogFormat::Json => logs.with(layer.json()).init(),
         }
-        // The place of a handler's panic, as a log line like any other. What it said may
-        // hold a payload and stays out.
+        // A handler's panic is a log line like any other, with its place. The panic's own
+        // text may hold a payload and stays out.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current();

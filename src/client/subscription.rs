@@ -198,7 +198,7 @@ impl Subscription {
         }
         self.places.insert(channel.clone(), place);
         events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
-        // What has come of a snapshot may be of later messages than its place says.
+        // An interrupted snapshot may have brought later messages than its place says.
         let was_snapshot = before.as_ref().is_some_and(|place| place.is_snapshot);
         let Some(previous) = before.and_then(|place| place.position()) else { return };
         if self.is_pattern && previous.epoch == epoch {

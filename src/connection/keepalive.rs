@@ -3,8 +3,8 @@
 use crate::base::{Limits, Time};
 use std::time::Duration;
 
-/// What is in a slow peer's socket and on the way to it, in parts of what makes room for more:
-/// a third of a send buffer of 416 KiB is one, and a receive buffer grows to some 4 MiB.
+/// A slow peer may have so many times as much to read as makes its socket writable again. That
+/// is a third of a send buffer of 416 KiB, and its receive buffer grows to some 4 MiB.
 const UNREAD_PARTS: u32 = 32;
 /// The longest that a slow peer is waited for beyond the usual.
 const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that all bodies may hold beside one of the longest.
 const BESIDE_BYTES: usize = 32 << 20;
-/// What is counted of them.
+/// Bodies are counted in units of so many bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
 /// Room for bodies.

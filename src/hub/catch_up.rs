@@ -1,5 +1,6 @@
-//! What a cursor that is not on its tape has yet to get of the past, and in which order: the
-//! arithmetic of [`super::catching_up`]. A snapshot is the state at its number.
+//! A cursor that is not on its tape gets the past in portions: which one comes next, and when
+//! it has all of them. This is the arithmetic of [`super::catching_up`]. A snapshot is the
+//! state at its number.
 
 use super::log::{Past, View};
 
@@ -41,7 +42,7 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// What of the past it is to get next, and up to which message, where its cursor is at
+    /// The view of the past that it gets next, and up to which message. Its cursor is at
     /// `cursor`.
     ///
     /// A snapshot comes in portions, and its number is that of the last: first the values when

@@ -245,12 +245,7 @@ impl Hub {
         while self.stuck[to.index()].is_none()
             && let Some(reference) = self.waiting[to.index()].pop_front()
         {
-            let topic = self.topics.get_mut(reference.index, reference.generation);
-            let Some(mut log) = topic.and_then(|topic| topic.log.take()) else { continue };
-            let is_all =
-                log.forward_to(to, |to, mail, weight| self.post_from_log(to, mail, weight, post));
-            self.put_back(reference.index, log);
-            if !is_all {
+            if !self.send_all(reference, to, post) {
                 // It took the last room, and comes last the next time.
                 self.waiting[to.index()].push_back(reference);
             }
@@ -423,8 +418,8 @@ impl Hub {
         Some(log.past(view, Portion { to: portion.to.min(sent), ..portion }))
     }
 
-    /// Sends a shard that reads a topic all that there is, before it is told of the topic's
-    /// past up to there. Says whether there was room.
+    /// Sends a shard that reads a topic all that there is. Says whether there was room; a
+    /// topic that is gone needs none.
     pub(super) fn send_all(&mut self, topic: TopicRef, to: ShardId, post: &mut dyn Post) -> bool {
         let known = self.topics.get_mut(topic.index, topic.generation);
         let Some(mut log) = known.and_then(|topic| topic.log.take()) else { return true };

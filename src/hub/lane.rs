@@ -165,9 +165,7 @@ impl Lanes {
     pub fn message(&mut self, number: u8, topic: &str, entry: &Entry, out: &mut Vec<u8>) {
         let lane = self.known[usize::from(number / 2)];
         let begin = out.len();
-        if catch_unwind(AssertUnwindSafe(|| lane.message(topic, entry, out))).is_err() {
-            out.truncate(begin);
-            self.panics += 1;
+        if !self.is_encoded(out, |out| lane.message(topic, entry, out)) {
             self.mark(number, topic, &Mark::Gap { from: entry.seq, to: entry.seq }, out);
         }
         if out.len() == begin {
@@ -180,11 +178,20 @@ impl Lanes {
     /// Appends a mark, not compressed. One over which the lane panics is not told.
     pub fn mark(&mut self, number: u8, topic: &str, mark: &Mark, out: &mut Vec<u8>) {
         let lane = self.known[usize::from(number / 2)];
+        self.is_encoded(out, |out| lane.mark(topic, mark, out));
+    }
+
+    /// Has a lane append something; says whether it did so without a panic. Of one that
+    /// panics, nothing is left.
+    #[inline]
+    fn is_encoded(&mut self, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         let begin = out.len();
-        if catch_unwind(AssertUnwindSafe(|| lane.mark(topic, mark, out))).is_err() {
+        let is_encoded = catch_unwind(AssertUnwindSafe(|| encode(out))).is_ok();
+        if !is_encoded {
             out.truncate(begin);
             self.panics += 1;
         }
+        is_encoded
     }
 
     /// How often a lane has panicked since this was last asked.

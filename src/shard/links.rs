@@ -2,7 +2,7 @@
 
 use crate::app::Entrance;
 use crate::base::planted::{Bug, planted};
-use crate::base::{ConnectionId, Limits, ShardId, Wake};
+use crate::base::{ConnectionId, Limits, ShardId, Spare, Wake};
 use crate::hub::{self, Post};
 use crate::mailbox::{self, Allowance, Doorbell, Receiver, Sender};
 use crate::protocol::Kind;
@@ -46,8 +46,6 @@ pub enum Posted {
 
 /// What a letter takes beside its payload.
 const LETTER_BYTES: usize = size_of::<ShardMail>();
-/// Places kept for letters that wait, while none does.
-const WAITING_KEPT: usize = 64;
 
 impl ShardMail {
     /// What a letter weighs in a mailbox.
@@ -209,10 +207,12 @@ impl Links {
                     }
                 }
             }
-            if waiting.is_empty() {
-                waiting.shrink_to(WAITING_KEPT);
-            }
         }
+    }
+
+    /// Lists that were long in a burst become short.
+    pub fn give_spare_back(&mut self) {
+        self.waiting.iter_mut().for_each(|(waiting, _)| waiting.give_spare_back());
     }
 
     /// Whether there is room for letters that wait. If not, this shard is woken when there is:

@@ -493,6 +493,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// Lists that were long in a burst become short.
     fn give_spare_back(&mut self) {
         self.core.hub.give_spare_back();
+        self.links.give_spare_back();
         let indices = [&mut self.dirty, &mut self.attended, &mut self.due];
         indices.into_iter().for_each(Spare::give_spare_back);
         let tokens = [&mut self.starved, &mut self.readable, &mut self.shaking];

@@ -109,14 +109,15 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             counters.tls_resumptions.add(u64::from(channel.session().is_resumed()));
         }
         let has_queued = channel.queued_bytes() > 0;
-        if !plain.is_empty() {
-            self.ingest(index, &mut plain);
+        match plain.is_empty() {
+            // The connection holds a piece of a record, or no longer does.
+            true => self.weigh(index, false),
+            false => self.ingest(index, &mut plain),
         }
         self.plain = plain;
         if !self.is_current(name) {
             return;
         }
-        self.weigh(index, false);
         match received {
             Ok(false) => {}
             Ok(true) => self.peer_ended(index),

@@ -133,7 +133,7 @@ export class Subscription extends Emitter {
     this._emit('subscribed', { channel, epoch, seq, recovered });
     if (before?.epoch === undefined) return;
     const { epoch: epochBefore, seq: seqBefore } = before;
-    // What has come of a snapshot may be of later messages than its position says.
+    // An interrupted snapshot may have brought later messages than its position says.
     const isOther = epochBefore !== epoch || seqBefore !== seq || before.isSnapshot;
     if (this.isPattern && epochBefore === epoch) {
       // What came while nobody listened.

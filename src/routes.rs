@@ -3,7 +3,7 @@
 
 use crate::app::{Conn, Handler, Notice, Request, Router, Upgrade};
 use crate::connection::Close;
-use crate::hub::{Delivery, SlowReader};
+use crate::hub::{Delivery, HubError, SlowReader};
 use crate::protocol::Message;
 
 /// The topic behind `/broadcast`.
@@ -28,7 +28,8 @@ impl Handler for Echo {
     type Session = ();
 
     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
-        Upgrade::accept(())
+        // It speaks whatever it is offered: a browser gives up where nothing is chosen.
+        Upgrade::accept(()).protocol(0)
     }
 
     #[inline]
@@ -38,7 +39,9 @@ impl Handler for Echo {
     }
 }
 
-/// Sends every message to everyone who is connected, the sender included.
+/// Sends every message to everyone who is connected, the sender included. Who may publish
+/// and subscribe is what the rule of [`BROADCAST_TOPIC`] says; a peer that may not is closed
+/// with 1008.
 ///
 /// ```
 /// use tapecast::routes::Broadcast;
@@ -60,33 +63,37 @@ impl Handler for Broadcast {
     type Session = ();
 
     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
-        Upgrade::accept(())
+        Upgrade::accept(()).protocol(0)
     }
 
     fn open(&mut self, conn: &mut Conn<'_, ()>) {
         let slow_reader = Some(SlowReader::Close);
         let delivery = Delivery { slow_reader, ..Delivery::default() };
-        if conn.subscribe_with(BROADCAST_TOPIC, &delivery).is_err() {
-            refused(conn);
+        if let Err(error) = conn.subscribe_with(BROADCAST_TOPIC, &delivery) {
+            refused(conn, error);
         }
     }
 
     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
-        if conn.publish(BROADCAST_TOPIC, message).is_err() {
-            refused(conn);
+        if let Err(error) = conn.publish(BROADCAST_TOPIC, message) {
+            refused(conn, error);
         }
     }
 
     fn notice(&mut self, conn: &mut Conn<'_, ()>, notice: Notice<'_>) {
-        if let Notice::Published { result: Err(_), .. } = notice {
-            refused(conn);
+        if let Notice::Published { result: Err(error), .. } = notice {
+            refused(conn, error);
         }
     }
 }
 
-/// 1013: try again later. Never dropped in silence.
-fn refused(conn: &mut Conn<'_, ()>) {
-    conn.close(1013, "the topic is behind");
+/// Nothing is dropped in silence.
+fn refused(conn: &mut Conn<'_, ()>, error: HubError) {
+    match error {
+        HubError::NotAllowed => conn.close(1008, "the rule of the topic broadcast forbids it"),
+        // 1013: try again later.
+        _ => conn.close(1013, "the topic is behind"),
+    }
 }
 
 /// Answers a plain GET with a fixed document.
@@ -108,31 +115,48 @@ pub struct Document {
     pub content_type: &'static str,
     /// What it says.
     pub body: &'static str,
+    /// Pages of other origins may load it.
+    is_shared: bool,
 }
 
 impl Document {
     /// Plain text.
     pub const fn text(body: &'static str) -> Document {
-        Document { content_type: "text/plain; charset=utf-8", body }
+        Document { content_type: "text/plain; charset=utf-8", body, is_shared: false }
     }
 
     /// A page for browsers.
     pub const fn html(body: &'static str) -> Document {
-        Document { content_type: "text/html; charset=utf-8", body }
+        Document { content_type: "text/html; charset=utf-8", ..Document::text(body) }
     }
 
     /// A style sheet.
     pub const fn css(body: &'static str) -> Document {
-        Document { content_type: "text/css; charset=utf-8", body }
+        Document { content_type: "text/css; charset=utf-8", ..Document::text(body) }
     }
 
     /// A module in JavaScript.
     pub const fn javascript(body: &'static str) -> Document {
-        Document { content_type: "text/javascript; charset=utf-8", body }
+        Document { content_type: "text/javascript; charset=utf-8", ..Document::text(body) }
+    }
+
+    /// Pages of any origin may load it, as a script, a module or by `fetch`.
+    #[must_use]
+    pub const fn shared(self) -> Document {
+        Document { is_shared: true, ..self }
     }
 
     fn answer<S>(&self) -> Upgrade<S> {
-        Upgrade::respond(200, self.content_type, self.body)
+        let answer = Upgrade::respond(200, self.content_type, self.body)
+            // No page of another site shows it in a frame, where clicks can be led astray.
+            .header("Content-Security-Policy", "frame-ancestors 'self'");
+        match self.is_shared {
+            false => answer,
+            // Modules are always fetched with CORS, also from another port of this machine.
+            true => answer
+                .header("Access-Control-Allow-Origin", "*")
+                .header("Cross-Origin-Resource-Policy", "cross-origin"),
+        }
     }
 }
 
@@ -230,19 +254,36 @@ impl Handler for Readiness {
 }
 
 /// The client in JavaScript, and its types.
-const CLIENT: Document = Document::javascript(include_str!("web/tapecast.js"));
-const CLIENT_TYPES: Document = Document::text(include_str!("web/tapecast.d.ts"));
+const CLIENT: Document = Document::javascript(include_str!("web/tapecast.js")).shared();
+const CLIENT_TYPES: Document = Document::text(include_str!("web/tapecast.d.ts")).shared();
 
-/// The routes of `tapecast serve` but `/`: `/echo` and `/ws` echo, `/broadcast` sends to
-/// everyone, `/healthz` says alive and `/readyz` says taking connections; and the client
-/// in JavaScript.
-pub fn builtin() -> Router {
-    Router::new()
-        .route("/echo", Echo)
-        .route("/ws", Echo)
-        .route("/broadcast", Broadcast)
+/// The routes of [`builtin`] that can be left out.
+pub const OPTIONAL: [&str; 3] = ["/echo", "/ws", "/broadcast"];
+
+/// The routes of `tapecast serve` but `/`: `/healthz` says alive and `/readyz` says taking
+/// connections; the client in JavaScript; and those of [`OPTIONAL`] that are `wanted`:
+/// `/echo` and `/ws` echo, `/broadcast` sends to everyone.
+///
+/// ```
+/// use tapecast::Handler;
+/// use tapecast::routes;
+///
+/// let router = routes::builtin(&["/echo".to_owned()]);
+/// assert!(router.routes().contains(&"/echo".to_owned()));
+/// assert!(!router.routes().contains(&"/broadcast".to_owned()));
+/// ```
+pub fn builtin(wanted: &[String]) -> Router {
+    let is_wanted = |path: &str| wanted.iter().any(|wanted| wanted == path);
+    let mut router = Router::new()
         .route("/healthz", Document::text("ok\n"))
         .route("/readyz", Readiness)
         .route("/tapecast.js", CLIENT)
-        .route("/tapecast.d.ts", CLIENT_TYPES)
+        .route("/tapecast.d.ts", CLIENT_TYPES);
+    for path in OPTIONAL.into_iter().filter(|path| is_wanted(path)) {
+        router = match path {
+            "/broadcast" => router.route(path, Broadcast),
+            _ => router.route(path, Echo),
+        };
+    }
+    router
 }

@@ -108,14 +108,45 @@ pub struct Upgrade<S> {
 
 #[derive(Debug)]
 pub(crate) enum Decision<S> {
-    Accept { session: S, protocol: Option<usize>, headers: String },
-    Respond { status: u16, content_type: String, body: String },
+    Accept {
+        session: S,
+        protocol: Option<usize>,
+        /// Of what the choice was made, if it was one among names.
+        spoken: &'static [&'static str],
+        headers: String,
+    },
+    Respond {
+        status: u16,
+        content_type: String,
+        headers: String,
+        body: String,
+    },
 }
 
 impl<S> Upgrade<S> {
     /// Accepts the handshake. `session` is kept for the connection.
     pub fn accept(session: S) -> Upgrade<S> {
-        Upgrade { decision: Decision::Accept { session, protocol: None, headers: String::new() } }
+        let (protocol, spoken, headers) = (None, &[][..], String::new());
+        Upgrade { decision: Decision::Accept { session, protocol, spoken, headers } }
+    }
+
+    /// Chooses the first of the client's offers that is among `spoken`. If none is, the
+    /// handshake is accepted without a subprotocol and a log line says what was offered.
+    ///
+    /// ```
+    /// use tapecast::{Request, Upgrade};
+    ///
+    /// fn upgrade(request: &Request<'_>) -> Upgrade<()> {
+    ///     Upgrade::accept(()).speaks(request, &["chat.v2", "chat.v1"])
+    /// }
+    /// ```
+    #[must_use]
+    pub fn speaks(mut self, request: &Request<'_>, names: &'static [&'static str]) -> Upgrade<S> {
+        if let Decision::Accept { protocol, spoken, .. } = &mut self.decision {
+            *protocol = request.protocols().position(|offered| names.contains(&offered));
+            *spoken = names;
+        }
+        self
     }
 
     /// Chooses the client's offer with this index (of `Request::protocols`). An
@@ -128,7 +159,7 @@ impl<S> Upgrade<S> {
         self
     }
 
-    /// Adds a header to the 101 response.
+    /// Adds a header to the response, be it 101 or another.
     ///
     /// # Panics
     /// If name or value contain a line break.
@@ -136,9 +167,9 @@ impl<S> Upgrade<S> {
     pub fn header(mut self, name: &str, value: &str) -> Upgrade<S> {
         let is_clean = |text: &str| !text.contains(['\r', '\n', '\0']);
         assert!(is_clean(name) && is_clean(value), "a header must not contain a line break");
-        if let Decision::Accept { headers, .. } = &mut self.decision {
-            *headers += &format!("{name}: {value}\r\n");
-        }
+        let (Decision::Accept { headers, .. } | Decision::Respond { headers, .. }) =
+            &mut self.decision;
+        *headers += &format!("{name}: {value}\r\n");
         self
     }
 
@@ -147,7 +178,8 @@ impl<S> Upgrade<S> {
         Upgrade::respond(status, "text/plain; charset=utf-8", "")
     }
 
-    /// Answers with a document and closes: for a plain GET.
+    /// Answers with a document and closes: for a plain GET, or a HEAD, whose answer goes out
+    /// without the body.
     ///
     /// # Panics
     /// If `content_type` contains a line break.
@@ -157,6 +189,7 @@ impl<S> Upgrade<S> {
             decision: Decision::Respond {
                 status,
                 content_type: content_type.into(),
+                headers: String::new(),
                 body: body.into(),
             },
         }
@@ -164,11 +197,11 @@ impl<S> Upgrade<S> {
 
     pub(crate) fn map<T>(self, map: impl FnOnce(S) -> T) -> Upgrade<T> {
         let decision = match self.decision {
-            Decision::Accept { session, protocol, headers } => {
-                Decision::Accept { session: map(session), protocol, headers }
+            Decision::Accept { session, protocol, spoken, headers } => {
+                Decision::Accept { session: map(session), protocol, spoken, headers }
             }
-            Decision::Respond { status, content_type, body } => {
-                Decision::Respond { status, content_type, body }
+            Decision::Respond { status, content_type, headers, body } => {
+                Decision::Respond { status, content_type, headers, body }
             }
         };
         Upgrade { decision }

@@ -67,6 +67,8 @@ limits! {
     handshakes_per_second_max: u32 = 0, tiny 0;
     /// Bytes of a request head. Above it: 431.
     head_bytes_max: usize = 16 << 10, tiny 512;
+    /// Header fields of a request head. Above it: 431.
+    head_fields_max: usize = 96, tiny 16;
     /// Milliseconds from accept to the end of the request head. Above it: 408.
     handshake_ms: u64 = 10_000, tiny 500;
     /// Milliseconds without a byte of an unfinished request head. Above it: 408.
@@ -210,6 +212,7 @@ impl Limits {
     /// been set up, or are relied on by what is under way.
     pub const RELOADABLE: &'static [&'static str] = &[
         "head_bytes_max",
+        "head_fields_max",
         "handshake_ms",
         "handshake_stall_ms",
         "json_request_bytes_max",
@@ -302,24 +305,29 @@ impl std::fmt::Display for LimitError {
 impl std::error::Error for LimitError {}
 
 impl Limits {
-    /// Checks the limits against each other.
+    /// Checks the limits, and against each other.
     ///
     /// # Errors
     /// The first limit that is out of range, with what was expected.
     pub fn check(&self) -> Result<(), LimitError> {
-        let between = |name, value, least, most| match (least..=most).contains(&value) {
-            true => Ok(()),
-            false => {
-                Err(LimitError { name, value, message: format!("expected {least} to {most}") })
-            }
-        };
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every limit that is out of range or contradicts another, with what was expected.
+    pub fn problems(&self) -> Vec<LimitError> {
+        let mut found = Vec::new();
         macro_rules! between {
             ($name:ident, $range:expr) => {
-                between(stringify!($name), self.$name as u64, *$range.start(), *$range.end())?
+                let (name, value, range) = (stringify!($name), self.$name as u64, $range);
+                if !range.contains(&value) {
+                    let message = format!("expected {} to {}", range.start(), range.end());
+                    found.push(LimitError { name, value, message });
+                }
             };
         }
         between!(connections_max, 1..=1 << 30);
         between!(head_bytes_max, 64..=1 << 20);
+        between!(head_fields_max, 8..=1 << 12);
         between!(handshake_ms, 1..=3_600_000);
         between!(handshake_stall_ms, 1..=3_600_000);
         between!(message_bytes_max, 125..=1 << 30);
@@ -372,15 +380,18 @@ impl Limits {
         between!(spin_us, 0..=1_000_000);
         between!(receive_buffers, 1..=1 << 14);
         between!(receive_buffer_bytes, 128..=16 << 20);
-        let wrong = |name, value, message: &str| {
-            Err(LimitError { name, value, message: message.to_owned() })
+        let mut wrong = |name, value, message: &str| {
+            // It is out of range already.
+            if !found.iter().any(|error: &LimitError| error.name == name) {
+                found.push(LimitError { name, value, message: message.to_owned() });
+            }
         };
         if !self.receive_buffers.is_power_of_two() {
             let value = self.receive_buffers.into();
-            return wrong("receive_buffers", value, "expected a power of two up to 16384");
+            wrong("receive_buffers", value, "expected a power of two up to 16384");
         }
-        if self.queued_bytes_max < self.message_bytes_max + 16 {
-            return wrong(
+        if self.queued_bytes_max < self.message_bytes_max.saturating_add(16) {
+            wrong(
                 "queued_bytes_max",
                 self.queued_bytes_max as u64,
                 "expected at least 16 more than message_bytes_max, or the largest message could \
@@ -389,9 +400,9 @@ impl Limits {
         }
         if self.queued_bytes_pause >= self.queued_bytes_max {
             let value = self.queued_bytes_pause as u64;
-            return wrong("queued_bytes_pause", value, "expected less than queued_bytes_max");
+            wrong("queued_bytes_pause", value, "expected less than queued_bytes_max");
         }
-        Ok(())
+        found
     }
 }
 

@@ -105,7 +105,8 @@ fn serve(
     {
         tracing::info!(%address, "administration server");
     }
-    let server = builder.start(move |_shard| (show.routes)(routes::builtin()))?;
+    let wanted = settings.routes.clone();
+    let server = builder.start(move |_shard| (show.routes)(routes::builtin(&wanted)))?;
     let handle = server.handle();
     let running = RefCell::new(settings);
     let acceptor = RefCell::new(acceptor);

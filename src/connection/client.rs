@@ -1,7 +1,7 @@
 //! The client side: a handshake that is started rather than answered, and
 //! masked frames. For the load generator, tests and simulated peers.
 
-use crate::protocol::deflate::{Compression, Offered};
+use crate::protocol::deflate::{Compression, Offered, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::protocol::frame;
 use crate::protocol::handshake::{self, Offer, ResponseError};
 use crate::protocol::head::HeadEnd;
@@ -27,6 +27,8 @@ pub struct Client {
     mask: u32,
     /// Its own messages may remember earlier ones.
     may_remember: bool,
+    /// They look back by at most two to this power of bytes.
+    window_bits: u8,
     /// How they are compressed, once one was.
     compression: Compression,
 }
@@ -38,9 +40,11 @@ struct Handshake {
     offered: Offered,
     head: Vec<u8>,
     end: HeadEnd,
+    /// Of this head and of those of interim responses before it.
+    read_bytes: usize,
 }
 
-/// Bytes of a response head that are read before it is given up.
+/// Bytes of response heads that are read before the handshake is given up.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a message, unless it is said otherwise.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -90,6 +94,7 @@ impl Client {
                 offered: offer.deflate,
                 head: Vec::new(),
                 end: HeadEnd::default(),
+                read_bytes: 0,
             })),
             messages: protocol::Inbound::new(),
             rules: Rules {
@@ -100,6 +105,7 @@ impl Client {
             },
             mask: mask | 1,
             may_remember: false,
+            window_bits: WINDOW_BITS_MAX,
             compression: Compression::NONE,
         }
     }
@@ -138,21 +144,32 @@ impl Client {
     /// The server did not accept.
     pub fn shake_hands(&mut self, input: &mut Input<'_>) -> Result<bool, ResponseError> {
         let Some(handshake) = &mut self.handshake else { return Ok(true) };
-        let rest = input.rest();
-        let found = handshake.end.find(rest);
-        let taken = found.unwrap_or(rest.len());
-        handshake.head.extend_from_slice(&rest[..taken]);
-        input.consume(taken);
-        if found.is_none() {
-            return match handshake.head.len() > HEAD_BYTES_MAX {
-                true => Err(ResponseError::Malformed),
-                false => Ok(false),
-            };
+        loop {
+            let rest = input.rest();
+            let found = handshake.end.find(rest);
+            let taken = found.unwrap_or(rest.len());
+            handshake.head.extend_from_slice(&rest[..taken]);
+            input.consume(taken);
+            handshake.read_bytes += taken;
+            if handshake.read_bytes > HEAD_BYTES_MAX {
+                return Err(ResponseError::TooLong);
+            }
+            handshake::check_beginning(&handshake.head)?;
+            match found {
+                None => return Ok(false),
+                // RFC 9110, 15.2: any number of them may come before the final response.
+                Some(_) if handshake::is_interim(&handshake.head) => {
+                    handshake.head.clear();
+                    handshake.end = HeadEnd::default();
+                }
+                Some(_) => break,
+            }
         }
         let Handshake { head, key, protocols, offered, .. } = &**handshake;
         if let Some(accepted) = handshake::check_response(head, key, protocols, *offered)? {
             self.rules.deflate = true;
             self.may_remember = accepted.client_context;
+            self.window_bits = accepted.client_window_bits;
             if accepted.server_context {
                 self.messages.remember();
             }
@@ -189,9 +206,12 @@ impl Client {
         opcode: Opcode,
         payload: &[u8],
     ) {
-        if self.rules.deflate && !self.compression.is_agreed() {
-            let context = workspace.contexts().begin(self.may_remember, false);
-            self.compression = context.unwrap_or(Compression::ALONE);
+        // Where the server allows a window of 8 bits only, messages leave as they are.
+        let may_deflate = self.rules.deflate && self.window_bits >= WINDOW_BITS_MIN;
+        if may_deflate && !self.compression.is_agreed() {
+            let contexts = workspace.contexts();
+            let context = contexts.begin(self.may_remember, false, self.window_bits);
+            self.compression = context.unwrap_or(Compression::alone(self.window_bits));
         }
         let Some(small) = workspace.deflate(self.compression, payload) else {
             return self.frame(out, opcode, true, payload);

@@ -54,6 +54,12 @@ impl Subscriptions {
         self.deflates = true;
     }
 
+    /// Whether they are.
+    #[inline]
+    pub fn deflates(&self) -> bool {
+        self.deflates
+    }
+
     /// Whether there is none, neither to a topic nor to a pattern.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use super::deflate::{self, Accepted, Offered};
 use super::extensions;
-use super::head::Request;
+use super::head::{self, HEADERS_MAX, Request};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD as BASE64};
 use sha1::{Digest, Sha1};
 use std::fmt;
 
@@ -15,7 +15,7 @@ use std::fmt;
 /// use tapecast::protocol::Refusal;
 ///
 /// let mut out = Vec::new();
-/// Refusal::UpgradeRequired.write(&mut out);
+/// Refusal::UpgradeRequired.write(false, &mut out);
 /// let response = String::from_utf8(out).unwrap();
 /// assert!(response.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
 /// assert!(response.contains("Sec-WebSocket-Version: 13\r\n"));
@@ -36,8 +36,10 @@ pub enum Refusal {
     Timeout,
     /// 426: a WebSocket of version 13 is needed here.
     UpgradeRequired,
-    /// 431: the head is too long or has too many fields.
+    /// 431: the head is too long.
     HeadTooLarge,
+    /// 431: the head has too many fields.
+    TooManyFields,
     /// 503: full, or going away.
     Unavailable,
     /// 500: the handler panicked.
@@ -55,24 +57,26 @@ impl Refusal {
             Refusal::MethodNotAllowed => 405,
             Refusal::Timeout => 408,
             Refusal::UpgradeRequired => 426,
-            Refusal::HeadTooLarge => 431,
+            Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
             Refusal::Internal => 500,
             Refusal::Unavailable => 503,
         }
     }
 
-    /// Appends the whole response, after which the connection ends.
-    pub fn write(self, out: &mut Vec<u8>) {
-        let extra = match self {
+    /// Appends the whole response, after which the connection ends; without its body if the
+    /// request `is_head`.
+    pub fn write(self, is_head: bool, out: &mut Vec<u8>) {
+        let headers = match self {
             // RFC 6455, 4.4: name the versions that are understood.
-            Refusal::UpgradeRequired => {
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            }
-            Refusal::MethodNotAllowed => "Allow: GET\r\n",
+            Refusal::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            Refusal::MethodNotAllowed => "Allow: GET, HEAD\r\n",
             Refusal::Unavailable => "Retry-After: 1\r\n",
             _ => "",
         };
-        write_response(out, self.status(), "text/plain; charset=utf-8", extra, &self.to_string());
+        let body = self.to_string();
+        let content_type = "text/plain; charset=utf-8";
+        let answer = Answer { status: self.status(), content_type, headers, body: &body };
+        answer.write(is_head, out);
     }
 }
 
@@ -83,6 +87,7 @@ impl fmt::Display for Refusal {
             Refusal::UpgradeRequired => {
                 formatter.write_str("a WebSocket handshake of version 13 is needed here")
             }
+            Refusal::TooManyFields => formatter.write_str("Too Many Request Header Fields"),
             other => formatter.write_str(reason_phrase(other.status())),
         }
     }
@@ -111,21 +116,56 @@ fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-/// Appends a whole response that ends its connection. `extra` is further header
-/// lines, each with its line end.
-pub fn write_response(out: &mut Vec<u8>, status: u16, content_type: &str, extra: &str, body: &str) {
-    let phrase = reason_phrase(status);
-    let length = body.len();
-    out.extend_from_slice(
-        format!(
-            "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {length}\r\n{extra}{close}\r\n{body}",
-            // RFC 9110, 7.6.1: one Connection field is enough; 426 names the upgrade in it.
-            close = if extra.contains("Connection:") { "" } else { "Connection: close\r\n" },
-        )
-        .as_bytes(),
-    );
+/// A whole response that ends its connection.
+///
+/// ```
+/// use tapecast::protocol::handshake::Answer;
+///
+/// let content_type = "text/plain; charset=utf-8";
+/// let answer = Answer { status: 200, content_type, headers: "X-A: b\r\n", body: "hello" };
+/// let mut out = Vec::new();
+/// answer.write(false, &mut out);
+/// let text = String::from_utf8(out).unwrap();
+/// assert!(text.starts_with("HTTP/1.1 200 OK\r\n"));
+/// assert!(text.contains("Content-Length: 5\r\n"));
+/// assert!(text.ends_with("Connection: close\r\n\r\nhello"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status code.
+    pub status: u16,
+    /// Of the body. A browser is told to believe it.
+    pub content_type: &'a str,
+    /// Further header lines, each with its line end.
+    pub headers: &'a str,
+    /// What it says.
+    pub body: &'a str,
 }
+
+impl Answer<'_> {
+    /// Appends the response; without its body if the request `is_head`.
+    pub fn write(&self, is_head: bool, out: &mut Vec<u8>) {
+        let Answer { status, content_type, headers, body } = self;
+        let phrase = reason_phrase(*status);
+        let length = body.len();
+        // RFC 9110, 7.8: Upgrade is named in Connection.
+        let connection = if *status == 426 { "Upgrade, close" } else { "close" };
+        let head = format!(
+            "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n{headers}\
+             Connection: {connection}\r\n\r\n",
+        );
+        out.extend_from_slice(head.as_bytes());
+        // RFC 9110, 9.3.2: the answer to a HEAD has the same header fields and no body.
+        if !is_head {
+            out.extend_from_slice(body.as_bytes());
+        }
+    }
+}
+
+/// A client's key may have any bits behind its last byte, as encoders leave them.
+const LENIENT_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// The value of `Sec-WebSocket-Accept` for a key (RFC 6455, 4.2.2).
 pub fn accept_value(key: &str) -> String {
@@ -143,17 +183,26 @@ pub fn check_upgrade(request: &Request<'_>) -> Result<(), Refusal> {
     if !request.is_upgrade() || !request.is_http_1_1() {
         return Err(Refusal::UpgradeRequired);
     }
+    // RFC 6455, 4.2.1: a handshake is a GET.
+    if request.is_head() {
+        return Err(Refusal::BadRequest("a WebSocket handshake is a GET, not a HEAD"));
+    }
     if !request.names("connection", "upgrade") {
         return Err(Refusal::BadRequest("the Connection header must name Upgrade"));
     }
     // RFC 6455, 4.4: another version is answered with the one that is understood.
-    if request.header("sec-websocket-version") != Some("13") {
+    let mut versions = request.all("sec-websocket-version");
+    if versions.next() != Some("13") {
         return Err(Refusal::UpgradeRequired);
+    }
+    // RFC 6455, 11.3.5: it must not be there more than once.
+    if versions.next().is_some() {
+        return Err(Refusal::BadRequest("Sec-WebSocket-Version is there twice"));
     }
     let mut keys = request.all("sec-websocket-key");
     let key = keys.next().ok_or(Refusal::BadRequest("Sec-WebSocket-Key is missing"))?;
     // RFC 6455, 4.2.1: the key is 16 bytes in base64, and there is one.
-    if keys.next().is_some() || !BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
+    if keys.next().is_some() || !LENIENT_BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
         return Err(Refusal::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64, once"));
     }
     if !request.protocols().all(extensions::is_token) {
@@ -266,18 +315,44 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
 pub enum ResponseError {
     /// Not an HTTP response.
     Malformed,
+    /// TLS, where plain text was expected.
+    Secure,
+    /// More bytes, or header fields, than are read.
+    TooLong,
     /// Another status than 101.
     Status(u16),
-    /// A header is missing or wrong.
-    Header(&'static str),
+    /// The response leads elsewhere: its status, and where to.
+    Redirect(u16, String),
+    /// A header that has to be there is not.
+    Missing(&'static str),
+    /// A header, and how it is wrong.
+    Header(&'static str, &'static str),
+    /// A subprotocol was chosen that was not offered.
+    Subprotocol(String),
 }
 
 impl fmt::Display for ResponseError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ResponseError::Malformed => formatter.write_str("the response is not HTTP/1.1"),
+            ResponseError::Secure => {
+                formatter.write_str("the server speaks TLS there: the URL has to begin with wss://")
+            }
+            ResponseError::TooLong => formatter.write_str("the head of the response is too long"),
             ResponseError::Status(status) => write!(formatter, "the server answered {status}"),
-            ResponseError::Header(name) => write!(formatter, "{name} is missing or wrong"),
+            ResponseError::Redirect(status, to) => {
+                write!(formatter, "the server answered {status} and leads to {to}")
+            }
+            ResponseError::Missing(name) => write!(formatter, "the response has no {name}"),
+            ResponseError::Header(name, wrong) => {
+                write!(formatter, "{name} of the response {wrong}")
+            }
+            ResponseError::Subprotocol(chosen) => {
+                write!(
+                    formatter,
+                    "the server chose the subprotocol {chosen:?}, which was not offered"
+                )
+            }
         }
     }
 }
@@ -296,44 +371,90 @@ pub fn check_response(
     protocols: &[String],
     offered: Offered,
 ) -> Result<Option<Accepted>, ResponseError> {
-    let mut headers = [httparse::EMPTY_HEADER; super::head::HEADERS_MAX];
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
-    if !matches!(response.parse(head), Ok(httparse::Status::Complete(_))) {
-        return Err(ResponseError::Malformed);
+    match response.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooLong),
+        _ => return Err(ResponseError::Malformed),
     }
     let status = response.code.unwrap_or_default();
+    let all = |name| head::named(response.headers, name).map(head::as_text);
     if status != 101 {
-        return Err(ResponseError::Status(status));
+        let to = (300..400).contains(&status).then(|| all("location").next()).flatten();
+        return Err(match to {
+            Some(to) => ResponseError::Redirect(status, to.to_owned()),
+            None => ResponseError::Status(status),
+        });
     }
-    let header = |name: &str| {
-        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        header.map(|header| std::str::from_utf8(header.value).unwrap_or_default())
+    // The one field of this name.
+    let one = |name: &'static str| {
+        let mut values = all(name);
+        match (values.next(), values.next()) {
+            (found, None) => Ok(found),
+            _ => Err(ResponseError::Header(name, "is there twice")),
+        }
     };
-    let value = |name: &str| header(name).unwrap_or_default();
-    if !value("upgrade").eq_ignore_ascii_case("websocket") {
-        return Err(ResponseError::Header("Upgrade"));
+    let required = |name| one(name)?.ok_or(ResponseError::Missing(name));
+    if response.version == Some(0) {
+        return Err(ResponseError::Malformed);
     }
-    if !value("connection").split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade")) {
-        return Err(ResponseError::Header("Connection"));
+    // RFC 6455, 4.1: what the client has to look at, in this order.
+    if !required("Upgrade")?.eq_ignore_ascii_case("websocket") {
+        return Err(ResponseError::Header("Upgrade", "is not websocket"));
     }
-    if value("sec-websocket-accept") != accept_value(key) {
-        return Err(ResponseError::Header("Sec-WebSocket-Accept"));
+    if all("Connection").next().is_none() {
+        return Err(ResponseError::Missing("Connection"));
     }
-    // What was not asked for may not be answered with.
-    let extensions = response
-        .headers
-        .iter()
-        .filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-extensions"))
-        .map(|header| std::str::from_utf8(header.value).unwrap_or(";"));
-    let Some(accepted) = deflate::check_accepted(extensions, offered) else {
-        return Err(ResponseError::Header("Sec-WebSocket-Extensions"));
+    if !all("Connection").flat_map(head::elements).any(|it| it.eq_ignore_ascii_case("upgrade")) {
+        return Err(ResponseError::Header("Connection", "does not name Upgrade"));
+    }
+    if required("Sec-WebSocket-Accept")? != accept_value(key) {
+        return Err(ResponseError::Header(
+            "Sec-WebSocket-Accept",
+            "is not that of the key that was sent: another request was answered",
+        ));
+    }
+    let Some(accepted) = deflate::check_accepted(all("Sec-WebSocket-Extensions"), offered) else {
+        return Err(ResponseError::Header(
+            "Sec-WebSocket-Extensions",
+            "accepts what was not offered",
+        ));
     };
-    if header("sec-websocket-protocol")
-        .is_some_and(|chosen| !protocols.iter().any(|it| it == chosen))
-    {
-        return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
+    match one("Sec-WebSocket-Protocol")? {
+        Some(chosen) if !protocols.iter().any(|it| it == chosen) => {
+            Err(ResponseError::Subprotocol(chosen.to_owned()))
+        }
+        _ => Ok(accepted),
     }
-    Ok(accepted)
+}
+
+/// Whether a response head that begins like this can still be one.
+///
+/// # Errors
+/// What it is instead.
+pub fn check_beginning(start: &[u8]) -> Result<(), ResponseError> {
+    const BEGINNING: &[u8] = b"HTTP/1.";
+    // RFC 8446, 5.1: an alert or a handshake, of TLS 1.x.
+    if let [0x15 | 0x16, 3, ..] = start {
+        return Err(ResponseError::Secure);
+    }
+    // RFC 9112, 2.2: empty lines before a message may be left out.
+    let start = start.trim_ascii_start();
+    let bytes = start.len().min(BEGINNING.len());
+    match start[..bytes] == BEGINNING[..bytes] {
+        true => Ok(()),
+        // The record's length may still be to come.
+        false if matches!(start, [0x15 | 0x16]) => Ok(()),
+        false => Err(ResponseError::Malformed),
+    }
+}
+
+/// Whether a whole response head is of an interim response (RFC 9110, 15.2), behind which the
+/// final one follows.
+pub fn is_interim(head: &[u8]) -> bool {
+    let status = head.trim_ascii_start().get(9..12);
+    status.is_some_and(|status| status.starts_with(b"1") && status != b"101")
 }
 
 #[cfg(test)]
@@ -370,10 +491,67 @@ mod tests {
         check(&HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "not base64"), Err(400));
         let with = |line: &str| HEAD.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"));
         check(&with("Sec-WebSocket-Protocol: a, b"), Ok(()));
-        check(&with("Sec-WebSocket-Protocol: a,, b"), Err(400));
+        check(&with("Sec-WebSocket-Protocol: a,, b,"), Ok(()));
+        check(&with("Sec-WebSocket-Protocol: ,"), Ok(()));
+        check(&with("Sec-WebSocket-Protocol: a b"), Err(400));
+        check(&with("Sec-WebSocket-Extensions: , permessage-deflate,,"), Ok(()));
+        check(&with("Sec-WebSocket-Version: 13"), Err(400));
+        check(&HEAD.replace("bXBsZSBub25jZQ==", "bXBsZSBub25jZR=="), Ok(()));
+        check(&HEAD.replace("GET", "HEAD"), Err(400));
         check(&with("Sec-WebSocket-Extensions: permessage-deflate; x=\"1\""), Ok(()));
         check(&with("Sec-WebSocket-Extensions: ;"), Err(400));
         check(&with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), Err(400));
+    }
+
+    #[test]
+    fn responses() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        let check = |old: &str, new: &str, expected: &str| {
+            assert!(accepted.contains(old), "{old}");
+            let head = accepted.replace(old, new);
+            let checked = check_response(head.as_bytes(), key, &[], Offered::Nothing);
+            let found = checked.err().map_or(String::new(), |error| error.to_string());
+            assert_eq!(found, expected, "{head}");
+        };
+        check("", "", "");
+        check("Connection: Upgrade", "Connection: , keep-alive\r\nconnection: Upgrade,", "");
+        check("\r\n\r\n", "\r\nSec-WebSocket-Extensions: ,\r\n\r\n", "");
+        check("Upgrade: WebSocket\r\n", "", "the response has no Upgrade");
+        check("WebSocket", "h2c", "Upgrade of the response is not websocket");
+        check("Connection: Upgrade\r\n", "", "the response has no Connection");
+        check(
+            "Connection: Upgrade",
+            "Connection: \u{fc}",
+            "Connection of the response does not name Upgrade",
+        );
+        check(
+            "\r\n\r\n",
+            "\r\nUpgrade: websocket\r\n\r\n",
+            "Upgrade of the response is there twice",
+        );
+        check("HTTP/1.1", "HTTP/1.0", "the response is not HTTP/1.1");
+        check(
+            "101 Switching Protocols\r\n",
+            "302 Found\r\nLocation: wss://there/\r\n",
+            "the server answered 302 and leads to wss://there/",
+        );
+        let many = "a: b\r\n".repeat(HEADERS_MAX);
+        check("Upgrade: W", &format!("{many}Upgrade: W"), "the head of the response is too long");
+    }
+
+    #[test]
+    fn what_is_no_response_is_seen_at_its_start() {
+        for fine in [&b""[..], b"H", b"HTTP/1.1 200", b"\r\nHTTP/1.0 ", b"\x15", b"\r\n"] {
+            assert_eq!(check_beginning(fine), Ok(()), "{fine:?}");
+        }
+        assert_eq!(check_beginning(b"\x15\x03\x03\x00\x02"), Err(ResponseError::Secure));
+        for bad in [&b"SSH-2.0-x"[..], b"HTTP/2 200", b"\x15\x05", b"\x81\x05"] {
+            assert_eq!(check_beginning(bad), Err(ResponseError::Malformed), "{bad:?}");
+        }
+        assert!(is_interim(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
+        assert!(!is_interim(b"HTTP/1.1 101 Switching\r\n\r\n") && !is_interim(b"HTTP/1.1 200"));
     }
 
     #[test]
@@ -392,16 +570,16 @@ mod tests {
             check_response(response, key, &protocols, Offered::Nothing)
         };
         assert_eq!(check(&response, &key), Ok(None));
-        let wrong = |header| Err(ResponseError::Header(header));
-        assert_eq!(check(&response, "other"), wrong("Sec-WebSocket-Accept"));
+        let wrong = |response: &[u8], key: &str| check(response, key).unwrap_err().to_string();
+        assert!(wrong(&response, "other").starts_with("Sec-WebSocket-Accept of the response is"));
         response.clear();
         write_accept(&mut response, &request, Some("r"), "", None);
-        assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Protocol"));
+        assert_eq!(check(&response, &key), Err(ResponseError::Subprotocol("r".into())));
         response.clear();
         write_accept(&mut response, &request, None, "Sec-WebSocket-Extensions: x\r\n", None);
-        assert_eq!(check(&response, &key), wrong("Sec-WebSocket-Extensions"));
+        assert!(wrong(&response, &key).starts_with("Sec-WebSocket-Extensions of the response"));
         response.clear();
-        Refusal::Unavailable.write(&mut response);
+        Refusal::Unavailable.write(false, &mut response);
         assert_eq!(check(&response, &key), Err(ResponseError::Status(503)));
         let text = String::from_utf8(response).unwrap();
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));

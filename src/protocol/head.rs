@@ -3,8 +3,15 @@
 use super::extensions;
 use super::handshake::Refusal;
 
-/// Header fields of one request.
+/// Header fields of one head, unless a limit says otherwise.
 pub const HEADERS_MAX: usize = 96;
+
+/// What a header field reads as whose value is not UTF-8. It is never equal to a value that
+/// means something, and the field is still there.
+pub const NOT_TEXT: &str = "\u{FFFD}";
+
+/// The schemes that a target in absolute form may have.
+const SCHEMES: [&str; 4] = ["http://", "https://", "ws://", "wss://"];
 
 /// A request head, borrowed from the bytes it arrived in.
 ///
@@ -22,7 +29,11 @@ pub const HEADERS_MAX: usize = 96;
 /// ```
 #[derive(Debug)]
 pub struct Request<'a> {
-    method: &'a str,
+    is_head: bool,
+    /// Of a target in absolute form.
+    authority: Option<&'a str>,
+    /// Path and query; begins with a slash, or with the query of an absolute target that
+    /// has no path.
     target: &'a str,
     minor_version: u8,
     headers: &'a [httparse::Header<'a>],
@@ -79,32 +90,29 @@ impl<'a> Request<'a> {
     /// The refusal to answer with.
     pub fn parse(
         bytes: &'a [u8],
-        headers: &'a mut [httparse::Header<'a>; HEADERS_MAX],
+        headers: &'a mut [httparse::Header<'a>],
     ) -> Result<Request<'a>, Refusal> {
         let mut parsed = httparse::Request::new(headers);
         match parsed.parse(bytes) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err(Refusal::BadRequest("incomplete head")),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
             Err(_) => return Err(Refusal::BadRequest("malformed request head")),
         }
-        let request = Request {
-            method: parsed.method.unwrap_or_default(),
-            target: parsed.path.unwrap_or_default(),
-            minor_version: parsed.version.unwrap_or_default(),
-            headers: parsed.headers,
+        let is_head = match parsed.method.unwrap_or_default() {
+            "GET" => false,
+            "HEAD" => true,
+            _ => return Err(Refusal::MethodNotAllowed),
         };
+        let (authority, target) = split_target(parsed.path.unwrap_or_default())?;
+        let minor_version = parsed.version.unwrap_or_default();
+        let headers = parsed.headers;
+        let request = Request { is_head, authority, target, minor_version, headers };
         request.check()?;
         Ok(request)
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        if self.method != "GET" {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        if !self.target.starts_with('/') {
-            return Err(Refusal::BadRequest("the target must be a path"));
-        }
         // RFC 9112, 3.2: a request of HTTP/1.1 has exactly one Host.
         let hosts = self.all("host").count();
         if hosts > 1 || (self.minor_version > 0 && hosts == 0) {
@@ -119,14 +127,29 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// The target as it was sent: path and query.
+    /// Whether only the head of the answer is wanted: the method is HEAD, not GET.
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// The host and port that were asked for: those of a target in absolute form, else those
+    /// of the `Host` header. `None` only for HTTP/1.0.
+    pub fn host(&self) -> Option<&'a str> {
+        // RFC 9112, 3.2.2: the target replaces the Host header.
+        self.authority.or_else(|| self.header("host"))
+    }
+
+    /// Path and query as they were sent.
     pub fn target(&self) -> &'a str {
         self.target
     }
 
     /// The path, not decoded.
     pub fn path(&self) -> &'a str {
-        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+        match self.target.split_once('?').map_or(self.target, |(path, _)| path) {
+            "" => "/",
+            path => path,
+        }
     }
 
     /// What follows the first `?`, not decoded.
@@ -134,23 +157,37 @@ impl<'a> Request<'a> {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// The first field of this name, in any case; `None` also when its value is
-    /// not UTF-8.
+    /// The first field of this name, in any case. A value that is not UTF-8 reads as
+    /// [`NOT_TEXT`].
+    ///
+    /// ```
+    /// use tapecast::protocol::Request;
+    /// use tapecast::protocol::head::{HEADERS_MAX, NOT_TEXT};
+    ///
+    /// let head = b"GET / HTTP/1.1\r\nHost: here\r\nOrigin: caf\xe9\r\n\r\n";
+    /// let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    /// let request = Request::parse(head, &mut headers).unwrap();
+    /// assert_eq!(request.header("origin"), Some(NOT_TEXT));
+    /// assert_eq!(request.header_bytes("origin"), Some(&b"caf\xe9"[..]));
+    /// ```
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.all(name).next()
     }
 
-    /// Every field of this name, in order.
-    pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
-        self.headers
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .filter_map(|header| std::str::from_utf8(header.value).ok())
+    /// The first field of this name, in any case, as it was sent.
+    pub fn header_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        named(self.headers, name).next()
     }
 
-    /// The elements of a comma-separated field that may be repeated, trimmed.
+    /// Every field of this name, in order. A value that is not UTF-8 reads as [`NOT_TEXT`].
+    pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
+        named(self.headers, name).map(as_text)
+    }
+
+    /// The elements of a comma-separated field that may be repeated, trimmed. Empty ones are
+    /// left out (RFC 9110, 5.6.1.2).
     pub fn elements<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
-        self.all(name).flat_map(|value| value.split(',')).map(str::trim)
+        self.all(name).flat_map(elements)
     }
 
     /// Whether a comma-separated field contains this word, in any case.
@@ -174,6 +211,48 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Takes a request target apart: the authority that it names, and path and query.
+fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
+    if target.starts_with('/') {
+        return Ok((None, target));
+    }
+    // RFC 9112, 3.2.2: a server accepts the absolute form, which is meant for proxies, too.
+    let begins = |scheme: &str| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let Some(scheme) = SCHEMES.into_iter().find(|scheme| begins(scheme)) else {
+        return Err(Refusal::BadRequest("the target must be a path, or an absolute http URL"));
+    };
+    let rest = &target[scheme.len()..];
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // RFC 9110, 4.2.1 and 4.2.4: a host is there, and nobody's name and password.
+    if authority.is_empty() || authority.starts_with(':') || authority.contains('@') {
+        return Err(Refusal::BadRequest("the target's host is malformed"));
+    }
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+}
+
+/// The values of the fields of this name, in any case and in order.
+pub(super) fn named<'a, 's>(
+    headers: &'s [httparse::Header<'a>],
+    name: &'s str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 's> {
+    headers
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value)
+}
+
+/// A field's value as text, or [`NOT_TEXT`].
+pub(super) fn as_text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or(NOT_TEXT)
+}
+
+/// The elements of a comma-separated value, trimmed, without empty ones (RFC 9110, 5.6.1.2).
+pub(super) fn elements(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +269,8 @@ mod tests {
         check("GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", Ok("/a"));
         check("GET / HTTP/1.0\r\n\r\n", Ok("/"));
         check("POST / HTTP/1.1\r\nHost: x\r\n\r\n", Err(Refusal::MethodNotAllowed));
+        check("HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n", Ok("/a"));
+        check("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", Err(Refusal::MethodNotAllowed));
         for bad in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
@@ -205,7 +286,49 @@ mod tests {
             assert!(matches!(refusal, Refusal::BadRequest(_)), "{bad} gave {refusal:?}");
         }
         let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX));
-        check(&many, Err(Refusal::HeadTooLarge));
+        check(&many, Err(Refusal::TooManyFields));
+    }
+
+    #[test]
+    fn values_that_are_not_text_are_seen_by_name() {
+        let refusal_of = |line: &[u8]| {
+            let head = [b"GET / HTTP/1.1\r\nHost: x\r\n", line, b"\r\n\r\n"].concat();
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            Request::parse(&head, &mut headers).err()
+        };
+        for line in [&b"Host: \xff"[..], b"Transfer-Encoding: \xffchunked", b"Content-Length: \xff"]
+        {
+            assert!(matches!(refusal_of(line), Some(Refusal::BadRequest(_))), "{line:?}");
+        }
+        assert_eq!(refusal_of(b"X-Anything: \xff"), None);
+    }
+
+    #[test]
+    fn targets_in_absolute_form() {
+        let check = |target: &str, expected: Option<(&str, &str, Option<&str>)>| {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            let request = Request::parse(head.as_bytes(), &mut headers).ok();
+            let found = request.map(|it| (it.host().unwrap(), it.path(), it.query()));
+            assert_eq!(found, expected, "{target}");
+        };
+        check("http://here:9001/a?b=c", Some(("here:9001", "/a", Some("b=c"))));
+        check("WSS://[::1]/", Some(("[::1]", "/", None)));
+        check("ws://here", Some(("here", "/", None)));
+        check("ws://here?b=/", Some(("here", "/", Some("b=/"))));
+        check("/http://x/", Some(("other", "/http://x/", None)));
+        for bad in ["ftp://here/", "http:///a", "http://:80/", "http://me@here/", "here:80", "*"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn elements_that_are_empty_are_left_out() {
+        let head =
+            b"GET / HTTP/1.1\r\nHost: x\r\nAccept: , a,,\t b ,\r\nAccept: ,\r\nAccept: c\r\n\r\n";
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let request = Request::parse(head, &mut headers).unwrap();
+        assert!(request.elements("accept").eq(["a", "b", "c"]));
     }
 
     #[test]

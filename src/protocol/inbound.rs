@@ -13,7 +13,7 @@
 mod assembly;
 
 use super::cause::{CloseCause, CloseCode};
-use super::deflate::{Inflater, TAIL};
+use super::deflate::Inflater;
 use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
 use super::mask;
 use super::message::{Kind, Message};
@@ -413,10 +413,10 @@ impl Inbound {
         let mut assembly = Assembly::new(kind, 0, workspace);
         let partial = self.partial.get_or_insert_default();
         let mut inflater = partial.take_inflater(workspace);
-        let (mut piece, mut tail) = (&*payload, &TAIL[..]);
+        let mut piece = &*payload;
         let mut inflated = assembly.inflate(&mut inflater, &mut piece, rules, workspace);
         if let Ok(true) = inflated {
-            inflated = assembly.inflate(&mut inflater, &mut tail, rules, workspace);
+            inflated = assembly::end(&mut inflater).map(|()| true);
         }
         if workspace.is_bomb(payload.len(), assembly.payload_bytes()) {
             inflated = inflated.and(Err(CloseCause::MessageTooBig));
@@ -430,7 +430,6 @@ impl Inbound {
             Ok(false) => {
                 let mut bytes = workspace.take();
                 bytes.extend_from_slice(piece);
-                bytes.extend_from_slice(tail);
                 let packed = Packed::new(bytes, Some(inflater));
                 let (total, is_whole, is_paused) = (payload.len(), true, true);
                 assembly.packed = Some(Packed { total, is_whole, is_paused, ..packed });

@@ -1,7 +1,7 @@
 //! What the connections of one thread share to work with: buffers, and a compressor and
 //! decompressors, which are large.
 
-use super::deflate::{Compression, Contexts, Deflater, Inflater};
+use super::deflate::{Compression, Contexts, Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::base::BufferPool;
 use crate::base::work::{self, Work};
 use std::ops::{Deref, DerefMut};
@@ -27,6 +27,9 @@ pub struct Workspace {
     pool: BufferPool,
     inflaters: Vec<Inflater>,
     deflater: Deflater,
+    /// Those with smaller windows, by their bits from the least on, once they are used: each
+    /// takes less than the other, and there are six at most.
+    narrow: Vec<Deflater>,
     contexts: Contexts,
     inflated_bytes: u64,
     /// Bytes that went into a compressor.
@@ -57,6 +60,7 @@ impl Workspace {
             pool: BufferPool::new(kept_bytes_max),
             inflaters: Vec::new(),
             deflater: Deflater::new(0, 0),
+            narrow: Vec::new(),
             contexts: Contexts::new(0, 0, 0, 0),
             inflated_bytes: 0,
             deflated_bytes: 0,
@@ -118,10 +122,17 @@ impl Workspace {
             return None;
         }
         self.deflated_bytes += payload.len() as u64;
-        match compression {
-            Compression::ALONE => self.deflater.deflate(payload),
-            context => self.contexts.deflate(context, payload),
+        if compression == Compression::ALONE {
+            return self.deflater.deflate(payload);
         }
+        let Some(window_bits) = compression.narrow_bits() else {
+            return self.contexts.deflate(compression, payload);
+        };
+        if self.narrow.is_empty() {
+            let all = WINDOW_BITS_MIN..WINDOW_BITS_MAX;
+            self.narrow = all.map(|bits| self.deflater.narrowed(bits)).collect();
+        }
+        self.narrow[usize::from(window_bits - WINDOW_BITS_MIN)].deflate(payload)
     }
 
     /// Bytes that came out of compressed messages since this was last asked.

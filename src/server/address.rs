@@ -1,7 +1,7 @@
 //! Where a server listens.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -40,6 +40,69 @@ impl Address {
     }
 }
 
+/// Takes the scheme off, which says what an address and port make.
+fn split_scheme(text: &str) -> (&str, fn(SocketAddr) -> Address) {
+    let begins = |scheme: &str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    match (begins("wss://"), begins("ws://")) {
+        (true, _) => (&text[6..], Address::Secure),
+        (_, true) => (&text[5..], Address::Ip),
+        _ => (text, Address::Ip),
+    }
+}
+
+fn expected(text: &str) -> String {
+    format!(
+        "{text:?}: expected HOST:PORT, like 127.0.0.1:9001, [::1]:9001, localhost:9001 or :9001, \
+         with wss:// before it for TLS, or unix:PATH"
+    )
+}
+
+impl Address {
+    /// The addresses that a text names. Beside what [`Address::from_str`] reads: a name in
+    /// place of an IP address stands for all the addresses that it has, and none at all
+    /// (`:9001`) for all of this machine.
+    ///
+    /// ```
+    /// use tapecast::Address;
+    ///
+    /// let all = Address::resolve("localhost:9001")?;
+    /// assert!(all.iter().all(|address| address.ip().unwrap().ip().is_loopback()));
+    /// assert!(Address::resolve(":9001")?.contains(&"0.0.0.0:9001".parse()?));
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
+    /// # Errors
+    /// It names none: what was expected.
+    pub fn resolve(text: &str) -> Result<Vec<Address>, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(vec![address]);
+        }
+        let (bare, kind) = split_scheme(text);
+        let (host, port) = bare.rsplit_once(':').ok_or_else(|| expected(text))?;
+        let port: u16 = port.parse().map_err(|_| expected(text))?;
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let mut found: Vec<SocketAddr> = match host {
+            "" => vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()],
+            name if name.chars().all(is_name) => (name, port)
+                .to_socket_addrs()
+                .map_err(|error| format!("{text:?}: {name} can't be resolved: {error}"))?
+                .collect(),
+            _ => return Err(expected(text)),
+        };
+        found.sort();
+        found.dedup();
+        // A name may have an address of a family that the machine has not.
+        let has_family = |address: &SocketAddr| UdpSocket::bind((address.ip(), 0)).is_ok();
+        if found.iter().any(has_family) {
+            found.retain(has_family);
+        }
+        Ok(found.into_iter().map(kind).collect())
+    }
+}
+
 impl FromStr for Address {
     type Err = String;
 
@@ -49,16 +112,8 @@ impl FromStr for Address {
         {
             return Ok(Address::Unix(path.into()));
         }
-        let (bare, kind): (_, fn(SocketAddr) -> Address) = match text.strip_prefix("wss://") {
-            Some(bare) => (bare, Address::Secure),
-            None => (text.strip_prefix("ws://").unwrap_or(text), Address::Ip),
-        };
-        bare.parse().map(kind).map_err(|_| {
-            format!(
-                "{text:?}: expected IP:PORT, like 127.0.0.1:9001 or [::1]:9001, with wss:// before \
-                 it for TLS, or unix:PATH"
-            )
-        })
+        let (bare, kind) = split_scheme(text);
+        bare.parse().map(kind).map_err(|_| expected(text))
     }
 }
 

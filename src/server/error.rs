@@ -5,6 +5,7 @@ use crate::base::limits::LimitError;
 use crate::hub::RuleError;
 use crate::ring::SetupError;
 use std::fmt;
+use std::io::ErrorKind;
 
 /// What went wrong, and what to do about it.
 ///
@@ -13,7 +14,7 @@ use std::fmt;
 ///
 /// let error = Server::builder().listen("localhost").unwrap_err();
 /// assert!(matches!(error, ServerError::Address(_)));
-/// assert!(error.to_string().starts_with(r#""localhost": expected IP:PORT"#));
+/// assert!(error.to_string().starts_with(r#""localhost": expected HOST:PORT"#));
 /// ```
 #[derive(Debug)]
 pub enum ServerError {
@@ -56,7 +57,8 @@ impl fmt::Display for ServerError {
             ServerError::Rule(error) => write!(formatter, "rule {}: {error}", error.rule + 1),
             ServerError::Limits(error) => error.fmt(formatter),
             ServerError::Listen(address, error) => {
-                write!(formatter, "can't listen on {address}: {error}")
+                write!(formatter, "can't listen on {address}: {error}")?;
+                formatter.write_str(&remedy(address, error.kind()))
             }
             ServerError::Ring(error) => error.fmt(formatter),
             ServerError::Thread(error) => write!(formatter, "can't start a thread: {error}"),
@@ -67,3 +69,28 @@ impl fmt::Display for ServerError {
 }
 
 impl std::error::Error for ServerError {}
+
+/// Ports below this one are the system's, unless it was told otherwise.
+const UNPRIVILEGED_PORT: u16 = 1024;
+
+/// What to do where an address can't be listened on; empty if nothing is known.
+fn remedy(address: &Address, error: ErrorKind) -> String {
+    let port = address.ip().map_or(u16::MAX, |address| address.port());
+    match error {
+        ErrorKind::PermissionDenied if port < UNPRIVILEGED_PORT => format!(
+            ": ports below {UNPRIVILEGED_PORT} need a capability: `sudo setcap \
+             cap_net_bind_service=+ep PATH_OF_THIS_PROGRAM`, or in a systemd unit \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE; or allow them to all: `sudo sysctl \
+             net.ipv4.ip_unprivileged_port_start={port}`"
+        ),
+        ErrorKind::PermissionDenied => ": its directory has to be writable for this user".into(),
+        ErrorKind::AddrInUse if address.ip().is_some() => {
+            format!(": another program listens there; `ss -ltnp sport = :{port}` names it")
+        }
+        ErrorKind::AddrInUse => ": another program listens there, or it is no socket".into(),
+        ErrorKind::AddrNotAvailable => {
+            ": no interface of this machine has it; `ip address` lists what they have".into()
+        }
+        _ => String::new(),
+    }
+}

@@ -59,14 +59,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens on this address, `[ws://|wss://]IP:PORT` or `unix:PATH`; port 0 takes a
-    /// free one. May be called several times. `wss://` needs [`Builder::tls`].
+    /// Listens on this address, `[ws://|wss://]HOST:PORT` or `unix:PATH`, as
+    /// [`Address::resolve`] reads it; port 0 takes a free one. May be called several times.
+    /// `wss://` needs [`Builder::tls`].
     ///
     /// # Errors
     /// [`ServerError::Address`] if it is not an address.
     pub fn listen(mut self, address: &str) -> Result<Builder, ServerError> {
-        let address = address.parse().map_err(ServerError::Address)?;
-        self.sources.push(Source::Address(address));
+        let addresses = Address::resolve(address).map_err(ServerError::Address)?;
+        self.sources.extend(addresses.into_iter().map(Source::Address));
         Ok(self)
     }
 

@@ -511,6 +511,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
+    /// As [`Shard::note`], of what is no fault of the server's or a peer's.
+    fn note_info(&mut self, note: Note, text: &str) {
+        if let Some(left_out) = self.notes.allow(note, self.core.now) {
+            tracing::info!(shard = self.core.id.0, left_out, "{text}");
+        }
+    }
+
     /// A limit was hit.
     fn hit(&self, limit: usize) {
         self.counters().limits_hit.hit(limit);

@@ -22,9 +22,11 @@ pub(super) enum Note {
     Late,
     /// Connections hold more memory than they may.
     Memory,
+    /// None of the subprotocols that a client has offered is spoken.
+    Unspoken,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 const PERIOD_MS: u64 = 1_000;
 
 /// When which kind may be logged again.

@@ -19,7 +19,9 @@ const BYTES_PER_SEND: usize = 1 << 20;
 pub(super) fn advance_tapes(own: &mut Own, core: &mut Core, counters: &Counters, bytes: usize) {
     let Own { outbound, subscriptions, .. } = own;
     let Core { hub, pool, .. } = core;
-    pool.contexts().interrupt(outbound.compression());
+    if subscriptions.deflates() {
+        pool.contexts().interrupt(outbound.compression());
+    }
     let messages = hub.advance(subscriptions, bytes, |rest| keep_rest(outbound, pool, rest));
     counters.deliveries.add(messages);
 }

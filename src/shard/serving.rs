@@ -5,6 +5,7 @@
 
 use super::Shard;
 use super::links::Posted;
+use super::notes::Note;
 use super::securing::send_sealed;
 use super::slot::{Holds, Phase, Slot, connection_id};
 use crate::admission::is_from_here;
@@ -12,15 +13,18 @@ use crate::app::{Conn, Core, Decision, Handler, Link, Request, Upgrade};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits, ShardId, work};
 use crate::connection::{Arrival, Close, SendOutcome};
-use crate::protocol::deflate::{Accepted, Compression};
-use crate::protocol::head::HEADERS_MAX;
-use crate::protocol::{self, CloseCause, Input, Kind, Refusal, deflate, handshake};
+use crate::protocol::deflate::{Accepted, Compression, WINDOW_BITS_MAX};
+use crate::protocol::handshake::{self, Answer};
+use crate::protocol::{self, CloseCause, Input, Kind, Refusal, deflate};
 use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An echo of which so much is left to send is not copied into the queue.
 const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 256 << 10 };
+
+/// Bytes of the subprotocols that a client has offered, in a log line.
+const OFFERED_BYTES_LOGGED: usize = 256;
 
 /// How serving a piece of input ended.
 enum Served {
@@ -42,13 +46,18 @@ fn agree_on_compression<S>(
         return None;
     }
     let offered = deflate::accept(request.all("sec-websocket-extensions"))?;
-    let contexts = core.pool.contexts().begin(offered.server_context, offered.client_context);
+    let Accepted { server_context, client_context, server_window_bits, .. } = offered;
+    let contexts = core.pool.contexts();
+    let contexts = contexts.begin(server_context, client_context, server_window_bits);
     let (accepted, compression) = match contexts {
         Some(compression) => (offered, compression),
-        None => (offered.without_contexts(), Compression::ALONE),
+        None => (offered.without_contexts(), Compression::alone(server_window_bits)),
     };
     slot.own.outbound.compress(compression);
-    slot.own.subscriptions.set_deflates();
+    if server_window_bits == WINDOW_BITS_MAX {
+        // With a smaller window it could not read what is compressed once for everybody.
+        slot.own.subscriptions.set_deflates();
+    }
     counters.handshakes_deflate.add(1);
     let has_context = accepted.server_context || accepted.client_context;
     counters.handshakes_deflate_context.add(u64::from(has_context));
@@ -279,15 +288,17 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 return false;
             }
         };
+        // Also of one that is refused before it is parsed.
+        let is_head = head.starts_with(b"HEAD ");
         if slot.is_refused {
-            self.refuse(index, Refusal::Unavailable);
+            self.refuse_request(index, is_head, Refusal::Unavailable);
             return false;
         }
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = vec![httparse::EMPTY_HEADER; self.core.limits.head_fields_max];
         let request = match protocol::Request::parse(&head, &mut headers) {
             Ok(request) => request,
             Err(refusal) => {
-                self.refuse(index, refusal);
+                self.refuse_request(index, is_head, refusal);
                 return false;
             }
         };
@@ -295,7 +306,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let is_draining = self.drain.is_some();
         // Health checks are still answered; nothing new begins.
         if is_draining && handshake::check_upgrade(&request).is_ok() {
-            self.refuse(index, Refusal::Unavailable);
+            self.refuse_request(index, is_head, Refusal::Unavailable);
             return false;
         }
         let handler = &mut self.handler;
@@ -305,27 +316,30 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let answer = catch_unwind(AssertUnwindSafe(|| handler.upgrade(&request_to)));
         let Ok(Upgrade { decision }) = answer else {
             self.counters().handler_panics.add(1);
-            self.refuse(index, Refusal::Internal);
+            self.refuse_request(index, is_head, Refusal::Internal);
             return false;
         };
         match decision {
-            Decision::Respond { status, content_type, body } => {
-                self.respond(index, status, |out| {
-                    handshake::write_response(out, status, &content_type, "", &body);
-                });
+            Decision::Respond { status, content_type, headers, body } => {
+                let (content_type, headers, body) = (&content_type, &headers, &body);
+                let answer = Answer { status, content_type, headers, body };
+                self.respond(index, status, |out| answer.write(is_head, out));
                 false
             }
-            Decision::Accept { session, protocol, headers } => {
+            Decision::Accept { session, protocol, spoken, headers } => {
                 if let Err(refusal) = handshake::check_upgrade(&request) {
                     // The session was given, so its end is told.
                     let handler = &mut self.handler;
                     let told =
                         catch_unwind(AssertUnwindSafe(|| handler.close(session, Close::lost())));
                     self.counters().handler_panics.add(u64::from(told.is_err()));
-                    self.refuse(index, refusal);
+                    self.refuse_request(index, is_head, refusal);
                     return false;
                 }
                 let protocol = protocol.and_then(|offered| request.protocols().nth(offered));
+                if protocol.is_none() && !spoken.is_empty() {
+                    self.note_unspoken(&request, spoken);
+                }
                 let slot = self.slots.at_mut(index).expect("ingest looked it up");
                 let counters = &self.counters[self.core.id.index()];
                 let deflate = agree_on_compression(slot, &mut self.core, counters, &request);
@@ -352,12 +366,35 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// Refuses the request: response, linger, close.
-    pub(super) fn refuse(&mut self, index: u32, refusal: Refusal) {
-        if refusal == Refusal::HeadTooLarge {
-            self.hit(const { Limits::index_of("head_bytes_max") });
+    /// A client that offers subprotocols gets none: it may hang up over that, and not say why.
+    fn note_unspoken(&mut self, request: &protocol::Request<'_>, spoken: &[&str]) {
+        let mut offered: String = request.protocols().collect::<Vec<_>>().join(", ");
+        if offered.is_empty() {
+            return;
         }
-        self.respond(index, refusal.status(), |out| refusal.write(out));
+        // They are tokens, so in ASCII.
+        offered.truncate(OFFERED_BYTES_LOGGED);
+        let text = format!(
+            "{} speaks {} and was offered {offered}: accepted without a subprotocol",
+            request.path(),
+            spoken.join(", "),
+        );
+        self.note_info(Note::Unspoken, &text);
+    }
+
+    /// Refuses a connection that has not sent a whole request.
+    pub(super) fn refuse(&mut self, index: u32, refusal: Refusal) {
+        self.refuse_request(index, false, refusal);
+    }
+
+    /// Refuses the request: response, linger, close.
+    fn refuse_request(&mut self, index: u32, is_head: bool, refusal: Refusal) {
+        match refusal {
+            Refusal::HeadTooLarge => self.hit(const { Limits::index_of("head_bytes_max") }),
+            Refusal::TooManyFields => self.hit(const { Limits::index_of("head_fields_max") }),
+            _ => {}
+        }
+        self.respond(index, refusal.status(), |out| refusal.write(is_head, out));
     }
 
     fn respond(&mut self, index: u32, status: u16, write: impl FnOnce(&mut Vec<u8>)) {

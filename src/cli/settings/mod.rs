@@ -14,7 +14,9 @@ pub use topics::with_defaults as rules_with_defaults;
 
 use super::text;
 use crate::base::Limits;
+use crate::base::limits::LimitError;
 use crate::hub::Rule;
+use crate::routes::OPTIONAL;
 use crate::server::Address;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +48,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Vec<Address>,
+    /// Which of the routes that can be left out there are.
+    pub routes: Vec<String>,
     pub tls: Tls,
     pub shards: Shards,
     pub admin: Option<SocketAddr>,
@@ -65,6 +69,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             listen: vec![Address::Ip(SocketAddr::from(([127, 0, 0, 1], 9001)))],
+            routes: OPTIONAL.map(str::to_owned).to_vec(),
             tls: Tls::default(),
             shards: Shards::PerCore,
             admin: None,
@@ -145,20 +150,45 @@ struct Key {
 /// The prefix of the keys that are limits.
 const LIMITS: &str = "limits.";
 
+/// The keys that take a list: commas separate its values in a variable.
+const LISTS: [&str; 4] = ["listen", "routes", "tls_cert", "tls_key"];
+
 const KEYS: &[Key] = &[
     Key {
         name: "listen",
-        text: "Addresses to listen on: [ws://]IP:PORT, wss://IP:PORT for TLS, or unix:PATH. Port 0 \
-               takes a free one.",
+        text: "Addresses to listen on: [ws://]HOST:PORT, wss://HOST:PORT for TLS, or unix:PATH. \
+               HOST is an IP address, a name for all its addresses, or left out for all of this \
+               machine. Port 0 takes a free one.",
         set: |settings, values| {
-            settings.listen = values.iter().map(|value| value.parse()).collect::<Result<_, _>>()?;
+            let mut listen = Vec::new();
+            for value in values {
+                for address in Address::resolve(value)? {
+                    // 127.0.0.1 beside localhost is no contradiction.
+                    if !listen.contains(&address) {
+                        listen.push(address);
+                    }
+                }
+            }
+            settings.listen = listen;
             Ok(())
         },
-        get: |settings| {
-            let quoted: Vec<String> =
-                settings.listen.iter().map(|address| text::quoted(&address.to_string())).collect();
-            format!("[{}]", quoted.join(", "))
+        get: |settings| text::list(&settings.listen),
+    },
+    Key {
+        name: "routes",
+        text: "Which of the routes /echo, /ws and /broadcast there are; the others are always \
+               there.",
+        set: |settings, values| {
+            for value in values {
+                if !OPTIONAL.contains(&value.as_str()) {
+                    let near = text::nearest(value, OPTIONAL);
+                    return Err(format!("{value:?}: expected {}{near}", OPTIONAL.join(", ")));
+                }
+            }
+            settings.routes = values.to_vec();
+            Ok(())
         },
+        get: |settings| text::list(&settings.routes),
     },
     Key {
         name: "tls_cert",
@@ -311,9 +341,9 @@ impl Settings {
         let result = if let Some(name) = key.strip_prefix(LIMITS)
             && self.limits.table().iter().any(|limit| limit.0 == name)
         {
-            one(&values).and_then(text::number).and_then(|value| {
-                self.limits.set(name, value).map_err(|error| error.message.clone())
-            })
+            one(&values)
+                .and_then(|value| text::number(value, text::Unit::of(name)))
+                .and_then(|value| self.limits.set(name, value).map_err(|error| error.message))
         } else if let Some(known) = KEYS.iter().find(|known| known.name == key) {
             (known.set)(self, &values)
         } else {
@@ -351,21 +381,22 @@ impl Settings {
     }
 
     /// What contradicts itself once everything is known.
-    fn check(&self) -> Result<(), Problem> {
-        if let Err(error) = self.limits.check() {
+    fn contradictions(&self) -> Vec<Problem> {
+        let limit = |error: LimitError| {
             // Of two limits that contradict each other, the one that was set.
             let others = Limits::NAMES.iter().filter(|name| error.message.contains(**name));
             let set = [error.name].into_iter().chain(others.copied());
             let set = set.map(|name| self.origin(&format!("{LIMITS}{name}")));
             let origin = set.clone().find(|origin| **origin != Origin::Default);
             let origin = origin.unwrap_or(&Origin::Default).clone();
-            return Err(Problem { origin, message: format!("{LIMITS}{error}") });
-        }
+            Problem { origin, message: format!("{LIMITS}{error}") }
+        };
+        let mut problems: Vec<Problem> = self.limits.problems().into_iter().map(limit).collect();
         if self.listen.is_empty() {
             let message = "listen: expected at least one address".to_owned();
-            return Err(Problem { origin: self.origin("listen").clone(), message });
+            problems.push(Problem { origin: self.origin("listen").clone(), message });
         }
-        self.acceptor(None)?;
+        problems.extend(self.acceptor(None).err());
         if let Some(admin) = self.admin
             && !admin.ip().is_loopback()
             && self.admin_token_file.is_none()
@@ -374,9 +405,9 @@ impl Settings {
                 "admin: {admin} is not a loopback address: set admin_token_file, whose token \
                  every request then has to carry"
             );
-            return Err(Problem { origin: self.origin("admin").clone(), message });
+            problems.push(Problem { origin: self.origin("admin").clone(), message });
         }
-        Ok(())
+        problems
     }
 
     /// The keys whose values differ in `other`, each with both values.

@@ -1,7 +1,7 @@
 //! Where settings come from, in order: defaults, profile, configuration file,
 //! environment, flags. A later one wins.
 
-use super::{Assignment, Origin, Problem, Settings, file, topics};
+use super::{Assignment, LISTS, Origin, Problem, Settings, file, topics};
 use crate::cli::text;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ impl Sources {
             .filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
             })
-            .filter(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name))
+            .filter(|(name, value)| name.starts_with(PREFIX) && !is_service_link(name, value))
             .collect();
         self.environment.sort();
         self
@@ -62,7 +62,7 @@ impl Sources {
         if let Some((path, origin)) = config.or(config_variable) {
             match read(&path, &origin) {
                 Ok(found) => assignments.extend(found),
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found),
             }
         }
         assignments.extend(environment);
@@ -73,21 +73,19 @@ impl Sources {
         if let Some(asked) = profiles.last() {
             match profile(asked) {
                 Ok(found) => drop(assignments.splice(..0, found)),
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found),
             }
         }
+        // What a file says that can't be read is not known.
+        let is_all_known = problems.is_empty();
         let mut settings = Settings::default();
         for assignment in assignments {
             if let Err(problem) = settings.assign(assignment) {
                 problems.push(problem);
             }
         }
-        if problems.is_empty()
-            && let Err(problem) = settings.check()
-        {
-            problems.push(problem);
-        }
-        if problems.is_empty() {
+        if is_all_known {
+            problems.extend(settings.contradictions());
             match topics::rules(&settings.topics, &settings.limits) {
                 Ok(rules) => settings.rules = rules,
                 Err(found) => problems.extend(found),
@@ -97,10 +95,26 @@ impl Sources {
     }
 }
 
-/// Kubernetes puts variables like `TAPECAST_PORT` and `TAPECAST_SERVICE_HOST` into
-/// every container beside a service that is called tapecast.
-fn is_service_link(name: &str) -> bool {
-    ["PORT", "SERVICE_"].iter().any(|word| name[PREFIX.len()..].starts_with(word))
+/// Kubernetes puts variables into every container for each service beside it: for one that is
+/// called tapecast-admin `TAPECAST_ADMIN_SERVICE_HOST`, `TAPECAST_ADMIN_SERVICE_PORT` with and
+/// without a port's name behind it, `TAPECAST_ADMIN_PORT=tcp://...`, and
+/// `TAPECAST_ADMIN_PORT_9090_TCP` with and without `_PROTO`, `_PORT` and `_ADDR`.
+pub(super) fn is_service_link(name: &str, value: &str) -> bool {
+    if name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+    {
+        return true;
+    }
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|start| value.starts_with(start));
+    if name.ends_with("_PORT") && is_address {
+        return true;
+    }
+    name.split("_PORT_").skip(1).any(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let is_protocol = ["_TCP", "_UDP", "_SCTP"].iter().any(|it| rest[digits..].starts_with(it));
+        digits > 0 && is_protocol
+    })
 }
 
 /// The assignments of the environment, and the configuration file that it names.
@@ -120,24 +134,29 @@ fn environment(variables: Vec<(String, String)>) -> (Vec<Assignment>, Option<(St
             Some(limit) => format!("limits.{limit}"),
             None => word,
         };
-        let values = value.split(',').map(|value| value.trim().to_owned());
-        let values = if key == "listen" { values.collect() } else { vec![value] };
+        let values = match LISTS.contains(&key.as_str()) {
+            false => vec![value],
+            true => {
+                let values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
+                values.map(str::to_owned).collect()
+            }
+        };
         found.push(Assignment { key, values, origin });
     }
     (found, config)
 }
 
-fn read(path: &str, origin: &Origin) -> Result<Vec<Assignment>, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|error| Problem {
-        origin: origin.clone(),
-        message: format!("{path} can't be read: {error}"),
+fn read(path: &str, origin: &Origin) -> Result<Vec<Assignment>, Vec<Problem>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("{path} can't be read: {error}");
+        vec![Problem { origin: origin.clone(), message }]
     })?;
     file::assignments(path, &text)
 }
 
 /// The assignments of the profile that is asked for: a name, or a file.
-fn profile(asked: &Assignment) -> Result<Vec<Assignment>, Problem> {
-    let problem = |message| Problem { origin: asked.origin.clone(), message };
+fn profile(asked: &Assignment) -> Result<Vec<Assignment>, Vec<Problem>> {
+    let problem = |message| vec![Problem { origin: asked.origin.clone(), message }];
     let [name] = asked.values.as_slice() else {
         return Err(problem("profile: expected one name or file".into()));
     };
@@ -157,9 +176,9 @@ fn profile(asked: &Assignment) -> Result<Vec<Assignment>, Problem> {
     };
     match found.iter().find(|assignment| assignment.key == "profile") {
         None => Ok(found),
-        Some(inner) => Err(Problem {
+        Some(inner) => Err(vec![Problem {
             origin: inner.origin.clone(),
             message: "profile: a profile can't name another".into(),
-        }),
+        }]),
     }
 }

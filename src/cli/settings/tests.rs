@@ -1,5 +1,6 @@
 //! Precedence, origins, and what is refused.
 
+use super::sources::is_service_link;
 use super::*;
 use crate::hub::{Access, SlowReader};
 
@@ -87,8 +88,8 @@ fn what_is_wrong_is_told_with_its_place() {
     );
     check(
         sources("", &[("TAPECAST_LISTEN", "localhost")], &[]),
-        &["TAPECAST_LISTEN: listen: \"localhost\": expected IP:PORT, like 127.0.0.1:9001 or \
-           [::1]:9001, with wss:// before it for TLS, or unix:PATH"],
+        &["TAPECAST_LISTEN: listen: \"localhost\": expected HOST:PORT, like 127.0.0.1:9001, \
+           [::1]:9001, localhost:9001 or :9001, with wss:// before it for TLS, or unix:PATH"],
     );
     check(
         sources("listen = [\"wss://127.0.0.1:1\"]", &[], &[]),
@@ -121,9 +122,86 @@ fn what_is_wrong_is_told_with_its_place() {
            token every request then has to carry"],
     );
     assert!(problems(sources("listen = [", &[], &[]))[0].starts_with("FILE:1: "));
+    check(
+        sources("", &[("TAPECAST_ROUTES", "/echo, /brodcast")], &[]),
+        &["TAPECAST_ROUTES: routes: \"/brodcast\": expected /echo, /ws, /broadcast: did you mean \
+           /broadcast?"],
+    );
+    // Syntax, kinds, values and contradictions, each with its line, in one round.
+    check(
+        sources("shards = \nlog = 1979-05-27\nadmin = \"x\"\nlog_format = [", &[], &[]),
+        &[
+            "FILE:1: string values must be quoted, expected literal string",
+            "FILE:2: log: expected a string or a whole number",
+            "FILE:4: unclosed array, expected `]`",
+        ],
+    );
+    check(
+        sources(
+            "shards = 0\nadmin = \"0.0.0.0:9090\"\n[limits]\ndrain_ms = \"5KiB\"\n\
+             receive_buffers = 3\npong_ms = 0\n[[topics]]\npattern = \"a..b\"",
+            &[],
+            &[],
+        ),
+        &[
+            "FILE:1: shards: \"0\": expected a number from 1 to 65535, or per-core",
+            "FILE:4: limits.drain_ms: \"5KiB\": expected a number of milliseconds, or one with \
+             ms, s, min or h behind it",
+            "FILE:6: limits.pong_ms is 0: expected 1 to 1099511627776",
+            "FILE:5: limits.receive_buffers is 3: expected a power of two up to 16384",
+            "FILE:2: admin: 0.0.0.0:9090 is not a loopback address: set admin_token_file, whose \
+             token every request then has to carry",
+            "FILE:8: topics: pattern is \"a..b\": expected a topic's name, in which * stands for \
+             a segment, and > at the end for one or more",
+        ],
+    );
     let mut missing = sources("", &[], &[]);
     missing.config = Some("/no/such/file.toml".into());
     assert!(missing.resolve().unwrap_err()[0].to_string().starts_with("--config: "));
+}
+
+#[test]
+fn numbers_are_written_as_toml_and_people_do() {
+    let limits = sources(
+        "limits = { head_bytes_max = 0x1000, pong_ms = \"5s\", close_ms = 1_000, spin_us = +7 }",
+        &[("TAPECAST_LIMITS_DRAIN_MS", "2 min"), ("TAPECAST_LIMITS_SPIN_US", "1ms")],
+        &[],
+    );
+    let limits = limits.resolve().unwrap().limits;
+    assert_eq!((limits.head_bytes_max, limits.pong_ms, limits.close_ms), (4096, 5_000, 1_000));
+    assert_eq!((limits.drain_ms, limits.spin_us), (120_000, 1_000));
+}
+
+#[test]
+fn variables_give_lists_and_those_of_kubernetes_are_left_alone() {
+    let listen = [("TAPECAST_LISTEN", "127.0.0.1:1, unix:/a"), ("TAPECAST_ROUTES", "")];
+    let settings = sources("", &listen, &[]).resolve().unwrap();
+    assert_eq!((settings.listen.len(), settings.routes.len()), (2, 0));
+    let certificates = [("TAPECAST_TLS_CERT", "a.pem,b.pem"), ("TAPECAST_TLS_KEY", "a.key,b.key")];
+    let problem = &problems(sources("listen = \"wss://127.0.0.1:1\"", &certificates, &[]))[0];
+    assert!(problem.contains("a.pem"), "{problem}");
+    for (name, value) in [
+        ("TAPECAST_SERVICE_HOST", "10.0.0.1"),
+        ("TAPECAST_SERVICE_PORT", "9001"),
+        ("TAPECAST_SERVICE_PORT_WS", "9001"),
+        ("TAPECAST_PORT", "tcp://10.0.0.1:9001"),
+        ("TAPECAST_PORT_9001_TCP", "tcp://10.0.0.1:9001"),
+        ("TAPECAST_PORT_9001_TCP_ADDR", "10.0.0.1"),
+        ("TAPECAST_ADMIN_SERVICE_HOST", "10.0.0.1"),
+        ("TAPECAST_ADMIN_PORT", "tcp://10.0.0.1:9090"),
+        ("TAPECAST_ADMIN_PORT_9090_UDP_PROTO", "udp"),
+        ("TAPECAST_LIMITS_SERVICE_PORT", "1"),
+    ] {
+        assert!(is_service_link(name, value), "{name}");
+    }
+    for (name, value) in [
+        ("TAPECAST_LISTEN", "127.0.0.1:1"),
+        ("TAPECAST_PORT", "9001"),
+        ("TAPECAST_ADMIN", "127.0.0.1:1"),
+        ("TAPECAST_LIMITS_PONG_MS", "1"),
+    ] {
+        assert!(!is_service_link(name, value), "{name}");
+    }
 }
 
 const RULES: &str = r#"

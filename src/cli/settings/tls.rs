@@ -45,9 +45,8 @@ impl Tls {
 
 /// Paths as a TOML value.
 pub fn printed(paths: &[PathBuf]) -> String {
-    let quoted: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let quoted: Vec<String> = quoted.iter().map(|path| super::text::quoted(path)).collect();
-    format!("[{}]", quoted.join(", "))
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    super::text::list(&paths)
 }
 
 /// Paths that were given.

@@ -4,7 +4,6 @@ use super::{Assignment, Origin, Problem, one};
 use crate::base::Limits;
 use crate::cli::text;
 use crate::hub::{Access, Rule, Rules, SlowReader};
-use crate::routes::BROADCAST_TOPIC;
 
 /// The prefix of the keys of rules: `topics.0.pattern` is the first one's.
 pub const TOPICS: &str = "topics.";
@@ -25,7 +24,8 @@ macro_rules! count {
             name: stringify!($field),
             text: $text,
             set: |rule, values| {
-                let value = text::number(one(values)?)?;
+                let unit = text::Unit::of(stringify!($field));
+                let value = text::number(one(values)?, unit)?;
                 rule.$field = value.try_into().map_err(|_| format!("{value} is too large"))?;
                 Ok(())
             },
@@ -138,13 +138,10 @@ fn default_rule(pattern: &str, limits: &Limits) -> Rule {
     Rule { publish: Access::Local, ..Rule::new(pattern, limits) }
 }
 
-/// The rules of the program: those that are configured, that of `/broadcast`, which is
-/// everybody's, and the default for all others.
+/// The rules of the program: those that are configured, and the default for all other topics,
+/// that of `/broadcast` among them.
 pub fn with_defaults(configured: &[Rule], limits: &Limits) -> Vec<Rule> {
     let mut rules = configured.to_vec();
-    if configured.iter().all(|rule| rule.pattern != BROADCAST_TOPIC) {
-        rules.insert(0, Rule::new(BROADCAST_TOPIC, limits));
-    }
     rules.push(default_rule(">", limits));
     rules
 }

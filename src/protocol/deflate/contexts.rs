@@ -10,6 +10,7 @@
 //! that is worth it by itself, or the second in a row that is not.
 
 use super::deflater::{compress, new_deflate};
+use super::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::base::planted::{Bug, planted};
 use std::fmt;
 use zlib_rs::Deflate;
@@ -22,16 +23,22 @@ use zlib_rs::Deflate;
 /// assert!(!Compression::default().is_agreed());
 /// assert!(Compression::ALONE.is_agreed() && !Compression::ALONE.has_context());
 /// ```
-// In 16 bits, since every idle connection pays for it: 0 is no, 1 is alone, and what is
-// above is the number of a context and two.
+// In 16 bits, since every idle connection pays for it: 0 is no, 1 to 7 are alone with a
+// window of 9 to 15 bits, and what is above is the number of a context and eight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compression(u16);
 
 impl Compression {
     /// It was not agreed on.
     pub const NONE: Compression = Compression(0);
-    /// Each message by itself.
-    pub const ALONE: Compression = Compression(1);
+    /// Each message by itself, with the largest window.
+    pub const ALONE: Compression = Compression(7);
+
+    /// Each message by itself, with a window of so many bits, 9 to 15.
+    pub fn alone(window_bits: u8) -> Compression {
+        debug_assert!((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits));
+        Compression(u16::from(window_bits - WINDOW_BITS_MIN) + 1)
+    }
 
     /// Whether messages may be compressed.
     #[inline]
@@ -46,12 +53,18 @@ impl Compression {
     }
 
     fn number(self) -> Option<usize> {
-        self.has_context().then(|| usize::from(self.0 - 2))
+        self.has_context().then(|| usize::from(self.0 - FIRST_NUMBER))
+    }
+
+    /// The bits of the window of one that stands alone and has not the largest.
+    pub(crate) fn narrow_bits(self) -> Option<u8> {
+        (1..Compression::ALONE.0).contains(&self.0).then(|| self.0 as u8 - 1 + WINDOW_BITS_MIN)
     }
 }
 
+const FIRST_NUMBER: u16 = Compression::ALONE.0 + 1;
 /// Compressors of a thread: as many as a [`Compression`] can number.
-const CONTEXTS_MAX: usize = u16::MAX as usize - 1;
+const CONTEXTS_MAX: usize = (u16::MAX - FIRST_NUMBER) as usize;
 /// Bytes of a compressor that has been used, whatever its level.
 const COMPRESSOR_BYTES: usize = 372 << 10;
 /// Bytes of a decompressor that has been used.
@@ -66,7 +79,7 @@ pub const CONTEXT_BYTES: usize = COMPRESSOR_BYTES + DECOMPRESSOR_BYTES;
 /// use tapecast::protocol::deflate::Contexts;
 ///
 /// let mut contexts = Contexts::new(1, 16, 512, 1 << 20);
-/// let compression = contexts.begin(true, false).expect("there is room");
+/// let compression = contexts.begin(true, false, 15).expect("there is room");
 /// let quote = br#"{"symbol":"BTC","bid":64000.5,"ask":64001.0}"#;
 /// let first = contexts.deflate(compression, quote).unwrap().len();
 /// let second = contexts.deflate(compression, quote).unwrap().len();
@@ -96,6 +109,7 @@ impl fmt::Debug for Contexts {
 struct Compressor {
     /// There once it has been used.
     deflate: Option<Deflate>,
+    window_bits: u8,
     window: Window,
 }
 
@@ -128,22 +142,22 @@ impl Contexts {
     }
 
     /// A connection begins whose messages may remember earlier ones: those that it sends,
-    /// if `outbound`, and those that it receives, if `inbound`. Says how the former are
-    /// compressed; `None` if there is no room for what was asked. [`Contexts::end`] gives
-    /// back the one, [`Contexts::end_inbound`] the other.
-    pub fn begin(&mut self, outbound: bool, inbound: bool) -> Option<Compression> {
+    /// if `outbound`, with a window of `window_bits`, 9 to 15, and those that it receives, if
+    /// `inbound`. Says how the former are compressed; `None` if there is no room for what was
+    /// asked. [`Contexts::end`] gives back the one, [`Contexts::end_inbound`] the other.
+    pub fn begin(&mut self, outbound: bool, inbound: bool, window_bits: u8) -> Option<Compression> {
         let bytes =
             usize::from(outbound) * COMPRESSOR_BYTES + usize::from(inbound) * DECOMPRESSOR_BYTES;
         let left = self.bytes_left.checked_sub(bytes)?;
         let compression = match outbound {
-            false => Compression::ALONE,
-            true => self.take_number()?,
+            false => Compression::alone(window_bits),
+            true => self.take_number(window_bits)?,
         };
         self.bytes_left = left;
         Some(compression)
     }
 
-    fn take_number(&mut self) -> Option<Compression> {
+    fn take_number(&mut self, window_bits: u8) -> Option<Compression> {
         if self.free.is_empty() && self.compressors.len() == CONTEXTS_MAX {
             return None;
         }
@@ -151,7 +165,8 @@ impl Contexts {
             self.compressors.push(Compressor::default());
             (self.compressors.len() - 1) as u16
         });
-        Some(Compression(number + 2))
+        self.compressors[usize::from(number)].window_bits = window_bits;
+        Some(Compression(number + FIRST_NUMBER))
     }
 
     /// The connection sends nothing more.
@@ -194,7 +209,9 @@ impl Contexts {
             compressor.window = Window::ShortSince;
             return None;
         }
-        let deflate = compressor.deflate.get_or_insert_with(|| new_deflate(self.level));
+        let window_bits = compressor.window_bits;
+        let deflate =
+            compressor.deflate.get_or_insert_with(|| new_deflate(self.level, window_bits));
         if std::mem::take(&mut compressor.window) != Window::Known {
             deflate.reset();
         }

@@ -1,6 +1,6 @@
 //! Messages made smaller.
 
-use super::TAIL;
+use super::{TAIL, WINDOW_BITS_MAX};
 use crate::base::Limits;
 use crate::protocol::frame::{self, Opcode, Role};
 use std::fmt;
@@ -24,6 +24,7 @@ use zlib_rs::{Deflate, DeflateFlush, Status};
 pub struct Deflater {
     deflate: Option<Deflate>,
     level: u8,
+    window_bits: u8,
     bytes_min: usize,
     bytes_max: usize,
     /// What became of the last message.
@@ -39,9 +40,9 @@ impl fmt::Debug for Deflater {
 /// Larger buffers are not kept for the next message.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// With the largest window.
-pub(super) fn new_deflate(level: u8) -> Deflate {
-    Deflate::new(level.into(), false, 15)
+/// That looks back by at most two to the power of `window_bits` bytes.
+pub(super) fn new_deflate(level: u8, window_bits: u8) -> Deflate {
+    Deflate::new(level.into(), false, window_bits)
 }
 
 /// Compresses a message, up to the end of a block, to the start of `out`, and says how many
@@ -68,8 +69,22 @@ impl Deflater {
     /// At a level from 1, fast, to 9, small; 0 is as 1. Messages of fewer than `bytes_min`
     /// bytes are left as they are.
     pub fn new(level: u8, bytes_min: usize) -> Deflater {
-        let level = level.max(1);
-        Deflater { deflate: None, level, bytes_min, bytes_max: usize::MAX, out: Vec::new() }
+        Deflater {
+            deflate: None,
+            level: level.max(1),
+            window_bits: WINDOW_BITS_MAX,
+            bytes_min,
+            bytes_max: usize::MAX,
+            out: Vec::new(),
+        }
+    }
+
+    /// Another one, which looks back by at most two to the power of `window_bits` bytes,
+    /// 9 to 15.
+    #[must_use]
+    pub fn narrowed(&self, window_bits: u8) -> Deflater {
+        let Deflater { level, bytes_min, bytes_max, .. } = *self;
+        Deflater { deflate: None, level, window_bits, bytes_min, bytes_max, out: Vec::new() }
     }
 
     /// As the limits say.
@@ -97,7 +112,8 @@ impl Deflater {
         if payload.len() < self.bytes_min.max(1) || self.is_too_long(payload.len()) {
             return None;
         }
-        let deflate = self.deflate.get_or_insert_with(|| new_deflate(self.level));
+        let (level, window_bits) = (self.level, self.window_bits);
+        let deflate = self.deflate.get_or_insert_with(|| new_deflate(level, window_bits));
         deflate.reset();
         let small = compress(deflate, payload, &mut self.out);
         if small.is_none() {

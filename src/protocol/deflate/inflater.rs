@@ -32,10 +32,17 @@ pub enum InflateError {
 /// let (mut inflater, mut out) = (Inflater::new(), Vec::new());
 /// let end = inflater.inflate(&[0xF2, 0x48, 0xCD], &mut out, 0, 100).unwrap();
 /// let end = inflater.inflate(&[0xC9, 0xC9, 0x07, 0x00], &mut out, end, 100).unwrap();
-/// let end = inflater.finish(&mut out, end, 100).unwrap();
+/// inflater.end_message().unwrap();
 /// assert_eq!(&out[..end], b"Hello");
 /// ```
-pub struct Inflater(Inflate);
+pub struct Inflater {
+    inflate: Inflate,
+    /// Nothing has been read since the end of a message, or of a last block.
+    is_between: bool,
+}
+
+/// What a compressed message leaves out at its end, and a byte that is not for it.
+const TAIL_AND_MORE: [u8; 5] = [0, 0, 0xFF, 0xFF, 0];
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,12 +60,13 @@ impl Inflater {
     /// Between two messages.
     pub fn new() -> Inflater {
         // Whatever window was agreed on: the largest reads them all.
-        Inflater(Inflate::new(false, 15))
+        Inflater { inflate: Inflate::new(false, 15), is_between: true }
     }
 
     /// Forgets all that came before.
     pub fn reset(&mut self) {
-        self.0.reset(false);
+        self.inflate.reset(false);
+        self.is_between = true;
     }
 
     /// Inflates the next piece of a message to `out[end..]`; says where that ends now. `out`
@@ -92,6 +100,7 @@ impl Inflater {
         some: usize,
     ) -> Result<(usize, bool), InflateError> {
         let pause = end.saturating_add(some);
+        self.is_between &= piece.is_empty();
         loop {
             if end > bytes_max {
                 return Err(InflateError::TooBig);
@@ -100,12 +109,12 @@ impl Inflater {
                 return Ok((end, false));
             }
             lengthen(out, end, end + 1, bytes_max.saturating_add(1));
-            let (taken, written) = (self.0.total_in(), self.0.total_out());
+            let (taken, written) = (self.inflate.total_in(), self.inflate.total_out());
             let room = out.len().min(bytes_max.saturating_add(1)).min(pause);
-            let status = self.0.decompress(piece, &mut out[end..room], InflateFlush::NoFlush);
+            let status = self.inflate.decompress(piece, &mut out[end..room], InflateFlush::NoFlush);
             let status = status.map_err(|_| InflateError::Malformed)?;
-            *piece = &piece[(self.0.total_in() - taken) as usize..];
-            end += (self.0.total_out() - written) as usize;
+            *piece = &piece[(self.inflate.total_in() - taken) as usize..];
+            end += (self.inflate.total_out() - written) as usize;
             match status {
                 // RFC 7692, 7.2.3.4: a last block is not the end of the message. Who ends one
                 // begins anew behind it, as zlib does.
@@ -114,6 +123,7 @@ impl Inflater {
                     if piece.is_empty() {
                         return Ok((end, true));
                     }
+                    self.is_between = false;
                 }
                 // It may hold back what had no room.
                 Status::Ok if end == room => {}
@@ -125,17 +135,27 @@ impl Inflater {
         }
     }
 
-    /// The last piece has been inflated: what it held back comes to `out[end..]`.
+    /// All pieces of a message have been inflated, so it has to be at its end.
     ///
     /// # Errors
-    /// As [`Inflater::inflate`].
-    pub fn finish(
-        &mut self,
-        out: &mut Vec<u8>,
-        end: usize,
-        bytes_max: usize,
-    ) -> Result<usize, InflateError> {
-        self.inflate(&TAIL, out, end, bytes_max)
+    /// It ends inside a block.
+    pub fn end_message(&mut self) -> Result<(), InflateError> {
+        // An empty payload, and a last block without an empty one behind it, are whole as
+        // they are: what is left out of others would begin a block here.
+        if self.is_between {
+            return Ok(());
+        }
+        // RFC 7692, 7.2.2: what was left out completes a block of no bytes. So all of it is
+        // taken, nothing comes out, and where it stops is between two blocks. Inside of a
+        // block the byte behind it would be taken too, or something would come out.
+        let (taken, written) = (self.inflate.total_in(), self.inflate.total_out());
+        let status = self.inflate.decompress(&TAIL_AND_MORE, &mut [0; 8], InflateFlush::Block);
+        let taken = self.inflate.total_in() - taken;
+        let is_at_end = status == Ok(Status::Ok)
+            && taken == TAIL.len() as u64
+            && self.inflate.total_out() == written;
+        self.is_between = is_at_end;
+        is_at_end.then_some(()).ok_or(InflateError::Malformed)
     }
 
     /// Appends a whole message that stands by itself to `out`, which then has `bytes_max`
@@ -152,7 +172,7 @@ impl Inflater {
         self.reset();
         let start = out.len();
         let end = self.inflate(payload, out, start, bytes_max)?;
-        let end = self.finish(out, end, bytes_max)?;
+        self.end_message()?;
         out.truncate(end);
         Ok(())
     }

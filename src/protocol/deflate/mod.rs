@@ -17,5 +17,10 @@ pub use deflater::Deflater;
 pub use inflater::{InflateError, Inflater};
 pub use negotiation::{Accepted, Offered, accept, check_accepted};
 
+/// The windows that a compressor may have, as powers of two. RFC 7692 knows 8 too, for which
+/// there is no compressor.
+pub(crate) const WINDOW_BITS_MIN: u8 = 9;
+pub(crate) const WINDOW_BITS_MAX: u8 = 15;
+
 /// RFC 7692, 7.2.1: what ends a compressed message and is left out of it.
 pub(crate) const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];

@@ -1,19 +1,15 @@
 //! Which offer is accepted, and what is answered (RFC 7692, 7.1).
 
+use super::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::protocol::extensions::{self, Extension};
-
-/// An offer or answer with these parameters.
-macro_rules! answer {
-    ($($parameter:literal),*) => { concat!("permessage-deflate", $("; ", $parameter),*) };
-}
-const ALONE: &str = answer!("server_no_context_takeover", "client_no_context_takeover");
 
 /// What a client of this crate offers.
 ///
 /// ```
 /// use tapecast::protocol::deflate::Offered;
 ///
-/// assert_eq!(Offered::Contexts.header(), Some("permessage-deflate"));
+/// let contexts = "permessage-deflate; client_max_window_bits";
+/// assert_eq!(Offered::Contexts.header(), Some(contexts));
 /// assert_eq!(Offered::default().header(), None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,10 +26,14 @@ pub enum Offered {
 impl Offered {
     /// The value of `Sec-WebSocket-Extensions` in the request.
     pub fn header(self) -> Option<&'static str> {
+        // RFC 7692, 7.1.2.2: the server may then ask for a smaller window of the client's.
         match self {
             Offered::Nothing => None,
-            Offered::Alone => Some(ALONE),
-            Offered::Contexts => Some(answer!()),
+            Offered::Alone => Some(
+                "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                 client_max_window_bits",
+            ),
+            Offered::Contexts => Some("permessage-deflate; client_max_window_bits"),
         }
     }
 }
@@ -49,8 +49,11 @@ impl Offered {
 ///     offered.without_contexts().answer(),
 ///     "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 /// );
-/// // It could not read what is compressed once for everybody.
-/// assert_eq!(accept(["permessage-deflate; server_max_window_bits=10"]), None);
+/// let small = accept(["permessage-deflate; server_max_window_bits=10"]).unwrap();
+/// assert_eq!(small.server_window_bits, 10);
+/// assert_eq!(small.answer(), "permessage-deflate; server_max_window_bits=10");
+/// // No compressor has so small a window.
+/// assert_eq!(accept(["permessage-deflate; server_max_window_bits=8"]), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -58,6 +61,10 @@ pub struct Accepted {
     pub server_context: bool,
     /// The client's may.
     pub client_context: bool,
+    /// The server looks back by at most two to this power of bytes, 9 to 15 for a server.
+    pub server_window_bits: u8,
+    /// The client looks back by at most two to this power of bytes, 8 to 15.
+    pub client_window_bits: u8,
     /// It asked how far the server looks back: that has to be answered.
     names_window: bool,
 }
@@ -70,25 +77,18 @@ impl Accepted {
     }
 
     /// The value of `Sec-WebSocket-Extensions` in the response.
-    pub fn answer(self) -> &'static str {
-        match (self.server_context, self.client_context, self.names_window) {
-            (true, true, false) => answer!(),
-            (true, true, true) => answer!("server_max_window_bits=15"),
-            (true, false, false) => answer!("client_no_context_takeover"),
-            (true, false, true) => {
-                answer!("client_no_context_takeover", "server_max_window_bits=15")
-            }
-            (false, true, false) => answer!("server_no_context_takeover"),
-            (false, true, true) => {
-                answer!("server_no_context_takeover", "server_max_window_bits=15")
-            }
-            (false, false, false) => ALONE,
-            (false, false, true) => answer!(
-                "server_no_context_takeover",
-                "client_no_context_takeover",
-                "server_max_window_bits=15"
-            ),
+    pub fn answer(self) -> String {
+        let mut answer = String::from("permessage-deflate");
+        if !self.server_context {
+            answer += "; server_no_context_takeover";
         }
+        if !self.client_context {
+            answer += "; client_no_context_takeover";
+        }
+        if self.names_window {
+            answer += &format!("; server_max_window_bits={}", self.server_window_bits);
+        }
+        answer
     }
 }
 
@@ -100,13 +100,16 @@ pub fn accept<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Accepted>
         |offer| {
             let Parameters { server_alone, client_alone, server_window, .. } =
                 Parameters::of(&offer)?;
-            // RFC 7692, 7.1.2.1: a smaller window may be declined; frames are shared here.
-            let is_full = server_window.is_none_or(|bits| bits == Some(15));
-            is_full.then_some(Accepted {
+            // RFC 7692, 7.1.2.1: the window that the server may use at most.
+            let server_window_bits = server_window.flatten().unwrap_or(WINDOW_BITS_MAX);
+            (server_window_bits >= WINDOW_BITS_MIN).then_some(Accepted {
                 // RFC 7692, 7.1.1.1: what the client demands of the server.
                 server_context: !server_alone,
                 // RFC 7692, 7.1.1.2: it says that its own messages stand by themselves.
                 client_context: !client_alone,
+                server_window_bits,
+                // Whatever the client's window is: the largest reads it.
+                client_window_bits: WINDOW_BITS_MAX,
                 names_window: server_window.is_some(),
             })
         },
@@ -120,26 +123,27 @@ pub fn check_accepted<'a>(
     offered: Offered,
 ) -> Option<Option<Accepted>> {
     let mut accepted = Vec::new();
-    let mut values = values.into_iter().filter(|value| !value.trim().is_empty()).peekable();
-    if values.peek().is_none() {
-        return Some(None);
-    }
     for value in values {
         accepted.extend(extensions::parse(value).ok()?);
+    }
+    if accepted.is_empty() {
+        return Some(None);
     }
     let [only] = &accepted[..] else { return None };
     let Parameters { server_alone, client_alone, server_window, client_window } =
         Parameters::of(only)?;
-    // RFC 7692, 7.1.1.1 and 7.1.2.2: what was demanded of the server is confirmed, and the
-    // client's window is only named if the client has named it.
+    // RFC 7692, 7.1.1.1 and 7.1.2.2: what was demanded of the server is confirmed, and a
+    // window of the client's has its bits.
     let is_ours = match offered {
         Offered::Nothing => false,
-        Offered::Alone => server_alone && client_window.is_none(),
-        Offered::Contexts => client_window.is_none(),
+        Offered::Alone => server_alone && client_window != Some(None),
+        Offered::Contexts => client_window != Some(None),
     };
     is_ours.then_some(Some(Accepted {
         server_context: !server_alone,
         client_context: !client_alone && offered == Offered::Contexts,
+        server_window_bits: server_window.flatten().unwrap_or(WINDOW_BITS_MAX),
+        client_window_bits: client_window.flatten().unwrap_or(WINDOW_BITS_MAX),
         names_window: server_window.is_some(),
     }))
 }

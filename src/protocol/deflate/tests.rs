@@ -29,17 +29,24 @@ fn the_examples_of_the_rfc() {
 #[test]
 fn offers() {
     let answer = |value: &str| accept([value]).map(|it| it.without_contexts().answer());
-    let usual = Offered::Alone.header();
-    assert_eq!(answer("permessage-deflate"), usual);
-    assert_eq!(answer("permessage-deflate; client_max_window_bits"), usual);
-    assert_eq!(answer("permessage-deflate; client_max_window_bits=8"), usual);
-    assert_eq!(answer("permessage-deflate; server_no_context_takeover"), usual);
-    assert_eq!(answer("permessage-deflate; client_no_context_takeover"), usual);
-    let named = answer("permessage-deflate; server_max_window_bits=15").unwrap();
-    assert!(named.ends_with("; server_max_window_bits=15"));
-    // The first that can be had.
-    let several = "permessage-deflate; server_max_window_bits=9, permessage-deflate";
-    assert_eq!(answer(several), usual);
+    let usual = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    let usual = Some(usual.to_owned());
+    for offer in [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        "permessage-deflate; client_max_window_bits=8",
+        "permessage-deflate; server_no_context_takeover",
+        "permessage-deflate; client_no_context_takeover",
+        ", permessage-deflate,",
+        // The first that can be had.
+        "permessage-deflate; server_max_window_bits=8, permessage-deflate",
+    ] {
+        assert_eq!(answer(offer), usual, "{offer}");
+    }
+    for bits in 9..=15 {
+        let named = answer(&format!("permessage-deflate; server_max_window_bits={bits}"));
+        assert!(named.unwrap().ends_with(&format!("; server_max_window_bits={bits}")));
+    }
     assert_eq!(accept(["x", "permessage-deflate"]), accept(["permessage-deflate"]));
     for odd in [
         "x-webkit-deflate-frame",
@@ -66,7 +73,8 @@ fn offers() {
 #[test]
 fn contexts_are_what_an_offer_leaves_open() {
     let check = |value: &str, expected: &str| {
-        assert_eq!(accept([value]).map(Accepted::answer), Some(expected), "{value}");
+        let answered = accept([value]).map(Accepted::answer);
+        assert_eq!(answered.as_deref(), Some(expected), "{value}");
     };
     let (plain, window) = ("permessage-deflate", "; server_max_window_bits=15");
     let (server, client) = ("; server_no_context_takeover", "; client_no_context_takeover");
@@ -115,12 +123,121 @@ fn answers() {
         "permessage-deflate",
         "x",
         ";",
-        "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=7",
         "permessage-deflate; server_no_context_takeover, x",
     ] {
         assert_eq!(check(&[wrong]), None, "{wrong}");
     }
     assert_eq!(check(&[alone, alone]), None);
+    // A window of the client's, since it has offered to have one.
+    let windowed = format!("{alone}; client_max_window_bits=10");
+    let accepted = check_accepted([&windowed[..]], Offered::Alone).unwrap().unwrap();
+    assert_eq!((accepted.client_window_bits, accepted.server_window_bits), (10, 15));
+}
+
+/// Inflates what a compressor with a window of so many bits has made of a message that stands
+/// by itself, with a decompressor that has no larger one.
+fn inflate_within(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    let mut inflate = zlib_rs::Inflate::new(false, window_bits);
+    let mut out = Vec::new();
+    // No more of what came out is in reach than the window, if the room is small.
+    let mut room = [0; 64];
+    let mut rest = payload;
+    loop {
+        let (taken, written) = (inflate.total_in(), inflate.total_out());
+        inflate.decompress(rest, &mut room, zlib_rs::InflateFlush::NoFlush).unwrap();
+        let written = (inflate.total_out() - written) as usize;
+        rest = &rest[(inflate.total_in() - taken) as usize..];
+        out.extend_from_slice(&room[..written]);
+        if written == 0 {
+            return out;
+        }
+    }
+}
+
+#[test]
+fn a_window_is_no_larger_than_was_agreed_on() {
+    // It repeats itself at every distance up to 20,000 bytes.
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut text: Vec<u8> = (0..20_000).map(|_| random.u8(b'a'..=b'p')).collect();
+    for _ in 0..2_000 {
+        let start = random.usize(..text.len() - 40);
+        let piece = text[start..start + random.usize(3..40)].to_vec();
+        text.extend_from_slice(&piece);
+    }
+    for level in [1, 2, 6, 9] {
+        for bits in WINDOW_BITS_MIN..=WINDOW_BITS_MAX {
+            let mut workspace = Workspace::new(1 << 20).compressing(Deflater::new(level, 1));
+            let small = workspace.deflate(Compression::alone(bits), &text).unwrap();
+            assert_eq!(inflate_within(small, bits), text, "level {level}, {bits} bits");
+            let mut contexts = contexts(level, 1 << 20);
+            let context = contexts.begin(true, false, bits).unwrap();
+            let small = contexts.deflate(context, &text).unwrap();
+            assert_eq!(inflate_within(small, bits), text, "level {level}, {bits} bits");
+        }
+    }
+    assert_eq!(Compression::alone(15), Compression::ALONE);
+}
+
+#[test]
+fn a_message_that_ends_inside_a_block_is_refused() {
+    // In fixed codes, stored, and in codes of its own.
+    let text: Vec<u8> = (0..3_000_u32).map(|at| (at * at % 97) as u8 + b' ').collect();
+    let noise: Vec<u8> =
+        (0..300_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut stored = vec![0x00, 44, 1, !44, !1];
+    stored.extend_from_slice(&noise);
+    stored.push(0);
+    for whole in [&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00][..], &stored, &compressed(&text)] {
+        assert!(inflate(whole).is_ok());
+        // The first byte of a stored block alone is a whole message without bytes.
+        for cut in 1 + usize::from(whole[0] == 0)..whole.len() {
+            assert_eq!(inflate(&whole[..cut]), Err(InflateError::Malformed), "{cut}");
+        }
+        // In pieces, and by frames.
+        let rules = rules(Role::Server, 1 << 20);
+        for step in [1, 9, 1_000] {
+            let frame = message(Opcode::Binary, &whole[..whole.len() - 1], 3);
+            assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidDeflate));
+        }
+    }
+}
+
+#[test]
+fn an_odd_end_does_not_break_the_next_message() {
+    // RFC 7692, 7.2.3.4, with and without the empty block; and an empty payload.
+    for odd in [
+        &[][..],
+        &[0x00],
+        &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00],
+        &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00],
+    ] {
+        let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        for step in [1, 1_000] {
+            let mut inbound = Inbound::new();
+            inbound.remember();
+            let mut workspace = Workspace::new(1 << 20);
+            let rules = rules(Role::Server, 1 << 20);
+            let frames = [&hello[..], odd, &hello, odd, odd, &hello];
+            let mut stream = Vec::new();
+            for payload in frames {
+                stream.extend_from_slice(&message(Opcode::Binary, payload, 1));
+            }
+            let mut received = Vec::new();
+            for piece in stream.chunks_mut(step) {
+                let mut input = Input::new(piece);
+                while let Some(incoming) = inbound.next(&rules, &mut workspace, &mut input).unwrap()
+                {
+                    let Incoming::Message(message) = incoming else { panic!("a message") };
+                    received.push(message.payload().to_vec());
+                }
+            }
+            let of_odd = if odd.len() > 1 { &b"Hello"[..] } else { b"" };
+            let expected = [&b"Hello"[..], of_odd, b"Hello", of_odd, of_odd, b"Hello"];
+            assert_eq!(received, expected, "{odd:x?}");
+        }
+    }
 }
 
 #[test]
@@ -176,8 +293,8 @@ fn a_context_looks_back_until_it_is_interrupted() {
     let text: String = (0..100).map(|at| format!("word{}", at * at * 31 % 97)).collect();
     for level in 1..=9 {
         let mut contexts = contexts(level, 1 << 20);
-        let one = contexts.begin(true, false).unwrap();
-        let other = contexts.begin(true, false).unwrap();
+        let one = contexts.begin(true, false, 15).unwrap();
+        let other = contexts.begin(true, false, 15).unwrap();
         let first = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
         let again = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
         assert!(again.len() * 9 < first.len(), "{level}: {} {}", again.len(), first.len());
@@ -199,7 +316,7 @@ fn a_context_looks_back_until_it_is_interrupted() {
 fn short_messages_between_others_leave_as_they_are() {
     let quote = br#"{"symbol":"BTC","bid":64000.5,"ask":64001.0,"venue":"one","last":63999.5}"#;
     let mut contexts = Contexts::new(1, 16, 512, 1 << 20);
-    let one = contexts.begin(true, false).unwrap();
+    let one = contexts.begin(true, false, 15).unwrap();
     assert!(contexts.deflate(one, quote).is_some());
     for _ in 0..3 {
         contexts.interrupt(one);
@@ -217,18 +334,18 @@ fn short_messages_between_others_leave_as_they_are() {
 #[test]
 fn a_budget_is_given_out_and_comes_back() {
     let mut contexts = contexts(1, 1 << 20);
-    let (first, second) = (contexts.begin(true, true).unwrap(), contexts.begin(true, true));
+    let (first, second) = (contexts.begin(true, true, 15).unwrap(), contexts.begin(true, true, 15));
     assert!(first.has_context() && second.is_some_and(|it| it.has_context() && it != first));
     // What is left over from two is too little for a compressor.
-    assert_eq!(contexts.begin(true, true), None);
-    assert_eq!(contexts.begin(true, false), None);
-    assert_eq!(contexts.begin(false, true), Some(Compression::ALONE));
+    assert_eq!(contexts.begin(true, true, 15), None);
+    assert_eq!(contexts.begin(true, false, 15), None);
+    assert_eq!(contexts.begin(false, true, 15), Some(Compression::ALONE));
     contexts.end(first);
     contexts.end_inbound();
     // Who comes next does not remember what another sent.
     let text = b"somebody's secret, somebody's secret";
     contexts.deflate(second.unwrap(), text).unwrap();
-    let next = contexts.begin(true, true).unwrap();
+    let next = contexts.begin(true, true, 15).unwrap();
     assert_eq!(next, first);
     let alone = contexts.deflate(next, text).unwrap().to_vec();
     assert_eq!(inflate(&alone).as_deref(), Ok(&text[..]));
@@ -380,7 +497,7 @@ proptest! {
         step in 1usize..500,
     ) {
         let mut contexts = contexts(level, 1 << 20);
-        let compression = contexts.begin(true, false).unwrap();
+        let compression = contexts.begin(true, false, 15).unwrap();
         let mut deflater = Deflater::new(level, 1);
         let mut stream = Vec::new();
         for (kind, word) in &steps {

@@ -7,7 +7,7 @@ use super::Rules;
 use crate::base::BufferPool;
 use crate::base::pool::lengthen;
 use crate::protocol::cause::CloseCause;
-use crate::protocol::deflate::{InflateError, Inflater, TAIL};
+use crate::protocol::deflate::{InflateError, Inflater};
 use crate::protocol::frame::SERVER_HEADER_BYTES_MAX;
 use crate::protocol::mask;
 use crate::protocol::message::Kind;
@@ -38,7 +38,7 @@ pub(super) struct Packed {
     pub bytes: Vec<u8>,
     /// So many of them are inflated.
     pub taken: usize,
-    /// All of it has come, and [`TAIL`] is behind it.
+    /// All of it has come.
     pub is_whole: bool,
     /// As much has come out as may in one go: there is more.
     pub is_paused: bool,
@@ -76,6 +76,11 @@ const INFLATER_BYTES: usize = 47 << 10;
 /// bytes of address space, whatever its header declares; what is resident grows
 /// with what arrives.
 pub(super) const FIRST_BYTES: usize = 16 << 10;
+
+/// The whole of a compressed message has been inflated.
+pub(super) fn end(inflater: &mut Inflater) -> Result<(), CloseCause> {
+    inflater.end_message().map_err(|_| CloseCause::InvalidDeflate)
+}
 
 impl Assembly {
     pub fn new(kind: Kind, declared: u64, pool: &mut BufferPool) -> Assembly {
@@ -136,7 +141,6 @@ impl Assembly {
         let Some(mut packed) = self.packed.take() else { return Ok(Unpacked::Waits) };
         if is_last {
             packed.is_whole = true;
-            packed.bytes.extend_from_slice(&TAIL);
         }
         let is_enough = packed.is_whole || packed.bytes.len() > PACKED_BYTES_MAX;
         if packed.inflater.is_none() && !is_enough {
@@ -148,9 +152,10 @@ impl Assembly {
         let is_all = self.inflate(&mut inflater, &mut piece, rules, workspace);
         packed.taken = packed.bytes.len() - piece.len();
         let is_bomb = workspace.is_bomb(packed.total, self.payload_bytes());
-        let is_all = is_all.and_then(|all| match is_bomb {
-            false => Ok(all),
-            true => Err(CloseCause::MessageTooBig),
+        let is_all = is_all.and_then(|all| match (is_bomb, all && packed.is_whole) {
+            (true, _) => Err(CloseCause::MessageTooBig),
+            (_, true) => end(&mut inflater).map(|()| true),
+            (_, false) => Ok(all),
         });
         match is_all {
             Err(cause) => {

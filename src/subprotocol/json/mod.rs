@@ -151,11 +151,7 @@ impl Handler for Json {
     type Session = JsonSession;
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<JsonSession> {
-        let accepted = Upgrade::accept(JsonSession::default());
-        match request.protocols().position(|name| name == NAME) {
-            Some(offered) => accepted.protocol(offered),
-            None => accepted,
-        }
+        Upgrade::accept(JsonSession::default()).speaks(request, &[NAME])
     }
 
     fn open(&mut self, conn: &mut Conn<'_, JsonSession>) {

@@ -362,6 +362,11 @@ impl<'a, S> Conn<'a, S> {
         core.count_subscription(subscribed)
     }
 
+    /// Whether the rule of `topic` has it list who subscribes with a name.
+    pub fn lists_members(&self, topic: &str) -> bool {
+        self.link.core.hub.lists_members(topic)
+    }
+
     /// The client has everything of `topic` up to message `seq`, so that a
     /// subscription with a window goes on. `false` if there is no subscription.
     pub fn acknowledge(&mut self, topic: &str, seq: u64) -> bool {

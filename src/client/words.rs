@@ -234,19 +234,12 @@ impl<'a> Fields<'a> {
 }
 
 /// Channels and their positions.
-fn positions(object: &str) -> Result<Vec<(Cow<'_, str>, u64)>, NotAWord> {
+fn positions(object: &str) -> Result<Vec<(Cow<'static, str>, u64)>, NotAWord> {
     let mut positions = Vec::new();
     let mut is_sound = true;
-    let read = Scanner::new(object).members(|name, value| {
-        // Names come without their quotes.
-        let name = match name.contains('\\') {
-            true => string(&format!("\"{name}\"")).map(|name| Cow::Owned(name.into_owned())),
-            false => Some(Cow::Borrowed(name)),
-        };
-        match (name, value.parse()) {
-            (Some(name), Ok(seq)) => positions.push((name, seq)),
-            _ => is_sound = false,
-        }
+    let read = Scanner::new(object).members(|name, value| match value.parse() {
+        Ok(seq) => positions.push((Cow::Owned(name.to_owned()), seq)),
+        Err(_) => is_sound = false,
     });
     match read {
         Ok(()) if is_sound => Ok(positions),

@@ -95,7 +95,6 @@ impl Hub {
         let keys_max = if is_reserved(&topic.name) { rule.members_max } else { rule.keys_max };
         // A rule without keys keeps what it can't tell apart from others.
         let key = key.filter(|_| keys_max > 0);
-        let removes_key = removes_key && key.is_some();
         let forward = work::FORWARD + work::keep(payload.len());
         self.work += forward * log.readers.len() as Work;
         let before = log.weight();

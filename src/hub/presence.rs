@@ -58,6 +58,11 @@ pub struct Listed<'a> {
 }
 
 impl Hub {
+    /// Whether the topic's rule has it list its members.
+    pub fn lists_members(&self, topic: &str) -> bool {
+        !is_reserved(topic) && self.rules.of(topic).members_max > 0
+    }
+
     /// Subscribes a connection, as [`Hub::subscribe_for`], and lists it as a member of
     /// the topic for as long as the subscription lasts.
     ///

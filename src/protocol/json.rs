@@ -2,7 +2,8 @@
 //! What it lets pass is passed on as it was written.
 //!
 //! It takes text, so UTF-8 is checked already; it never recurses, and refuses what is
-//! nested deeper than [`DEPTH_MAX`].
+//! nested deeper than [`DEPTH_MAX`]. It also refuses what JSON has and some of its readers can't
+//! read (RFC 7493, 2.1 and 2.2): half of a surrogate pair, and numbers beyond those of a double.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write};
@@ -10,6 +11,7 @@ use std::fmt::{Display, Write};
 /// Objects and arrays inside of each other, in a value. It may stand in an object or array:
 /// what is a body when it is published is one when it is delivered.
 pub const DEPTH_MAX: u32 = 64;
+const TOO_DEEP: &str = "objects and arrays are nested more than 64 deep";
 
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +35,12 @@ impl<'a> Scanner<'a> {
         Scanner { text, at: 0 }
     }
 
-    /// The members of an object that is the whole text, each a name without its quotes
-    /// and a value as it stands there.
+    /// The members of an object that is the whole text, each a name, without its quotes and
+    /// escapes, and a value as it stands there.
     ///
     /// # Errors
     /// It is not JSON, or not an object.
-    pub fn members(mut self, mut each: impl FnMut(&'a str, &'a str)) -> Result<(), Malformed> {
+    pub fn members(mut self, mut each: impl FnMut(&str, &'a str)) -> Result<(), Malformed> {
         self.white();
         self.expect(b'{', "expected an object")?;
         self.white();
@@ -59,7 +61,7 @@ impl<'a> Scanner<'a> {
             if !matches!(behind, Some(b',' | b'}')) {
                 return self.fail("expected a comma or the object's end");
             }
-            each(&name[1..name.len() - 1], value);
+            each(&string(name).expect("a string was scanned"), value);
             if behind == Some(b'}') {
                 return self.end();
             }
@@ -160,7 +162,7 @@ impl<'a> Scanner<'a> {
                 Some(b'n') => self.word("null")?,
                 Some(open @ (b'{' | b'[')) => {
                     if depth == depth_max {
-                        return Err(Malformed { message: "nested too deep", at: self.at });
+                        return Err(Malformed { message: TOO_DEEP, at: self.at });
                     }
                     self.at += 1;
                     self.white();
@@ -234,13 +236,7 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => return Ok(&self.text[start..self.at]),
                 Some(b'\\') => match self.next() {
                     Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
-                    Some(b'u') => {
-                        for _ in 0..4 {
-                            if !self.next().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                                return self.fail("expected four hexadecimal digits");
-                            }
-                        }
-                    }
+                    Some(b'u') => self.character()?,
                     _ => return self.fail("no such escape"),
                 },
                 Some(0..0x20) => return self.fail("a control character has to be escaped"),
@@ -248,6 +244,37 @@ impl<'a> Scanner<'a> {
                 None => return self.fail("a string has no end"),
             }
         }
+    }
+
+    /// The digits of an escaped character; of one beyond the basic plane, the second escape
+    /// too (RFC 8259, 7).
+    fn character(&mut self) -> Result<(), Malformed> {
+        match self.code_unit()? {
+            0xD800..0xDC00 => {
+                let second = match (self.next(), self.next()) {
+                    (Some(b'\\'), Some(b'u')) => self.code_unit()?,
+                    _ => 0,
+                };
+                match second {
+                    0xDC00..0xE000 => Ok(()),
+                    _ => self.fail("half of a surrogate pair"),
+                }
+            }
+            0xDC00..0xE000 => self.fail("half of a surrogate pair"),
+            _ => Ok(()),
+        }
+    }
+
+    fn code_unit(&mut self) -> Result<u32, Malformed> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let digit = self.next().and_then(|byte| char::from(byte).to_digit(16));
+            match digit {
+                Some(digit) => unit = unit << 4 | digit,
+                None => return self.fail("expected four hexadecimal digits"),
+            }
+        }
+        Ok(unit)
     }
 
     /// Passes over characters that stand for themselves, eight bytes at a time.
@@ -274,6 +301,7 @@ impl<'a> Scanner<'a> {
 
     /// RFC 8259, 6: no leading zeros, digits on both sides of a point.
     fn number(&mut self) -> Result<(), Malformed> {
+        let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -282,16 +310,24 @@ impl<'a> Scanner<'a> {
             Some(b'1'..=b'9') => self.digits(),
             _ => return self.fail("expected a digit"),
         }
+        let integer_bytes = self.at - start;
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digit()?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
+        let has_exponent = matches!(self.peek(), Some(b'e' | b'E'));
+        if has_exponent {
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
             self.digit()?;
+        }
+        // The others are in range by their length.
+        if (has_exponent || integer_bytes > 300)
+            && self.text[start..self.at].parse().is_ok_and(f64::is_infinite)
+        {
+            return self.fail("a number is beyond the range of a double");
         }
         Ok(())
     }
@@ -508,10 +544,11 @@ mod tests {
             "\"€𝄞\"",
             "[1\n]",
             "\ttrue\r\n",
-            "\"\\uDFAA\"",
             "[\"\u{2028}\"]",
-            "1e9999",
+            "1e308",
+            "1e-9999",
             "-123123123123123123123123123",
+            &"9".repeat(308),
             &deep(64),
             &objects(64),
         ] {
@@ -561,6 +598,16 @@ mod tests {
             "\"\\a\"",
             "\"\\u12\"",
             "\"\\u12G4\"",
+            "\"\\uDFAA\"",
+            "\"\\uD834\"",
+            "\"\\uD834\\n\"",
+            "\"\\uD834\\u0041\"",
+            "\"\\uD834\\uD834\"",
+            "\"\\uDD1E\\uD834\"",
+            "1e309",
+            "-1e9999",
+            &"9".repeat(400),
+            &format!("[{}.5]", "9".repeat(400)),
             "\"\t\"",
             "\"\n\"",
             "\"\0\"",
@@ -587,9 +634,11 @@ mod tests {
     #[test]
     fn members_and_elements_come_as_they_stand() {
         let mut found = Vec::new();
-        let text = " {\"a\" : [1, {\"b\":\"}\"}] ,\"c\":\"\\\"\" , \"d\":-1.0e5} ";
-        Scanner::new(text).members(|name, value| found.push((name, value))).unwrap();
+        let text = " {\"\\u0061\" : [1, {\"b\":\"}\"}] ,\"c\":\"\\\"\" , \"d\":-1.0e5} ";
+        let read = Scanner::new(text).members(|name, value| found.push((name.to_owned(), value)));
+        assert_eq!(read, Ok(()));
         let expected = [("a", "[1, {\"b\":\"}\"}]"), ("c", "\"\\\"\""), ("d", "-1.0e5")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
         assert_eq!(found, expected);
         let mut found = Vec::new();
         Scanner::new("[ 1,[2 , 3],\"x\" ]").elements(|value| found.push(value)).unwrap();

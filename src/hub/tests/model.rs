@@ -551,7 +551,7 @@ impl World {
         let connection = ConnectionId { shard: ShardId(shard as u16), index: 0, generation: 0 };
         let publication = Publication {
             key,
-            removes_key: key.is_some() && self.random.chance(8),
+            removes_key: self.random.chance(8),
             receipt: Some(Receipt { connection, token: None, network: 1 + shard as u64 }),
             ..Publication::new(topic, payload.as_str())
         };

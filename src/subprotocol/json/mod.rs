@@ -64,8 +64,8 @@ pub struct Json;
 pub struct JsonSession {
     /// Rooms that were joined: a chat message goes to all of them.
     rooms: BTreeSet<Box<str>>,
-    /// The ids of requests to subscribe, by channel, until those are live.
-    subscribing: HashMap<Box<str>, Box<str>, RandomState>,
+    /// What the answers to requests to subscribe are to say, by channel, until those are live.
+    subscribing: HashMap<Box<str>, Subscribing, RandomState>,
     /// Publications whose number was asked for.
     publishes: VecDeque<Publishing>,
     next_token: u64,
@@ -75,6 +75,13 @@ pub struct JsonSession {
     is_subscribed: bool,
     /// A request that is done in part.
     unfinished: Option<Box<Unfinished>>,
+}
+
+#[derive(Debug)]
+struct Subscribing {
+    id: Option<Box<str>>,
+    /// It came with a name, and the channel lists nobody.
+    is_unlisted: bool,
 }
 
 /// What is left of a request that names many channels, or goes to many rooms.
@@ -197,13 +204,18 @@ impl Handler for Json {
         match notice {
             Notice::Subscribed { topic, epoch, seq, recovered } => {
                 // None if a pattern has found it.
-                let id = conn.session().subscribing.remove(topic);
+                let asked = conn.session().subscribing.remove(topic);
                 let subscribed = Object::new("subscribed")
                     .text("channel", topic)
                     .json("epoch", epoch)
                     .json("seq", seq)
                     .json("recovered", recovered);
-                send(conn, with_id(subscribed, id.as_deref()));
+                let subscribed = match &asked {
+                    Some(Subscribing { is_unlisted: true, .. }) => subscribed.json("listed", false),
+                    _ => subscribed,
+                };
+                let id = asked.as_ref().and_then(|asked| asked.id.as_deref());
+                send(conn, with_id(subscribed, id));
             }
             Notice::Published { token: Some(token), result } => published(conn, token, result),
             Notice::Published { token: None, result } => {
@@ -279,8 +291,9 @@ fn obey(
             if is_pattern(&room) {
                 return Err(refused(HubError::BadName, &room));
             }
-            subscribe(conn, &room, name.as_deref(), &delivery)?;
-            subscribed(conn, &room, fields.id, true);
+            let is_unlisted = subscribe(conn, &room, name.as_deref(), &delivery)?;
+            subscribed(conn, &room, fields.id, is_unlisted);
+            conn.session().rooms.insert(room.into());
             Ok(())
         }
         Kind::Leave => unsubscribe(conn, &fields.room()?, fields.id),
@@ -346,8 +359,8 @@ fn subscribe_all(
     id: Option<&str>,
 ) {
     let left = for_each(conn, channels, id, |conn, channel| {
-        subscribe(conn, channel, name, delivery)?;
-        subscribed(conn, channel, id, false);
+        let is_unlisted = subscribe(conn, channel, name, delivery)?;
+        subscribed(conn, channel, id, is_unlisted);
         Ok(())
     });
     if !left.is_empty() {
@@ -368,32 +381,39 @@ fn unsubscribe_all(
     }
 }
 
-/// Subscribes, as somebody who is listed if there is a name.
+/// Subscribes, as a member that is listed if there is a name. Says whether there is one and the
+/// channel has no list.
 fn subscribe(
     conn: &mut Conn<'_, JsonSession>,
     channel: &str,
     name: Option<&str>,
     delivery: &Delivery,
-) -> Result<(), Refused> {
-    let subscribed = match name {
-        Some(name) => conn.subscribe_as(channel, name, delivery),
-        None => conn.subscribe_with(channel, delivery),
+) -> Result<bool, Refused> {
+    let (subscribed, is_unlisted) = match name {
+        Some(name) if is_pattern(channel) || conn.lists_members(channel) => {
+            (conn.subscribe_as(channel, name, delivery), false)
+        }
+        _ => (conn.subscribe_with(channel, delivery), name.is_some()),
     };
-    subscribed.map_err(|error| refused(error, channel))
+    subscribed.map_err(|error| refused(error, channel))?;
+    Ok(is_unlisted)
 }
 
 /// Remembers what a subscription was asked for with, for its answer.
-fn subscribed(conn: &mut Conn<'_, JsonSession>, channel: &str, id: Option<&str>, is_room: bool) {
+fn subscribed(
+    conn: &mut Conn<'_, JsonSession>,
+    channel: &str,
+    id: Option<&str>,
+    is_unlisted: bool,
+) {
     let session = conn.session();
     session.is_subscribed = true;
-    if is_room {
-        session.rooms.insert(channel.into());
-    }
     if is_pattern(channel) {
         // Each topic that it matches is told of in its turn.
         send(conn, with_id(Object::new("subscribed").text("channel", channel), id));
-    } else if let Some(id) = id {
-        session.subscribing.insert(channel.into(), id.into());
+    } else if id.is_some() || is_unlisted {
+        let asked = Subscribing { id: id.map(Box::from), is_unlisted };
+        session.subscribing.insert(channel.into(), asked);
     }
 }
 
@@ -407,8 +427,9 @@ fn unsubscribe(
     }
     let session = conn.session();
     session.rooms.remove(channel);
-    if let Some(never_began) = session.subscribing.remove(channel) {
-        refuse(conn, Some(&never_began), &not_subscribed(channel));
+    if let Some(Subscribing { id: Some(id), .. }) = session.subscribing.remove(channel) {
+        // It never began.
+        refuse(conn, Some(&id), &not_subscribed(channel));
     }
     send(conn, with_id(Object::new("unsubscribed").text("channel", channel), id));
     Ok(())

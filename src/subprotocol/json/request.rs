@@ -78,8 +78,9 @@ impl<'a> Fields<'a> {
                 "remove" => &mut fields.remove,
                 _ => return,
             };
-            // A message may well be null.
-            *field = Some(value).filter(|value| name == "message" || *value != "null");
+            // A message may well be null, and so may an id.
+            *field =
+                Some(value).filter(|value| matches!(name, "message" | "id") || *value != "null");
         });
         let Err(error) = read else { return Ok(fields) };
         let refused = match Scanner::new(text).whole() {
@@ -102,15 +103,15 @@ impl<'a> Fields<'a> {
                 None => Err(missing("type")),
             };
         };
-        Ok(match kind {
-            r#""subscribe""# => Kind::Subscribe,
-            r#""unsubscribe""# => Kind::Unsubscribe,
-            r#""publish""# => Kind::Publish,
-            r#""ack""# => Kind::Ack,
-            r#""ping""# => Kind::Ping,
-            r#""join""# => Kind::Join,
-            r#""leave""# => Kind::Leave,
-            r#""message""# => Kind::Message,
+        Ok(match string(kind).as_deref().unwrap_or_default() {
+            "subscribe" => Kind::Subscribe,
+            "unsubscribe" => Kind::Unsubscribe,
+            "publish" => Kind::Publish,
+            "ack" => Kind::Ack,
+            "ping" => Kind::Ping,
+            "join" => Kind::Join,
+            "leave" => Kind::Leave,
+            "message" => Kind::Message,
             _ => {
                 let known = "subscribe, unsubscribe, publish, ack, ping, join, leave, message";
                 let text = format!("unknown type: expected one of {known}");
@@ -197,9 +198,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// There is no such mode.
     pub fn mode(&self) -> Result<Mode, Refused> {
-        match self.mode {
-            None | Some(r#""all""#) => Ok(Mode::All),
-            Some(r#""latest""#) => Ok(Mode::Latest),
+        match self.mode.map(|mode| string(mode).unwrap_or_default()).as_deref() {
+            None | Some("all") => Ok(Mode::All),
+            Some("latest") => Ok(Mode::Latest),
             Some(_) => Err(bad("mode", r#""all" or "latest""#)),
         }
     }
@@ -296,6 +297,17 @@ mod tests {
         assert_eq!(fields.channel().unwrap_err(), missing("channel"));
         let chat = Fields::read(r#"{"message":null}"#).unwrap();
         assert_eq!((chat.kind(), chat.message()), (Ok(Kind::Message), Ok("null")));
+    }
+
+    #[test]
+    fn escapes_mean_what_they_stand_for() {
+        let text = r#"{"typ\u0065":"subscr\u0069be","\u0063hannel":"\u0061","mod\u0065":"l\u0061test",
+            "since":{"\u0065poch":1,"seq":2},"id":null}"#;
+        let fields = Fields::read(text).unwrap();
+        assert_eq!((fields.kind(), fields.mode()), (Ok(Kind::Subscribe), Ok(Mode::Latest)));
+        assert_eq!(fields.channel().unwrap(), "a");
+        assert_eq!(fields.since(), Ok(Some(Since { epoch: 1, seq: 2 })));
+        assert_eq!(fields.id, Some("null"));
     }
 
     #[test]

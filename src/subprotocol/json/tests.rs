@@ -61,6 +61,7 @@ fn every_request_has_its_answer() {
     };
     check(r#"{"type":"ping"}"#, &[r#"{"type":"pong"}"#]);
     check(r#"{"type":"ping","id":"a\"b"}"#, &[r#"{"type":"pong","id":"a\"b"}"#]);
+    check(r#"{"typ\u0065":"p\u0069ng","id":null}"#, &[r#"{"type":"pong","id":null}"#]);
     check(
         r#"{"type":"subscribe","channels":["a","b"],"id":7}"#,
         &[
@@ -162,8 +163,8 @@ fn every_error_has_its_number() {
     check(r#"{"type":"subscribe","channel":"listed.a","name":5}"#, ErrorCode::BadField);
     check(r#"{"type":"subscribe","channel":"listed.a","name":"a\nb"}"#, ErrorCode::BadKey);
     check(r#"{"type":"subscribe","channel":"listed.a","name":""}"#, ErrorCode::BadKey);
-    check(r#"{"type":"join","room":"unlisted","name":"Alice"}"#, ErrorCode::NotAllowed);
-    check(r#"{"type":"join","room":"$presence.listed.a","name":"A"}"#, ErrorCode::NotAllowed);
+    check(r#"{"type":"ping","message":"\ud800"}"#, ErrorCode::Malformed);
+    check(r#"{"type":"ping","message":1e999}"#, ErrorCode::Malformed);
     check(r#"{"type":"subscribe","channel":"*","name":"Alice"}"#, ErrorCode::BadChannel);
     check(&format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(300)), ErrorCode::BadField);
     check(r#"{"type":"subscribe","channel":"a..b"}"#, ErrorCode::BadChannel);
@@ -370,4 +371,63 @@ fn the_table_of_errors_has_every_one() {
 fn the_page_has_the_table_of_errors() {
     let page = include_str!("../../../PROTOCOL.md");
     assert!(page.ends_with(&error_table()), "PROTOCOL.md ends with:\n{}", error_table());
+}
+
+#[test]
+fn the_value_of_no_key_is_removed() {
+    let mut shard = TestShard::new(Json);
+    let mut client = shard.connect("/");
+    let mut check = |words: &str, expected: &[&str]| {
+        assert_eq!(ask(&mut shard, &mut client, words), expected, "{words}");
+    };
+    check(r#"{"type":"publish","channel":"a","message":1}"#, &[]);
+    check(r#"{"type":"publish","channel":"a","key":"k","message":2}"#, &[]);
+    check(
+        r#"{"type":"subscribe","channel":"a"}"#,
+        &[r#"{"type":"subscribed","channel":"a","epoch":E,"seq":2,"recovered":false}"#],
+    );
+    check(
+        r#"{"type":"publish","channel":"a","remove":true,"message":0}"#,
+        &[r#"{"type":"message","channel":"a","seq":3,"time":0,"removed":true,"message":0}"#],
+    );
+    check(r#"{"type":"unsubscribe","channel":"a"}"#, &[r#"{"type":"unsubscribed","channel":"a"}"#]);
+    check(
+        r#"{"type":"subscribe","channel":"a","snapshot":true}"#,
+        &[
+            r#"{"type":"subscribed","channel":"a","epoch":E,"seq":3,"recovered":false}"#,
+            r#"{"type":"snapshot","channel":"a","count":1}"#,
+            r#"{"type":"message","channel":"a","seq":2,"time":0,"key":"k","message":2}"#,
+            r#"{"type":"snapshot_end","channel":"a","seq":3}"#,
+        ],
+    );
+}
+
+#[test]
+fn a_name_where_nobody_is_listed_is_said_to_be_unlisted() {
+    let limits = Limits::default();
+    let rule = Rule { members_max: 9, ..Rule::new("listed", &limits) };
+    let mut shard = TestShard::with_rules(Json, limits, vec![rule]);
+    let mut client = shard.connect("/");
+    let mut check = |words: &str, expected: &[&str]| {
+        assert_eq!(ask(&mut shard, &mut client, words), expected, "{words}");
+    };
+    check(
+        r#"{"type":"join","room":"a","name":"Alice"}"#,
+        &[
+            r#"{"type":"subscribed","channel":"a","epoch":E,"seq":0,"recovered":false,"listed":false}"#,
+        ],
+    );
+    check(
+        r#"{"type":"subscribe","channel":"$presence.listed","name":"Alice","id":1}"#,
+        &[
+            r#"{"type":"subscribed","channel":"$presence.listed","epoch":E,"seq":0,"recovered":false,"listed":false,"id":1}"#,
+        ],
+    );
+    check(
+        r#"{"type":"subscribe","channel":"listed","name":"Alice","id":2}"#,
+        &[
+            r#"{"type":"subscribed","channel":"listed","epoch":E,"seq":0,"recovered":false,"id":2}"#,
+            r#"{"type":"message","channel":"$presence.listed","seq":1,"time":0,"key":"0.0.0","message":{"join":"Alice","members":1}}"#,
+        ],
+    );
 }

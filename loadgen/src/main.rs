@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(order: &Run) -> ExitCode {
-    let profile = match Profile::load(&order.profile, order.flags.clone()) {
+    let mut profile = match Profile::load(&order.profile, order.flags.clone()) {
         Ok(profile) => profile,
         Err(problems) => return usage(&problems),
     };
@@ -66,7 +66,10 @@ fn run(order: &Run) -> ExitCode {
         say(&Outputs::default(), &profile.text());
         return ExitCode::SUCCESS;
     }
-    let mut problems = ports::missing(&profile);
+    let mut problems = profile.find_targets();
+    if problems.is_empty() {
+        problems.extend(ports::missing(&profile));
+    }
     problems.extend(order.outputs.problems());
     if let Some(at) = profile.start_at.filter(|at| *at <= SystemTime::now()) {
         let at = humantime::format_rfc3339_seconds(at);

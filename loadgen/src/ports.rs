@@ -57,7 +57,7 @@ fn ports_missing(profile: &Profile, range: &str) -> Vec<String> {
             group.sources.iter().flat_map(|source| source.addresses.clone()).collect();
         if sources.is_empty() {
             for url in &group.urls {
-                *to.entry(url.address).or_default() +=
+                *to.entry(url.address()).or_default() +=
                     group.connections.div_ceil(group.urls.len() as u32);
             }
         }

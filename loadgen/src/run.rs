@@ -149,11 +149,6 @@ impl Shared {
     pub fn number(&self) -> u16 {
         Random::new(self.seed).number() as u16 & Stamp::RUN_MAX
     }
-
-    /// For a thread's masks and keys.
-    pub fn seed(&self, thread: u32) -> u64 {
-        self.seed.wrapping_add(u64::from(thread).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
-    }
 }
 
 /// One second of the run, over all threads.

@@ -2,10 +2,12 @@
 //!
 //! Limits with their names, identifiers, a slab with generations, the pool of
 //! buffers, the timer wheel, counters, what things cost, and time as a value. It knows
-//! nothing of the rest of the crate, does no I/O and reads no clock.
+//! nothing of the rest of the crate, does no I/O and reads no clock; `entropy` asks the kernel
+//! for random numbers.
 
 pub mod clock;
 pub mod counters;
+pub mod entropy;
 pub mod ids;
 pub mod limits;
 pub mod peer;

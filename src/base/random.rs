@@ -1,5 +1,5 @@
-//! Random numbers that must differ, not be secret: epochs, simulations, nonces
-//! of test clients.
+//! Random numbers that must differ, not be secret: epochs, delays, simulations. Those that
+//! nobody may predict are [`entropy`](super::entropy)'s.
 
 /// SplitMix64: every seed gives a full-period sequence.
 ///

@@ -113,7 +113,7 @@ pub struct Options {
     pub requests_max: usize,
     /// Bytes that the network has not taken; above it, the same. 4 MiB.
     pub unsent_bytes_max: usize,
-    /// Further headers of the handshake.
+    /// Further headers of the handshake; `Host` takes the place of the one that the URL makes.
     pub headers: Vec<(String, String)>,
 }
 
@@ -263,6 +263,8 @@ pub enum Event {
 pub enum Error {
     /// The URL is none.
     Url(String),
+    /// A header of [`Options::headers`] can't be one, or belongs to the handshake.
+    Header(String),
     /// There is nobody to trust: no authority where it was looked for.
     Trust(CertificateError),
     /// The server could not be reached, or did not accept.
@@ -289,6 +291,7 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Url(why) => write!(formatter, "url: {why}"),
+            Error::Header(why) => write!(formatter, "headers: {why}"),
             Error::Trust(error) => error.fmt(formatter),
             Error::Connect(why) => write!(formatter, "can't connect: {why}"),
             Error::NotJson { message, at } => write!(formatter, "{message} at byte {at}"),

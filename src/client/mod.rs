@@ -28,11 +28,12 @@ pub use words::{NAME, NotAWord, Word};
 
 use crate::base::{BufferPool, Time};
 use crate::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
+use crate::protocol::handshake::check_header;
 use crate::tls::Connector;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Bytes read at once.
@@ -93,6 +94,9 @@ impl Client {
     /// As there.
     pub fn with_options(url: &str, options: Options) -> Result<Client, Error> {
         let url: Url = url.parse().map_err(Error::Url)?;
+        for (name, value) in &options.headers {
+            check_header(name, value).map_err(Error::Header)?;
+        }
         let connector = match url.is_secure() {
             true => Some(Connector::new(&options.trust, true).map_err(Error::Trust)?),
             false => None,
@@ -274,8 +278,8 @@ impl Client {
     }
 
     fn open(&mut self) -> io::Result<(TcpStream, Option<Channel>)> {
-        let address = self.session.url().resolve()?;
-        let stream = TcpStream::connect_timeout(&address, self.session.options().connect)?;
+        let addresses = self.session.url().resolve()?;
+        let stream = connect(&addresses, self.session.options().connect)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let Some(connector) = &self.connector else { return Ok((stream, None)) };
@@ -362,6 +366,23 @@ impl Client {
             Err(error) => Err(io::Error::other(error)),
         }
     }
+}
+
+/// Connects to the first address that accepts: `localhost` is `[::1]` first on many machines,
+/// where a server may listen on 127.0.0.1 alone.
+fn connect(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + patience;
+    let mut error = io::Error::from(ErrorKind::TimedOut);
+    for (tried, address) in addresses.iter().enumerate() {
+        // What is left is shared by those that are left.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - tried) as u32;
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(failed) => error = failed,
+        }
+    }
+    Err(error)
 }
 
 /// Writes what can be written now; says how much.

@@ -4,7 +4,7 @@ use super::event::{Error, Event, Options, Position, Received, RequestId, Subscri
 use super::subscription::Subscription;
 use super::url::Url;
 use super::words::{NAME, Word};
-use crate::base::{Random, Time};
+use crate::base::{Random, Time, entropy};
 use crate::connection::client::Client as Codec;
 use crate::protocol::deflate::Offered;
 use crate::protocol::handshake::Offer;
@@ -12,9 +12,15 @@ use crate::protocol::json::{Object, Scanner};
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of free buffers kept for messages that come in pieces.
 const POOL_BYTES: usize = 1 << 20;
+
+/// How long a connection has to last for the next delay to begin anew.
+const LASTING: Duration = Duration::from_secs(5);
+/// How long the server has to end a connection after the last word.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a session needs of whoever moves its bytes.
 ///
@@ -51,8 +57,26 @@ enum Phase {
         /// Since when an answer is awaited.
         asked: Option<Time>,
     },
+    /// The last word has been said: what comes is dropped, until the server ends it or this
+    /// time has come. The next connection is not before the other.
+    Closing { until: Time, next: Time },
     /// The connection is to be let go of.
     Dropping { until: Time },
+}
+
+/// Why a connection is over, and what the server is told.
+struct Ended {
+    reason: String,
+    close: Option<Close>,
+}
+
+/// A close frame: with a code and a reason, or empty.
+type Close = Option<(CloseCode, String)>;
+
+impl Ended {
+    fn with(reason: String, code: CloseCode, said: &str) -> Ended {
+        Ended { reason, close: Some(Some((code, said.to_owned()))) }
+    }
 }
 
 /// What speaks WebSocket, and where it puts messages that come in pieces.
@@ -93,14 +117,16 @@ pub struct Session {
     subscriptions: Vec<Subscription>,
     requests: BTreeMap<u64, Request>,
     next_id: u64,
-    /// Connections lost in a row.
+    /// Connections lost in a row that have not lasted.
     attempts: u32,
+    /// When hands were shaken.
+    open_since: Option<Time>,
     out: Vec<u8>,
     events: VecDeque<Event>,
 }
 
 impl Session {
-    /// Not connected, and ready to be. The seed spreads delays and makes masks.
+    /// Not connected, and ready to be. The seed spreads delays.
     pub fn new(url: Url, options: Options, seed: u64) -> Session {
         Session {
             url,
@@ -112,6 +138,7 @@ impl Session {
             requests: BTreeMap::new(),
             next_id: 1,
             attempts: 0,
+            open_since: None,
             out: Vec::new(),
             events: VecDeque::new(),
         }
@@ -165,7 +192,8 @@ impl Session {
                 }
                 self.need(now)
             }
-            Phase::Dropping { until } => {
+            Phase::Closing { until, .. } if now < until => Need::Wait(until),
+            Phase::Closing { next: until, .. } | Phase::Dropping { until } => {
                 self.phase = Phase::Waiting { until };
                 Need::Disconnect
             }
@@ -183,7 +211,7 @@ impl Session {
             deflate: Offered::Nothing,
         };
         self.out.clear();
-        let codec = Codec::start(&mut self.out, &offer, self.random.bytes16());
+        let codec = Codec::start(&mut self.out, &offer, entropy::bytes());
         self.connection = Some(Connection { codec, pool: Workspace::new(POOL_BYTES) });
         self.phase = Phase::Shaking { until: now + self.options.connect };
     }
@@ -191,7 +219,7 @@ impl Session {
     /// There is no connection any more, or there never was.
     pub fn lost(&mut self, now: Time, reason: &str) {
         self.give_up(now, reason);
-        if let Phase::Dropping { until } = self.phase {
+        if let Phase::Dropping { until } | Phase::Closing { next: until, .. } = self.phase {
             self.phase = Phase::Waiting { until };
         }
     }
@@ -205,9 +233,19 @@ impl Session {
     pub fn receive(&mut self, now: Time, bytes: &mut [u8]) {
         let Some(mut connection) = self.connection.take() else { return };
         let ended = self.take(now, &mut connection, &mut Input::new(bytes));
-        self.connection = Some(connection);
-        if let Err(reason) = ended {
-            self.give_up(now, &reason);
+        let Err(Ended { reason, close }) = ended else {
+            self.connection = Some(connection);
+            return;
+        };
+        let Some(close) = close else { return self.give_up(now, &reason) };
+        // Behind what is on its way, for a frame of that may have begun.
+        let mut out = std::mem::take(&mut self.out);
+        let close = close.as_ref().map(|(code, said)| (*code, said.as_str()));
+        connection.codec.close(&mut out, close);
+        self.give_up(now, &reason);
+        self.out = out;
+        if let Phase::Dropping { until: next } = self.phase {
+            self.phase = Phase::Closing { until: now + GOODBYE, next };
         }
     }
 
@@ -217,13 +255,19 @@ impl Session {
         now: Time,
         connection: &mut Connection,
         input: &mut Input<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Ended> {
         let Connection { codec, pool } = connection;
         if !self.is_open() {
             match codec.shake_hands(input) {
                 Ok(false) => return Ok(()),
+                Ok(true) if !codec.has_subprotocol() => {
+                    let reason = format!("the server does not speak {NAME} there");
+                    return Err(Ended::with(reason, CloseCode::NORMAL, ""));
+                }
                 Ok(true) => self.opened(now, codec),
-                Err(error) => return Err(format!("handshake: {error}")),
+                Err(error) => {
+                    return Err(Ended { reason: format!("handshake: {error}"), close: None });
+                }
             }
         }
         self.phase = Phase::Open { heard: now, asked: None };
@@ -232,7 +276,10 @@ impl Session {
                 Ok(None) => return Ok(()),
                 Ok(Some(Incoming::Message(Message::Text(text)))) => match Word::read(text) {
                     Ok(word) => self.hear(word),
-                    Err(_) => return Err(format!("not a message of {NAME}")),
+                    Err(_) => {
+                        let reason = format!("not a message of {NAME}");
+                        return Err(Ended::with(reason, CloseCode::UNSUPPORTED, ""));
+                    }
                 },
                 Ok(Some(Incoming::Message(Message::Binary(_)) | Incoming::Pong(_))) => {}
                 Ok(Some(Incoming::Ping(payload))) => {
@@ -246,15 +293,22 @@ impl Session {
                         Some((code, reason)) => format!("closed with {code} {reason}"),
                         None => "closed".to_owned(),
                     };
-                    return Err(reason.trim_end().to_owned());
+                    // RFC 6455, 5.5.1: it is answered, with the code that came.
+                    let close = close.map(|(code, _)| (code, String::new()));
+                    return Err(Ended { reason: reason.trim_end().to_owned(), close: Some(close) });
                 }
-                Err(cause) => return Err(format!("protocol: {}", cause.reason())),
+                // RFC 6455, 7.1.7: the server is told why.
+                Err(cause) => {
+                    let reason = format!("protocol: {}", cause.reason());
+                    return Err(Ended::with(reason, cause.code(), cause.reason()));
+                }
             }
         }
     }
 
     /// Hands are shaken: everything is asked for, and what has waited is sent.
     fn opened(&mut self, now: Time, codec: &mut Codec) {
+        self.open_since = Some(now);
         self.phase = Phase::Open { heard: now, asked: None };
         self.events.push_back(Event::Connected);
         let mut texts = Vec::new();
@@ -272,7 +326,8 @@ impl Session {
 
     /// The connection is over: what was sent and not answered never will be.
     fn give_up(&mut self, now: Time, reason: &str) {
-        if matches!(self.phase, Phase::Waiting { .. } | Phase::Dropping { .. }) {
+        use Phase::{Closing, Dropping, Waiting};
+        if matches!(self.phase, Waiting { .. } | Closing { .. } | Dropping { .. }) {
             return;
         }
         self.out.clear();
@@ -286,8 +341,16 @@ impl Session {
             request.unsent.is_some()
         });
         // Spread over the whole delay, so that a thousand clients don't come at once.
-        let doubled = self.options.backoff.saturating_mul(1 << self.attempts.min(16));
-        let delay = doubled.min(self.options.backoff_max);
+        let delay_after = |attempts: u32| {
+            let doubled = self.options.backoff.saturating_mul(1 << attempts.min(16));
+            doubled.min(self.options.backoff_max)
+        };
+        // A server that greets and goes again has not come back.
+        let lasted = self.open_since.take().map_or(Duration::ZERO, |since| now - since);
+        if lasted >= LASTING.max(delay_after(self.attempts)) {
+            self.attempts = 0;
+        }
+        let delay = delay_after(self.attempts);
         self.attempts += 1;
         let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX).max(1);
         let until = Time::from_nanos(now.as_nanos().saturating_add(self.random.below(nanos)));
@@ -295,7 +358,6 @@ impl Session {
     }
 
     fn hear(&mut self, word: Word<'_>) {
-        self.attempts = 0;
         let answered = match &word {
             Word::Message { channel, .. }
             | Word::Snapshot { channel, .. }
@@ -493,8 +555,7 @@ impl Session {
     pub fn close(&mut self) {
         let is_open = self.is_open();
         if let Some(connection) = self.connection.as_mut().filter(|_| is_open) {
-            let code = CloseCode::NORMAL.get().to_be_bytes();
-            connection.codec.frame(&mut self.out, Opcode::Close, true, &code);
+            connection.codec.close(&mut self.out, Some((CloseCode::NORMAL, "")));
         }
     }
 

@@ -1,4 +1,8 @@
 //! Where a server is.
+//!
+//! The generic syntax is the crate http's; what it does not take, as people write it (capital
+//! letters in the scheme, a query without a path, letters beyond ASCII), is brought into its
+//! form first.
 
 use std::fmt;
 use std::io;
@@ -46,14 +50,17 @@ impl Url {
         &self.target
     }
 
-    /// Asks for the name's first address.
+    /// Asks for the name's addresses: at least one, in the order in which they are to be
+    /// tried.
     ///
     /// # Errors
     /// It has none, or nobody knows.
-    pub fn resolve(&self) -> io::Result<SocketAddr> {
-        let mut addresses = (self.name.as_str(), self.port).to_socket_addrs()?;
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        addresses.next().ok_or_else(none)
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<_> = (self.name.as_str(), self.port).to_socket_addrs()?.collect();
+        match addresses.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(addresses),
+        }
     }
 }
 
@@ -63,12 +70,21 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Url, String> {
         let failed = |why: &str| format!("{text:?}: {why}");
         let expected = || failed("expected ws://HOST[:PORT][/PATH] or wss://");
-        let uri: http::Uri = text.parse().map_err(|_| expected())?;
-        let is_secure = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
+        let (scheme, rest) = text.trim().split_once("://").ok_or_else(expected)?;
+        let is_secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
             _ => return Err(expected()),
         };
+        // RFC 6455, 3: a fragment is of no meaning here.
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !host.is_ascii() {
+            return Err(failed("a name beyond ASCII is written in its xn-- form"));
+        }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let plain = format!("ws://{host}{slash}{}", percent_encoded(path));
+        let uri: http::Uri = plain.parse().map_err(|_| expected())?;
         let authority = uri.authority().ok_or_else(expected)?;
         if authority.as_str().contains('@') {
             return Err(failed("a password does not belong into a URL"));
@@ -81,7 +97,6 @@ impl FromStr for Url {
             None => 80,
         };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let target = if target.is_empty() { "/" } else { target };
         Ok(Url {
             text: text.to_owned(),
             is_secure,
@@ -91,6 +106,25 @@ impl FromStr for Url {
             target: target.to_owned(),
         })
     }
+}
+
+/// What can't stand in a request as it is, as RFC 3986, 2.1, has it: UTF-8 in hexadecimal.
+fn percent_encoded(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'!'..=b'~'
+                if !matches!(
+                    byte,
+                    b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+                ) =>
+            {
+                out.push(char::from(byte));
+            }
+            _ => out += &format!("%{byte:02X}"),
+        }
+    }
+    out
 }
 
 impl fmt::Display for Url {
@@ -106,11 +140,28 @@ mod tests {
     #[test]
     fn urls() {
         let url: Url = "ws://[::1]".parse().unwrap();
-        assert_eq!((url.resolve().unwrap(), url.target()), ("[::1]:80".parse().unwrap(), "/"));
+        assert_eq!(url.resolve().unwrap(), ["[::1]:80".parse().unwrap()]);
+        assert_eq!(url.target(), "/");
         let url: Url = "wss://[::1]/a".parse().unwrap();
-        assert_eq!((url.resolve().unwrap(), url.name()), ("[::1]:443".parse().unwrap(), "::1"));
+        assert_eq!(url.resolve().unwrap(), ["[::1]:443".parse().unwrap()]);
+        assert_eq!(url.name(), "::1");
         assert!(url.is_secure());
-        for text in ["http://a", "127.0.0.1:9001", "ws://", "ws://a:b@c", "ws://a:99999"] {
+        for (text, host, target) in [
+            ("ws://a?b=c", "a", "/?b=c"),
+            ("WS://a/", "a", "/"),
+            ("Wss://a:1/b#c", "a:1", "/b"),
+            ("ws://a/caf\u{e9}?\u{20ac}=1", "a", "/caf%C3%A9?%E2%82%AC=1"),
+            ("ws://a/b c", "a", "/b%20c"),
+            ("ws://a/b%20c", "a", "/b%20c"),
+            ("ws://a/?x={1}|2", "a", "/?x=%7B1%7D%7C2"),
+        ] {
+            let url: Url = text.parse().unwrap();
+            assert_eq!((url.host(), url.target()), (host, target), "{text}");
+            assert_eq!(url.is_secure(), text.to_lowercase().starts_with("wss"));
+        }
+        for text in
+            ["ws://caf\u{e9}/", "http://a", "127.0.0.1:9001", "ws://", "ws://a:b@c", "ws://a:99999"]
+        {
             assert!(text.parse::<Url>().is_err(), "{text}");
         }
     }

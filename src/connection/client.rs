@@ -1,11 +1,14 @@
 //! The client side: a handshake that is started rather than answered, and
 //! masked frames. For the load generator, tests and simulated peers.
 
+use crate::base::entropy;
 use crate::protocol::deflate::{Compression, Offered, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
-use crate::protocol::frame;
+use crate::protocol::frame::{self, CONTROL_PAYLOAD_BYTES_MAX};
 use crate::protocol::handshake::{self, Offer, ResponseError};
 use crate::protocol::head::HeadEnd;
-use crate::protocol::{self, CloseCause, Incoming, Input, Message, Opcode, Role, Rules, Workspace};
+use crate::protocol::{
+    self, CloseCause, CloseCode, Incoming, Input, Message, Opcode, Role, Rules, Workspace,
+};
 use std::fmt;
 
 /// A client's connection without I/O.
@@ -22,9 +25,9 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Client {
     handshake: Option<Box<Handshake>>,
+    has_subprotocol: bool,
     messages: protocol::Inbound,
     rules: Rules,
-    mask: u32,
     /// Its own messages may remember earlier ones.
     may_remember: bool,
     /// They look back by at most two to this power of bytes.
@@ -86,7 +89,6 @@ impl Client {
     /// Starts a handshake: appends the request to `out`. `nonce` is random.
     pub fn start(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> Client {
         let key = handshake::write_request(out, offer, nonce);
-        let mask = u32::from_ne_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
         Client {
             handshake: Some(Box::new(Handshake {
                 key,
@@ -96,6 +98,7 @@ impl Client {
                 end: HeadEnd::default(),
                 read_bytes: 0,
             })),
+            has_subprotocol: false,
             messages: protocol::Inbound::new(),
             rules: Rules {
                 role: Role::Client,
@@ -103,7 +106,6 @@ impl Client {
                 message_fragments_max: u32::MAX,
                 deflate: false,
             },
-            mask: mask | 1,
             may_remember: false,
             window_bits: WINDOW_BITS_MAX,
             compression: Compression::NONE,
@@ -120,6 +122,11 @@ impl Client {
     /// Whether the handshake was accepted.
     pub fn is_open(&self) -> bool {
         self.handshake.is_none()
+    }
+
+    /// Whether the server has chosen one of the subprotocols that were offered.
+    pub fn has_subprotocol(&self) -> bool {
+        self.has_subprotocol
     }
 
     /// The next thing in `input`; `None` when all of it is consumed.
@@ -166,7 +173,9 @@ impl Client {
             }
         }
         let Handshake { head, key, protocols, offered, .. } = &**handshake;
-        if let Some(accepted) = handshake::check_response(head, key, protocols, *offered)? {
+        let response = handshake::check_response(head, key, protocols, *offered)?;
+        self.has_subprotocol = response.has_subprotocol;
+        if let Some(accepted) = response.deflate {
             self.rules.deflate = true;
             self.may_remember = accepted.client_context;
             self.window_bits = accepted.client_window_bits;
@@ -226,14 +235,24 @@ impl Client {
         self.frame(out, message.kind().opcode(), true, message.payload());
     }
 
+    /// Appends a close frame; a reason that does not fit is cut at a character. Nothing may
+    /// be sent behind it.
+    pub fn close(&mut self, out: &mut Vec<u8>, close: Option<(CloseCode, &str)>) {
+        let mut payload = Vec::new();
+        if let Some((code, reason)) = close {
+            // RFC 6455, 5.5.1: a code in network order, then a reason in UTF-8.
+            payload.extend_from_slice(&code.get().to_be_bytes());
+            let fits = reason.floor_char_boundary(CONTROL_PAYLOAD_BYTES_MAX - 2);
+            payload.extend_from_slice(&reason.as_bytes()[..fits]);
+        }
+        self.frame(out, Opcode::Close, true, &payload);
+    }
+
     /// Appends any frame, legal or not.
     pub fn frame(&mut self, out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8]) {
-        // RFC 6455, 5.3: a key that the peer's application can't predict. A
-        // program that tests servers needs less; xorshift is enough.
-        self.mask ^= self.mask << 13;
-        self.mask ^= self.mask >> 17;
-        self.mask ^= self.mask << 5;
-        let key = self.mask.to_ne_bytes();
+        // RFC 6455, 5.3 and 10.3: a key that nobody can predict who chooses the payload, or
+        // it could be made to look like a request to what stands between.
+        let key: [u8; 4] = entropy::bytes();
         frame::encode(opcode, fin, payload.len(), Some(key)).append(out, payload);
         let start = out.len() - payload.len();
         protocol::mask::apply(&mut out[start..], key);

@@ -22,6 +22,8 @@ impl CloseCode {
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
     /// 1005: the peer's close frame had no code. Never sent.
     pub const NO_STATUS: CloseCode = CloseCode(1005);
+    /// The peer sent something that this end can't make sense of.
+    pub const UNSUPPORTED: CloseCode = CloseCode(1003);
     /// 1006: the connection ended without a close frame. Never sent.
     pub const ABNORMAL: CloseCode = CloseCode(1006);
 

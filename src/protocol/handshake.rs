@@ -263,7 +263,8 @@ pub struct Offer<'a> {
     pub target: &'a str,
     /// Subprotocols, the favourite first.
     pub protocols: &'a [String],
-    /// Further headers. Names and values go out as they are.
+    /// Further headers, as [`check_header`] lets them pass: they go out as they are, and
+    /// `Host` in place of the other.
     pub headers: &'a [(String, String)],
     /// How messages may be compressed.
     pub deflate: Offered,
@@ -281,6 +282,8 @@ impl<'a> Offer<'a> {
 pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> String {
     let Offer { host, target, protocols, headers, deflate } = offer;
     let key = BASE64.encode(nonce);
+    let own_host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let host = own_host.map_or(*host, |(_, host)| host);
     let mut head = format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
@@ -292,7 +295,7 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
     if let Some(extensions) = deflate.header() {
         head += &format!("Sec-WebSocket-Extensions: {extensions}\r\n");
     }
-    for (name, value) in *headers {
+    for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
         head += &format!("{name}: {value}\r\n");
     }
     head += "\r\n";
@@ -359,9 +362,17 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
+/// What a server has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// How messages may be compressed, if they may.
+    pub deflate: Option<Accepted>,
+    /// One of the subprotocols that were offered was chosen.
+    pub has_subprotocol: bool,
+}
+
 /// Checks a server's whole response head against the key that was sent, and the
-/// subprotocols and the compression that were offered (RFC 6455, 4.1). Says how messages
-/// may be compressed, if they may.
+/// subprotocols and the compression that were offered (RFC 6455, 4.1).
 ///
 /// # Errors
 /// What is wrong with it.
@@ -370,7 +381,7 @@ pub fn check_response(
     key: &str,
     protocols: &[String],
     offered: Offered,
-) -> Result<Option<Accepted>, ResponseError> {
+) -> Result<Response, ResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(head) {
@@ -425,7 +436,47 @@ pub fn check_response(
         Some(chosen) if !protocols.iter().any(|it| it == chosen) => {
             Err(ResponseError::Subprotocol(chosen.to_owned()))
         }
-        _ => Ok(accepted),
+        chosen => Ok(Response { deflate: accepted, has_subprotocol: chosen.is_some() }),
+    }
+}
+
+/// The fields that a handshake is made of: a client can't add its own.
+const OF_THE_HANDSHAKE: [&str; 11] = [
+    "upgrade",
+    "connection",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-accept",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+];
+
+/// Checks a header that is to be added to a request. `Host` may: it takes the place of the one
+/// that the URL makes.
+///
+/// ```
+/// use tapecast::protocol::handshake::check_header;
+///
+/// assert!(check_header("Authorization", "Bearer x").is_ok());
+/// assert!(check_header("Upgrade", "h2c").is_err());
+/// ```
+///
+/// # Errors
+/// It is no header, or belongs to the handshake.
+pub fn check_header(name: &str, value: &str) -> Result<(), String> {
+    if !extensions::is_token(name) {
+        return Err(format!("{name:?} is no name of a header"));
+    }
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(format!("{name}: a value has no control characters"));
+    }
+    match OF_THE_HANDSHAKE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        true => Err(format!("{name} belongs to the handshake and can't be given")),
+        false => Ok(()),
     }
 }
 
@@ -555,6 +606,20 @@ mod tests {
     }
 
     #[test]
+    fn a_host_of_the_users_own_replaces_ours() {
+        let headers = [("HOST".to_owned(), "b".to_owned()), ("X".to_owned(), "y".to_owned())];
+        let mut head = Vec::new();
+        write_request(&mut head, &Offer { headers: &headers, ..Offer::new("a", "/") }, [7; 16]);
+        let text = String::from_utf8(head).unwrap();
+        assert!(text.starts_with("GET / HTTP/1.1\r\nHost: b\r\n"), "{text}");
+        assert!(text.matches("b\r\n").count() == 1 && text.ends_with("X: y\r\n\r\n"), "{text}");
+        for own in ["Sec-WebSocket-Key", "upgrade", "Connection", "Content-Length", "a b", ""] {
+            assert!(check_header(own, "x").is_err(), "{own}");
+        }
+        assert!(check_header("x", "a\r\nb").is_err());
+    }
+
+    #[test]
     fn both_sides_agree() {
         let mut head = Vec::new();
         let protocols = ["p".to_owned(), "q".to_owned()];
@@ -569,7 +634,8 @@ mod tests {
         let check = |response: &[u8], key: &str| {
             check_response(response, key, &protocols, Offered::Nothing)
         };
-        assert_eq!(check(&response, &key), Ok(None));
+        let accepted = Response { deflate: None, has_subprotocol: true };
+        assert_eq!(check(&response, &key), Ok(accepted));
         let wrong = |response: &[u8], key: &str| check(response, key).unwrap_err().to_string();
         assert!(wrong(&response, "other").starts_with("Sec-WebSocket-Accept of the response is"));
         response.clear();

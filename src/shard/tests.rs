@@ -10,7 +10,7 @@ mod wire;
 use super::*;
 use crate::app::{Conn, Notice, Publish, Request, Upgrade};
 use crate::base::planted::{Bug, plant};
-use crate::base::{ConnectionId, Random};
+use crate::base::{ConnectionId, Random, entropy};
 use crate::connection::Close;
 use crate::connection::client::{Client, ClientError};
 use crate::hub::{Delivery, Rule, SlowReader};
@@ -481,6 +481,7 @@ impl Simulation {
     }
 
     fn run(seed: u64, tls: Option<&(Acceptor, Connector)>) {
+        entropy::repeat(seed);
         let mut simulation = Simulation::new(seed, tls);
         for _ in 0..300 {
             simulation.act();

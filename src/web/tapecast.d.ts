@@ -48,7 +48,7 @@ export interface SubscribeOptions {
 export interface SubscriptionEvents<T> {
   message: (message: Message<T>) => void;
   /** It is live: the first time, or again. */
-  subscribed: (event: Position & { channel: string; recovered: boolean }) => void;
+  subscribed: (event: Position & { channel: string; recovered: boolean; listed?: false }) => void;
   /** After a lost connection it could not go on where it was: it starts anew. */
   reset: (event: Position & { channel: string; previous: Position }) => void;
   /** These messages do not come. */
@@ -75,6 +75,8 @@ export interface TapecastOptions {
   idleMs?: number;
   /** How long its answer may take. 10,000. */
   answerMs?: number;
+  /** How long a connection has to last for the next delay to begin anew. 5,000. */
+  lastingMs?: number;
   /** Requests without an answer; above it they are refused with `full`. 1,024. */
   requestsMax?: number;
   /** Bytes that the network has not taken; above it, the same. 4 MiB. */
@@ -91,6 +93,9 @@ export interface PublishOptions {
 
 export interface TapecastEvents {
   state: (state: State) => void;
+  /** A connection is over, or there was none: with the server's close code and reason, or
+   * 1006 and what this client knows. It is tried again, until `close`. */
+  disconnect: (event: { code: number; reason: string }) => void;
   /** The server goes away; the client comes back by itself, to it or another. */
   shutdown: (event: { withinMs: number }) => void;
   /** What the server refuses and no promise tells. */
@@ -103,9 +108,9 @@ export class TapecastError extends Error {
   /**
    * The server's number (PROTOCOL.md), or of this client: `disconnected` (sent, and
    * nobody knows what became of it; without `confirm`, not sent), `full`, `subscribed`,
-   * `closed`.
+   * `closed`, `protocol` (the other side speaks something else).
    */
-  readonly code: number | 'disconnected' | 'full' | 'subscribed' | 'closed';
+  readonly code: number | 'disconnected' | 'full' | 'subscribed' | 'closed' | 'protocol';
   readonly channel?: string;
 }
 

@@ -16,6 +16,9 @@ const SUBPROTOCOL = 'tapecast.v1.json';
 // Channels of one pattern that are known at a time.
 const CHANNELS_MAX = 16_384;
 
+// RFC 6455, 7.1.5: the code of a connection that ended without a close frame.
+const ABNORMAL = 1006;
+
 const DEFAULTS = {
   WebSocket: undefined, // the constructor, where there is no global one (Node below 22)
   backoffMs: 250, // the first delay before connecting again; it doubles
@@ -23,6 +26,7 @@ const DEFAULTS = {
   connectMs: 10_000, // how long a handshake may take
   idleMs: 25_000, // silence after which the server is asked whether it is there
   answerMs: 10_000, // and how long its answer may take
+  lastingMs: 5_000, // how long a connection has to last for the next delay to begin anew
   requestsMax: 1_024, // requests without an answer yet
   bufferedBytesMax: 4 << 20, // bytes that the network has not taken yet
 };
@@ -123,14 +127,17 @@ export class Subscription extends Emitter {
     return request;
   }
 
-  _subscribed({ channel, epoch, seq, recovered }) {
+  _subscribed({ channel, epoch, seq, recovered, listed }) {
     this.#resolve(this);
     // The pattern itself: each of its channels is told of.
     if (epoch === undefined) return;
     const before = this.#positions.get(channel);
     const asksPast = !this.isPattern && (this.options.snapshot || this.options.since || before);
     this.#place(channel, started(epoch, seq, !recovered && Boolean(asksPast)));
-    this._emit('subscribed', { channel, epoch, seq, recovered });
+    const event = { channel, epoch, seq, recovered };
+    // The name that was given is on no list, for the channel has none.
+    if (listed === false) event.listed = false;
+    this._emit('subscribed', event);
     if (before?.epoch === undefined) return;
     const { epoch: epochBefore, seq: seqBefore } = before;
     // An interrupted snapshot may have brought later messages than its position says.
@@ -229,6 +236,7 @@ export class Tapecast extends Emitter {
   #socket;
   #state = 'connecting';
   #attempts = 0;
+  #openSince; // when the connection opened
   #timer; // to connect again, or for the handshake
   #watch; // for silence
   #heard = 0; // when something came last
@@ -378,14 +386,18 @@ export class Tapecast extends Emitter {
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#received(data);
-    socket.onclose = () => this.#lost();
+    socket.onclose = ({ code, reason }) => this.#lost(code, reason);
     // `close` comes behind it.
     socket.onerror = () => {};
-    this.#timer = setTimeout(() => this.#lost(), this.#options.connectMs);
+    const late = 'the handshake took too long';
+    this.#timer = setTimeout(() => this.#lost(ABNORMAL, late), this.#options.connectMs);
   }
 
   #opened() {
     clearTimeout(this.#timer);
+    // Some constructors open where the server has chosen no subprotocol.
+    if (this.#socket.protocol !== SUBPROTOCOL) return this.#isOther('it did not choose the subprotocol');
+    this.#openSince = Date.now();
     this.#heard = Date.now();
     this.#asked = 0;
     this.#state = 'open';
@@ -404,7 +416,7 @@ export class Tapecast extends Emitter {
   #listen() {
     const now = Date.now();
     if (this.#asked > this.#heard) {
-      if (now - this.#asked >= this.#options.answerMs) this.#lost();
+      if (now - this.#asked >= this.#options.answerMs) this.#lost(ABNORMAL, 'no answer');
     } else if (now - this.#heard >= this.#options.idleMs) {
       this.#asked = now;
       this.#socket.send('{"type":"ping"}');
@@ -425,26 +437,50 @@ export class Tapecast extends Emitter {
     else socket.close();
   }
 
-  #lost() {
+  /** The connection is over: with the server's code and reason, or 1006 and this client's. */
+  #lost(code, reason) {
     if (this.#state === 'closed' || this.#state === 'waiting') return;
+    const lasted = this.#openSince === undefined ? 0 : Date.now() - this.#openSince;
+    this.#openSince = undefined;
     this.#drop('waiting');
+    this._emit('disconnect', { code, reason });
+    // A listener may have closed it.
     if (this.#state !== 'waiting') return;
     for (const [id, request] of [...this.#requests]) {
       // Nobody knows what became of them; those that never left are sent later.
       if (request.isSent) this.#fail(id, 'disconnected', 'the connection was lost');
     }
     // Spread over the whole delay, so that a thousand clients don't come at once.
-    const { backoffMs, backoffMaxMs } = this.#options;
-    const delay = Math.min(backoffMaxMs, backoffMs * 2 ** Math.min(this.#attempts, 16));
+    const { backoffMs, backoffMaxMs, lastingMs } = this.#options;
+    const delayAfter = (attempts) => Math.min(backoffMaxMs, backoffMs * 2 ** Math.min(attempts, 16));
+    // A server that greets and goes again has not come back.
+    if (lasted >= Math.max(lastingMs, delayAfter(this.#attempts))) this.#attempts = 0;
+    const delay = delayAfter(this.#attempts);
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#connect(), delay * Math.random());
   }
 
+  /** What is at the other end does not speak the protocol: reported, and tried again later. */
+  #isOther(why) {
+    const error = new TapecastError('protocol', `the server does not speak ${SUBPROTOCOL}: ${why}`);
+    this._emit('error', error);
+    this.#lost(ABNORMAL, error.message);
+  }
+
   #received(data) {
     this.#heard = Date.now();
-    this.#attempts = 0;
-    const message = JSON.parse(data);
+    try {
+      this.#hear(JSON.parse(data));
+    } catch (error) {
+      // Not of a listener: what those throw is caught where they are called.
+      this.#isOther(`it sent what can not be read (${error.message})`);
+    }
+  }
+
+  #hear(message) {
     switch (message.type) {
+      case undefined:
+        throw new TypeError('a message without a type');
       case 'message':
         return this.#route(message.channel)?._message(message);
       case 'gap':

@@ -348,12 +348,6 @@ impl Profile {
             if group.name.contains('.') || namesakes.count() > 1 {
                 problem(group, "a group has a name of its own, without dots".into());
             }
-            if group.urls.is_empty() {
-                problem(group, "where to? Give --url ws://HOST:PORT/PATH".into());
-            }
-            if let Err(error) = group.connector() {
-                problem(group, error.to_string());
-            }
             if group.connections < self.threads {
                 let Group { connections, .. } = group;
                 let threads = self.threads;
@@ -438,6 +432,25 @@ impl Profile {
                     None => "of one group, values stand without its name".into(),
                 };
                 problems.push(format!("fail_if: there is no group {group}; {hint}"));
+            }
+        }
+        problems
+    }
+
+    /// Looks for the servers: what a run needs and a look at the profile does not.
+    pub fn find_targets(&mut self) -> Vec<String> {
+        let is_one = self.groups.len() == 1;
+        let mut problems = Vec::new();
+        for group in &mut self.groups {
+            let of_group = if is_one { String::new() } else { format!("group {}: ", group.name) };
+            if group.urls.is_empty() {
+                problems.push(format!("{of_group}where to? Give --url ws://HOST:PORT/PATH"));
+            }
+            for url in &mut group.urls {
+                problems.extend(url.resolve().err().map(|error| format!("{of_group}{error}")));
+            }
+            if let Err(error) = group.connector() {
+                problems.push(format!("{of_group}{error}"));
             }
         }
         problems

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tapecast::base::Random;
 use tapecast::client::{self, Mode};
+use tapecast::protocol::handshake::check_header;
 
 /// A whole number within bounds.
 pub fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -310,8 +311,32 @@ impl fmt::Display for Content {
 #[derive(Clone, Debug)]
 pub struct Url {
     url: client::Url,
-    /// Resolved once, before anything is measured.
-    pub address: SocketAddr,
+    address: Option<SocketAddr>,
+}
+
+/// How long an address of several is given to accept.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+impl Url {
+    /// Looks for the address that is used: of several, the first that accepts.
+    ///
+    /// # Errors
+    /// The name has none.
+    pub fn resolve(&mut self) -> Result<(), String> {
+        let addresses =
+            self.url.resolve().map_err(|error| format!("{}: {error}", self.url.name()))?;
+        let accepts = |address: &&SocketAddr| {
+            addresses.len() == 1 || TcpStream::connect_timeout(address, CONNECT_MAX).is_ok()
+        };
+        // Where none does, the run says why.
+        self.address = Some(*addresses.iter().find(accepts).unwrap_or(&addresses[0]));
+        Ok(())
+    }
+
+    /// The address that was found, before anything is measured.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("a run begins with it")
+    }
 }
 
 impl Deref for Url {
@@ -326,9 +351,7 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Url, String> {
-        let url: client::Url = text.parse()?;
-        let address = url.resolve().map_err(|error| format!("{text:?}: {error}"))?;
-        Ok(Url { url, address })
+        Ok(Url { url: text.parse()?, address: None })
     }
 }
 
@@ -428,6 +451,11 @@ pub fn header(text: &str) -> Result<(String, String), String> {
     let name = http::HeaderName::from_str(name.trim()).map_err(|_| expected())?;
     let value = http::HeaderValue::from_str(value.trim()).map_err(|_| expected())?;
     let value = value.to_str().map_err(|_| expected())?;
+    check_header(name.as_str(), value).map_err(|error| match name.as_str() {
+        "sec-websocket-protocol" => format!("{error}: use subprotocol"),
+        "sec-websocket-extensions" => format!("{error}: use compression"),
+        _ => error,
+    })?;
     Ok((name.as_str().to_owned(), value.to_owned()))
 }
 
@@ -497,8 +525,9 @@ mod tests {
     fn urls_sources_and_headers() {
         let url: Url = "ws://127.0.0.1:9001/echo?a=b".parse().unwrap();
         assert_eq!((url.host(), url.target()), ("127.0.0.1:9001", "/echo?a=b"));
-        let url: Url = "ws://[::1]".parse().unwrap();
-        assert_eq!((url.address, url.target()), ("[::1]:80".parse().unwrap(), "/"));
+        let mut url: Url = "ws://[::1]".parse().unwrap();
+        url.resolve().unwrap();
+        assert_eq!((url.address(), url.target()), ("[::1]:80".parse().unwrap(), "/"));
         for wrong in ["http://a", "127.0.0.1:9001", "wss://", "ws://", "ws://a:b@127.0.0.1"] {
             assert!(wrong.parse::<Url>().is_err(), "{wrong}");
         }
@@ -507,6 +536,8 @@ mod tests {
         assert!("127.0.0.3-127.0.0.2".parse::<Sources>().is_err());
         assert_eq!(header("X-Name:  value "), Ok(("x-name".into(), "value".into())));
         assert!(header("X-Name: a\r\nb").is_err() && header("no colon").is_err());
+        assert!(header("Host: b").is_ok() && header("Upgrade: h2c").is_err());
+        assert!(header("Sec-WebSocket-Protocol: a").unwrap_err().ends_with(": use subprotocol"));
         assert_eq!((share("10%"), share("1")), (Ok(0.1), Ok(1.0)));
         assert!(share("101%").is_err());
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::measure::seconds;
+use tapecast::protocol::{CloseCause, CloseCode};
 
 impl Worker<'_> {
     /// Ends a connection that went wrong, and counts the fault.
@@ -35,11 +36,27 @@ impl Worker<'_> {
         let peer = &mut self.peers[connection as usize];
         match (peer.state, &mut peer.client) {
             (State::Open, Some(client)) => {
-                client.frame(&mut peer.out, Opcode::Close, true, &1000u16.to_be_bytes());
+                client.close(&mut peer.out, Some((CloseCode::NORMAL, "")));
                 self.leaves(connection, now);
             }
             (State::Connecting | State::ShakingHands, _) => self.give_up(connection),
             _ => {}
+        }
+    }
+
+    /// The server has broken the protocol, and is told so (RFC 6455, 7.1.7).
+    pub(super) fn is_broken(&mut self, connection: u32, cause: CloseCause) {
+        let now = self.now();
+        let kind = format!("protocol: {}", cause.reason());
+        self.fault(connection, &kind, String::new());
+        let peer = &mut self.peers[connection as usize];
+        peer.is_broken = true;
+        match (peer.state, &mut peer.client) {
+            (State::Open, Some(client)) => {
+                client.close(&mut peer.out, Some((cause.code(), cause.reason())));
+                self.leaves(connection, now);
+            }
+            _ => self.give_up(connection),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::payload::Following;
 use crate::traffic::Received;
-use tapecast::protocol::{CloseCause, Incoming, Input};
+use tapecast::protocol::{CloseCause, CloseCode, Incoming, Input};
 use tapecast::ring::{Errno, ReceiveEnd};
 
 /// What a received buffer led to that is not just one more message.
@@ -14,7 +14,7 @@ enum Next {
     /// A message that should not have come, of this kind, with this detail.
     Fault(&'static str, String),
     /// The server wants to go: its close frame.
-    Goodbye(Option<u16>, String),
+    Goodbye(Option<CloseCode>, String),
     /// The connection has done what it came for.
     Done,
     Broken(CloseCause),
@@ -121,6 +121,9 @@ impl Worker<'_> {
     fn received(&mut self, connection: u32, buffer: &mut [u8], now: Time) {
         let mut input = Input::new(buffer);
         let peer = &mut self.peers[connection as usize];
+        if peer.is_broken {
+            return;
+        }
         if let (State::ShakingHands, Some(client)) = (peer.state, &mut peer.client) {
             match client.shake_hands(&mut input) {
                 Ok(true) => self.opened(connection, now),
@@ -137,10 +140,7 @@ impl Worker<'_> {
                 Next::Fault(kind, detail) => self.fault(connection, kind, detail),
                 Next::Goodbye(code, reason) => return self.server_leaves(connection, code, reason),
                 Next::Done => return self.has_done(connection),
-                Next::Broken(cause) => {
-                    let kind = format!("protocol: {}", cause.reason());
-                    return self.fail(connection, &kind, String::new());
-                }
+                Next::Broken(cause) => return self.is_broken(connection, cause),
             }
         }
         // What came may make room for what is to leave.
@@ -164,7 +164,7 @@ impl Worker<'_> {
                 Ok(Some(Incoming::Pong(_))) => continue,
                 Ok(Some(Incoming::Ping(payload))) => return Next::Ping(payload.to_vec()),
                 Ok(Some(Incoming::Close(close))) => {
-                    let code = close.map(|(code, _)| code.get());
+                    let code = close.map(|(code, _)| code);
                     let reason = close.map_or("", |(_, reason)| reason).to_owned();
                     return Next::Goodbye(code, reason);
                 }
@@ -213,7 +213,7 @@ impl Worker<'_> {
     }
 
     /// The server's close frame came: it is answered, unless it is the answer.
-    fn server_leaves(&mut self, connection: u32, code: Option<u16>, reason: String) {
+    fn server_leaves(&mut self, connection: u32, code: Option<CloseCode>, reason: String) {
         let now = self.now();
         let peer = &mut self.peers[connection as usize];
         match peer.state {
@@ -221,13 +221,7 @@ impl Worker<'_> {
             _ => return,
         }
         if let Some(client) = &mut peer.client {
-            let code = code.map(u16::to_be_bytes);
-            client.frame(
-                &mut peer.out,
-                Opcode::Close,
-                true,
-                code.as_ref().map_or(&[], |code| code),
-            );
+            client.close(&mut peer.out, code.map(|code| (code, "")));
         }
         let code = code.map_or("without a code".into(), |code| code.to_string());
         self.fault(connection, &format!("closed by the server: {code}"), reason);

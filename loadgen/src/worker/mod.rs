@@ -30,7 +30,7 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use tapecast::base::{Limits, Random, Time};
+use tapecast::base::{Limits, Time};
 use tapecast::protocol::deflate::{Contexts, Deflater};
 use tapecast::protocol::{Opcode, Workspace};
 use tapecast::ring::{
@@ -117,7 +117,6 @@ pub struct Worker<'a> {
     /// The run's time when the ring's was zero.
     skew: Duration,
     pool: Workspace,
-    random: Random,
     shares: Vec<Share<'a>>,
     peers: Vec<Peer>,
     /// Connections with something to send.
@@ -283,7 +282,6 @@ impl<'a> Worker<'a> {
             pool: Workspace::new(64 << 20)
                 .compressing(Deflater::new(1, DEFLATE_BYTES_MIN))
                 .with_contexts(Contexts::new(1, CONTEXT_BYTES_MIN, DEFLATE_BYTES_MIN, usize::MAX)),
-            random: Random::new(shared.seed(thread)),
             unsettled: peers.len(),
             shares,
             peers,

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use tapecast::base::entropy;
 use tapecast::connection::client::Client;
 use tapecast::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
 use tapecast::protocol::deflate::Offered;
@@ -56,7 +57,7 @@ impl Worker<'_> {
         let share = &self.shares[usize::from(peer.group)];
         peer.generation += 1;
         peer.planned = planned;
-        (peer.is_done, peer.is_stalled) = (false, false);
+        (peer.is_done, peer.is_stalled, peer.is_broken) = (false, false, false);
         peer.state = State::Connecting;
         self.opening += 1;
         let url = &share.group.urls[number as usize % share.group.urls.len()];
@@ -83,7 +84,6 @@ impl Worker<'_> {
     /// with the request, so that no turn waits between them.
     pub(super) fn connected(&mut self, connection: u32, now: Time) {
         let number = self.number(&self.peers[connection as usize]);
-        let nonce = self.random.bytes16();
         let peer = &mut self.peers[connection as usize];
         let share = &self.shares[usize::from(peer.group)];
         let group = share.group;
@@ -101,7 +101,7 @@ impl Worker<'_> {
         };
         peer.out.clear();
         peer.sent = 0;
-        let client = Client::start(&mut peer.out, &offer, nonce);
+        let client = Client::start(&mut peer.out, &offer, entropy::bytes());
         peer.client = Some(client.message_bytes_max(group.message_bytes_max));
         peer.state = State::ShakingHands;
         peer.is_receiving = true;
@@ -159,7 +159,8 @@ impl Worker<'_> {
 
 /// A socket that is connecting.
 fn socket(url: &Url, source: Option<IpAddr>) -> Result<OwnedFd, Errno> {
-    let family = match url.address {
+    let address = url.address();
+    let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
@@ -169,7 +170,7 @@ fn socket(url: &Url, source: Option<IpAddr>) -> Result<OwnedFd, Errno> {
     if let Some(source) = source {
         rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
     }
-    match rustix::net::connect(&socket, &url.address) {
+    match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }

@@ -46,6 +46,8 @@ pub struct Peer {
     pub is_stalled: bool,
     /// It has done what it came for, and if it comes again it does so at once.
     pub is_done: bool,
+    /// The server has broken the protocol: nothing more of it is read.
+    pub is_broken: bool,
     /// When it was to be made.
     pub planned: Time,
 }
@@ -68,6 +70,7 @@ impl Peer {
             stalls,
             is_stalled: false,
             is_done: false,
+            is_broken: false,
             planned: Time::ZERO,
         }
     }

@@ -90,9 +90,11 @@ Examples:
   tapecast-loadgen merge machine-a.json machine-b.json --html both.html
 
 Exit codes:
-  0  done, and no --fail-if holds
-  1  a --fail-if holds, or there is no result
-  2  the command line or a profile is wrong";
+  0  passed: what the scenario promises came, and no --fail-if holds
+  1  failed: a --fail-if holds; or there is no result
+  2  the command line or a profile is wrong
+  3  suspicious: what the scenario promises did not come (no replies, deliveries that are
+     missing, connections that were refused or lost)";
 
 /// The whole command line, for help and completion of words.
 pub fn command() -> Command {
@@ -181,11 +183,18 @@ fn value_names() -> String {
 
 fn flag(key: &Key) -> Arg {
     let flag = key.name.replace('_', "-");
+    let help = match key.default().as_str() {
+        "" | "[]" | "\"\"" => key.text.to_owned(),
+        default => format!("{} [default: {}]", key.text, default.trim_matches('"')),
+    };
     let argument = Arg::new(key.name)
         .long(flag)
         .value_name(key.value)
-        .help(key.text)
-        .help_heading("Profile: each is also a key of the TOML file, with _ for -")
+        .help(help)
+        .help_heading(
+            "Profile: each is also a key of the TOML file, with _ for -; a profile may set \
+             another default (--print-profile)",
+        )
         .allow_hyphen_values(true)
         .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
     match key.value == SWITCH {

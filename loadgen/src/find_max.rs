@@ -1,26 +1,43 @@
 //! `--find-max 'p99<5ms'`: the highest rate that keeps an objective.
 //!
 //! The rate is doubled until it does not, then the gap is halved until it is within
-//! a twentieth. Every step is a run of its own, with fresh connections.
+//! a twentieth. Every step is a run of its own, with fresh connections. A step that is lost by a
+//! little is run again, for chance may have decided it. The groups of a mix keep their
+//! proportion: all that have a rate are scaled by one factor.
 
 use crate::profile::values::{Rate, Step};
 use crate::profile::{Profile, Scenario};
 use crate::report::{Report, amount, time};
 use crate::run::RunError;
-use crate::verdict::Objective;
+use crate::verdict::{Objective, Standing};
 use std::fmt::Write;
 
+/// The rate that it begins with where the profile has none.
+const START: f64 = 1_000.0;
 /// Steps after which it is given up: each halves or doubles.
 const STEPS_MAX: usize = 40;
 /// How near the highest rate is wanted.
 const WITHIN: f64 = 0.05;
+/// What is lost by less than this share of the bound is tried again.
+const LITTLE: f64 = 0.2;
+/// A share of the time: a generator that is busier than this is late.
+const BUSY: f64 = 0.95;
 
 /// One step of the search.
 pub struct Tried {
     /// As profiles have it: in all, or of each connection.
     pub rate: f64,
-    pub is_kept: bool,
+    /// Which bound was lost; none if all are kept.
+    pub lost: Option<String>,
+    /// It was lost by a little before, and run again.
+    pub is_repeated: bool,
     pub report: Report,
+}
+
+/// How a step has ended.
+enum Outcome {
+    Kept,
+    Lost { why: String, by_little: bool },
 }
 
 /// What the search found: its curve by rate.
@@ -41,27 +58,41 @@ pub fn search(
     mut run: impl FnMut(&Profile) -> Result<Report, RunError>,
 ) -> Result<Curve, RunError> {
     let first = profile.groups.iter().find_map(|group| group.rate.as_ref());
-    let start = first.map_or(1_000.0, |rate| rate.steps[0].per_second);
+    let start = first.map_or(START, |rate| rate.steps[0].per_second);
     let is_per_connection = first.is_some_and(|rate| rate.per_connection);
     let mut is_interrupted = false;
     let mut tried = Vec::new();
     let (mut kept, mut lost): (Option<f64>, Option<f64>) = (None, None);
     let mut rate = start;
     for _ in 0..STEPS_MAX {
-        let report = match run(&at_rate(profile, rate)) {
-            Err(RunError::Interrupted) if !tried.is_empty() => None,
-            result => Some(result?).filter(|report| !report.is_interrupted),
+        let mut step = || match run(&scaled(profile, rate / start)) {
+            Err(RunError::Interrupted) if !tried.is_empty() => Ok(None),
+            result => result.map(|report| Some(report).filter(|report| !report.is_interrupted)),
         };
-        let Some(report) = report else {
+        let Some(mut report) = step()? else {
             is_interrupted = true;
             break;
         };
-        let is_kept = is_kept(objective, &report);
-        match is_kept {
-            true => kept = Some(kept.map_or(rate, |kept| kept.max(rate))),
-            false => lost = Some(lost.map_or(rate, |lost| lost.min(rate))),
+        let mut outcome = look(objective, &report);
+        let is_repeated = matches!(outcome, Outcome::Lost { by_little: true, .. });
+        if is_repeated {
+            let Some(again) = step()? else {
+                is_interrupted = true;
+                break;
+            };
+            (outcome, report) = (look(objective, &again), again);
         }
-        tried.push(Tried { rate, is_kept, report });
+        let why = match outcome {
+            Outcome::Kept => {
+                kept = Some(kept.map_or(rate, |kept| kept.max(rate)));
+                None
+            }
+            Outcome::Lost { why, .. } => {
+                lost = Some(lost.map_or(rate, |lost| lost.min(rate)));
+                Some(why)
+            }
+        };
+        tried.push(Tried { rate, lost: why, is_repeated, report });
         rate = match (kept, lost) {
             (Some(kept), Some(lost)) if lost / kept < 1.0 + WITHIN => break,
             (Some(kept), Some(lost)) => (kept * lost).sqrt(),
@@ -77,18 +108,53 @@ pub fn search(
 
 /// Errors, messages that are lost or doubled, and those that did not leave are no way to
 /// keep an objective.
-fn is_kept(objective: &Objective, report: &Report) -> bool {
-    let value = |name: &str| report.values.get(name).copied().unwrap_or(0.0);
-    let is_whole = ["errors", "gaps", "duplicates"].iter().all(|name| value(name) == 0.0);
-    objective.is_kept(report) && report.keeps_rate() && is_whole
+fn look(objective: &Objective, report: &Report) -> Outcome {
+    for name in ["errors", "gaps", "duplicates"] {
+        let count = report.values.get(name).copied().unwrap_or(0.0);
+        if count > 0.0 {
+            let why = format!("{name} is {}", amount(count));
+            return Outcome::Lost { why, by_little: false };
+        }
+    }
+    if !report.keeps_rate() {
+        let value = |name: &str| report.values.get(name).copied().unwrap_or(0.0);
+        let (sent, planned) = (value("rate_sent"), value("rate_planned"));
+        let why = format!("{} of {} a second left", amount(sent.round()), amount(planned.round()));
+        return Outcome::Lost { why, by_little: sent > planned * (1.0 - LITTLE) };
+    }
+    match objective.standing(report) {
+        Standing::Kept => Outcome::Kept,
+        Standing::Missed { by, text } => Outcome::Lost { why: text, by_little: by < LITTLE },
+    }
 }
 
-/// The profile with this rate in every group that sends.
-fn at_rate(profile: &Profile, rate: f64) -> Profile {
+/// Whether the generator itself was late in this run: then the rate is its limit, perhaps, and
+/// not the server's.
+fn was_late(report: &Report) -> Option<String> {
+    let value = |name: &str| report.value(name).unwrap_or(0.0);
+    let (late, latency) = (value("lateness_p99"), value("latency_p99"));
+    let busy = value("generator_cpu");
+    if busy > BUSY * 100.0 {
+        Some(format!("the generator was busy {busy:.0} % of the time"))
+    } else if late * 2.0 > latency && latency > 0.0 {
+        Some(format!("the generator sent late: p99 {} after the planned time", time(late)))
+    } else {
+        None
+    }
+}
+
+/// The profile with all its rates multiplied. Where no group has one, each that sends gets the
+/// same.
+fn scaled(profile: &Profile, factor: f64) -> Profile {
     let mut profile = profile.clone();
+    let has_rate = profile.groups.iter().any(|group| group.rate.is_some());
     for group in profile.groups.iter_mut().filter(|group| group.scenario != Scenario::Idle) {
-        let per_connection = group.rate.as_ref().is_some_and(|rate| rate.per_connection);
-        let steps = vec![Step { per_second: rate, duration: None }];
+        let (per_second, per_connection) = match &group.rate {
+            Some(rate) => (rate.steps[0].per_second, rate.per_connection),
+            None if has_rate => continue,
+            None => (START, false),
+        };
+        let steps = vec![Step { per_second: per_second * factor, duration: None }];
         group.rate = Some(Rate { steps, per_connection });
     }
     profile
@@ -97,7 +163,7 @@ fn at_rate(profile: &Profile, rate: f64) -> Profile {
 impl Curve {
     /// The run at the highest rate that kept the objective.
     pub fn best(&self) -> Option<&Tried> {
-        self.tried.iter().rev().find(|tried| tried.is_kept)
+        self.tried.iter().rev().find(|tried| tried.lost.is_none())
     }
 
     /// The curve as a table, and the result under it.
@@ -119,8 +185,18 @@ impl Curve {
                 at("latency_p99_9"),
                 at("latency_max"),
                 value("server_cpu").map_or("-".into(), |busy| format!("{busy:.0} %")),
-                if tried.is_kept { "kept" } else { "lost" }
+                match &tried.lost {
+                    None => "kept".to_owned(),
+                    Some(why) => format!("lost: {why}"),
+                } + if tried.is_repeated { " (run again)" } else { "" }
             );
+        }
+        for tried in &self.tried {
+            if let Some(late) = was_late(&tried.report) {
+                let rate =
+                    amount(tried.report.values.get("rate_planned").copied().unwrap_or(tried.rate));
+                let _ = writeln!(text, "warning: at {rate} a second {late}");
+            }
         }
         if self.is_interrupted {
             text.push_str("stopped before it was done: the step under way does not count\n");

@@ -35,7 +35,7 @@ mod worker;
 use command::{Order, Outputs, Run};
 use live::Live;
 use profile::{Profile, Scenario};
-use report::Report;
+use report::{Judgement, Report, Verdict};
 use run::RunError;
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,6 +49,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The command line or a profile is wrong.
 const EXIT_USAGE: u8 = 2;
+/// What the scenario promises did not come.
+const EXIT_SUSPICIOUS: u8 = 3;
 
 fn main() -> ExitCode {
     match command::parse() {
@@ -123,32 +125,20 @@ fn run(order: &Run) -> ExitCode {
         }
     };
     let code = finish(&report, baseline.as_ref(), &order.outputs);
-    judge(&report, &profile.fail_if, code)
+    end(&report, code)
 }
 
-/// A run that has failed, or has no result, ends with 1; else with `code`.
-fn judge(report: &Report, fail_if: &[FailIf], code: ExitCode) -> ExitCode {
-    let failures: Vec<String> = fail_if.iter().filter_map(|bound| bound.failure(report)).collect();
-    for failure in &failures {
-        complain(format_args!("failed: {failure}"));
+/// The exit code of a run whose report was written with `code`.
+fn end(report: &Report, code: ExitCode) -> ExitCode {
+    let Judgement { verdict, reasons } = &report.judgement;
+    for reason in reasons {
+        complain(format_args!("{verdict}: {reason}"));
     }
-    match failures.is_empty() && has_result(report) {
-        true => code,
-        false => ExitCode::FAILURE,
+    match verdict {
+        Verdict::Passed => code,
+        Verdict::Failed => ExitCode::FAILURE,
+        Verdict::Suspicious => ExitCode::from(EXIT_SUSPICIOUS),
     }
-}
-
-/// A run in which nothing was answered, or opened, has no result.
-fn has_result(report: &Report) -> bool {
-    let total = report.total();
-    let has = match report.groups.iter().all(|group| group.scenario == "idle") {
-        true => total.opened > 0,
-        false => total.messages > 0,
-    };
-    if !has {
-        complain("failed: nothing was answered");
-    }
-    has
 }
 
 /// Whether what a connection costs in memory is what it is about.
@@ -198,9 +188,10 @@ fn merge(files: &[String], fail_if: &[FailIf], outputs: &Outputs) -> ExitCode {
         Ok((merged, baseline))
     });
     match merged {
-        Ok((merged, baseline)) => {
+        Ok((mut merged, baseline)) => {
+            merged.judge(fail_if);
             let code = finish(&merged, baseline.as_ref(), outputs);
-            judge(&merged, fail_if, code)
+            end(&merged, code)
         }
         Err(problem) => usage(&[problem]),
     }

@@ -87,11 +87,14 @@ fn ports_missing(profile: &Profile, range: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::profile::Group;
+    use crate::profile::values::Url;
 
     fn profile(connections: u32, sources: &[&str]) -> Profile {
+        let mut url: Url = "ws://127.0.0.1:9001/".parse().unwrap();
+        url.resolve().unwrap();
         let group = Group {
             connections,
-            urls: vec!["ws://127.0.0.1:9001/".parse().unwrap()],
+            urls: vec![url],
             sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
             ..Group::default()
         };

@@ -328,7 +328,10 @@ impl Coordinator<'_> {
         let open = self.shared.open.load(Ordering::Relaxed);
         let own_with = look(Some(own))?.unwrap_or_default();
         self.shared.enter(Phase::WarmingUp);
-        let warmup = self.profile.warmup;
+        // Where not one connection could be opened there is nothing to wait for.
+        let is_alone = open == 0
+            && self.profile.groups.iter().all(|group| group.scenario != Scenario::Connect);
+        let warmup = if is_alone { Duration::ZERO } else { self.profile.warmup };
         self.until(Phase::WarmingUp, Some(warmup), &mut Vec::new(), server, |_, _| false)?;
         let server_start = look(server)?;
         self.looked = server_start;
@@ -337,7 +340,7 @@ impl Coordinator<'_> {
         self.shared.enter(Phase::Measuring);
         self.rows.clear();
         let mut rows = Vec::new();
-        let lasting = self.profile.duration;
+        let lasting = if is_alone { LOOK } else { self.profile.duration };
         let is_done = |shared: &Shared, profile: &Profile| {
             shared.done.load(Ordering::Acquire) == profile.threads
         };

@@ -1,7 +1,7 @@
 //! `--fail-if 'p99>5ms'` and `--find-max 'p99<5ms'`: a named value and a bound.
 
 use crate::profile::nearest;
-use crate::report::{NAMES, Report, Unit, unit};
+use crate::report::{NAMES, Report, Unit, amount, percentile, time, unit};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,7 +26,7 @@ pub struct Objective(Bound);
 impl Bound {
     /// The value in the report, if it has it, and whether it is on that side.
     fn look(&self, report: &Report) -> Option<(f64, bool)> {
-        let value = *report.values.get(&self.value)?;
+        let value = report.value(&self.value)?;
         let holds = if self.above { value > self.bound } else { value < self.bound };
         Some((value, holds))
     }
@@ -49,10 +49,30 @@ impl FailIf {
     }
 }
 
+/// How a run stands to an objective.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    Kept,
+    /// By so much of the bound, and what the value is.
+    Missed {
+        by: f64,
+        text: String,
+    },
+}
+
 impl Objective {
-    /// Whether the run kept it.
-    pub fn is_kept(&self, report: &Report) -> bool {
-        self.0.look(report).is_some_and(|(_, holds)| holds)
+    /// Whether the run kept it, and if not, by how much.
+    pub fn standing(&self, report: &Report) -> Standing {
+        let Bound { value: name, bound, .. } = &self.0;
+        match self.0.look(report) {
+            Some((_, true)) => Standing::Kept,
+            Some((value, false)) => {
+                let by = (value - bound).abs() / bound.abs().max(f64::MIN_POSITIVE);
+                let shown = if unit(name) == Unit::Time { time(value) } else { amount(value) };
+                Standing::Missed { by, text: format!("{name} is {shown}") }
+            }
+            None => Standing::Missed { by: f64::INFINITY, text: format!("no {name} was measured") },
+        }
     }
 }
 
@@ -136,8 +156,10 @@ impl FromStr for Bound {
 /// The report's name for this one, of which percentiles of latency have short forms.
 fn full_name(name: &str) -> Option<String> {
     let latency = format!("latency_{}", name.replace('.', "_"));
-    let is_known = |name: &str| NAMES.iter().any(|(known, _)| *known == name);
-    [name.to_owned(), latency].into_iter().find(|name| is_known(name))
+    let is_known =
+        |name: &str| NAMES.iter().any(|(known, _)| *known == name) || percentile(name).is_some();
+    let names = [name.to_owned(), name.replace('.', "_"), latency];
+    names.into_iter().find(|name| is_known(name))
 }
 
 #[cfg(test)]
@@ -152,6 +174,10 @@ mod tests {
         };
         check("p99>5ms", "latency_p99", true, 5000.0);
         check("p99.9 > 1 s", "latency_p99_9", true, 1e6);
+        check("p95>5ms", "latency_p95", true, 5000.0);
+        check("p99.95<5ms", "latency_p99_95", false, 5000.0);
+        check("handshake_p90<1s", "handshake_p90", false, 1e6);
+        check("lateness_p99.9<1s", "lateness_p99_9", false, 1e6);
         check("throughput<1000", "throughput", false, 1000.0);
         check("readers.p99.99<2ms", "readers.latency_p99_99", false, 2000.0);
         check("echo.errors>0", "echo.errors", true, 0.0);
@@ -162,7 +188,9 @@ mod tests {
             "p99>",
             ">5",
             "p99>5km",
-            "p98>5ms",
+            "p101>5ms",
+            "p>5ms",
+            "payload_p50>5ms",
             "throughputt<5",
             "p99>5%",
             "errors>1ms",

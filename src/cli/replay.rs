@@ -1,15 +1,18 @@
 //! `tapecast replay`: publishes the lines of a CSV file to a running server, at the pace
 //! at which they happened or another.
 //!
-//! The first line names the columns. A line becomes a JSON object of its columns, in
+//! The first line names the columns. What is wrong with the file is said with the number of its
+//! line, and with how much was published before it. A line becomes a JSON object of its columns, in
 //! which what is a number in JSON stays one as it is written. Of time there is a column
 //! of seconds, milliseconds, microseconds or nanoseconds since 1970 (told apart by their
-//! size) or of RFC 3339; lines leave as far apart as they happened.
+//! size) or of RFC 3339, whose offset counts, and which is UTC without one; lines leave as far
+//! apart as they happened.
 
 use super::{EXIT_CONFIG, text};
 use crate::client::{Client, Error, Event};
 use crate::protocol::json::{Scanner, write_string};
 use clap::Args;
+use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
@@ -84,6 +87,17 @@ enum Part {
 
 impl Columns {
     fn new(names: Vec<String>, replay: &Replay) -> Result<Columns, String> {
+        for (place, name) in names.iter().enumerate() {
+            if is_number(name) || time(name).is_some() {
+                return Err(format!(
+                    "line 1 has {name:?}, which is no name of a column: put a line with names \
+                     before the others, like time,symbol,price"
+                ));
+            }
+            if names[..place].contains(name) {
+                return Err(format!("line 1: two columns are called {name:?}"));
+            }
+        }
         let find = |name: &str| names.iter().position(|known| known.eq_ignore_ascii_case(name));
         let wanted = |name: &str| {
             find(name).ok_or_else(|| format!("no column is called {name}: {}", names.join(", ")))
@@ -119,9 +133,7 @@ impl Columns {
             }
             write_string(name, &mut out);
             out.push(b':');
-            let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-                && Scanner::new(value).whole().is_ok();
-            match is_number {
+            match is_number(value) {
                 true => out.extend_from_slice(value.as_bytes()),
                 false => write_string(value, &mut out),
             }
@@ -140,6 +152,12 @@ impl Columns {
     }
 }
 
+/// Whether JSON has this number.
+fn is_number(value: &str) -> bool {
+    value.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && Scanner::new(value).whole().is_ok()
+}
+
 /// A time since 1970.
 fn time(value: &str) -> Option<Duration> {
     if let Ok(number) = value.parse::<f64>() {
@@ -153,8 +171,10 @@ fn time(value: &str) -> Option<Duration> {
         };
         return Duration::try_from_secs_f64(number / per_second).ok();
     }
-    let since = humantime::parse_rfc3339_weak(value.trim_end_matches("+00:00")).ok()?;
-    since.duration_since(std::time::UNIX_EPOCH).ok()
+    let (date_bytes, utc) = ("2026-11-30".len(), if value.len() == 10 { "T00:00Z" } else { "Z" });
+    value.get(..date_bytes)?;
+    let at: Timestamp = value.parse().or_else(|_| format!("{value}{utc}").parse()).ok()?;
+    Duration::try_from(at.as_duration()).ok()
 }
 
 /// What becomes of the lines.
@@ -189,20 +209,21 @@ impl Told {
 
 /// Runs to the end of the file; 1 if a line did not get its number.
 pub fn run(replay: &Replay) -> ExitCode {
-    match publish_all(replay) {
-        Ok(told) => {
-            let Told { published, refused, unanswered, why } = told;
-            let mut line = format!("published {published}");
-            if refused > 0 {
-                let _ = write!(line, ", refused {refused} ({})", why.unwrap_or_default());
-            }
-            if unanswered > 0 {
-                let _ = write!(line, ", without an answer {unanswered}");
-            }
-            // Whoever does not read it knows by the exit code.
-            let _ = text::print(&format!("{line}\n"));
-            if refused + unanswered == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+    let mut told = Told::default();
+    let result = publish_all(replay, &mut told);
+    let Told { published, refused, unanswered, why } = told;
+    let mut line = format!("published {published}");
+    if refused > 0 {
+        let _ = write!(line, ", refused {refused} ({})", why.unwrap_or_default());
+    }
+    if unanswered > 0 {
+        let _ = write!(line, ", without an answer {unanswered}");
+    }
+    // Whoever does not read it knows by the exit code.
+    let _ = text::print(&format!("{line}\n"));
+    match result {
+        Ok(()) if refused + unanswered == 0 => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(Problem::File(why)) => {
             eprintln!("tapecast: {}: {why}", replay.file);
             ExitCode::from(EXIT_CONFIG)
@@ -233,7 +254,7 @@ fn open(file: &str) -> io::Result<Box<dyn Read>> {
     })
 }
 
-fn publish_all(replay: &Replay) -> Result<Told, Problem> {
+fn publish_all(replay: &Replay, told: &mut Told) -> Result<(), Problem> {
     // Before anything is published.
     let mut rounds = if replay.r#loop { u64::MAX } else { 1 };
     if replay.r#loop && replay.file == "-" {
@@ -241,7 +262,6 @@ fn publish_all(replay: &Replay) -> Result<Told, Problem> {
     }
     let mut input = Some(open(&replay.file).map_err(|error| Problem::File(error.to_string()))?);
     let mut client = Client::connect(&replay.url)?;
-    let mut told = Told::default();
     let mut asked = 0;
     while rounds > 0 {
         let file = match input.take() {
@@ -249,9 +269,9 @@ fn publish_all(replay: &Replay) -> Result<Told, Problem> {
             None => open(&replay.file).map_err(|error| Problem::File(error.to_string()))?,
         };
         let before = asked;
-        if let Err(problem) = publish_file(replay, file, &mut client, &mut told, &mut asked) {
+        if let Err(problem) = publish_file(replay, file, &mut client, told, &mut asked) {
             // What was published before it is not lost.
-            answers(&mut client, &mut told, asked)?;
+            answers(&mut client, told, asked)?;
             return Err(problem);
         }
         if asked == before {
@@ -259,9 +279,21 @@ fn publish_all(replay: &Replay) -> Result<Told, Problem> {
         }
         rounds -= 1;
     }
-    answers(&mut client, &mut told, asked)?;
+    answers(&mut client, told, asked)?;
     client.close();
-    Ok(told)
+    Ok(())
+}
+
+/// What is wrong with a file, and in which line.
+fn broken(error: &csv::Error) -> Problem {
+    let line = |position: &Option<csv::Position>| position.as_ref().map_or(0, csv::Position::line);
+    Problem::File(match error.kind() {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            format!("line {} has {len} fields, and there are {expected_len} columns", line(pos))
+        }
+        csv::ErrorKind::Utf8 { pos, .. } => format!("line {} is not UTF-8", line(pos)),
+        _ => error.to_string(),
+    })
 }
 
 /// Waits for the last answers.
@@ -286,8 +318,9 @@ fn publish_file(
     asked: &mut u64,
 ) -> Result<(), Problem> {
     let mut lines = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
-    let broken = |error: csv::Error| Problem::File(error.to_string());
-    let names = lines.headers().map_err(broken)?.iter().map(str::to_owned).collect();
+    let names = lines.headers().map_err(|error| broken(&error))?.clone();
+    let header = names.clone();
+    let names = names.iter().map(str::to_owned).collect();
     let columns = Columns::new(names, replay).map_err(Problem::File)?;
     if columns.time.is_none() && replay.speed != Speed::Max {
         let why = format!(
@@ -300,16 +333,19 @@ fn publish_file(
     let mut first = None;
     let mut told_at = start;
     let mut line = csv::StringRecord::new();
-    while lines.read_record(&mut line).map_err(broken)? {
+    while lines.read_record(&mut line).map_err(|error| broken(&error))? {
+        let number = line.position().map_or(0, csv::Position::line);
+        if line == header {
+            eprintln!("tapecast: line {number} has the names of columns again: it is left out");
+            continue;
+        }
         if let (Some(column), Speed::Times(times)) = (columns.time, replay.speed) {
             let value = line.get(column).unwrap_or_default();
-            let at = time(value).ok_or_else(|| {
-                let number = line.position().map_or(0, csv::Position::line);
-                Problem::File(format!("line {number}: {value:?} is no time"))
-            })?;
+            let at = time(value)
+                .ok_or_else(|| Problem::File(format!("line {number}: {value:?} is no time")))?;
             let after = at.saturating_sub(*first.get_or_insert(at)).div_f64(times);
             let when = start.checked_add(after).ok_or_else(|| {
-                Problem::File(format!("{value:?} is too long after the first time"))
+                Problem::File(format!("line {number}: {value:?} is too long after the first time"))
             })?;
             wait_until(when, client, told)?;
         }
@@ -385,6 +421,10 @@ mod tests {
         {
             assert!(Columns::new(all(), &replay(&words)).is_err(), "{words:?}");
         }
+        let wrong = |all: &[&str]| Columns::new(names(all), &replay(&[])).unwrap_err();
+        assert!(wrong(&["time", "price", "price"]).contains("two columns are called \"price\""));
+        assert!(wrong(&["1795300138", "BTC", "64000"]).starts_with("line 1 has \"1795300138\""));
+        assert!(wrong(&["2026-11-21T22:28:58Z", "BTC"]).contains("no name of a column"));
     }
 
     #[test]
@@ -398,10 +438,14 @@ mod tests {
             "2026-11-21T22:28:58.5Z",
             "2026-11-21 22:28:58.5",
             "2026-11-21T22:28:58.5+00:00",
+            "2026-11-21T23:28:58.5+01:00",
+            "2026-11-22 03:58:58.5+0530",
+            "2026-11-21T14:28:58.5-08:00",
         ] {
             assert_eq!(time(text), seconds, "{text}");
         }
-        for text in ["", "yesterday", "-5", "NaN", "2026-13-01"] {
+        assert_eq!(time("2026-11-21"), Some(Duration::from_secs(1_795_219_200)));
+        for text in ["", "yesterday", "-5", "NaN", "2026-13-01", "2026-11-21T22:28:58+99:00"] {
             assert_eq!(time(text), None, "{text}");
         }
         assert_eq!(speed("max"), Ok(Speed::Max));

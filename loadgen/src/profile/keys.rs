@@ -26,6 +26,16 @@ pub enum Access {
     Group { set: fn(&mut Group, &[String]) -> Result<(), String>, get: fn(&Group) -> String },
 }
 
+impl Key {
+    /// Its value where nothing sets it, as TOML; empty if it has none.
+    pub fn default(&self) -> String {
+        match self.access {
+            Access::Run { get, .. } => get(&Profile::default()),
+            Access::Group { get, .. } => get(&Group::default()),
+        }
+    }
+}
+
 fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
@@ -160,14 +170,14 @@ pub const KEYS: &[Key] = &[
         name: "start_at",
         value: "WHEN",
         text: "When the load starts, to line up several machines: seconds since 1970, or like \
-               2026-11-21T12:00:00Z. Connections are opened before.",
+               2026-11-21T12:00:00Z or 2026-11-21T13:00:00+01:00, UTC without an offset. \
+               Connections are opened before.",
         is_list: false,
         access: Access::Run {
             set: |profile, values| {
                 let when = |text: &str| match text.parse::<f64>() {
                     Ok(_) => values::since_1970(text),
-                    Err(_) => humantime::parse_rfc3339_weak(text)
-                        .map_err(|error| format!("{text:?}: {error}")),
+                    Err(_) => values::rfc3339(text),
                 };
                 put(&mut profile.start_at, or_none(values, when))
             },
@@ -264,7 +274,7 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "compression-contexts",
+        name: "compression_contexts",
         value: SWITCH,
         text: "The same, and offer that messages look back at earlier ones, in both directions: \
                true or false. Those of 32 bytes or more are then compressed, and a connection \

@@ -1,5 +1,6 @@
 //! The values of a profile: each is read from text, and written as that text.
 
+use jiff::Timestamp;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -43,6 +44,15 @@ pub fn since_1970(text: &str) -> Result<SystemTime, String> {
     let after = duration(text)?;
     let when = SystemTime::UNIX_EPOCH.checked_add(after).filter(|_| after <= LAST_SECOND);
     when.ok_or_else(|| format!("{text:?}: expected seconds since 1970, before the year 10000"))
+}
+
+/// A time as RFC 3339 has it; UTC, if there is no offset.
+pub fn rfc3339(text: &str) -> Result<SystemTime, String> {
+    let at: Result<Timestamp, _> = text.parse().or_else(|_| format!("{text}Z").parse());
+    let expected = "expected a time like 2026-11-21T12:00:00Z or 2026-11-21T13:00:00+01:00";
+    let after = at.ok().and_then(|at| Duration::try_from(at.as_duration()).ok());
+    let when = after.and_then(|after| SystemTime::UNIX_EPOCH.checked_add(after));
+    when.ok_or_else(|| format!("{text:?}: {expected}"))
 }
 
 /// A duration: `5s`, `100ms`, `1m 30s`, or a number of seconds.
@@ -282,7 +292,9 @@ impl FromStr for Content {
                     format!("{text:?}: expected pattern, random, or @FILE for its lines")
                 })?;
                 let read = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-                let lines: Arc<[Box<[u8]>]> = read
+                // What some editors begin a file with is not the first line's.
+                let text = read.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&read);
+                let lines: Arc<[Box<[u8]>]> = text
                     .split(|&byte| byte == b'\n')
                     .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
                     .filter(|line| !line.is_empty())
@@ -543,5 +555,10 @@ mod tests {
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert!(duration("five").is_err() && duration("-1").is_err());
+        let noon = rfc3339("2026-11-21T12:00:00Z").unwrap();
+        for same in ["2026-11-21T13:00:00+01:00", "2026-11-21 04:00:00-08:00", "2026-11-21T12:00"] {
+            assert_eq!(rfc3339(same), Ok(noon), "{same}");
+        }
+        assert!(rfc3339("2026-11-21T12:00:00+99:00").is_err() && rfc3339("noon").is_err());
     }
 }

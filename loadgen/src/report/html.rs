@@ -3,7 +3,7 @@
 //! pointer is missing.
 
 use super::summary::heading;
-use super::{NAMES, Recorded, Report, Second, amount};
+use super::{Judgement, NAMES, Recorded, Report, Second, amount};
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
@@ -61,6 +61,12 @@ pub fn html(report: &Report) -> String {
     for group in &report.groups {
         let _ = write!(page, "<p>{}.</p>", escaped(&heading(report, group, is_several)));
     }
+    let Judgement { verdict, reasons } = &report.judgement;
+    let _ = write!(page, "<p class=\"verdict {verdict}\">Verdict: <b>{verdict}</b>");
+    for reason in reasons {
+        let _ = write!(page, "<br>{}", escaped(reason));
+    }
+    page.push_str("</p>");
     for warning in report.warnings() {
         let _ = write!(page, "<p class=\"warning\">{}</p>", escaped(&warning));
     }
@@ -428,7 +434,8 @@ const STYLE: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}\
 main{max-width:900px;margin:0 auto;padding:24px 16px}h1{margin:0}\
 h2,details{margin:28px 0 6px}h2,summary{font-size:17px;font-weight:bold}summary{cursor:pointer}\
-p{margin:4px 0;color:var(--dim)}.warning{color:var(--c1)}.warning::before{content:'⚠ '}\
+p{margin:4px 0;color:var(--dim)}.verdict{color:var(--ink);border-left:4px solid var(--c0);padding-left:10px;margin:14px 0}\
+.failed,.suspicious{border-color:var(--c2)}.warning{color:var(--c1)}.warning::before{content:'⚠ '}\
 .tiles{display:flex;flex-wrap:wrap;gap:10px;margin:18px 0}\
 .tiles div{border:1px solid var(--line);border-radius:8px;padding:8px 14px}\
 .tiles b{display:block;font-size:19px}.tiles span,small{color:var(--dim);font-size:13px}\

@@ -4,6 +4,7 @@
 //! | file | what is there |
 //! |---|---|
 //! | here | the data, and how runs of several machines become one |
+//! | `judgement` | the verdict: passed, failed or suspicious |
 //! | `values` | named values with units: what verdicts and programs look at |
 //! | `recorded` | a histogram as JSON |
 //! | `summary` | for people |
@@ -13,6 +14,7 @@
 
 mod baseline;
 mod html;
+mod judgement;
 mod recorded;
 mod summary;
 mod tables;
@@ -20,17 +22,20 @@ mod values;
 
 pub use baseline::compare;
 pub use html::html;
+pub use judgement::{Judgement, Verdict};
 pub use recorded::Recorded;
 pub use summary::{amount, summary, time};
 pub use tables::{csv, hgrm, prometheus};
-pub use values::{NAMES, Unit, unit};
+pub use values::{NAMES, Unit, percentile, unit};
 
 use crate::measure::{Counted, Fault, Faults, Sums};
 use crate::process::Sample;
 use crate::profile::{Profile, Scenario};
 use crate::run::{Found, GroupFound, Row};
+use crate::verdict::FailIf;
 use serde::{Deserialize, Serialize};
 use std::time::UNIX_EPOCH;
+use tapecast::client::Mode;
 
 /// The layout of the JSON; raised when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -56,6 +61,9 @@ pub struct Report {
     pub threads: Vec<f64>,
     /// Bytes of its own memory per connection, if they were opened before the load.
     pub own_bytes_per_connection: Option<f64>,
+    /// Whether it is as it was to be.
+    #[serde(flatten)]
+    pub judgement: Judgement,
     /// Named values, for programs: [`Report::values`] as it was written.
     #[serde(default)]
     pub values: std::collections::BTreeMap<String, f64>,
@@ -71,6 +79,12 @@ pub struct Group {
     pub rate: Option<f64>,
     /// Closed loop: messages under way per connection.
     pub in_flight: Option<u32>,
+    /// Connections that send.
+    #[serde(default)]
+    pub senders: u32,
+    /// Replies or deliveries that what was sent promises; 0 where that is not known.
+    #[serde(default)]
+    pub promised: u64,
     pub figures: Figures,
     /// Of readers that stopped reading.
     pub stalled: Option<Figures>,
@@ -151,10 +165,17 @@ impl Report {
             server: found.server,
             threads: found.threads.clone(),
             own_bytes_per_connection: (found.open > 0).then_some(grown / found.open as f64),
+            judgement: Judgement::default(),
             values: Default::default(),
         };
         report.name_values();
+        report.judge(&profile.fail_if);
         report
+    }
+
+    /// Judges it, by these objectives beside what its scenarios promise.
+    pub fn judge(&mut self, fail_if: &[FailIf]) {
+        self.judgement = judgement::judge(self, fail_if);
     }
 
     fn name_values(&mut self) {
@@ -346,6 +367,8 @@ impl Group {
                 .filter(|_| group.scenario != Scenario::Idle)
                 .map(|rate| planned(rate.total(senders))),
             in_flight: group.rate.is_none().then_some(group.in_flight),
+            senders,
+            promised: promised(group, &found.counted),
             figures: Figures::new(&mut found.counted),
             stalled: found.stalled.as_mut().map(Figures::new),
             connection_min: at(0),
@@ -356,6 +379,8 @@ impl Group {
     fn merge(&mut self, other: &Group) {
         self.connections += other.connections;
         self.rate = self.rate.zip(other.rate).map(|(rate, other)| rate + other);
+        self.senders += other.senders;
+        self.promised += other.promised;
         self.figures.merge(&other.figures);
         self.stalled = match (self.stalled.take(), &other.stalled) {
             (Some(mut stalled), Some(other)) => {
@@ -367,6 +392,24 @@ impl Group {
         self.connection_min = self.connection_min.min(other.connection_min);
         self.connection_median = self.connection_median.min(other.connection_median);
     }
+}
+
+/// Replies or deliveries that what was sent promises. A publication that its publisher does
+/// not have back promises none yet; a reader that stalls, or wants only the newest, none.
+fn promised(group: &crate::profile::Group, counted: &Counted) -> u64 {
+    let readers = match group.scenario {
+        Scenario::Echo => return counted.sent,
+        Scenario::Connect | Scenario::Idle => return 0,
+        Scenario::Broadcast => 1.0,
+        Scenario::Topics if group.deliveries.is_empty() => 1.0,
+        Scenario::Topics => {
+            let all = group.deliveries.iter().filter(|delivery| delivery.mode == Mode::All).count();
+            all as f64 / group.deliveries.len() as f64
+        }
+    };
+    let each = f64::from(group.connections) * (1.0 - group.stalled) / f64::from(group.rooms);
+    let waiting = counted.unanswered.saturating_sub(counted.unsent);
+    (counted.sent.saturating_sub(waiting) as f64 * (readers * each).floor()) as u64
 }
 
 impl Figures {
@@ -442,17 +485,24 @@ impl Figures {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A report of one group with this rate, or in a closed loop, in ten seconds.
-    fn report(rate: Option<f64>, sent: u64, threads: &[f64], server_cpu_s: Option<u64>) -> Report {
+    pub(super) fn report(
+        rate: Option<f64>,
+        sent: u64,
+        threads: &[f64],
+        server_cpu_s: Option<u64>,
+    ) -> Report {
         let group = Group {
             name: "1".into(),
             scenario: "echo".into(),
             connections: 10,
             rate,
             in_flight: rate.is_none().then_some(1),
+            senders: 0,
+            promised: 0,
             figures: Figures { sent, ..Figures::default() },
             stalled: None,
             connection_min: 0,
@@ -472,6 +522,7 @@ mod tests {
             server: server_cpu_s.map(|cpu_s| [sample(0), sample(0), sample(cpu_s)]),
             threads: threads.to_vec(),
             own_bytes_per_connection: None,
+            judgement: Judgement::default(),
             values: Default::default(),
         }
     }

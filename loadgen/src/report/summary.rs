@@ -1,6 +1,6 @@
 //! A summary for people.
 
-use super::{Figures, Group, Recorded, Report};
+use super::{Figures, Group, Judgement, Recorded, Report};
 use std::fmt::Write;
 
 /// Fewer connections say nothing of what one of them costs.
@@ -44,6 +44,11 @@ pub fn summary(report: &Report) -> String {
     for warning in report.warnings() {
         let _ = writeln!(text, "warning      {warning}");
     }
+    let Judgement { verdict, reasons } = &report.judgement;
+    let _ = writeln!(text, "verdict      {verdict}");
+    for reason in reasons {
+        let _ = writeln!(text, "             {reason}");
+    }
     text
 }
 
@@ -69,8 +74,10 @@ pub(super) fn heading(report: &Report, group: &Group, several: bool) -> String {
 fn table(text: &mut String, group: &Group) {
     let figures = &group.figures;
     let is_open = group.in_flight.is_none() && group.scenario != "idle";
+    // Of replies that never came there is no latency.
+    let has_replies = figures.messages > 0;
     let rows: [(&str, &Recorded, bool); 4] = [
-        ("latency", &figures.latency, true),
+        ("latency", &figures.latency, has_replies),
         ("uncorrected", &figures.uncorrected, is_open && group.scenario != "connect"),
         ("lateness", &figures.lateness, is_open),
         ("handshake", &figures.handshake, true),

@@ -99,7 +99,43 @@ impl Values {
     }
 }
 
+/// What there are percentiles of.
+const DISTRIBUTIONS: [&str; 4] = ["latency", "uncorrected", "lateness", "handshake"];
+
+/// Which distribution and percentile a name means, like latency_p97_5: any from 0 to 100.
+pub fn percentile(name: &str) -> Option<(&'static str, f64)> {
+    let (distribution, percentile) = name.split_once("_p")?;
+    let distribution = DISTRIBUTIONS.into_iter().find(|known| *known == distribution)?;
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let percentile = Some(percentile).filter(|text| is_number(text))?.replacen('_', ".", 1);
+    percentile.parse().ok().filter(|it| (0.0..=100.0).contains(it)).map(|it| (distribution, it))
+}
+
 impl Report {
+    /// The value of this name, of all groups or of one (`GROUP.NAME`): one of [`NAMES`], or any
+    /// percentile of a distribution.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        if let Some(number) = self.values.get(name) {
+            return Some(*number);
+        }
+        let (group, name) = match name.rsplit_once('.') {
+            Some((group, name)) => (Some(group), name),
+            None => (None, name),
+        };
+        let (distribution, at) = percentile(name)?;
+        let figures = match group {
+            None => self.total(),
+            Some(name) => self.groups.iter().find(|group| group.name == name)?.figures.clone(),
+        };
+        match distribution {
+            "latency" if figures.messages == 0 => None,
+            "latency" => figures.latency.us(at),
+            "uncorrected" => figures.uncorrected.us(at),
+            "lateness" => figures.lateness.us(at),
+            _ => figures.handshake.us(at),
+        }
+    }
+
     /// The values of all groups together, then, if there are several, of each.
     pub fn values(&self) -> Vec<Value> {
         let mut values = Values::default();
@@ -147,7 +183,10 @@ impl Report {
             values.add("messages", messages, "");
             values.add("throughput", messages / self.seconds, "/s");
             values.add("payload", figures.bytes as f64 / 1e6 / self.seconds, "MB/s");
-            values.percentiles("latency", &figures.latency, &[50.0, 90.0, 99.0, 99.9, 99.99]);
+            if figures.messages > 0 {
+                // Of replies that never came there is none.
+                values.percentiles("latency", &figures.latency, &[50.0, 90.0, 99.0, 99.9, 99.99]);
+            }
         }
         let sending = || groups.iter().filter(|group| group.scenario != "idle");
         // Without a number where the rate changes.

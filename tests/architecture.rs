@@ -212,7 +212,8 @@ fn the_architecture_page_is_complete() {
     }
     for (name, value, text) in tapecast::Limits::default().table() {
         let unit = tapecast::Limits::unit(name);
-        let row = format!("| `{name}` | {value} | {unit} | {text} |\n");
+        let reload = if tapecast::Limits::RELOADABLE.contains(&name) { "yes" } else { "" };
+        let row = format!("| `{name}` | {value} | {unit} | {reload} | {text} |\n");
         assert!(page.contains(&row), "the table of limits lacks {row}: tapecast limits --markdown");
     }
     for cause in tapecast::protocol::CloseCause::ALL {

@@ -14,7 +14,10 @@ use std::process::ExitCode;
 enum Severity {
     /// As it should be.
     Fine,
-    /// The server runs, and something is lost.
+    /// The server runs as it is configured; the machine could do better, or has no room for a
+    /// default that is larger than it.
+    Note,
+    /// The server runs, and something that was configured is lost.
     Lost,
     /// The server can't run.
     Fatal,
@@ -39,6 +42,18 @@ impl Finding {
         Finding { severity: Severity::Lost, subject, found: found.into(), fix: fix.into() }
     }
 
+    fn note(subject: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Note, subject, found: found.into(), fix: fix.into() }
+    }
+
+    /// What was lost of a default that nobody has asked for is no loss.
+    fn unless_default(self, settings: &Settings, limit: &str) -> Finding {
+        match (self.severity, settings.is_set(&format!("limits.{limit}"))) {
+            (Severity::Lost, false) => Finding { severity: Severity::Note, ..self },
+            _ => self,
+        }
+    }
+
     fn fatal(subject: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding { severity: Severity::Fatal, subject, found: found.into(), fix: fix.into() }
     }
@@ -49,6 +64,7 @@ impl fmt::Display for Finding {
         let Finding { severity, subject, found, fix } = self;
         let word = match severity {
             Severity::Fine => "ok",
+            Severity::Note => "note",
             Severity::Lost => "warn",
             Severity::Fatal => "FAIL",
         };
@@ -69,16 +85,19 @@ pub fn run(settings: Settings) -> ExitCode {
         seccomp(&read("/proc/self/status")),
         ring(limits),
         features(&read("/proc/sys/kernel/osrelease")),
-        descriptors(limits),
+        descriptors(limits).unless_default(&settings, "connections_max"),
         cores(settings.shards, &read("/sys/fs/cgroup/cpu.max")),
-        memory(limits, &read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max")),
+        memory(limits, &read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max"))
+            .unless_default(&settings, "connections_max"),
         socket_memory(
             limits,
             &read("/proc/sys/net/ipv4/tcp_mem"),
             &read("/proc/sys/net/ipv4/tcp_wmem"),
             &read("/proc/sys/net/core/wmem_max"),
-        ),
-        backlog(limits, &read("/proc/sys/net/core/somaxconn")),
+        )
+        .unless_default(&settings, "socket_send_bytes"),
+        backlog(limits, &read("/proc/sys/net/core/somaxconn"))
+            .unless_default(&settings, "listen_backlog"),
         ports(&read("/proc/sys/net/ipv4/ip_local_port_range")),
         huge_pages(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
         governor(&read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -92,7 +111,7 @@ pub fn run(settings: Settings) -> ExitCode {
     // The exit code says it too.
     let _ = text::print(&lines);
     match worst {
-        Severity::Fine => ExitCode::SUCCESS,
+        Severity::Fine | Severity::Note => ExitCode::SUCCESS,
         Severity::Lost => ExitCode::from(1),
         Severity::Fatal => ExitCode::from(EXIT_CONFIG),
     }
@@ -302,7 +321,7 @@ fn ports(range: &str) -> Finding {
 
 fn huge_pages(enabled: &str) -> Finding {
     match enabled.contains("[always]") {
-        true => Finding::lost(
+        true => Finding::note(
             "huge pages",
             "always: memory of quiet connections may be resident in steps of 2 MiB",
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
@@ -315,7 +334,7 @@ fn governor(name: &str) -> Finding {
     match name {
         "" => Finding::fine("governor", "not visible"),
         "performance" | "schedutil" => Finding::fine("governor", name),
-        name => Finding::lost(
+        name => Finding::note(
             "governor",
             format!("{name}: cores may run slower than they could"),
             "cpupower frequency-set -g performance",
@@ -356,8 +375,11 @@ mod tests {
         check(sockets("1 2 300000", 0), Severity::Lost, "4096 KiB");
         check(backlog(&Limits::default(), "128"), Severity::Lost, "somaxconn=4096");
         check(ports("32768\t60999"), Severity::Fine, "28232 connections");
-        check(huge_pages("[always] madvise never"), Severity::Lost, "madvise >");
+        check(huge_pages("[always] madvise never"), Severity::Note, "madvise >");
+        let by_default = memory(&many, "MemAvailable: 1000 kB", "max");
+        let by_default = by_default.unless_default(&Settings::default(), "connections_max");
+        check(by_default, Severity::Note, "connections_max");
         check(huge_pages("always [madvise] never"), Severity::Fine, "madvise");
-        check(governor("powersave"), Severity::Lost, "performance");
+        check(governor("powersave"), Severity::Note, "performance");
     }
 }

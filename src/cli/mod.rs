@@ -57,8 +57,8 @@ enum Command {
     /// everything that is wrong with it.
     CheckConfig(Config),
     /// Looks at kernel, io_uring, limits and memory: a line each, and the fix for
-    /// each that fails. Exits with 0 if all is well, 1 if something is lost, 78 if
-    /// the server can't run.
+    /// each that fails. Exits with 0 if all is well but for notes, 1 if something that was
+    /// configured is lost, 78 if the server can't run.
     Doctor(Config),
     /// Prints every key of the configuration with its default and consequence.
     Limits {
@@ -80,8 +80,9 @@ enum Command {
 /// and `--limit`. Flags win over variables, over the file, over the profile.
 #[derive(Args, Clone, Debug)]
 struct Config {
-    /// Address to listen on, [ws://]IP:PORT, wss://IP:PORT or unix:PATH; may be
-    /// given several times. Port 0 takes a free one. [default: 127.0.0.1:9001]
+    /// Address to listen on, [ws://]HOST:PORT, wss://HOST:PORT or unix:PATH; may be
+    /// given several times. Without HOST, all of the machine; port 0 takes a free one.
+    /// [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// PEM file with the certificate for wss:// addresses and what leads to its

@@ -149,17 +149,27 @@ fn serve(
     server.join()
 }
 
+/// What became of the certificates in a reload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certificates {
+    /// There are none: the server began without TLS.
+    None,
+    Reloaded,
+    /// They are of no use, and it was said why.
+    Refused,
+}
+
 /// Reads the certificates again, which may be others under the same names. Sessions that
-/// began with the old ones go on and can be resumed. Says whether there are any to read.
+/// began with the old ones go on and can be resumed.
 fn reload_tls(
     acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
     settings: &Settings,
     handle: &ServerHandle,
-) -> bool {
+) -> Certificates {
     let mut acceptor = acceptor.borrow_mut();
     if acceptor.is_none() {
-        return false;
+        return Certificates::None;
     }
     // Listeners stay as they are.
     let mut with_files = running.borrow().clone();
@@ -169,15 +179,18 @@ fn reload_tls(
             handle.reload_tls(&renewed);
             *acceptor = Some(renewed);
             running.borrow_mut().tls = with_files.tls;
-            tracing::info!("reloaded: certificates");
+            Certificates::Reloaded
         }
-        Ok(None) => {}
-        Err(problem) => tracing::error!("not reloaded: {problem}"),
+        Ok(None) => Certificates::Reloaded,
+        Err(problem) => {
+            tracing::error!("not reloaded: {problem}");
+            Certificates::Refused
+        }
     }
-    true
 }
 
-/// Takes over what can change while the server runs, and says what can't.
+/// Takes over what can change while the server runs. Says in one line what was taken, and in
+/// another what can't be.
 fn reload(
     acceptor: &RefCell<Option<Acceptor>>,
     running: &RefCell<Settings>,
@@ -187,14 +200,25 @@ fn reload(
 ) {
     let differences = running.borrow().differences(&settings);
     // Whatever becomes of the rest: certificates run out.
-    let has_tls = reload_tls(acceptor, running, &settings, handle);
-    let tls = running.borrow().tls.clone();
-    let stays = |(key, old, new): &(_, _, _)| {
-        tracing::warn!("{key} = {new} needs a restart: it stays {old}");
-    };
-    let (taken, left): (Vec<_>, Vec<_>) =
-        differences.iter().partition(|(key, ..)| Settings::is_reloadable(key));
-    left.into_iter().for_each(stays);
+    let certificates = reload_tls(acceptor, running, &settings, handle);
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
+    for (key, old, new) in &differences {
+        let is_of_tls = key.starts_with("tls_");
+        match Settings::is_reloadable(key) {
+            // It has been said why not.
+            true if is_of_tls && certificates == Certificates::Refused => {}
+            true if !is_of_tls || certificates == Certificates::Reloaded => {
+                taken.push(format!("{key} = {new} (was {old})"));
+            }
+            _ => left.push(format!("{key} = {new} (stays {old})")),
+        }
+    }
+    if certificates == Certificates::Reloaded {
+        taken.push("certificates".into());
+    }
+    if !left.is_empty() {
+        tracing::warn!("needs a restart: {}", left.join(", "));
+    }
     // What stays and what changes have to fit together.
     let mut limits = running.borrow().limits.clone();
     limits.reload(&settings.limits);
@@ -202,18 +226,10 @@ fn reload(
         tracing::error!("not reloaded: {error}");
         return;
     }
-    for difference @ (key, old, new) in taken {
-        match (key.starts_with("tls_"), has_tls, tls == settings.tls) {
-            (true, false, _) => stays(difference),
-            // It has been said why not.
-            (true, true, false) => {}
-            _ => tracing::info!("reloaded: {key} = {new} (was {old})"),
-        }
-    }
-    if differences.is_empty() {
-        tracing::info!("reloaded: nothing has changed");
-    }
     let mut running = running.borrow_mut();
+    // Before the level may say that it is not told.
+    let what = if taken.is_empty() { "nothing has changed".into() } else { taken.join(", ") };
+    tracing::info!("reloaded: {what}");
     running.limits = limits;
     running.log = settings.log;
     if let Err(error) = filter.reload(EnvFilter::new(&running.log)) {

@@ -8,6 +8,7 @@
 
 mod acceptor;
 mod connector;
+mod error;
 mod identity;
 mod session;
 
@@ -16,6 +17,7 @@ pub(crate) mod tests;
 
 pub use acceptor::{Acceptor, ClientCertificates};
 pub use connector::{Connector, Trust};
+pub use error::{TlsError, TlsErrorKind};
 pub use identity::Identity;
 pub use session::{Received, Session};
 
@@ -61,27 +63,3 @@ impl fmt::Display for CertificateError {
 }
 
 impl std::error::Error for CertificateError {}
-
-/// A session can't go on: the peer broke a rule, was refused or refused us, or its keys
-/// are used up.
-///
-/// ```
-/// use tapecast::tls::{Connector, Trust};
-///
-/// let connector = Connector::new(&Trust::Anybody, false)?;
-/// let mut session = connector.connect("localhost")?;
-/// let (mut plain, mut out) = (Vec::new(), Vec::new());
-/// let error = session.receive(&mut b"HTTP/1.1 400".to_vec(), &mut plain, &mut out).unwrap_err();
-/// assert!(error.to_string().contains("InvalidContentType"), "{error}");
-/// # Ok::<(), tapecast::tls::CertificateError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsError(String);
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "tls: {}", self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}

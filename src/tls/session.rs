@@ -232,7 +232,7 @@ fn step<Data>(
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
             match traffic.next_record() {
                 Some(Ok(record)) => plain.extend_from_slice(record.payload),
-                Some(Err(error)) => break ControlFlow::Break(Err(TlsError(error.to_string()))),
+                Some(Err(error)) => break ControlFlow::Break(Err(TlsError::of(&error))),
                 None => break ControlFlow::Continue(()),
             }
         },
@@ -250,7 +250,7 @@ fn step<Data>(
             ControlFlow::Continue(())
         }
         Ok(_) => ControlFlow::Break(Ok(())),
-        Err(error) => ControlFlow::Break(Err(TlsError(format!("{error:?}")))),
+        Err(error) => ControlFlow::Break(Err(TlsError::of(&error))),
     };
     received.taken += discard;
     progress
@@ -271,7 +271,7 @@ fn write<Data>(
                     EncryptError::EncryptExhausted => None,
                 })
             });
-            let exhausted = || TlsError("the keys are used up".into());
+            let exhausted = || TlsError::new("the keys are used up");
             ControlFlow::Break(written.ok_or_else(exhausted))
         }
         Ok(ConnectionState::EncodeTlsData(data)) => {
@@ -282,8 +282,8 @@ fn write<Data>(
             data.done();
             ControlFlow::Continue(())
         }
-        Ok(_) => ControlFlow::Break(Err(TlsError("the session is not open".into()))),
-        Err(error) => ControlFlow::Break(Err(TlsError(format!("{error:?}")))),
+        Ok(_) => ControlFlow::Break(Err(TlsError::new("the session is not open"))),
+        Err(error) => ControlFlow::Break(Err(TlsError::of(&error))),
     }
 }
 

@@ -65,7 +65,7 @@ def findings(server, *words, **options):
     expect(not result.stderr, f"said on stderr: {result.stderr}")
     found = {}
     for line in result.stdout.splitlines():
-        match = re.fullmatch(r"(ok|warn|FAIL) +(\S+(?: \S+)*) {1,}(.*)", line)
+        match = re.fullmatch(r"(ok|note|warn|FAIL) +(\S+(?: \S+)*) {1,}(.*)", line)
         expect(match, f"a line without a verdict: {line!r}")
         verdict = match[1]
         # Columns: the verdict has six, the subject nineteen.

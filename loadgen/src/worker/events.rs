@@ -3,8 +3,10 @@
 use super::*;
 use crate::payload::Following;
 use crate::traffic::Received;
+use tapecast::connection::ChannelError;
 use tapecast::protocol::{CloseCause, CloseCode, Incoming, Input};
 use tapecast::ring::{Errno, ReceiveEnd};
+use tapecast::tls::TlsErrorKind;
 
 /// What a received buffer led to that is not just one more message.
 enum Next {
@@ -23,6 +25,25 @@ enum Next {
 const WRONG: &str = "wrong: a message that is not the one awaited";
 const REFUSED: &str = "refused: the server answered with an error";
 const UNAWAITED: &str = "wrong: a message that nothing awaited";
+
+/// What to do about a TLS error; empty if nothing is known.
+fn remedy(error: &ChannelError) -> &'static str {
+    let kind = match error {
+        ChannelError::Tls(error) => error.kind(),
+        ChannelError::Plain => TlsErrorKind::NotTls,
+        ChannelError::TooLong => TlsErrorKind::Other,
+    };
+    match kind {
+        TlsErrorKind::UnknownIssuer => ": pass --ca FILE, or --insecure for a test",
+        TlsErrorKind::WrongName => {
+            ": use a URL with a name that it is for, or pass --insecure for a test"
+        }
+        TlsErrorKind::NotValidNow => ": pass --insecure for a test",
+        TlsErrorKind::NotTls => ": for a server without TLS the URL begins with ws://",
+        TlsErrorKind::CertificateRequired => ": clients with certificates can't be simulated",
+        _ => "",
+    }
+}
 
 /// What a message looks like, for an example.
 fn detail(bytes: &[u8]) -> String {
@@ -113,7 +134,10 @@ impl Worker<'_> {
             Ok(false) => self.queue(connection),
             Ok(true) => self.ended(connection),
             Err(_) if peer.state == State::Leaving => self.give_up(connection),
-            Err(error) => self.fail(connection, &error.to_string(), String::new()),
+            Err(error) => {
+                let kind = format!("{error}{}", remedy(&error));
+                self.fail(connection, &kind, String::new());
+            }
         }
     }
 

@@ -430,6 +430,11 @@ impl Settings {
             || key.strip_prefix(LIMITS).is_some_and(|name| Limits::RELOADABLE.contains(&name))
     }
 
+    /// Whether a key was given a value.
+    pub fn is_set(&self, key: &str) -> bool {
+        *self.origin(key) != Origin::Default
+    }
+
     /// Where a key got its value.
     fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
@@ -454,16 +459,18 @@ impl Settings {
     }
 }
 
-/// Every key with its default and its text.
+/// Every key with its default and its text; those that a reload can change say so.
 pub fn reference() -> String {
     let defaults = Settings::default();
-    let mut out: String = KEYS
-        .iter()
-        .map(|key| format!("{} = {}\n    {}\n", key.name, (key.get)(&defaults), key.text))
-        .collect();
+    let reload = |key: &str| if Settings::is_reloadable(key) { " (reload)" } else { "" };
+    let mut out = String::from("# (reload): SIGHUP gives a running server a new value.\n");
+    for Key { name, text, get, .. } in KEYS {
+        out += &format!("{name} = {}\n    {text}{}\n", get(&defaults), reload(name));
+    }
     out += "\n[limits]\n";
     for (name, value, text) in defaults.limits.table() {
-        out += &format!("{name} = {value}\n    {text}\n");
+        let reload = reload(&format!("{LIMITS}{name}"));
+        out += &format!("{name} = {value}\n    {text}{reload}\n");
     }
     out += &topics::reference(&defaults.limits);
     out
@@ -472,11 +479,13 @@ pub fn reference() -> String {
 /// The limits as a table in Markdown.
 pub fn limits_table() -> String {
     let mut out = String::from(
-        "| limit | default | unit | what it is, and what happens above it |\n|---|---|---|---|\n",
+        "| limit | default | unit | reload | what it is, and what happens above it |\n\
+         |---|---|---|---|---|\n",
     );
     for (name, value, text) in Limits::default().table() {
         let unit = Limits::unit(name);
-        out += &format!("| `{name}` | {value} | {unit} | {text} |\n");
+        let reload = if Limits::RELOADABLE.contains(&name) { "yes" } else { "" };
+        out += &format!("| `{name}` | {value} | {unit} | {reload} | {text} |\n");
     }
     out
 }

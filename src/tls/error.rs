@@ -1,0 +1,208 @@
+//! Why a session can't go on, in words.
+
+use rustls::{AlertDescription, CertificateError as Certificate, Error};
+use std::fmt;
+
+/// What is wrong, as far as something can be done about it.
+///
+/// ```
+/// use tapecast::tls::TlsErrorKind;
+///
+/// assert_eq!(TlsErrorKind::default(), TlsErrorKind::Other);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsErrorKind {
+    /// The peer's certificate is of no authority that is trusted here.
+    UnknownIssuer,
+    /// The peer's certificate is for another name.
+    WrongName,
+    /// The peer's certificate is not valid at this time.
+    NotValidNow,
+    /// What came is no TLS.
+    NotTls,
+    /// The peer does not trust the certificate of this side.
+    Distrusted,
+    /// The peer asks for a certificate of this side.
+    CertificateRequired,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// A session can't go on: the peer broke a rule, was refused or refused us, or its keys
+/// are used up.
+///
+/// ```
+/// use tapecast::tls::{Connector, TlsErrorKind, Trust};
+///
+/// let connector = Connector::new(&Trust::Anybody, false)?;
+/// let mut session = connector.connect("localhost")?;
+/// let (mut plain, mut out) = (Vec::new(), Vec::new());
+/// let error = session.receive(&mut b"HTTP/1.1 400".to_vec(), &mut plain, &mut out).unwrap_err();
+/// assert_eq!(error.to_string(), "tls: the peer does not speak TLS");
+/// assert_eq!(error.kind(), TlsErrorKind::NotTls);
+/// # Ok::<(), tapecast::tls::CertificateError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError {
+    kind: TlsErrorKind,
+    text: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "tls: {}", self.text)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl TlsError {
+    /// What it is about.
+    pub fn kind(&self) -> TlsErrorKind {
+        self.kind
+    }
+
+    pub(super) fn new(text: &str) -> TlsError {
+        TlsError { kind: TlsErrorKind::Other, text: text.to_owned() }
+    }
+
+    pub(super) fn of(error: &Error) -> TlsError {
+        let (kind, text) = match error {
+            Error::InvalidMessage(_) => {
+                (TlsErrorKind::NotTls, "the peer does not speak TLS".to_owned())
+            }
+            Error::InvalidCertificate(error) => of_certificate(error),
+            Error::AlertReceived(alert) => of_alert(*alert),
+            Error::NoCertificatesPresented => {
+                (TlsErrorKind::Other, "the peer has shown no certificate".to_owned())
+            }
+            Error::DecryptError => (TlsErrorKind::Other, "a record can't be decrypted".to_owned()),
+            Error::PeerIncompatible(what) => {
+                (TlsErrorKind::Other, format!("nothing in common with the peer: {}", words(what)))
+            }
+            Error::PeerMisbehaved(what) => {
+                (TlsErrorKind::Other, format!("the peer broke a rule: {}", words(what)))
+            }
+            Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+                (TlsErrorKind::Other, "the peer sent a message out of its order".to_owned())
+            }
+            Error::PeerSentOversizedRecord => {
+                (TlsErrorKind::Other, "the peer sent a record that is too long".to_owned())
+            }
+            other => (TlsErrorKind::Other, other.to_string()),
+        };
+        TlsError { kind, text }
+    }
+}
+
+fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
+    let of = |text: &str| format!("the peer's certificate {text}");
+    match error {
+        Certificate::UnknownIssuer => {
+            (TlsErrorKind::UnknownIssuer, of("is not signed by an authority that is trusted here"))
+        }
+        Certificate::NotValidForName => (TlsErrorKind::WrongName, of("is for another name")),
+        Certificate::NotValidForNameContext { expected, presented } => {
+            let (expected, presented) = (expected.to_str(), presented.join(", "));
+            (TlsErrorKind::WrongName, of(&format!("is not for {expected}: it has {presented}")))
+        }
+        Certificate::Expired | Certificate::ExpiredContext { .. } => {
+            (TlsErrorKind::NotValidNow, of("has expired"))
+        }
+        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+            (TlsErrorKind::NotValidNow, of("is not valid yet"))
+        }
+        Certificate::Revoked => (TlsErrorKind::Other, of("is revoked")),
+        Certificate::BadSignature => (TlsErrorKind::Other, of("has a signature that is wrong")),
+        Certificate::BadEncoding => (TlsErrorKind::Other, of("can't be read")),
+        Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
+            (TlsErrorKind::Other, of("is for another purpose"))
+        }
+        other => (TlsErrorKind::Other, of(&format!("can't be used: {other}"))),
+    }
+}
+
+/// RFC 8446, 6.2.
+fn of_alert(alert: AlertDescription) -> (TlsErrorKind, String) {
+    use AlertDescription as Alert;
+    let (kind, text) = match alert {
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown => {
+            (TlsErrorKind::Distrusted, "it does not trust the certificate of this side")
+        }
+        Alert::CertificateExpired => {
+            (TlsErrorKind::Distrusted, "the certificate of this side has expired")
+        }
+        Alert::CertificateRevoked => {
+            (TlsErrorKind::Distrusted, "the certificate of this side is revoked")
+        }
+        Alert::CertificateRequired | Alert::NoCertificate => {
+            (TlsErrorKind::CertificateRequired, "it asks for a certificate of this side")
+        }
+        Alert::HandshakeFailure | Alert::InsufficientSecurity => {
+            (TlsErrorKind::Other, "there is no cipher in common")
+        }
+        Alert::ProtocolVersion => (TlsErrorKind::Other, "there is no version in common"),
+        Alert::UnrecognisedName => (TlsErrorKind::Other, "it has no certificate for the name"),
+        Alert::InternalError => (TlsErrorKind::Other, "something is wrong with it"),
+        other => return (TlsErrorKind::Other, format!("the peer gave up: {}", words(&other))),
+    };
+    (kind, format!("the peer gave up: {text}"))
+}
+
+/// The name of a variant, as words.
+fn words(variant: &dyn fmt::Debug) -> String {
+    let mut text = String::new();
+    let name = format!("{variant:?}");
+    let mut before = ' ';
+    for character in name.chars() {
+        if character.is_uppercase() && before.is_lowercase() {
+            text.push(' ');
+        }
+        before = character;
+        text.extend(character.to_lowercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{InvalidMessage, PeerIncompatible, PeerMisbehaved};
+
+    #[test]
+    fn errors_are_said_in_words() {
+        let check = |error: Error, kind: TlsErrorKind, text: &str| {
+            let found = TlsError::of(&error);
+            assert_eq!((found.kind(), found.to_string()), (kind, format!("tls: {text}")));
+        };
+        use TlsErrorKind::{CertificateRequired, Distrusted, NotTls, Other, UnknownIssuer};
+        let message = Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        check(message, NotTls, "the peer does not speak TLS");
+        check(
+            Certificate::UnknownIssuer.into(),
+            UnknownIssuer,
+            "the peer's certificate is not signed by an authority that is trusted here",
+        );
+        check(
+            Error::AlertReceived(AlertDescription::UnknownCA),
+            Distrusted,
+            "the peer gave up: it does not trust the certificate of this side",
+        );
+        check(
+            Error::AlertReceived(AlertDescription::CertificateRequired),
+            CertificateRequired,
+            "the peer gave up: it asks for a certificate of this side",
+        );
+        let alert = Error::AlertReceived(AlertDescription::NoRenegotiation);
+        check(alert, Other, "the peer gave up: no renegotiation");
+        check(
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            Other,
+            "nothing in common with the peer: no cipher suites in common",
+        );
+        let misbehaved = Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments);
+        check(misbehaved, Other, "the peer broke a rule: too many empty fragments");
+    }
+}

@@ -9,15 +9,18 @@ const element = (id) => document.getElementById(id);
 const write = (node, text) => {
   if (node.firstChild?.nodeValue !== text) node.textContent = text;
 };
+// One way to write numbers, everywhere.
 const grouped = new Intl.NumberFormat('en-US');
-const price = (value) => value.toFixed(2);
+const decimal = new Intl.NumberFormat('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const price = (value) => decimal.format(value);
+const percent = (value) => `${decimal.format(value)} %`;
 
 const LEVELS = 10;
 const TRADES = 16;
 const SVG = 'http://www.w3.org/2000/svg';
-const POINTS = 49; // of a sparkline, two units apart
-const POINT_MS = 2_500;
-const WINDOW = 64; // messages on their way to this tab without an acknowledgement
+// Messages on their way to this tab without an acknowledgement: few, so that a tab that stalls
+// is seen to; but as many as come in some frames, or the time that those take holds them up.
+const windowOf = (rate) => (rate && rate <= 10 ? 64 : 1_024);
 const FLASH_MS = 400;
 
 const tape = new Tapecast();
@@ -38,6 +41,7 @@ function setTheme(theme) {
 // ---- Quotes ------------------------------------------------------------------------
 
 const quotes = new Map(); // symbol -> row and what it shows
+const trends = new Map(); // symbol -> the prices of a sparkline that came before its row
 const changed = new Set();
 
 class Quote {
@@ -73,10 +77,10 @@ class Quote {
     }
     this.shown = last;
     write(cells.last, price(last));
-    write(cells.change, `${change > 0 ? '+' : ''}${change.toFixed(2)}%`);
+    write(cells.change, `${change > 0 ? '+' : ''}${percent(change)}`);
     const direction = change > 0 ? 'up' : change < 0 ? 'down' : '';
     if (cells.change.className !== direction) cells.change.className = direction;
-    write(cells.volume, volume < 10_000 ? `${volume}` : `${Math.round(volume / 1000)}k`);
+    write(cells.volume, grouped.format(volume));
   }
 
   draw() {
@@ -134,15 +138,17 @@ let board;
 function subscribeBoard() {
   board?.unsubscribe();
   const { mode, rate } = chosen;
+  const window = windowOf(rate);
   let unacknowledged = 0;
   board = tape.subscribe(
     'quotes',
-    { mode, maxRate: rate || undefined, snapshot: true, window: WINDOW, manualAck: true },
+    { mode, maxRate: rate || undefined, snapshot: true, window, manualAck: true },
     ({ key, seq, message }) => {
       let quote = quotes.get(key);
       if (!quote) {
         quote = new Quote(key);
         quotes.set(key, quote);
+        if (trends.has(key)) Object.assign(quote, { points: trends.get(key), isDrawn: false });
         isArranged = false;
       }
       quote.quote = message;
@@ -151,7 +157,7 @@ function subscribeBoard() {
       thisReader.received += 1;
       unacknowledged += 1;
       // Half a window at a time; not while it is stalled.
-      if (!chosen.isStalled && unacknowledged * 2 >= WINDOW) {
+      if (!chosen.isStalled && unacknowledged * 2 >= window) {
         unacknowledged = 0;
         board.ack();
       }
@@ -159,7 +165,7 @@ function subscribeBoard() {
     },
   );
   const says = (text) => write(element('this-what'), text);
-  board.on('subscribed', () => says(`${mode}, ${rate ? `at most ${rate} a second` : 'no limit'}, window ${WINDOW}`));
+  board.on('subscribed', () => says(`${mode}, ${rate ? `at most ${rate} a second` : 'no limit'}, window ${window}`));
   board.on('snapshot_end', () => {
     if (!isArranged) arrange();
     if (!chosen.symbol && quotes.size) select([...quotes.keys()].sort()[0]);
@@ -167,6 +173,15 @@ function subscribeBoard() {
   board.on('conflated', ({ from, to }) => says(`of ${grouped.format(to - from + 1)} messages it got the newest`));
   board.on('gap', ({ from, to }) => says(`missed ${grouped.format(to - from + 1)} messages`));
 }
+
+// The last two minutes of every symbol, as the server has them.
+tape.subscribe('trend', { mode: 'latest', snapshot: true }, ({ key, message }) => {
+  const quote = quotes.get(key);
+  if (!quote) return void trends.set(key, message);
+  quote.points = message;
+  quote.isDrawn = false;
+  schedule();
+});
 
 second.subscribe('quotes', { mode: 'latest', maxRate: 1 }, ({ seq }) => {
   otherReader.seq = seq;
@@ -333,8 +348,8 @@ function showFigures() {
   figures = undefined;
   write(element('deliveries'), grouped.format(deliveries));
   write(element('publications'), grouped.format(publications));
-  write(element('cpu'), `${(cpu * 100).toFixed(1)} % of a core`);
-  write(element('p99'), p99 === null ? '–' : `${(p99 / 1000).toFixed(2)} ms`);
+  write(element('cpu'), `${percent(cpu * 100)} of a core`);
+  write(element('p99'), p99 === null ? '–' : `${decimal.format(p99 / 1000)} ms`);
   write(element('connections'), grouped.format(connections));
   for (const [name, reader] of [['this', thisReader], ['other', otherReader]]) {
     write(element(`${name}-seq`), reader.seq === undefined ? '–' : grouped.format(reader.seq));
@@ -381,16 +396,8 @@ function paint(now) {
     quote.draw();
     if ((left -= 1) === 0) break;
   }
+  if (left === 0) schedule();
 }
-
-setInterval(() => {
-  for (const quote of quotes.values()) {
-    if (!quote.quote) continue;
-    quote.points.push(quote.quote.last);
-    if (quote.points.length > POINTS) quote.points.shift();
-    quote.isDrawn = false;
-  }
-}, POINT_MS);
 
 // ---- What can be chosen ------------------------------------------------------------
 
@@ -449,15 +456,23 @@ element('rows').onclick = ({ target }) => {
   const symbol = target.closest('.row')?.dataset.symbol;
   if (symbol) select(symbol);
 };
+function nextRate() {
+  const { options } = element('rate');
+  element('rate').selectedIndex = (element('rate').selectedIndex + 1) % options.length;
+  element('rate').dispatchEvent(new Event('change'));
+}
+
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === 'SELECT') return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  // In the list of rates the arrows choose one of them; letters are the page's also there.
+  if (event.target.tagName === 'SELECT' && event.key.startsWith('Arrow')) return;
   const act = {
     ArrowDown: () => move(1),
     ArrowUp: () => move(-1),
     j: () => move(1),
     k: () => move(-1),
     m: () => setMode(chosen.mode === 'all' ? 'latest' : 'all'),
-    r: () => element('rate').focus(),
+    r: nextRate,
     s: stall,
     t: nextTheme,
   }[event.key];
@@ -468,7 +483,9 @@ document.addEventListener('keydown', (event) => {
 
 tape.on('state', (state) => {
   element('state').dataset.state = state;
-  write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'waiting', closed: 'closed' }[state]);
+  write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'no server', closed: 'closed' }[state]);
+  // What stands there is of the past.
+  document.body.classList.toggle('stale', state !== 'open');
 });
 
 buildLadder();

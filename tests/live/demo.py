@@ -101,7 +101,9 @@ async def resumes(server):
         async with page(f"http://{listen[0]}/") as opened:
             await opened.until(f"{CHECKED} > 5")
             first.stop(signal.SIGKILL)
-            await opened.until(f"{TEXT}('state') === 'waiting'")
+            await opened.until(f"{TEXT}('state') === 'no server'")
+            stale = "Number(getComputedStyle(document.querySelector('main')).opacity) < 0.5"
+            await opened.until(stale)
             with demo(server, listen=listen):
                 await opened.until(f"{TEXT}('state') === 'live'", 30)
                 await opened.until(f"{TEXT}('resumes') === '0 / 1'")

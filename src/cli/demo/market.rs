@@ -4,6 +4,7 @@
 //! | topic | key | message |
 //! |---|---|---|
 //! | `quotes` | the symbol | best bid and ask, last price, change since the start in percent, volume; `at` is when it was published, in µs since 1970 |
+//! | `trend` | the symbol | its last prices of two minutes, 2.5 seconds apart, the newest at the end |
 //! | `trades` | none | symbol, price, size, and whether somebody bought or sold |
 //! | `book.SYMBOL` | side and price of a level | the level's size, and what the book then is: best prices and numbers of levels, for the reader to check its own by |
 
@@ -11,10 +12,14 @@ use super::book::{Book, Happening, Price, Side, Top};
 use crate::app::{Publish, Publisher};
 use crate::base::Random;
 use crate::hub::HubError;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The topic of quotes.
 pub const QUOTES: &str = "quotes";
+/// The topic of trends.
+pub const TREND: &str = "trend";
 /// The topic of trades.
 pub const TRADES: &str = "trades";
 /// What the topics of books begin with.
@@ -27,6 +32,12 @@ const SYMBOLS: &str = "AGAT ALBT ALEX AMAZ AMBR AMTH ANDS ANHY APAT AQUA ARAG AU
     GOET GOLD GRAF GYPS HALI HELI HEMA HORN ILME INDI IOLT JADE JASP KAOL KYAN LAPI LAZU LEPI \
     MALA MARC MICA MOLY MUSC NATR NEPH OLIV ONYX OPAL ORPI PERI PYRT QRTZ REAL RHOD RUBY RUTI \
     SAPH SILV SODA SPHN SPIN STIB TALC TOPZ TOUR TURQ VARI WULF ZEOL ZIRC";
+
+/// Points of a trend, and how far apart they are.
+const POINTS: usize = 49;
+const POINT: Duration = Duration::from_millis(2_500);
+/// Events between two points of the past at most: it is made up before the start.
+const PAST_EVENTS_MAX: u64 = 1_000;
 
 /// How often it looks at the clock.
 const TICK: Duration = Duration::from_millis(5);
@@ -41,6 +52,7 @@ struct Symbol {
     open: Price,
     last: Price,
     volume: u64,
+    trend: VecDeque<Price>,
     /// The quote that was published last.
     quoted: (Price, Price, Price),
 }
@@ -81,6 +93,7 @@ impl Market {
                 open: price,
                 last: price,
                 volume: 0,
+                trend: VecDeque::with_capacity(POINTS),
                 quoted: (Price(0), Price(0), Price(0)),
                 book,
             }
@@ -123,6 +136,39 @@ impl Market {
         self.symbols[index].step(&mut self.random, buyers, publish)
     }
 
+    /// Two minutes that have passed before anybody looks, at so many events a second.
+    pub fn live_through(&mut self, per_second: u32) {
+        let events = (f64::from(per_second) * POINT.as_secs_f64()) as u64;
+        for _ in 0..POINTS {
+            for _ in 0..events.min(PAST_EVENTS_MAX) {
+                let untold: Result<(), Infallible> = self.step(&mut |_| Ok(()));
+                let Ok(()) = untold;
+            }
+            let untold: Result<(), Infallible> = self.mark(&mut |_| Ok(()));
+            let Ok(()) = untold;
+        }
+    }
+
+    /// Another point of every symbol's trend.
+    ///
+    /// # Errors
+    /// Those of `publish`.
+    pub fn mark<E>(
+        &mut self,
+        publish: &mut dyn FnMut(Message<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for Symbol { name, last, trend, .. } in &mut self.symbols {
+            if trend.len() == POINTS {
+                trend.pop_front();
+            }
+            trend.push_back(*last);
+            let points: Vec<String> = trend.iter().map(ToString::to_string).collect();
+            let json = format!("[{}]", points.join(","));
+            publish(Message { topic: TREND, key: Some(name), removes_key: false, json: &json })?;
+        }
+        Ok(())
+    }
+
     /// Everything as it is now, for those who come first.
     ///
     /// # Errors
@@ -135,9 +181,11 @@ impl Market {
             for (level, top) in symbol.book.told() {
                 publish_level(&symbol.topic, level, top, publish)?;
             }
+            // Of what was never told nothing counts as told.
+            symbol.quoted = (Price(0), Price(0), Price(0));
             symbol.quote(publish)?;
         }
-        Ok(())
+        self.mark(publish)
     }
 }
 
@@ -220,10 +268,16 @@ pub fn run(publisher: &Publisher, seed: u64, per_second: u32) {
         }
     };
     let mut market = Market::new(seed);
+    market.live_through(per_second);
     let mut done = market.open(&mut publish);
     let start = Instant::now();
     let mut events = 0;
+    let mut marked = start;
     while done.is_ok() {
+        if marked.elapsed() >= POINT {
+            marked = Instant::now();
+            done = market.mark(&mut publish);
+        }
         let due = (start.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
         // After a pause of the machine it goes on; it does not catch up.
         events = events.max(due.saturating_sub(u64::from(per_second) / 10 + 1));
@@ -283,6 +337,8 @@ mod tests {
             Ok(())
         };
         let mut market = Market::new(2);
+        market.live_through(100);
+        assert!(market.symbols.iter().all(|symbol| symbol.trend.len() == POINTS));
         market.open(&mut publish).unwrap();
         for _ in 0..20_000 {
             market.step(&mut publish).unwrap();

@@ -42,7 +42,9 @@ pub fn show(events_per_second: u32) -> Show {
                 slow_reader: SlowReader::Conflate,
                 ..Rule::new(pattern, limits)
             };
-            vec![ours(market::QUOTES), ours(market::TRADES), ours("book.*"), ours(figures::FIGURES)]
+            let topics =
+                [market::QUOTES, market::TREND, market::TRADES, "book.*", figures::FIGURES];
+            topics.map(ours).to_vec()
         },
         begin: Box::new(move |server| begin(server, events_per_second)),
     }

@@ -380,19 +380,21 @@ impl Limits {
         between!(spin_us, 0..=1_000_000);
         between!(receive_buffers, 1..=1 << 14);
         between!(receive_buffer_bytes, 128..=16 << 20);
-        let mut wrong = |name, value, message: &str| {
-            // It is out of range already.
-            if !found.iter().any(|error: &LimitError| error.name == name) {
+        let out_of_range: Vec<&str> = found.iter().map(|error| error.name).collect();
+        // Of one that is out of range, or against one that is, no more is said.
+        let mut wrong = |name, others: &[&str], value, message: &str| {
+            if ![name].iter().chain(others).any(|name| out_of_range.contains(name)) {
                 found.push(LimitError { name, value, message: message.to_owned() });
             }
         };
         if !self.receive_buffers.is_power_of_two() {
             let value = self.receive_buffers.into();
-            wrong("receive_buffers", value, "expected a power of two up to 16384");
+            wrong("receive_buffers", &[], value, "expected a power of two up to 16384");
         }
         if self.queued_bytes_max < self.message_bytes_max.saturating_add(16) {
             wrong(
                 "queued_bytes_max",
+                &["message_bytes_max"],
                 self.queued_bytes_max as u64,
                 "expected at least 16 more than message_bytes_max, or the largest message could \
                  never be sent",
@@ -400,7 +402,8 @@ impl Limits {
         }
         if self.queued_bytes_pause >= self.queued_bytes_max {
             let value = self.queued_bytes_pause as u64;
-            wrong("queued_bytes_pause", value, "expected less than queued_bytes_max");
+            let message = "expected less than queued_bytes_max";
+            wrong("queued_bytes_pause", &["queued_bytes_max"], value, message);
         }
         found
     }

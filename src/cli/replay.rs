@@ -286,14 +286,20 @@ fn publish_all(replay: &Replay, told: &mut Told) -> Result<(), Problem> {
 
 /// What is wrong with a file, and in which line.
 fn broken(error: &csv::Error) -> Problem {
-    let line = |position: &Option<csv::Position>| position.as_ref().map_or(0, csv::Position::line);
     Problem::File(match error.kind() {
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            format!("line {} has {len} fields, and there are {expected_len} columns", line(pos))
+        csv::ErrorKind::Utf8 { pos: Some(position), .. } => {
+            format!("line {} is not UTF-8", position.line())
         }
-        csv::ErrorKind::Utf8 { pos, .. } => format!("line {} is not UTF-8", line(pos)),
         _ => error.to_string(),
     })
+}
+
+/// The number of the line in which a record begins that was read last: its own position is
+/// before the empty lines that were passed over.
+fn number_of(record: &csv::StringRecord, behind: u64) -> u64 {
+    let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
+    let before = record.position().map_or(0, csv::Position::line);
+    behind.saturating_sub(1 + within as u64).max(before)
 }
 
 /// Waits for the last answers.
@@ -317,7 +323,7 @@ fn publish_file(
     told: &mut Told,
     asked: &mut u64,
 ) -> Result<(), Problem> {
-    let mut lines = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let mut lines = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(file);
     let names = lines.headers().map_err(|error| broken(&error))?.clone();
     let header = names.clone();
     let names = names.iter().map(str::to_owned).collect();
@@ -334,7 +340,12 @@ fn publish_file(
     let mut told_at = start;
     let mut line = csv::StringRecord::new();
     while lines.read_record(&mut line).map_err(|error| broken(&error))? {
-        let number = line.position().map_or(0, csv::Position::line);
+        let number = number_of(&line, lines.position().line());
+        if line.len() != header.len() {
+            let (fields, columns) = (line.len(), header.len());
+            let why = format!("line {number} has {fields} fields, and there are {columns} columns");
+            return Err(Problem::File(why));
+        }
         if line == header {
             eprintln!("tapecast: line {number} has the names of columns again: it is left out");
             continue;

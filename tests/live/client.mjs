@@ -15,6 +15,7 @@ const told = ({ code, message, channel }) => ({ code, message, channel });
 
 const tape = new Tapecast(url, { WebSocket, ...JSON.parse(options) });
 tape.on('state', (state) => say('state', { state }));
+tape.on('disconnect', (detail) => say('disconnect', detail));
 tape.on('shutdown', (shutdown) => say('shutdown', shutdown));
 tape.on('error', (error) => say('error', told(error)));
 

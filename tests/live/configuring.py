@@ -27,6 +27,7 @@ PROFILES = ("throughput", "latency", "memory", "container")
 KEYS = {
     "listen": ["ws://127.0.0.1:0", "wss://[::1]:0"],
     # Files that have to be there: see `keys`.
+    "routes": ["/echo", "/broadcast"],
     "tls_cert": None,
     "tls_key": None,
     "tls_client_ca": None,
@@ -193,6 +194,8 @@ def reference(server):
     for line in lines:
         if line == "[limits]":
             prefix = "limits."
+        elif line.startswith("#"):
+            continue
         elif line == "[[topics]]":
             # There is none unless one is configured.
             prefix = None
@@ -336,16 +339,21 @@ MISTAKES = [
     ),
     (["--limit", "drian_ms=2"], {}, "", r"--limit: .*did you mean limits\.drain_ms\?"),
     # A value that is none.
-    (["--limit", "close_ms=soon"], {}, "", r"--limit: limits\.close_ms: .*expected a number"),
+    (["--limit", "close_ms=soon"], {}, "", r"--limit: limits\.close_ms: .*expected a number of milliseconds"),
     (["--limit", "close_ms=-1"], {}, "", r"--limit: limits\.close_ms: .*expected a number"),
     (["--limit", "head_bytes_max=1 MB"], {}, "", r"--limit: limits\.head_bytes_max: .*KiB"),
     (["--limit", "head_bytes_max=99999999999GiB"], {}, "", r"--limit: limits\.head_bytes_max"),
     (["--limit", "receive_buffers=65536"], {}, "", r"--limit: limits\.receive_buffers: .*65535"),
     (["--shards", "0"], {}, "", r"--shards: shards: .*expected a number from 1 to 65535"),
     (["--shards", "65536"], {}, "", r"--shards: shards: .*expected a number from 1 to 65535"),
-    (["--listen", "localhost:9001"], {}, "", r"--listen: listen: .*expected IP:PORT"),
-    (["--listen", "127.0.0.1"], {}, "", r"--listen: listen: .*expected IP:PORT"),
-    (["--listen", "127.0.0.1:65536"], {}, "", r"--listen: listen: .*expected IP:PORT"),
+    (["--listen", "no.such.name.invalid:9001"], {}, "", r"--listen: listen: .*can't be resolved"),
+    (["--limit", "drain_ms=5KiB"], {}, "", r"--limit: limits\.drain_ms: .*ms, s, min or h"),
+    (["--limit", "head_bytes_max=5s"], {}, "", r"--limit: limits\.head_bytes_max: .*KiB"),
+    (["--limit", "connections_max=5KiB"], {}, "", r"--limit: limits\.connections_max: .*whole"),
+    ([], {"TAPECAST_ROUTES": "/ech"}, "", r"TAPECAST_ROUTES: routes: .*did you mean /echo\?"),
+    ([], {"TAPECAST_PORT": "9001"}, "", r"TAPECAST_PORT: unknown key port"),
+    (["--listen", "127.0.0.1"], {}, "", r"--listen: listen: .*expected HOST:PORT"),
+    (["--listen", "127.0.0.1:65536"], {}, "", r"--listen: listen: .*expected HOST:PORT"),
     (["--listen", "wss://127.0.0.1:1"], {}, "", r"--listen: listen: .*needs tls_cert and tls_key"),
     (["--listen", "unix:"], {}, "", r"--listen: listen: .*unix:PATH"),
     (["--admin", "localhost"], {}, "", r"--admin: admin: .*expected IP:PORT"),
@@ -354,7 +362,7 @@ MISTAKES = [
     (["--log-format", "xml"], {}, "", r"--log-format: log_format: .*expected text or json"),
     ([], {"TAPECAST_LOG_FORMAT": ""}, "", r"TAPECAST_LOG_FORMAT: .*expected text or json"),
     ([], {}, "shards = [1, 2]", r"{file}:1: shards: expected one value, not a list"),
-    ([], {}, "\n\nlisten = 9001", r"{file}:3: listen: .*expected IP:PORT"),
+    ([], {}, "\n\nlisten = 9001", r"{file}:3: listen: .*expected HOST:PORT"),
     ([], {}, "shards = 1.5", r"{file}:1: shards: expected a string or a whole number"),
     ([], {}, "shards = true", r"{file}:1: shards: "),
     ([], {}, "[shards]\ncount = 1", r"{file}:2: unknown key shards\.count"),
@@ -433,6 +441,7 @@ def mistakes(server):
 RANGES = {
     "connections_max": (1, 1 << 30),
     "head_bytes_max": (64, 1 << 20),
+    "head_fields_max": (8, 1 << 12),
     "handshake_ms": (1, 3_600_000),
     "handshake_stall_ms": (1, 3_600_000),
     "message_bytes_max": (125, 1 << 30),

@@ -46,7 +46,13 @@ AGREED = {
     "permessage-deflate; server_no_context_takeover": OFFER,
     "permessage-deflate; client_no_context_takeover": OFFER,
     "permessage-deflate; server_max_window_bits=15": WINDOWED,
-    "permessage-deflate; server_max_window_bits=9, permessage-deflate": OFFER,
+    "permessage-deflate; server_max_window_bits=8, permessage-deflate": OFFER,
+    ", permessage-deflate,": OFFER,
+    **{
+        f"permessage-deflate; server_max_window_bits={bits}":
+            f"{OFFER}; server_max_window_bits={bits}"
+        for bits in range(9, 15)
+    },
     "permessage-deflate; unknown, permessage-deflate": OFFER,
     "x, permessage-deflate": OFFER,
     "  permessage-deflate ;  client_max_window_bits  ": OFFER,
@@ -60,7 +66,6 @@ DECLINED = (
     "permessage-deflate; server_max_window_bits=16",
     "permessage-deflate; server_max_window_bits=08",
     "permessage-deflate; server_max_window_bits=8",
-    "permessage-deflate; server_max_window_bits=14",
     "permessage-deflate; server_max_window_bits=-15",
     "permessage-deflate; server_max_window_bits=+15",
     "permessage-deflate; server_max_window_bits=15.0",
@@ -80,8 +85,6 @@ DECLINED = (
 )
 # RFC 6455, 9.1: what is not even grammar fails the handshake, whoever compresses or not.
 MALFORMED = (
-    "",
-    ",",
     ";",
     "permessage-deflate;",
     "permessage-deflate;;",

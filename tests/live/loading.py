@@ -153,7 +153,10 @@ def silent_handshakes(_server):
             )
             values = loaded.values
             expect(values["unanswered"] >= least, f"{load_flags}: {values['unanswered']} unanswered")
-            expect(values["latency_max"] > 1_500_000, f"latency_max {values['latency_max']}")
+            # Recorded, but no latency of replies: there were none.
+            waited = percentile(loaded.report["groups"][0]["figures"]["latency"], 1.0)
+            expect(waited > 1.5 and "latency_max" not in values, f"waited {waited} s: {values}")
+            expect(loaded.code == 3, f"exit code {loaded.code}")
 
 
 def planted_order(_server):
@@ -181,7 +184,7 @@ def planted_replies(_server):
             "--warmup", "0s", "--duration", "2s",
         )
         counts = server.counts
-    expect(loaded.code == 0, loaded.errors)
+    expect(loaded.code == 3, loaded.errors)
     values = loaded.values
     # Every one of them has had its turn.
     whole = {what: connections * list(plan.values()).count(what) for what in counts}
@@ -256,7 +259,7 @@ def inflated(_server):
             "--check", "length", "--reconnect", "20ms", "--warmup", "0s", "--duration", "1s",
         )
         bombs = server.counts["bomb"]
-    expect(loaded.code == 0, loaded.errors)
+    expect(loaded.code == 3, loaded.errors)
     faults = loaded.faults()
     big = sum(count for kind, count in faults.items() if "too big" in kind)
     expect(bombs - 4 <= big <= bombs and len(faults) == 1, f"{bombs} bombs, counted are {faults}")
@@ -348,7 +351,8 @@ def a_rate_that_is_not_kept(_server):
     values = loaded.values
     expect(values["unanswered"] > 0, "nothing is unanswered")
     # What waits for an answer has waited since it was planned.
-    expect(values["latency_max"] > 1_800_000, f"latency_max {values['latency_max']}")
+    waited = percentile(loaded.report["groups"][0]["figures"]["latency"], 1.0)
+    expect(waited > 1.8, f"waited {waited} s")
     expect(loaded.resident_bytes_peak < 100 * MEBIBYTE, f"{loaded.resident_bytes_peak} bytes")
 
 
@@ -364,8 +368,8 @@ def highest_rate(_server):
     expect(told, loaded.errors[-500:])
     highest = int(told[1].replace(",", ""))
     expect(200 <= highest <= 530, f"{highest} a second")
-    lost = [line for line in loaded.errors.splitlines() if line.endswith(" lost")]
-    kept = [line for line in loaded.errors.splitlines() if line.endswith(" kept")]
+    lost = [line for line in loaded.errors.splitlines() if " lost: " in line]
+    kept = [line for line in loaded.errors.splitlines() if re.search(r" kept( \(run again\))?$", line)]
     expect(lost and kept, f"{len(lost)} lost, {len(kept)} kept")
     return f"{highest} a second after {len(lost) + len(kept)} steps"
 
@@ -377,7 +381,7 @@ def half_refused(_server):
             "--warmup", "0s", "--duration", "1s",
         )
         refused = server.counts["refused"]
-    expect(loaded.code == 0, loaded.errors)
+    expect(loaded.code == 3, loaded.errors)
     faults = loaded.faults()
     expect(refused == 20, f"{refused} were refused")
     expect(faults == {"handshake: the server answered 503": refused}, faults)
@@ -429,7 +433,11 @@ def misbehaving(_server):
                 "--reconnect", "20ms", "--warmup", "0s", "--duration", "1s",
             )
             planted = server.counts.get(what, 0)
-        expect(loaded.code == 0, f"{what}: exit code {loaded.code}: {loaded.errors[-500:]}")
+        # What is wrong with a few of many is suspicious; some of it is only odd.
+        codes = {"answers_in_fragments": (0,), "floods_with_pings": (0,)}.get(what, (3,))
+        expect(
+            loaded.code in codes, f"{what}: exit code {loaded.code}: {loaded.errors[-500:]}"
+        )
         expect(planted >= 3, f"{what}: only {planted} times")
         faults = loaded.faults()
         if kind is None:
@@ -457,20 +465,24 @@ def nobody_there(_server):
         "echo", f"ws://127.0.0.1:{port}/", "--connections", 5, "--reconnect", "100ms",
         "--warmup", "0s", "--duration", "1s",
     )
-    expect(loaded.code == 1, f"exit code {loaded.code}")
-    faults = loaded.faults()
-    expect(set(faults) == {"connect: connection refused"}, faults)
-    expect(15 <= faults["connect: connection refused"] <= 60, faults)
+    expect(loaded.code == 3, f"exit code {loaded.code}")
+    # Where not one could be opened, none is tried again.
+    expect(loaded.faults() == {"connect: connection refused": 5}, loaded.faults())
 
 
 def faults_of_the_warm_up(_server):
     """They are no part of the first second that is measured."""
-    with FaultyServer() as server:
-        port = server.port
-    loaded = load(
-        "echo", f"ws://127.0.0.1:{port}/", "--connections", 5, "--reconnect", "50ms",
-        "--warmup", "1200ms", "--duration", "1s",
-    )
+    class LettingOneIn(FaultyServer):
+        def handshake(self, connection, head):
+            if connection.number == 0:
+                return super().handshake(connection, head)
+            connection.reset()
+
+    with LettingOneIn() as server:
+        loaded = load(
+            "echo", server.url(), "--connections", 5, "--reconnect", "50ms",
+            "--warmup", "1200ms", "--duration", "1s",
+        )
     total = loaded.values["errors"]
     measured = sum(row["faults"] for row in loaded.report["rows"])
     expect(0 < measured < 0.75 * total, f"{measured} of {total} in the measured second")

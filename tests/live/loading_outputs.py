@@ -43,7 +43,7 @@ PROFILES = (
     "mixed",
 )
 # Exit codes, as --help has them.
-FAILED, USAGE = 1, 2
+FAILED, USAGE, SUSPICIOUS = 1, 2, 3
 SECONDS_MAX = 15
 
 
@@ -304,7 +304,8 @@ async def page_with_charts(server):
         words = ("--url", f"ws://127.0.0.1:{free_port()}/", "--html", path)
         words = (*words, "--server-pid", server.pid, "--reconnect", "200ms")
         words = (*words, "--header", "X-Markup: <u>&lt;")
-        written = report(server, *short(server.url(), *words, duration="2s"))
+        words = short(server.url(), *words, duration="2s")
+        written = report(server, *words, code=SUSPICIOUS)
         text = path.read_text()
         references = re.findall(r"""(?:src|href)\s*=|url\(|@import""", text)
         expect(not references, f"the page refers to {references}")
@@ -446,10 +447,10 @@ def mistakes(server):
         (("echo", *url, "--fail-if", "errors>5ms"), "errors is a number without a unit"),
         (("echo", *url, "--fail-if", "readers.errors>0"), "there is no group readers"),
         (("mixed", *url, "--fail-if", "reader.errors>0"), "did you mean readers"),
-        (("merge", "/dev/null", "/dev/null", "--fail-if", "p98>5"), "the report has no p98"),
+        (("merge", "/dev/null", "/dev/null", "--fail-if", "p101>5"), "the report has no p101"),
         (("echo", *url, "--core", "1000"), "no core 1000; this process may use 0"),
         (("chat", *url, "--connections", "100000", "--publishers", "60000"), "16 bytes for every"),
-        (("echo", *url, "--find-max", "p98<5ms"), "the report has no p98"),
+        (("echo", *url, "--find-max", "p101<5ms"), "the report has no p101"),
         (("echo", *url, "--source", "127.0.0.9-127.0.0.2"), "the lower first"),
         (("echo", *url, "--connections", "1", "--threads", "2"), "fewer than 2 threads"),
         (("broadcast", *url, "--size", "5"), "size is at least 20"),
@@ -754,6 +755,6 @@ def nowhere(server):
         output, errors = load(server, *short(server.url(), *words), code=FAILED)
         expect(wanted in errors, f"{words}: {errors}")
     url = f"ws://127.0.0.1:{free_port()}/"
-    output, errors = load(server, *short(url), code=FAILED)
-    expect("nothing was answered" in errors, errors)
+    output, errors = load(server, *short(url), code=SUSPICIOUS)
+    expect("suspicious: there were no replies" in errors, errors)
     expect(re.search(r"errors       [\d,]+ x connect: connection refused", output), output)

@@ -254,7 +254,7 @@ def handshakes(server):
         # One that is not offered is no connection.
         words = ("echo", "--url", f"ws://127.0.0.1:{port}/", "--subprotocol", "third")
         words = (*words, "--warmup", "0s", "--duration", "200ms")
-        output, _ = load(server, *words, code=1)
+        output, _ = load(server, *words, code=3)
         expect("x handshake: " in output, output)
 
 

@@ -8,6 +8,10 @@ from .server import expect
 from .tls_peer import authority, secure
 
 
+def words_of_a_second():
+    return ("--connections", 3, "--warmup", "0s", "--duration", "1s", "--reconnect", "none")
+
+
 def over_tls(server):
     """With an authority that is given, and with anybody; sessions are resumed where that
     is asked for; and nobody else is trusted."""
@@ -19,9 +23,15 @@ def over_tls(server):
             expect(loaded.code == 0 and not loaded.faults(), f"{flags}: {loaded.faults()}")
             near(loaded.values["messages"], 500, 0.05, f"messages with {flags}")
         refused = load("echo", url, *words, "--rate", 500, "--reconnect", "none")
-        expect(refused.code == 1, "an authority of its own was trusted")
+        expect(refused.code == 3, "an authority of its own was trusted")
         faults = refused.faults()
-        expect(faults and all("UnknownIssuer" in kind for kind in faults), f"{faults}")
+        remedy = "not signed by an authority that is trusted here: pass --ca FILE, or --insecure"
+        expect(faults and all(remedy in kind for kind in faults), f"{faults}")
+        plain = load("echo", server.url().replace("ws:", "wss:"), *words_of_a_second())
+        expect(all("the URL begins with ws://" in kind for kind in plain.faults()), plain.faults())
+        secure_as_plain = load("echo", url.replace("wss:", "ws:"), *words_of_a_second())
+        faults = secure_as_plain.faults()
+        expect(faults and secure_as_plain.code == 3, f"{faults}")
         costs = []
         for flags in ((), ("--tls-resume",)):
             loaded = load(

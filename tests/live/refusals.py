@@ -24,8 +24,8 @@ TABLE = [
     ("key missing", wire.head(drop=("Sec-WebSocket-Key",)), 400, []),
     ("TLS hello", TLS_HELLO, 400, []),
     ("garbage", b"\x00\x01\x02 garbage\r\n\r\n", 400, []),
-    ("POST", wire.head(method="POST"), 405, ["Allow: GET"]),
-    ("plain POST", plain("/echo", "POST"), 405, ["Allow: GET"]),
+    ("POST", wire.head(method="POST"), 405, ["Allow: GET, HEAD"]),
+    ("plain POST", plain("/echo", "POST"), 405, ["Allow: GET, HEAD"]),
     (
         "version 8",
         wire.head(Sec_WebSocket_Version="8"),

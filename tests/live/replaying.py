@@ -111,7 +111,10 @@ def refused(server):
             ("a,b\n1,2\n", (), 78, "no column is called time, timestamp"),
             ("a,b\n1,2\n", ("--key", "c"), 78, "no column is called c: a, b"),
             ("time,b\nsoon,2\n", (), 78, 'line 2: "soon" is no time'),
-            ("time,b\n1,2,3\n", (), 78, "found record with 3 fields"),
+            ("time,b\n1,2\n\n3,4,5\n", (), 78, "line 4 has 3 fields, and there are 2 columns"),
+            ("time,b,b\n1,2,3\n", (), 78, 'line 1: two columns are called "b"'),
+            ("1795300138,BTC\n1795300139,ETH\n", (), 78, 'line 1 has "1795300138", which is no name'),
+            ("time,b\n2026-11-21T00:00:00+99:00,2\n", (), 78, "+99:00\" is no time"),
             ("time,b\n", (), 78, "there are no lines"),
             ("time,b\n1,2\n", ("--speed", "0"), 2, "expected a factor from"),
         ):
@@ -124,3 +127,29 @@ def refused(server):
         path.write_text("time,b\n1,2\n")
         done = replay(server, path, port=1)
         expect(done.returncode == 1 and "can't connect" in done.stderr, f"{done}")
+
+
+async def files_of_others(server):
+    """A file that others have made: with a mark before its first line, with times of another
+    zone, with its names of columns again; and how much was published before a mistake is said."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+        path = pathlib.Path(directory, "trades.csv")
+        # Half a second apart, in three zones; naively they would be hours apart.
+        text = (
+            "\ufefftime,symbol\n2026-11-21T12:00:00.0Z,A\n2026-11-21T13:00:00.5+01:00,B\n"
+            "time,symbol\n2026-11-21T04:00:01.0-08:00,C\n"
+        )
+        path.write_text(text, encoding="utf-8")
+        began = time.monotonic()
+        heard, done = await hear(
+            server, "replay.zones", 3, lambda: replay(server, path, "--channel", "replay.zones")
+        )
+        seconds = time.monotonic() - began
+        expect(done.returncode == 0 and done.stdout == "published 3\n", f"{done}")
+        expect("line 4 has the names of columns again" in done.stderr, done.stderr)
+        expect(0.9 <= seconds <= 3, f"it took {seconds:.2f} s")
+        expect([it["message"]["symbol"] for it in heard] == ["A", "B", "C"], f"{heard}")
+        path.write_text("time,symbol\n1,A\n2,B\nsoon,C\n")
+        done = replay(server, path, "--channel", "replay.part", "--speed", "100")
+        expect(done.returncode == 78 and done.stdout == "published 2\n", f"{done}")
+        expect('line 4: "soon" is no time' in done.stderr, done.stderr)

@@ -131,10 +131,10 @@ fn missing_share(group: &Group, seconds: f64) -> Option<f64> {
     let fan_out = group.promised as f64 / sent.max(1) as f64;
     let under_way = match group.in_flight {
         Some(in_flight) => f64::from(in_flight) * f64::from(group.senders),
-        // As many as leave in the time that a quick reply takes, twice over.
+        // As many as leave in the time that those took which came, twice over.
         None => {
-            let quick_us = group.figures.latency.us(25.0).unwrap_or_default();
-            2.0 * sent as f64 / seconds * quick_us / 1e6 + f64::from(group.senders)
+            let usual_us = group.figures.uncorrected.us(50.0).unwrap_or_default();
+            2.0 * sent as f64 / seconds * usual_us / 1e6 + f64::from(group.senders)
         }
     };
     let share = missing / group.promised as f64;

@@ -394,8 +394,8 @@ impl Group {
     }
 }
 
-/// Replies or deliveries that what was sent promises. A publication that its publisher does
-/// not have back promises none yet; a reader that stalls, or wants only the newest, none.
+/// Replies or deliveries that what was sent promises: to a reader that stalls, or wants only
+/// the newest, none.
 fn promised(group: &crate::profile::Group, counted: &Counted) -> u64 {
     let readers = match group.scenario {
         Scenario::Echo => return counted.sent,
@@ -408,8 +408,7 @@ fn promised(group: &crate::profile::Group, counted: &Counted) -> u64 {
         }
     };
     let each = f64::from(group.connections) * (1.0 - group.stalled) / f64::from(group.rooms);
-    let waiting = counted.unanswered.saturating_sub(counted.unsent);
-    (counted.sent.saturating_sub(waiting) as f64 * (readers * each).floor()) as u64
+    (counted.sent as f64 * (readers * each).floor()) as u64
 }
 
 impl Figures {

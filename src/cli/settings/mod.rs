@@ -380,8 +380,10 @@ impl Settings {
         Ok(())
     }
 
-    /// What contradicts itself once everything is known.
-    fn contradictions(&self) -> Vec<Problem> {
+    /// What contradicts itself once everything is known. Of keys that were given `mistaken`
+    /// values nothing is known.
+    fn contradictions(&self, mistaken: &[String]) -> Vec<Problem> {
+        let is_known = |start: &str| !mistaken.iter().any(|key| key.starts_with(start));
         let limit = |error: LimitError| {
             // Of two limits that contradict each other, the one that was set.
             let others = Limits::NAMES.iter().filter(|name| error.message.contains(**name));
@@ -396,7 +398,9 @@ impl Settings {
             let message = "listen: expected at least one address".to_owned();
             problems.push(Problem { origin: self.origin("listen").clone(), message });
         }
-        problems.extend(self.acceptor(None).err());
+        if is_known("listen") && is_known("tls_") {
+            problems.extend(self.acceptor(None).err());
+        }
         if let Some(admin) = self.admin
             && !admin.ip().is_loopback()
             && self.admin_token_file.is_none()

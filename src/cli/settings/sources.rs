@@ -79,13 +79,16 @@ impl Sources {
         // What a file says that can't be read is not known.
         let is_all_known = problems.is_empty();
         let mut settings = Settings::default();
+        let mut mistaken = Vec::new();
         for assignment in assignments {
+            let key = assignment.key.clone();
             if let Err(problem) = settings.assign(assignment) {
                 problems.push(problem);
+                mistaken.push(key);
             }
         }
         if is_all_known {
-            problems.extend(settings.contradictions());
+            problems.extend(settings.contradictions(&mistaken));
             match topics::rules(&settings.topics, &settings.limits) {
                 Ok(rules) => settings.rules = rules,
                 Err(found) => problems.extend(found),

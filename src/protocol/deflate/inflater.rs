@@ -1,6 +1,5 @@
 //! Compressed messages as they were.
 
-use super::TAIL;
 use crate::base::pool::lengthen;
 use std::fmt;
 use zlib_rs::{Inflate, InflateFlush, Status};
@@ -39,10 +38,15 @@ pub struct Inflater {
     inflate: Inflate,
     /// Nothing has been read since the end of a message, or of a last block.
     is_between: bool,
+    /// The byte that was read last.
+    last: u8,
 }
 
-/// What a compressed message leaves out at its end, and a byte that is not for it.
-const TAIL_AND_MORE: [u8; 5] = [0, 0, 0xFF, 0xFF, 0];
+/// A block of no bytes, and a byte that is not for it.
+const EMPTY_AND_MORE: [u8; 6] = [0, 0, 0, 0xFF, 0xFF, 0];
+/// What a compressed message has of that at its end is its first three bits, with zeros up to
+/// the next byte: so its last byte is less than this.
+const LAST_END: u8 = 1 << 5;
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +64,7 @@ impl Inflater {
     /// Between two messages.
     pub fn new() -> Inflater {
         // Whatever window was agreed on: the largest reads them all.
-        Inflater { inflate: Inflate::new(false, 15), is_between: true }
+        Inflater { inflate: Inflate::new(false, 15), is_between: true, last: 0 }
     }
 
     /// Forgets all that came before.
@@ -100,7 +104,9 @@ impl Inflater {
         some: usize,
     ) -> Result<(usize, bool), InflateError> {
         let pause = end.saturating_add(some);
-        self.is_between &= piece.is_empty();
+        if let Some(last) = piece.last() {
+            (self.is_between, self.last) = (false, *last);
+        }
         loop {
             if end > bytes_max {
                 return Err(InflateError::TooBig);
@@ -147,12 +153,15 @@ impl Inflater {
         }
         // RFC 7692, 7.2.2: what was left out completes a block of no bytes. So all of it is
         // taken, nothing comes out, and where it stops is between two blocks. Inside of a
-        // block the byte behind it would be taken too, or something would come out.
+        // block the byte behind it would be taken too, or something would come out. A message
+        // that has left out nothing, or the whole block, is taken as well.
+        let begun = usize::from(self.last < LAST_END);
+        let rest = &EMPTY_AND_MORE[begun..];
         let (taken, written) = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self.inflate.decompress(&TAIL_AND_MORE, &mut [0; 8], InflateFlush::Block);
+        let status = self.inflate.decompress(rest, &mut [0; 8], InflateFlush::Block);
         let taken = self.inflate.total_in() - taken;
         let is_at_end = status == Ok(Status::Ok)
-            && taken == TAIL.len() as u64
+            && taken == rest.len() as u64 - 1
             && self.inflate.total_out() == written;
         self.is_between = is_at_end;
         is_at_end.then_some(()).ok_or(InflateError::Malformed)

@@ -192,13 +192,15 @@ fn a_message_that_ends_inside_a_block_is_refused() {
     for whole in [&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00][..], &stored, &compressed(&text)] {
         assert!(inflate(whole).is_ok());
         // The first byte of a stored block alone is a whole message without bytes.
-        for cut in 1 + usize::from(whole[0] == 0)..whole.len() {
+        // And without its last byte it ends between two blocks.
+        let is_stored = usize::from(whole[0] == 0);
+        for cut in 1 + is_stored..whole.len() - is_stored {
             assert_eq!(inflate(&whole[..cut]), Err(InflateError::Malformed), "{cut}");
         }
         // In pieces, and by frames.
         let rules = rules(Role::Server, 1 << 20);
         for step in [1, 9, 1_000] {
-            let frame = message(Opcode::Binary, &whole[..whole.len() - 1], 3);
+            let frame = message(Opcode::Binary, &whole[..whole.len() - 2], 3);
             assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidDeflate));
         }
     }
@@ -210,6 +212,8 @@ fn an_odd_end_does_not_break_the_next_message() {
     for odd in [
         &[][..],
         &[0x00],
+        // The empty block has not been left out.
+        &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00, 0x00, 0xFF, 0xFF],
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00],
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00],
     ] {

@@ -329,3 +329,103 @@ fn a_reader_that_stalls() {
     }
     assert!(matches!(client.ack("b", None), Err(Error::NotSubscribed(_))));
 }
+
+/// A server of a test's own: shakes hands, sends these bytes, and returns what comes after the
+/// client's own frames of data, up to the end.
+fn rude_server(first: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        shake_hands(&mut stream);
+        stream.write_all(first).unwrap();
+        let mut rest = Vec::new();
+        // Only this frame is awaited, and then the client ends.
+        while rest.first() != Some(&0x88) {
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).unwrap();
+            assert_ne!(read, 0, "the end before a close frame");
+            rest.extend_from_slice(&bytes[..read]);
+            while rest.len() >= 6 && rest[0] != 0x88 {
+                rest.drain(..6 + usize::from(rest[1] & 0x7F));
+            }
+        }
+        let (mask, payload) = (rest[2..6].to_vec(), &rest[6..6 + usize::from(rest[1] & 0x7F)]);
+        payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    });
+    (port, served)
+}
+
+fn shake_hands(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let key = head.split("Sec-WebSocket-Key: ").nth(1).unwrap().lines().next().unwrap();
+    let accept = tapecast::protocol::handshake::accept_value(key);
+    let response = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Protocol: tapecast.v1.json\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(response.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_close_is_answered_and_a_violation_is_told() {
+    for (first, code) in [
+        // A close frame; a reserved bit; a masked frame; words that are none.
+        (&b"\x88\x04\x03\xf5hm"[..], 1013_u16),
+        (b"\xf1\x01x", 1002),
+        (b"\x81\x81\0\0\0\0x", 1002),
+        (b"\x81\x02{]", 1003),
+    ] {
+        let (port, served) = rude_server(first);
+        let mut client = Client::with_options(&url(port), impatient()).unwrap();
+        client.publish("a", None, "1").unwrap();
+        until(&mut client, |event| matches!(event, Event::Disconnected { .. }).then_some(()));
+        // It sends what it has to while its events are taken.
+        let end = Instant::now() + Duration::from_secs(1);
+        while !served.is_finished() && Instant::now() < end {
+            let _ = client.next_within(Duration::from_millis(20));
+        }
+        assert_eq!(served.join().unwrap()[..2], code.to_be_bytes(), "{first:?}");
+    }
+}
+
+#[test]
+fn a_server_that_greets_and_goes_is_left_in_peace() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let handshakes = Arc::new(Mutex::new(0));
+    let counted = handshakes.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            shake_hands(&mut stream);
+            *counted.lock().unwrap() += 1;
+            stream.write_all(b"\x81\x0f{\"type\":\"pong\"}\x88\x02\x03\xf5").unwrap();
+        }
+    });
+    let mut client = Client::connect(&url(port)).unwrap();
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        let _ = client.next_within(Duration::from_millis(50)).unwrap();
+    }
+    let count = *handshakes.lock().unwrap();
+    assert!((2..=12).contains(&count), "{count} handshakes in 5 s");
+}
+
+#[test]
+fn every_address_of_a_name_is_tried_and_headers_are_checked() {
+    // It listens on 127.0.0.1 alone, and localhost may be ::1 first.
+    let port = free_port();
+    let _server = Server::start(port);
+    assert!(Client::connect(&format!("WS://localhost:{port}")).is_ok());
+    let headers = vec![("Upgrade".to_owned(), "h2c".to_owned())];
+    let refused = Client::with_options(&url(port), Options { headers, ..Options::default() });
+    assert!(matches!(refused, Err(Error::Header(_))));
+}

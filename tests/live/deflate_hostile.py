@@ -443,6 +443,9 @@ def zlib_says(payload):
             return octets
         # One that has left nothing out is between two blocks already.
         added = decompressor.decompress((b"" if payload[-1] < 0x20 else b"\0") + TAIL)
+        if decompressor.eof and not added and not decompressor.unused_data:
+            # What is left out was a last block.
+            return octets
         # Between two blocks a last one that is empty ends the stream, and adds nothing to it.
         added += decompressor.decompress(b"\x03\x00")
     except zlib.error:

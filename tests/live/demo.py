@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import time
 
@@ -45,6 +46,10 @@ async def moves(server):
         origin = f"http://127.0.0.1:{own.port}/"
         async with page(origin) as opened:
             await opened.until(f"{ROWS}.length === 100")
+            # The lines are there at once, not after two minutes.
+            lines = "[...document.querySelectorAll('#rows polyline')].filter((line) => " \
+                "(line.getAttribute('points') ?? '').split(' ').length === 49).length"
+            await opened.until(f"{lines} > 20", 5)
             before = await opened.evaluate(ROWS)
             expect(before == sorted(before), "the rows are not in their order")
             await opened.until(f"{CHECKED} > 20 && {NUMBER}('deliveries') > 50")
@@ -78,6 +83,21 @@ async def keys_and_sizes(server):
             await opened.until(f"{TEXT}('ladder-title') === 'Depth of ALBT' && {CHECKED} > 0")
             await opened.press("k")
             await opened.until(f"{TEXT}('ladder-title') === 'Depth of AGAT'")
+            # One key behind the other: choosing a rate keeps no key from the page.
+            rate = "document.getElementById('rate').value"
+            expect(await opened.evaluate(rate) == "2", "the rate at first")
+            await opened.press("r")
+            await opened.press("s")
+            await opened.until(f"{rate} === '4' && {TEXT}('stall') === 'Go on reading'")
+            await opened.press("s")
+            numbers = await opened.evaluate(
+                "[...document.querySelectorAll('#rows .row')].slice(0, 9)"
+                ".map((row) => [...row.children].slice(1, 6).map((cell) => cell.textContent))"
+            )
+            for row in numbers:
+                for cell in row:
+                    form = r"[+-]?\d{1,3}(,\d{3})*(\.\d\d( %)?)?"
+                    expect(re.fullmatch(form, cell), f"{cell!r} is written otherwise")
             pressed = "document.querySelector('#modes [aria-pressed=true]').textContent"
             expect(await opened.evaluate(pressed) == "latest", "the mode at first")
             await opened.press("m")
@@ -91,6 +111,9 @@ async def keys_and_sizes(server):
             await asyncio.sleep(0.5)
             wide = await opened.evaluate("document.documentElement.scrollWidth")
             expect(wide <= 390, f"{wide} pixels wide on a telephone of 390")
+            cut = "[...document.querySelectorAll('.titles span')].filter((it) => " \
+                "it.offsetParent && it.getBoundingClientRect().right > 390).map((it) => it.textContent)"
+            expect(await opened.evaluate(cut) == [], f"cut off: {await opened.evaluate(cut)}")
             await sound(opened)
 
 

@@ -245,7 +245,7 @@ impl Handler for Readiness {
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
         match request.is_draining() {
-            false => Upgrade::respond(200, "text/plain; charset=utf-8", "ready\n"),
+            false => Document::text("ready\n").answer(),
             true => Upgrade::respond(503, "text/plain; charset=utf-8", "draining\n"),
         }
     }

@@ -130,7 +130,7 @@ impl<S> Upgrade<S> {
         Upgrade { decision: Decision::Accept { session, protocol, spoken, headers } }
     }
 
-    /// Chooses the first of the client's offers that is among `spoken`. If none is, the
+    /// Chooses the first of the client's offers that is among `names`. If none is, the
     /// handshake is accepted without a subprotocol and a log line says what was offered.
     ///
     /// ```

@@ -178,6 +178,8 @@ pub enum Event {
         position: Position,
         /// That is where it had asked to go on.
         recovered: bool,
+        /// The name that it was to be listed under is on no list: the channel has none.
+        is_unlisted: bool,
     },
     /// A subscription could not go on where it was, and starts anew.
     Reset {

@@ -352,7 +352,8 @@ impl Client {
         let bytes = &mut self.buffer[..read];
         let Some(channel) = &mut self.channel else {
             self.session.receive(now, bytes);
-            return Ok(());
+            // Pongs, and the last word, which nobody may be there to send later.
+            return self.write();
         };
         self.plain.clear();
         let received = channel.receive(&mut self.pool, bytes, &mut self.plain);

@@ -74,6 +74,13 @@ pub struct Subscription {
     places: BTreeMap<Arc<str>, Place>,
 }
 
+/// How a subscription has begun, or begun again.
+struct Begun {
+    position: Position,
+    recovered: bool,
+    is_unlisted: bool,
+}
+
 impl Subscription {
     pub fn new(name: &str, how: Subscribe) -> Subscription {
         let is_pattern = name.split('.').any(|segment| matches!(segment, "*" | ">"));
@@ -119,8 +126,11 @@ impl Subscription {
         match word {
             // One with another id answers a subscription of this name that has ended.
             Word::Subscribed { id: Some(id), .. } if self.asked != Some(id) => {}
-            Word::Subscribed { channel, epoch: Some(epoch), seq, recovered, .. } => {
-                self.subscribed(&channel, Position { epoch, seq }, recovered, events);
+            Word::Subscribed {
+                channel, epoch: Some(epoch), seq, recovered, is_unlisted, ..
+            } => {
+                let how = Begun { position: Position { epoch, seq }, recovered, is_unlisted };
+                self.subscribed(&channel, &how, events);
             }
             Word::Message { channel, seq, time_ms, key, is_removed, body } => {
                 let mode = self.how.mode;
@@ -174,13 +184,8 @@ impl Subscription {
         }
     }
 
-    fn subscribed(
-        &mut self,
-        channel: &str,
-        position: Position,
-        recovered: bool,
-        events: &mut VecDeque<Event>,
-    ) {
+    fn subscribed(&mut self, channel: &str, begun: &Begun, events: &mut VecDeque<Event>) {
+        let Begun { position, recovered, is_unlisted } = *begun;
         let before = self.places.remove(channel);
         let asks_past = self.how.snapshot || self.how.since.is_some() || before.is_some();
         let is_snapshot = !recovered && !self.is_pattern && asks_past;
@@ -197,7 +202,9 @@ impl Subscription {
             self.places.pop_first();
         }
         self.places.insert(channel.clone(), place);
-        events.push_back(Event::Subscribed { channel: channel.clone(), position, recovered });
+        let channel_of = channel.clone();
+        let event = Event::Subscribed { channel: channel_of, position, recovered, is_unlisted };
+        events.push_back(event);
         // An interrupted snapshot may have brought later messages than its place says.
         let was_snapshot = before.as_ref().is_some_and(|place| place.is_snapshot);
         let Some(previous) = before.and_then(|place| place.position()) else { return };

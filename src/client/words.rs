@@ -42,6 +42,8 @@ pub enum Word<'a> {
         seq: u64,
         /// That is where it had asked to go on.
         recovered: bool,
+        /// It came with a name, and the channel lists nobody.
+        is_unlisted: bool,
         /// The request's.
         id: Option<u64>,
     },
@@ -149,6 +151,7 @@ impl<'a> Word<'a> {
                 epoch: optional(fields.epoch),
                 seq: optional(fields.seq).unwrap_or(0),
                 recovered: fields.recovered == Some("true"),
+                is_unlisted: fields.listed == Some("false"),
                 id,
             },
             r#""unsubscribed""# => Word::Unsubscribed { channel: channel()?, id },
@@ -196,6 +199,7 @@ struct Fields<'a> {
     message: Option<&'a str>,
     epoch: Option<&'a str>,
     recovered: Option<&'a str>,
+    listed: Option<&'a str>,
     complete: Option<&'a str>,
     count: Option<&'a str>,
     from: Option<&'a str>,
@@ -226,6 +230,7 @@ impl<'a> Fields<'a> {
             "within_ms" => fields.within_ms = Some(value),
             "code" => fields.code = Some(value),
             "id" => fields.id = Some(value),
+            "listed" => fields.listed = Some(value),
             _ => {}
         });
         read.map_err(|_| NotAWord)?;
@@ -273,6 +278,7 @@ mod tests {
                 epoch: Some(5),
                 seq: 3,
                 recovered: true,
+                is_unlisted: false,
                 id: Some(8),
             },
         );
@@ -283,6 +289,7 @@ mod tests {
                 epoch: None,
                 seq: 0,
                 recovered: false,
+                is_unlisted: false,
                 id: Some(8),
             },
         );

@@ -73,7 +73,7 @@ pub use lane::{Lane, Mark, Raw};
 pub use log::{Entry, EntryKind, Past, Portion, TopicRef, View};
 pub use mail::{Mail, Outbox, Post, Receipt};
 pub use name::{TOPIC_NAME_BYTES_MAX, is_pattern, is_reserved, is_topic_name, matches};
-pub use presence::Listed;
+pub use presence::{Listed, is_member_name};
 pub use publishing::{KEY_BYTES_MAX, Publication, Published};
 pub use rules::{Access, Caller, Rule, RuleError, Rules};
 pub use subscriptions::Subscriptions;

@@ -57,6 +57,11 @@ pub struct Listed<'a> {
     pub name: &'a str,
 }
 
+/// Whether a member can be listed under this name: 1 to 255 bytes without control characters.
+pub fn is_member_name(name: &str) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 impl Hub {
     /// Whether the topic's rule has it list its members.
     pub fn lists_members(&self, topic: &str) -> bool {
@@ -89,7 +94,7 @@ impl Hub {
         if self.rules.of(topic).members_max == 0 {
             return Err(HubError::NotAllowed);
         }
-        if name.is_empty() || name.len() > KEY_BYTES_MAX || name.chars().any(char::is_control) {
+        if !is_member_name(name) {
             return Err(HubError::BadKey);
         }
         let home = self.home_of_list(topic);

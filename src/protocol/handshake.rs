@@ -30,7 +30,7 @@ pub enum Refusal {
     Forbidden,
     /// 404: no such route.
     NotFound,
-    /// 405: not a GET.
+    /// 405: neither GET nor HEAD.
     MethodNotAllowed,
     /// 408: the head did not come in time.
     Timeout,

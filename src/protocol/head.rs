@@ -2,6 +2,7 @@
 
 use super::extensions;
 use super::handshake::Refusal;
+use std::borrow::Cow;
 
 /// Header fields of one head, unless a limit says otherwise.
 pub const HEADERS_MAX: usize = 96;
@@ -139,9 +140,18 @@ impl<'a> Request<'a> {
         self.authority.or_else(|| self.header("host"))
     }
 
-    /// Path and query as they were sent.
+    /// Path and query as they were sent. Of an absolute target without a path, the query alone:
+    /// [`Request::path_and_query`] has the slash too.
     pub fn target(&self) -> &'a str {
         self.target
+    }
+
+    /// Path and query, not decoded.
+    pub fn path_and_query(&self) -> Cow<'a, str> {
+        match self.target.starts_with('/') {
+            true => Cow::Borrowed(self.target),
+            false => Cow::Owned(format!("/{}", self.target)),
+        }
     }
 
     /// The path, not decoded.
@@ -309,6 +319,10 @@ mod tests {
             let head = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
             let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
             let request = Request::parse(head.as_bytes(), &mut headers).ok();
+            if let Some(request) = &request {
+                let query = request.query().map_or(String::new(), |query| format!("?{query}"));
+                assert_eq!(request.path_and_query(), request.path().to_owned() + &query);
+            }
             let found = request.map(|it| (it.host().unwrap(), it.path(), it.query()));
             assert_eq!(found, expected, "{target}");
         };

@@ -315,16 +315,18 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             self.digit()?;
         }
-        let has_exponent = matches!(self.peek(), Some(b'e' | b'E'));
-        if has_exponent {
+        let mut exponent_bytes = 0;
+        if let Some(b'e' | b'E') = self.peek() {
+            let exponent = self.at;
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
             self.digit()?;
+            exponent_bytes = self.at - exponent;
         }
-        // The others are in range by their length.
-        if (has_exponent || integer_bytes > 300)
+        // The others are in range by their length: 200 digits, and two of an exponent.
+        if (exponent_bytes > "e99".len() || integer_bytes > 200)
             && self.text[start..self.at].parse().is_ok_and(f64::is_infinite)
         {
             return self.fail("a number is beyond the range of a double");

@@ -289,7 +289,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         };
         // Also of one that is refused before it is parsed.
-        let is_head = head.starts_with(b"HEAD ");
+        // RFC 9112, 2.2: empty lines may come before it.
+        let is_head = head.trim_ascii_start().starts_with(b"HEAD ");
         if slot.is_refused {
             self.refuse_request(index, is_head, Refusal::Unavailable);
             return false;
@@ -350,7 +351,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 let route = route_of(&self.handler, &session);
                 slot.session = Some(session);
                 slot.own.is_local = is_from_here(&request, peer);
-                slot.own.target = request.target().into();
+                slot.own.target = request.path_and_query().into();
                 self.counters().handshakes.add(1);
                 self.counters().statuses.add(101);
                 self.counters().sessions.add(1);

@@ -1,6 +1,6 @@
 //! Why a session can't go on, in words.
 
-use rustls::{AlertDescription, CertificateError as Certificate, Error};
+use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
 use std::fmt;
 
 /// What is wrong, as far as something can be done about it.
@@ -70,8 +70,15 @@ impl TlsError {
 
     pub(super) fn of(error: &Error) -> TlsError {
         let (kind, text) = match error {
-            Error::InvalidMessage(_) => {
-                (TlsErrorKind::NotTls, "the peer does not speak TLS".to_owned())
+            // What is said of the header of a record, and so of what is no record.
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::InvalidEmptyPayload,
+            ) => (TlsErrorKind::NotTls, "the peer does not speak TLS".to_owned()),
+            Error::InvalidMessage(what) => {
+                (TlsErrorKind::Other, format!("a message can't be read: {}", words(what)))
             }
             Error::InvalidCertificate(error) => of_certificate(error),
             Error::AlertReceived(alert) => of_alert(*alert),
@@ -140,9 +147,12 @@ fn of_alert(alert: AlertDescription) -> (TlsErrorKind, String) {
         Alert::CertificateRequired | Alert::NoCertificate => {
             (TlsErrorKind::CertificateRequired, "it asks for a certificate of this side")
         }
-        Alert::HandshakeFailure | Alert::InsufficientSecurity => {
-            (TlsErrorKind::Other, "there is no cipher in common")
-        }
+        // With TLS 1.2, some servers say so where a client shows no certificate.
+        Alert::HandshakeFailure => (
+            TlsErrorKind::Other,
+            "there is no cipher in common, or it asks for a certificate of this side",
+        ),
+        Alert::InsufficientSecurity => (TlsErrorKind::Other, "there is no cipher in common"),
         Alert::ProtocolVersion => (TlsErrorKind::Other, "there is no version in common"),
         Alert::UnrecognisedName => (TlsErrorKind::Other, "it has no certificate for the name"),
         Alert::InternalError => (TlsErrorKind::Other, "something is wrong with it"),
@@ -169,7 +179,7 @@ fn words(variant: &dyn fmt::Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::{InvalidMessage, PeerIncompatible, PeerMisbehaved};
+    use rustls::{PeerIncompatible, PeerMisbehaved};
 
     #[test]
     fn errors_are_said_in_words() {
@@ -180,6 +190,8 @@ mod tests {
         use TlsErrorKind::{CertificateRequired, Distrusted, NotTls, Other, UnknownIssuer};
         let message = Error::InvalidMessage(InvalidMessage::InvalidContentType);
         check(message, NotTls, "the peer does not speak TLS");
+        let message = Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge);
+        check(message, Other, "a message can't be read: certificate payload too large");
         check(
             Certificate::UnknownIssuer.into(),
             UnknownIssuer,

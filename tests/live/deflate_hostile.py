@@ -442,7 +442,7 @@ def zlib_says(payload):
         if not payload:
             return octets
         # One that has left nothing out is between two blocks already.
-        added = decompressor.decompress((b"" if payload[-1] < 0x20 else b"\0") + TAIL)
+        added = decompressor.decompress((b"\0" if payload.endswith(TAIL) else b"") + TAIL)
         if decompressor.eof and not added and not decompressor.unused_data:
             # What is left out was a last block.
             return octets

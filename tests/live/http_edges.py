@@ -78,6 +78,8 @@ def head_is_get(server):
     page = plain("/", "HEAD", Accept="text/html")
     status, headers, body = answer(server, page)
     expect(status == 200 and body == b"" and int(headers["Content-Length"]) > 500, f"{headers}")
+    status, _, body = answer(server, b"\r\n" + plain("/healthz", "HEAD"))
+    expect(status == 200 and body == b"", f"HEAD behind an empty line: {status} {body!r}")
     status, _, body = answer(server, wire.head(method="HEAD"))
     expect(status == 400 and body == b"", f"an upgrade by HEAD: {status} {body!r}")
 
@@ -88,7 +90,7 @@ def fields_of_documents(server):
     status, headers, _ = answer(server, plain("/echo"))
     expect(status == 426 and headers["Connection"] == "Upgrade, close", f"{headers}")
     expect(headers["Upgrade"] == "websocket", f"{headers}")
-    for path in ("/healthz", "/tapecast.js", "/console.js", "/style.css"):
+    for path in ("/healthz", "/readyz", "/tapecast.js", "/console.js", "/style.css"):
         _, headers, _ = answer(server, plain(path))
         expect(headers["X-Content-Type-Options"] == "nosniff", f"{path}: {headers}")
         expect("frame-ancestors 'self'" in headers["Content-Security-Policy"], f"{path}: {headers}")

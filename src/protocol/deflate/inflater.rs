@@ -1,5 +1,6 @@
 //! Compressed messages as they were.
 
+use super::TAIL;
 use crate::base::pool::lengthen;
 use std::fmt;
 use zlib_rs::{Inflate, InflateFlush, Status};
@@ -38,15 +39,12 @@ pub struct Inflater {
     inflate: Inflate,
     /// Nothing has been read since the end of a message, or of a last block.
     is_between: bool,
-    /// The byte that was read last.
-    last: u8,
+    /// The bytes that were read last.
+    last: [u8; 4],
 }
 
 /// A block of no bytes, and a byte that is not for it.
 const EMPTY_AND_MORE: [u8; 6] = [0, 0, 0, 0xFF, 0xFF, 0];
-/// What a compressed message has of that at its end is its first three bits, with zeros up to
-/// the next byte: so its last byte is less than this.
-const LAST_END: u8 = 1 << 5;
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +62,7 @@ impl Inflater {
     /// Between two messages.
     pub fn new() -> Inflater {
         // Whatever window was agreed on: the largest reads them all.
-        Inflater { inflate: Inflate::new(false, 15), is_between: true, last: 0 }
+        Inflater { inflate: Inflate::new(false, 15), is_between: true, last: [0; 4] }
     }
 
     /// Forgets all that came before.
@@ -104,8 +102,9 @@ impl Inflater {
         some: usize,
     ) -> Result<(usize, bool), InflateError> {
         let pause = end.saturating_add(some);
-        if let Some(last) = piece.last() {
-            (self.is_between, self.last) = (false, *last);
+        if !piece.is_empty() {
+            self.is_between = false;
+            self.remember_last(piece);
         }
         loop {
             if end > bytes_max {
@@ -141,6 +140,13 @@ impl Inflater {
         }
     }
 
+    fn remember_last(&mut self, piece: &[u8]) {
+        let kept = piece.len().min(self.last.len());
+        self.last.rotate_left(kept);
+        let place = self.last.len() - kept;
+        self.last[place..].copy_from_slice(&piece[piece.len() - kept..]);
+    }
+
     /// All pieces of a message have been inflated, so it has to be at its end.
     ///
     /// # Errors
@@ -154,8 +160,8 @@ impl Inflater {
         // RFC 7692, 7.2.2: what was left out completes a block of no bytes. So all of it is
         // taken, nothing comes out, and where it stops is between two blocks. Inside of a
         // block the byte behind it would be taken too, or something would come out. A message
-        // that has left out nothing, or the whole block, is taken as well.
-        let begun = usize::from(self.last < LAST_END);
+        // that has left nothing out is taken as well: another such block follows.
+        let begun = usize::from(self.last != TAIL);
         let rest = &EMPTY_AND_MORE[begun..];
         let (taken, written) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self.inflate.decompress(rest, &mut [0; 8], InflateFlush::Block);

@@ -15,7 +15,7 @@ pub use lane::{JsonLane, LANE};
 use crate::app::{Conn, Handler, Notice, Publish, Request, Upgrade};
 use crate::base::work;
 use crate::connection::SendOutcome;
-use crate::hub::{Delivery, HubError, is_pattern};
+use crate::hub::{Delivery, HubError, is_member_name, is_pattern};
 use crate::protocol::Message;
 use crate::protocol::json::{Object, write_string};
 use foldhash::fast::RandomState;
@@ -389,6 +389,9 @@ fn subscribe(
     name: Option<&str>,
     delivery: &Delivery,
 ) -> Result<bool, Refused> {
+    if name.is_some_and(|name| !is_member_name(name)) {
+        return Err(refused(HubError::BadKey, channel));
+    }
     let (subscribed, is_unlisted) = match name {
         Some(name) if is_pattern(channel) || conn.lists_members(channel) => {
             (conn.subscribe_as(channel, name, delivery), false)

@@ -9,7 +9,8 @@ use std::str::FromStr;
 /// A request is refused: the number, and what to say.
 pub type Refused = (ErrorCode, Cow<'static, str>);
 
-/// The fields of a request as they stand in it; `None` is missing, or null.
+/// The fields of a request as they stand in it; `None` is missing, or null but for `id` and
+/// `message`, which may be null.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
     pub id: Option<&'a str>,

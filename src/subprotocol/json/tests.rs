@@ -163,6 +163,7 @@ fn every_error_has_its_number() {
     check(r#"{"type":"subscribe","channel":"listed.a","name":5}"#, ErrorCode::BadField);
     check(r#"{"type":"subscribe","channel":"listed.a","name":"a\nb"}"#, ErrorCode::BadKey);
     check(r#"{"type":"subscribe","channel":"listed.a","name":""}"#, ErrorCode::BadKey);
+    check(r#"{"type":"join","room":"unlisted","name":""}"#, ErrorCode::BadKey);
     check(r#"{"type":"ping","message":"\ud800"}"#, ErrorCode::Malformed);
     check(r#"{"type":"ping","message":1e999}"#, ErrorCode::Malformed);
     check(r#"{"type":"subscribe","channel":"*","name":"Alice"}"#, ErrorCode::BadChannel);

@@ -44,8 +44,25 @@ enum Outcome {
 pub struct Curve {
     tried: Vec<Tried>,
     is_per_connection: bool,
+    /// More than one group sends: their rates are told together.
+    is_mix: bool,
     /// It was stopped before it was done; the step that was under way is no part of it.
     is_interrupted: bool,
+}
+
+/// Whether every group that sends can be scaled.
+///
+/// # Errors
+/// Some have a rate, and one has none: its load would be the same in every step.
+pub fn check(profile: &Profile) -> Result<(), String> {
+    let sending = || profile.groups.iter().filter(|group| group.scenario != Scenario::Idle);
+    match sending().find(|group| group.rate.is_none()) {
+        Some(group) if sending().any(|group| group.rate.is_some()) => Err(format!(
+            "--find-max scales the rates of all groups, and group {} has none: give it a rate",
+            group.name
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Searches; `run` makes a run of a profile.
@@ -60,6 +77,8 @@ pub fn search(
     let first = profile.groups.iter().find_map(|group| group.rate.as_ref());
     let start = first.map_or(START, |rate| rate.steps[0].per_second);
     let is_per_connection = first.is_some_and(|rate| rate.per_connection);
+    let sending = profile.groups.iter().filter(|group| group.scenario != Scenario::Idle);
+    let is_mix = sending.count() > 1;
     let mut is_interrupted = false;
     let mut tried = Vec::new();
     let (mut kept, mut lost): (Option<f64>, Option<f64>) = (None, None);
@@ -103,7 +122,7 @@ pub fn search(
         };
     }
     tried.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    Ok(Curve { tried, is_per_connection, is_interrupted })
+    Ok(Curve { tried, is_per_connection, is_mix, is_interrupted })
 }
 
 /// Errors, messages that are lost or doubled, and those that did not leave are no way to
@@ -201,11 +220,17 @@ impl Curve {
         if self.is_interrupted {
             text.push_str("stopped before it was done: the step under way does not count\n");
         }
-        let unit = if self.is_per_connection { "a second and connection" } else { "a second" };
+        let unit = match (self.is_mix, self.is_per_connection) {
+            (true, _) => "a second in all",
+            (false, true) => "a second and connection",
+            (false, false) => "a second",
+        };
         let _ = match self.best() {
             Some(best) => {
                 // Of each connection it may be little.
-                let rate = if best.rate < 100.0 { best.rate } else { best.rate.round() };
+                let planned = best.report.values.get("rate_planned").filter(|_| self.is_mix);
+                let rate = *planned.unwrap_or(&best.rate);
+                let rate = if rate < 100.0 { rate } else { rate.round() };
                 writeln!(text, "highest rate that keeps {objective}: {} {unit}", amount(rate))
             }
             None if self.tried.is_empty() => writeln!(text, "no rate was tried to its end"),

@@ -72,6 +72,7 @@ fn run(order: &Run) -> ExitCode {
     if problems.is_empty() {
         problems.extend(ports::missing(&profile));
     }
+    problems.extend(order.find_max.as_ref().and_then(|_| find_max::check(&profile).err()));
     problems.extend(order.outputs.problems());
     if let Some(at) = profile.start_at.filter(|at| *at <= SystemTime::now()) {
         let at = humantime::format_rfc3339_seconds(at);

@@ -15,6 +15,8 @@ use tapecast::base::{Random, Time};
 
 /// How often the coordinator looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a server that is about to start is waited for, where connections are made again.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +318,12 @@ impl Coordinator<'_> {
         self.until(Phase::Opening, None, &mut Vec::new(), server, |shared, profile| {
             shared.settled.load(Ordering::Relaxed) == profile.threads
         })?;
+        let groups = &self.profile.groups;
+        let all_stay = groups.iter().all(|group| group.scenario != Scenario::Connect);
+        if all_stay && groups.iter().any(|group| group.reconnect.is_some()) {
+            let is_there = |shared: &Shared, _: &Profile| shared.open.load(Ordering::Relaxed) > 0;
+            self.until(Phase::Opening, Some(PATIENCE), &mut Vec::new(), server, is_there)?;
+        }
         let mut late = Duration::ZERO;
         if let Some(at) = self.profile.start_at {
             let left = at.duration_since(SystemTime::now()).unwrap_or_default();
@@ -329,8 +337,7 @@ impl Coordinator<'_> {
         let own_with = look(Some(own))?.unwrap_or_default();
         self.shared.enter(Phase::WarmingUp);
         // Where not one connection could be opened there is nothing to wait for.
-        let is_alone = open == 0
-            && self.profile.groups.iter().all(|group| group.scenario != Scenario::Connect);
+        let is_alone = open == 0 && all_stay;
         let warmup = if is_alone { Duration::ZERO } else { self.profile.warmup };
         self.until(Phase::WarmingUp, Some(warmup), &mut Vec::new(), server, |_, _| false)?;
         let server_start = look(server)?;

@@ -13,6 +13,7 @@
 
 mod demo;
 mod doctor;
+mod lines;
 mod logs;
 mod replay;
 mod serve;

@@ -8,11 +8,13 @@
 //! size) or of RFC 3339, whose offset counts, and which is UTC without one; lines leave as far
 //! apart as they happened.
 
+use super::lines::{Lines, Numbering};
 use super::{EXIT_CONFIG, text};
 use crate::client::{Client, Error, Event};
 use crate::protocol::json::{Scanner, write_string};
 use clap::Args;
 use jiff::Timestamp;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
@@ -87,8 +89,12 @@ enum Part {
 
 impl Columns {
     fn new(names: Vec<String>, replay: &Replay) -> Result<Columns, String> {
+        let is_value = |name: &String| is_number(name) || time(name).is_some();
+        // A column may be called 2024.
+        let is_year = |name: &String| name.parse().is_ok_and(|year: u16| year < 10_000);
+        let are_values = names.iter().all(is_value);
         for (place, name) in names.iter().enumerate() {
-            if is_number(name) || time(name).is_some() {
+            if is_value(name) && (are_values || !is_year(name)) {
                 return Err(format!(
                     "line 1 has {name:?}, which is no name of a column: put a line with names \
                      before the others, like time,symbol,price"
@@ -285,21 +291,19 @@ fn publish_all(replay: &Replay, told: &mut Told) -> Result<(), Problem> {
 }
 
 /// What is wrong with a file, and in which line.
-fn broken(error: &csv::Error) -> Problem {
+fn broken(error: &csv::Error, lines: &RefCell<Lines>) -> Problem {
     Problem::File(match error.kind() {
         csv::ErrorKind::Utf8 { pos: Some(position), .. } => {
-            format!("line {} is not UTF-8", position.line())
+            format!("line {} is not UTF-8", lines.borrow_mut().number(position.byte()))
         }
         _ => error.to_string(),
     })
 }
 
-/// The number of the line in which a record begins that was read last: its own position is
-/// before the empty lines that were passed over.
-fn number_of(record: &csv::StringRecord, behind: u64) -> u64 {
-    let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
-    let before = record.position().map_or(0, csv::Position::line);
-    behind.saturating_sub(1 + within as u64).max(before)
+/// Whether a line has the names of columns: one file may be put behind another, each with them
+/// and with a byte order mark.
+fn is_header(line: &csv::StringRecord, header: &csv::StringRecord) -> bool {
+    line.iter().map(|field| field.trim_start_matches('\u{feff}')).eq(header.iter())
 }
 
 /// Waits for the last answers.
@@ -323,8 +327,9 @@ fn publish_file(
     told: &mut Told,
     asked: &mut u64,
 ) -> Result<(), Problem> {
+    let (file, numbers) = Numbering::new(file);
     let mut lines = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(file);
-    let names = lines.headers().map_err(|error| broken(&error))?.clone();
+    let names = lines.headers().map_err(|error| broken(&error, &numbers))?.clone();
     let header = names.clone();
     let names = names.iter().map(str::to_owned).collect();
     let columns = Columns::new(names, replay).map_err(Problem::File)?;
@@ -339,14 +344,14 @@ fn publish_file(
     let mut first = None;
     let mut told_at = start;
     let mut line = csv::StringRecord::new();
-    while lines.read_record(&mut line).map_err(|error| broken(&error))? {
-        let number = number_of(&line, lines.position().line());
+    while lines.read_record(&mut line).map_err(|error| broken(&error, &numbers))? {
+        let number = line.position().map_or(0, |at| numbers.borrow_mut().number(at.byte()));
         if line.len() != header.len() {
             let (fields, columns) = (line.len(), header.len());
             let why = format!("line {number} has {fields} fields, and there are {columns} columns");
             return Err(Problem::File(why));
         }
-        if line == header {
+        if is_header(&line, &header) {
             eprintln!("tapecast: line {number} has the names of columns again: it is left out");
             continue;
         }
@@ -436,6 +441,8 @@ mod tests {
         assert!(wrong(&["time", "price", "price"]).contains("two columns are called \"price\""));
         assert!(wrong(&["1795300138", "BTC", "64000"]).starts_with("line 1 has \"1795300138\""));
         assert!(wrong(&["2026-11-21T22:28:58Z", "BTC"]).contains("no name of a column"));
+        assert!(wrong(&["1", "2"]).contains("no name of a column"));
+        assert!(Columns::new(names(&["country", "2023", "2024"]), &replay(&[])).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::base::Limits;
 use crate::control::{self, Admin, Control, Order};
 use crate::hub::Rule;
 use crate::routes::{self, Document, Paged};
-use crate::server::{Address, Builder, Server, ServerError, ServerHandle};
+use crate::server::{Address, Builder, Server, ServerError, ServerHandle, unlistenable};
 use crate::subprotocol::json::Json;
 use crate::tls::Acceptor;
 use std::cell::RefCell;
@@ -213,7 +213,8 @@ fn reload(
             _ => left.push(format!("{key} = {new} (stays {old})")),
         }
     }
-    if certificates == Certificates::Reloaded {
+    let has_certificates = certificates == Certificates::Reloaded;
+    if has_certificates {
         taken.push("certificates".into());
     }
     if !left.is_empty() {
@@ -223,6 +224,9 @@ fn reload(
     let mut limits = running.borrow().limits.clone();
     limits.reload(&settings.limits);
     if let Err(error) = handle.reload(&limits) {
+        if has_certificates {
+            tracing::info!("reloaded: certificates");
+        }
         tracing::error!("not reloaded: {error}");
         return;
     }
@@ -246,7 +250,9 @@ fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| failed(format!("{}: {error}", path.display())))?;
-            let token = text.lines().next().unwrap_or_default().trim().to_owned();
+            let first = text.lines().next().unwrap_or_default();
+            // Editors put a byte order mark there.
+            let token = first.trim_start_matches('\u{feff}').trim().to_owned();
             if token.is_empty() {
                 return Err(failed(format!("{}: its first line is empty", path.display())));
             }
@@ -254,7 +260,7 @@ fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
         }
     };
     let listener = TcpListener::bind(address)
-        .map_err(|error| failed(format!("can't listen on {address}: {error}")))?;
+        .map_err(|error| failed(unlistenable(&address, &Address::Ip(address), &error)))?;
     Ok(Some(Admin { listener, token }))
 }
 

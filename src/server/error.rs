@@ -5,7 +5,7 @@ use crate::base::limits::LimitError;
 use crate::hub::RuleError;
 use crate::ring::SetupError;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 /// What went wrong, and what to do about it.
 ///
@@ -32,15 +32,15 @@ pub enum ServerError {
     /// A limit that can't be.
     Limits(LimitError),
     /// An address can't be listened on.
-    Listen(Address, std::io::Error),
+    Listen(Address, io::Error),
     /// There is no ring.
     Ring(SetupError),
     /// A thread can't be started.
-    Thread(std::io::Error),
+    Thread(io::Error),
     /// The administration server can't be set up: why.
     Admin(String),
     /// A shard has failed.
-    Shard(std::io::Error),
+    Shard(io::Error),
 }
 
 impl fmt::Display for ServerError {
@@ -57,8 +57,7 @@ impl fmt::Display for ServerError {
             ServerError::Rule(error) => write!(formatter, "rule {}: {error}", error.rule + 1),
             ServerError::Limits(error) => error.fmt(formatter),
             ServerError::Listen(address, error) => {
-                write!(formatter, "can't listen on {address}: {error}")?;
-                formatter.write_str(&remedy(address, error.kind()))
+                formatter.write_str(&unlistenable(address, address, error))
             }
             ServerError::Ring(error) => error.fmt(formatter),
             ServerError::Thread(error) => write!(formatter, "can't start a thread: {error}"),
@@ -73,6 +72,16 @@ impl std::error::Error for ServerError {}
 /// Ports below this one are the system's, unless it was told otherwise.
 const UNPRIVILEGED_PORT: u16 = 1024;
 
+/// An address can't be listened on: why, and what to do about it.
+/// The address is shown as `shown`.
+pub(crate) fn unlistenable(
+    shown: &dyn fmt::Display,
+    address: &Address,
+    error: &io::Error,
+) -> String {
+    format!("can't listen on {shown}: {error}{}", remedy(address, error.kind()))
+}
+
 /// What to do where an address can't be listened on; empty if nothing is known.
 fn remedy(address: &Address, error: ErrorKind) -> String {
     let port = address.ip().map_or(u16::MAX, |address| address.port());
@@ -83,7 +92,9 @@ fn remedy(address: &Address, error: ErrorKind) -> String {
              AmbientCapabilities=CAP_NET_BIND_SERVICE; or allow them to all: `sudo sysctl \
              net.ipv4.ip_unprivileged_port_start={port}`"
         ),
-        ErrorKind::PermissionDenied => ": its directory has to be writable for this user".into(),
+        ErrorKind::PermissionDenied if address.ip().is_none() => {
+            ": its directory has to be writable for this user".into()
+        }
         ErrorKind::AddrInUse if address.ip().is_some() => {
             format!(": another program listens there; `ss -ltnp sport = :{port}` names it")
         }

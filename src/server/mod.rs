@@ -7,6 +7,8 @@ mod topology;
 
 pub use address::Address;
 pub use error::ServerError;
+#[cfg(feature = "cli")]
+pub(crate) use error::unlistenable;
 
 use crate::admission::Addresses;
 use crate::app::{Entrance, Handler, Outlet, Publisher, Shards};

@@ -19,6 +19,8 @@ pub enum TlsErrorKind {
     WrongName,
     /// The peer's certificate is not valid at this time.
     NotValidNow,
+    /// The peer's certificate is an authority's own, or for another purpose.
+    WrongUse,
     /// What came is no TLS.
     NotTls,
     /// The peer does not trust the certificate of this side.
@@ -125,9 +127,24 @@ fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
         Certificate::BadSignature => (TlsErrorKind::Other, of("has a signature that is wrong")),
         Certificate::BadEncoding => (TlsErrorKind::Other, of("can't be read")),
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
-            (TlsErrorKind::Other, of("is for another purpose"))
+            (TlsErrorKind::WrongUse, of("is for another purpose"))
         }
-        other => (TlsErrorKind::Other, of(&format!("can't be used: {other}"))),
+        // The library has no name of its own for what its verifier says.
+        Certificate::Other(inner) if inner.to_string().contains("CaUsedAsEndEntity") => {
+            (TlsErrorKind::WrongUse, of("is that of an authority, and not of a server"))
+        }
+        Certificate::Other(inner) => {
+            (TlsErrorKind::Other, of(&format!("can't be used: {}", words(inner))))
+        }
+        other => {
+            let why = words(other);
+            let kind = match why.starts_with("unsupported signature algorithm") {
+                // No authority that is trusted here could have signed it.
+                true => TlsErrorKind::UnknownIssuer,
+                false => TlsErrorKind::Other,
+            };
+            (kind, of(&format!("can't be used: {why}")))
+        }
     }
 }
 
@@ -161,10 +178,13 @@ fn of_alert(alert: AlertDescription) -> (TlsErrorKind, String) {
     (kind, format!("the peer gave up: {text}"))
 }
 
-/// The name of a variant, as words.
+/// The name of a variant, as words: of the innermost one, without fields.
 fn words(variant: &dyn fmt::Debug) -> String {
     let mut text = String::new();
     let name = format!("{variant:?}");
+    let name = name.split([' ', '{']).next().unwrap_or_default().trim_end_matches(')');
+    let name = name.rsplit('(').next().unwrap_or_default();
+    let name = name.strip_suffix("Context").unwrap_or(name);
     let mut before = ' ';
     for character in name.chars() {
         if character.is_uppercase() && before.is_lowercase() {
@@ -180,6 +200,7 @@ fn words(variant: &dyn fmt::Debug) -> String {
 mod tests {
     use super::*;
     use rustls::{PeerIncompatible, PeerMisbehaved};
+    use std::io;
 
     #[test]
     fn errors_are_said_in_words() {
@@ -213,6 +234,22 @@ mod tests {
             Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
             Other,
             "nothing in common with the peer: no cipher suites in common",
+        );
+        let authority =
+            rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        check(
+            Certificate::Other(authority).into(),
+            TlsErrorKind::WrongUse,
+            "the peer's certificate is that of an authority, and not of a server",
+        );
+        check(
+            Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id: vec![6, 8],
+                public_key_algorithm_id: vec![6],
+            }
+            .into(),
+            UnknownIssuer,
+            "the peer's certificate can't be used: unsupported signature algorithm for public key",
         );
         let misbehaved = Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments);
         check(misbehaved, Other, "the peer broke a rule: too many empty fragments");

@@ -356,7 +356,7 @@ MISTAKES = [
     (["--listen", "127.0.0.1:65536"], {}, "", r"--listen: listen: .*expected HOST:PORT"),
     (["--listen", "wss://127.0.0.1:1"], {}, "", r"--listen: listen: .*needs tls_cert and tls_key"),
     (["--listen", "unix:"], {}, "", r"--listen: listen: .*unix:PATH"),
-    (["--admin", "localhost"], {}, "", r"--admin: admin: .*expected IP:PORT"),
+    (["--admin", "localhost"], {}, "", r"--admin: admin: .*expected HOST:PORT"),
     (["--admin", "0.0.0.0:1"], {}, "", r"--admin: admin: .*admin_token_file"),
     (["--log", "a=b=c=d"], {}, "", r"--log: log: "),
     (["--log-format", "xml"], {}, "", r"--log-format: log_format: .*expected text or json"),

@@ -63,9 +63,10 @@ class Connection:
 class FaultyServer:
     """`with FaultyServer() as server:` echoes on a port of its own."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", port))
         self.listener.listen(1024)
         self.listener.setblocking(False)
         self.port = self.listener.getsockname()[1]

@@ -1,15 +1,39 @@
 """The load generator over TLS."""
 
+import pathlib
+import subprocess
+import tempfile
 import time
 
 from .administration import Admin, free_port
 from .loading import load, near
-from .server import expect
+from .server import expect, serving
 from .tls_peer import authority, secure
 
 
 def words_of_a_second():
     return ("--connections", 3, "--warmup", "0s", "--duration", "1s", "--reconnect", "none")
+
+
+def its_own(server, directory, words):
+    """A certificate that is its own authority is no server's, unless it says so."""
+    for addition, ends in (((), False), (("-addext", "basicConstraints=critical,CA:FALSE"), True)):
+        cert, key = directory / "test.pem", directory / "test.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-days", "30", "-subj", "/CN=localhost", *addition, "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+            check=True, capture_output=True, timeout=20,
+        )
+        flags = ("--tls-cert", cert, "--tls-key", key)
+        with serving(server, flags=flags, listen=("wss://127.0.0.1:0",)) as own:
+            url = f"wss://127.0.0.1:{own.port}/echo"
+            ways = ((("--ca", cert), ends), (("--insecure",), True), ((), False))
+            for flags, passes in ways:
+                loaded = load("echo", url, *words, "--rate", 100, "--reconnect", "none", *flags)
+                expect((loaded.code == 0) == passes, f"{flags}: {loaded.errors}")
+                for kind in loaded.faults():
+                    expect("--insecure" in kind and "(" not in kind, f"{flags}: {kind}")
 
 
 def over_tls(server):
@@ -27,6 +51,8 @@ def over_tls(server):
         faults = refused.faults()
         remedy = "not signed by an authority that is trusted here: pass --ca FILE, or --insecure"
         expect(faults and all(remedy in kind for kind in faults), f"{faults}")
+        with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
+            its_own(server, pathlib.Path(directory), words)
         plain = load("echo", server.url().replace("ws:", "wss:"), *words_of_a_second())
         expect(all("the URL begins with ws://" in kind for kind in plain.faults()), plain.faults())
         secure_as_plain = load("echo", url.replace("wss:", "ws:"), *words_of_a_second())

@@ -2,6 +2,7 @@
 and by the exit code.
 """
 
+import contextlib
 import json
 import pathlib
 import re
@@ -55,20 +56,43 @@ def of_every_kind(server):
     check(closed, SUSPICIOUS, "suspicious")
     good = load("ticker", ours, *SHORT, "--publishers", 2, "--rate", 200)
     check(good, PASSED, "passed")
+    brief = SHORT[:-2]
+    few = load(
+        "broadcast", echo, *brief, "--publishers", 0, "--connections", 200, "--rate", 100
+    )
+    check(few, SUSPICIOUS, "suspicious", "deliveries did not come")
+    slow = load("echo", echo, *brief, "--connections", 1, "--rate", 0.5)
+    check(slow, SUSPICIOUS, "suspicious", "no message was due")
+    # Rates that fall, and readers that the server closes as it may, are nothing to suspect.
+    falls = load("echo", echo, "--rate", "1000@1s,0.3", "--duration", "3s", "--warmup", "0s")
+    check(falls, PASSED, "passed")
     expect(load("idle", echo, *SHORT).code == PASSED, "idle connections")
     expect(load("connect-storm", echo, *SHORT).code == PASSED, "a storm")
 
 
 def refused(_server):
-    """Where all connections are refused, it ends at once, and makes up no latency."""
+    """Where all connections are refused, it ends within seconds, and makes up no latency; a
+    server that is about to start is waited for."""
     started = time.monotonic()
     loaded = load("echo", "ws://127.0.0.1:1/", "--connections", 20, "--duration", "10s")
     seconds = time.monotonic() - started
     check(loaded, SUSPICIOUS, "suspicious", "there were no replies", "0 of 20 connections")
     expect("latency_p50" not in loaded.values, f"{loaded.values.get('latency_p50')}")
-    expect(seconds < 4, f"it took {seconds:.1f} s")
+    expect(seconds < 6, f"it took {seconds:.1f} s")
     bare = program("echo", "--url", "ws://127.0.0.1:1/", "--no-tui", "--connections", 3)
     expect("p50" not in bare.stdout and "verdict      suspicious" in bare.stdout, bare.stdout)
+    started = time.monotonic()
+    loaded = load("echo", "ws://127.0.0.1:1/", *SHORT, "--reconnect", "none")
+    expect(loaded.code == SUSPICIOUS and time.monotonic() - started < 2, "without reconnecting")
+    with FaultyServer() as gone:
+        port = gone.port
+    with contextlib.ExitStack() as stack:
+        soon = threading.Timer(1.2, lambda: stack.enter_context(FaultyServer(port)))
+        soon.start()
+        late = load("echo", f"ws://127.0.0.1:{port}/", *SHORT, "--rate", 100)
+        soon.join()
+        replies = late.report["groups"][0]["figures"]["messages"]
+    expect(replies > 50, f"{replies} replies: {late.report['reasons']}")
 
 
 def killed(server):
@@ -95,6 +119,20 @@ def silent(_server):
     with Silent() as own:
         loaded = load("pipeline", own.url(), *SHORT)
     check(loaded, SUSPICIOUS, "suspicious", "there were no replies")
+
+
+def silent_to_some(_server):
+    """A server that answers every second connection only."""
+    class Choosy(FaultyServer):
+        def message(self, connection, opcode, payload):
+            if connection.number % 2:
+                super().message(connection, opcode, payload)
+
+    with Choosy() as own:
+        loaded = load("echo", own.url(), *SHORT, "--rate", 500)
+        check(loaded, SUSPICIOUS, "suspicious", r"5\d % of the replies did not come|49 %")
+        loaded = load("pipeline", own.url(), *SHORT)
+        check(loaded, SUSPICIOUS, "suspicious")
 
 
 def everywhere_alike(server):
@@ -149,6 +187,11 @@ def find_max(server):
         expect("(run again)" in done.stdout, done.stdout)
         rates = [group["rate"] for group in json.loads(data.read_text())["groups"]]
         expect(abs(rates[0] / rates[1] - 4) < 0.01, f"one and two at {rates}")
+        told = re.search(r"keeps throughput<3000: ([\d,]+) a second in all", done.stdout)
+        expect(told and abs(int(told[1].replace(",", "")) - sum(rates)) < 2, done.stdout)
+        profile.write_text(MIX.replace("rate = 100", 'rate = "none"'))
+        done = program(profile, "--url", server.url("/echo"), "--find-max", "p99<1s", "--no-tui")
+        expect(done.returncode == USAGE and "group two has none" in done.stderr, done.stderr)
     return f"{len(lost)} steps were lost"
 
 

@@ -153,3 +153,8 @@ async def files_of_others(server):
         done = replay(server, path, "--channel", "replay.part", "--speed", "100")
         expect(done.returncode == 78 and done.stdout == "published 2\n", f"{done}")
         expect('line 4: "soon" is no time' in done.stderr, done.stderr)
+        # Of spreadsheets, and one file behind another.
+        path.write_bytes("\ufefftime,symbol\r\n1,A\r\n\ufefftime,symbol\r\n1.1,B\r\nsoon,C".encode())
+        done = replay(server, path, "--channel", "replay.part", "--speed", "100")
+        expect(done.returncode == 78 and done.stdout == "published 2\n", f"{done}")
+        expect("line 3 has the names" in done.stderr and "line 5: " in done.stderr, done.stderr)

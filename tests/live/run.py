@@ -250,6 +250,7 @@ TESTS = (
     Test("load: verdict: refused", loading_verdicts.refused, 30, shards=(1,)),
     timed("load: verdict: killed", loading_verdicts.killed, 30, shards=(1,)),
     Test("load: verdict: silent", loading_verdicts.silent, 30, shards=(1,)),
+    Test("load: verdict: silent to some", loading_verdicts.silent_to_some, 30, shards=(1,)),
     Test("load: verdict: everywhere alike", loading_verdicts.everywhere_alike, 30, shards=(1,)),
     timed("load: verdict: highest rate of a mix", loading_verdicts.find_max, 120, shards=(1,)),
     timed("load: verdict: words", loading_verdicts.words, 40, shards=(1,)),

@@ -55,6 +55,9 @@ pub struct Report {
     pub late: f64,
     pub groups: Vec<Group>,
     pub rows: Vec<Second>,
+    /// Connections that were open when measuring ended.
+    #[serde(default)]
+    pub open_at_end: Option<u64>,
     /// Before connecting, and at the start and the end of measuring.
     pub server: Option<[Sample; 3]>,
     /// How busy each thread of the generator was, from 0 to 1.
@@ -75,6 +78,10 @@ pub struct Group {
     pub name: String,
     pub scenario: String,
     pub connections: u32,
+    /// Connections that were to be open at the end: all, without those that are opened over and
+    /// over, and those that do not read, which the server may close.
+    #[serde(default)]
+    pub staying: u32,
     /// Messages a second that were planned, if it is always the same.
     pub rate: Option<f64>,
     /// Closed loop: messages under way per connection.
@@ -146,7 +153,7 @@ impl Report {
         let [before, with] = found.own;
         let grown = with.resident_bytes.saturating_sub(before.resident_bytes) as f64;
         let mut at = 0.0;
-        let rows = found.rows.iter().map(|row| second(row, &mut at)).collect();
+        let rows: Vec<Second> = found.rows.iter().map(|row| second(row, &mut at)).collect();
         let mut report = Report {
             format: FORMAT,
             name: name.to_owned(),
@@ -161,6 +168,8 @@ impl Report {
                 .zip(&mut found.groups)
                 .map(|(group, found)| Group::new(group, found))
                 .collect(),
+            // The very last row may be of the moment in which they are closed.
+            open_at_end: rows.iter().rev().take(2).map(|row| row.open).max(),
             rows,
             server: found.server,
             threads: found.threads.clone(),
@@ -233,6 +242,7 @@ impl Report {
                 None => self.rows.push(Second { at: row.at + shift as f64, ..row.clone() }),
             }
         }
+        self.open_at_end = self.open_at_end.zip(other.open_at_end).map(|(mine, its)| mine + its);
         self.threads.extend(&other.threads);
         self.started = self.started.min(other.started);
         self.seconds = self.seconds.max(other.seconds);
@@ -363,6 +373,7 @@ impl Group {
             name: group.name.clone(),
             scenario: format!("{:?}", group.scenario).to_lowercase(),
             connections: group.connections,
+            staying: staying(group),
             rate: rate
                 .filter(|_| group.scenario != Scenario::Idle)
                 .map(|rate| planned(rate.total(senders))),
@@ -378,6 +389,7 @@ impl Group {
 
     fn merge(&mut self, other: &Group) {
         self.connections += other.connections;
+        self.staying += other.staying;
         self.rate = self.rate.zip(other.rate).map(|(rate, other)| rate + other);
         self.senders += other.senders;
         self.promised += other.promised;
@@ -391,6 +403,15 @@ impl Group {
         };
         self.connection_min = self.connection_min.min(other.connection_min);
         self.connection_median = self.connection_median.min(other.connection_median);
+    }
+}
+
+/// Connections that are to be open at the end.
+fn staying(group: &crate::profile::Group) -> u32 {
+    let stalled = (f64::from(group.connections) * group.stalled).ceil() as u32;
+    match group.scenario {
+        Scenario::Connect => 0,
+        _ => group.connections - stalled.min(group.connections),
     }
 }
 
@@ -498,6 +519,7 @@ pub(super) mod tests {
             name: "1".into(),
             scenario: "echo".into(),
             connections: 10,
+            staying: 0,
             rate,
             in_flight: rate.is_none().then_some(1),
             senders: 0,
@@ -518,6 +540,7 @@ pub(super) mod tests {
             late: 0.0,
             groups: vec![group],
             rows: Vec::new(),
+            open_at_end: None,
             server: server_cpu_s.map(|cpu_s| [sample(0), sample(0), sample(cpu_s)]),
             threads: threads.to_vec(),
             own_bytes_per_connection: None,

@@ -38,6 +38,9 @@ fn remedy(error: &ChannelError) -> &'static str {
         TlsErrorKind::WrongName => {
             ": use a URL with a name that it is for, or pass --insecure for a test"
         }
+        TlsErrorKind::WrongUse => {
+            ": make one with basicConstraints=CA:FALSE, or pass --insecure for a test"
+        }
         TlsErrorKind::NotValidNow => ": pass --insecure for a test",
         TlsErrorKind::NotTls => ": for a server without TLS the URL begins with ws://",
         TlsErrorKind::CertificateRequired => ": clients with certificates can't be simulated",

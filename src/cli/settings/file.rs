@@ -4,11 +4,19 @@ use super::{Assignment, Origin, Problem};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The assignments of a file. `name` is how it is called in messages.
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub assignments: Vec<Assignment>,
+    /// Keys with values of a kind that no key takes.
+    pub mistaken: Vec<(String, Problem)>,
+}
+
+/// The contents of a file. `name` is how it is called in messages.
 ///
 /// # Errors
-/// It is not TOML, or values are of a kind that no key takes: all that is wrong.
-pub fn assignments(name: &str, text: &str) -> Result<Vec<Assignment>, Vec<Problem>> {
+/// It is not TOML: all that is wrong with it.
+pub fn contents(name: &str, text: &str) -> Result<Contents, Vec<Problem>> {
     let origin = |offset: usize| Origin::File {
         name: name.to_owned(),
         line: text[..offset.min(text.len())].matches('\n').count() + 1,
@@ -21,16 +29,18 @@ pub fn assignments(name: &str, text: &str) -> Result<Vec<Assignment>, Vec<Proble
             Problem { origin: origin(offset), message: error.message().to_owned() }
         })
         .collect();
-    let mut found = Vec::new();
-    collect("", table.get_ref(), &origin, &mut found, &mut problems);
+    let mut found = Contents::default();
+    collect("", table.get_ref(), &origin, &mut found);
     if !problems.is_empty() {
+        problems.extend(found.mistaken.into_iter().map(|(_, problem)| problem));
         problems.sort_by_key(|problem| line(&problem.origin));
         // What is read behind a mistake may be wrong for it: one for each line.
         problems.dedup_by_key(|problem| line(&problem.origin));
         return Err(problems);
     }
     // The parser sorts keys by name.
-    found.sort_by_key(|assignment| line(&assignment.origin));
+    found.assignments.sort_by_key(|assignment| line(&assignment.origin));
+    found.mistaken.sort_by_key(|(_, problem)| line(&problem.origin));
     Ok(found)
 }
 
@@ -45,25 +55,25 @@ fn collect(
     prefix: &str,
     table: &DeTable<'_>,
     origin: &dyn Fn(usize) -> Origin,
-    found: &mut Vec<Assignment>,
-    problems: &mut Vec<Problem>,
+    found: &mut Contents,
 ) {
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         let origin_of_key = origin(name.span().start);
         match value.get_ref() {
             DeValue::Table(inner) => {
-                collect(&format!("{key}."), inner, origin, found, problems);
+                collect(&format!("{key}."), inner, origin, found);
             }
             // [[topics]]: the first one's keys are topics.0.KEY.
             DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
                 for (place, item) in items.iter().enumerate() {
                     let DeValue::Table(inner) = item.get_ref() else {
                         let message = format!("{key}: expected tables only");
-                        problems.push(Problem { origin: origin_of_key.clone(), message });
+                        let problem = Problem { origin: origin_of_key.clone(), message };
+                        found.mistaken.push((key.clone(), problem));
                         continue;
                     };
-                    collect(&format!("{key}.{place}."), inner, origin, found, problems);
+                    collect(&format!("{key}.{place}."), inner, origin, found);
                 }
             }
             _ => {
@@ -72,11 +82,13 @@ fn collect(
                     _ => scalar(value).map(|value| vec![value]),
                 };
                 match values {
-                    Ok(values) => found.push(Assignment { key, values, origin: origin_of_key }),
-                    Err(message) => problems.push(Problem {
-                        origin: origin_of_key,
-                        message: format!("{key}: {message}"),
-                    }),
+                    Ok(values) => {
+                        found.assignments.push(Assignment { key, values, origin: origin_of_key });
+                    }
+                    Err(message) => {
+                        let message = format!("{key}: {message}");
+                        found.mistaken.push((key, Problem { origin: origin_of_key, message }));
+                    }
                 }
             }
         }

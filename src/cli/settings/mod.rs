@@ -260,13 +260,22 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "admin",
-        text: "Address of the administration server, IP:PORT; none unless it is given.",
+        text: "Address of the administration server, HOST:PORT; none unless it is given. Of \
+               several addresses that HOST has, the first.",
         set: |settings, values| {
             let value = one(values)?;
-            let expected = || format!("{value:?}: expected IP:PORT, like 127.0.0.1:9090");
-            settings.admin = match value {
-                "" => None,
-                value => Some(value.parse().map_err(|_| expected())?),
+            if value.is_empty() {
+                settings.admin = None;
+                return Ok(());
+            }
+            let port = value.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            let expected = || format!("{value:?}: expected HOST:PORT, like 127.0.0.1:9090");
+            if !matches!(port, Some(Ok(_))) {
+                return Err(expected());
+            }
+            settings.admin = match Address::resolve(value)?.first() {
+                Some(Address::Ip(address)) => Some(*address),
+                _ => return Err(expected()),
             };
             Ok(())
         },
@@ -393,7 +402,14 @@ impl Settings {
             let origin = origin.unwrap_or(&Origin::Default).clone();
             Problem { origin, message: format!("{LIMITS}{error}") }
         };
-        let mut problems: Vec<Problem> = self.limits.problems().into_iter().map(limit).collect();
+        // Nor of limits that contradict those.
+        let mentions = |error: &LimitError, key: &String| {
+            let name = key.strip_prefix(LIMITS).unwrap_or(key);
+            Limits::NAMES.contains(&name) && (error.name == name || error.message.contains(name))
+        };
+        let mut wrong = self.limits.problems();
+        wrong.retain(|error| !mistaken.iter().any(|key| mentions(error, key)));
+        let mut problems: Vec<Problem> = wrong.into_iter().map(limit).collect();
         if self.listen.is_empty() {
             let message = "listen: expected at least one address".to_owned();
             problems.push(Problem { origin: self.origin("listen").clone(), message });

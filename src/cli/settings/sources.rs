@@ -1,6 +1,8 @@
 //! Where settings come from, in order: defaults, profile, configuration file,
 //! environment, flags. A later one wins.
 
+use super::file::Contents;
+use super::topics::TOPICS;
 use super::{Assignment, LISTS, Origin, Problem, Settings, file, topics};
 use crate::cli::text;
 use std::path::Path;
@@ -58,11 +60,24 @@ impl Sources {
         let mut problems = Vec::new();
         let (environment, config_variable) = environment(self.environment);
         let mut assignments = Vec::new();
+        let mut mistaken = Vec::new();
+        let mut take = |contents: Contents, problems: &mut Vec<Problem>| {
+            for (key, problem) in contents.mistaken {
+                problems.push(problem);
+                mistaken.push(key);
+            }
+            contents.assignments
+        };
+        // What a file says that can't be read is not known.
+        let mut is_all_known = true;
         let config = self.config.map(|path| (path, Origin::Flag("--config".into())));
         if let Some((path, origin)) = config.or(config_variable) {
             match read(&path, &origin) {
-                Ok(found) => assignments.extend(found),
-                Err(found) => problems.extend(found),
+                Ok(found) => assignments.extend(take(found, &mut problems)),
+                Err(found) => {
+                    is_all_known = false;
+                    problems.extend(found);
+                }
             }
         }
         assignments.extend(environment);
@@ -72,14 +87,14 @@ impl Sources {
             assignments.into_iter().partition(|assignment| assignment.key == "profile");
         if let Some(asked) = profiles.last() {
             match profile(asked) {
-                Ok(found) => drop(assignments.splice(..0, found)),
-                Err(found) => problems.extend(found),
+                Ok(found) => drop(assignments.splice(..0, take(found, &mut problems))),
+                Err(found) => {
+                    is_all_known = false;
+                    problems.extend(found);
+                }
             }
         }
-        // What a file says that can't be read is not known.
-        let is_all_known = problems.is_empty();
         let mut settings = Settings::default();
-        let mut mistaken = Vec::new();
         for assignment in assignments {
             let key = assignment.key.clone();
             if let Err(problem) = settings.assign(assignment) {
@@ -91,6 +106,8 @@ impl Sources {
             problems.extend(settings.contradictions(&mistaken));
             match topics::rules(&settings.topics, &settings.limits) {
                 Ok(rules) => settings.rules = rules,
+                // A rule without the key that is mistaken is another.
+                Err(_) if mistaken.iter().any(|key| key.starts_with(TOPICS)) => {}
                 Err(found) => problems.extend(found),
             }
         }
@@ -149,22 +166,22 @@ fn environment(variables: Vec<(String, String)>) -> (Vec<Assignment>, Option<(St
     (found, config)
 }
 
-fn read(path: &str, origin: &Origin) -> Result<Vec<Assignment>, Vec<Problem>> {
+fn read(path: &str, origin: &Origin) -> Result<Contents, Vec<Problem>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("{path} can't be read: {error}");
         vec![Problem { origin: origin.clone(), message }]
     })?;
-    file::assignments(path, &text)
+    file::contents(path, &text)
 }
 
 /// The assignments of the profile that is asked for: a name, or a file.
-fn profile(asked: &Assignment) -> Result<Vec<Assignment>, Vec<Problem>> {
+fn profile(asked: &Assignment) -> Result<Contents, Vec<Problem>> {
     let problem = |message| vec![Problem { origin: asked.origin.clone(), message }];
     let [name] = asked.values.as_slice() else {
         return Err(problem("profile: expected one name or file".into()));
     };
     let found = match PROFILES.iter().find(|profile| profile.0 == name) {
-        Some((name, text)) => file::assignments(&format!("profile {name}"), text)?,
+        Some((name, text)) => file::contents(&format!("profile {name}"), text)?,
         None if Path::new(name).extension().is_some_and(|end| end == "toml") => {
             read(name, &asked.origin)?
         }
@@ -177,7 +194,7 @@ fn profile(asked: &Assignment) -> Result<Vec<Assignment>, Vec<Problem>> {
             )));
         }
     };
-    match found.iter().find(|assignment| assignment.key == "profile") {
+    match found.assignments.iter().find(|assignment| assignment.key == "profile") {
         None => Ok(found),
         Some(inner) => Err(vec![Problem {
             origin: inner.origin.clone(),

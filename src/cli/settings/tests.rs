@@ -155,6 +155,25 @@ fn what_is_wrong_is_told_with_its_place() {
              a segment, and > at the end for one or more",
         ],
     );
+    // Values of a wrong kind are mistakes like others, and what would contradict them is not known.
+    check(
+        sources(
+            "shards = 0\nfoo = 1\nlimits = { drain_ms = 1.5, pong_ms = \"x\", close_ms = 2.5, \
+             message_bytes_max = \"32MiB\", queued_bytes_max = \"64 MB\" }",
+            &[],
+            &[],
+        ),
+        &[
+            "FILE:3: limits.close_ms: expected a string or a whole number",
+            "FILE:3: limits.drain_ms: expected a string or a whole number",
+            "FILE:1: shards: \"0\": expected a number from 1 to 65535, or per-core",
+            "FILE:2: unknown key foo",
+            "FILE:3: limits.pong_ms: \"x\": expected a number of milliseconds, or one with ms, s, \
+             min or h behind it",
+            "FILE:3: limits.queued_bytes_max: \"64 MB\": expected a number of bytes, or one with \
+             KiB, MiB or GiB behind it",
+        ],
+    );
     let mut missing = sources("", &[], &[]);
     missing.config = Some("/no/such/file.toml".into());
     assert!(missing.resolve().unwrap_err()[0].to_string().starts_with("--config: "));

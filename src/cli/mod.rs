@@ -86,6 +86,10 @@ struct Config {
     /// [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// A route that is there, of /echo, /ws and /broadcast; may be given several times. "" is
+    /// none of them. [default: all]
+    #[arg(long, value_name = "PATH")]
+    routes: Vec<String>,
     /// PEM file with the certificate for wss:// addresses and what leads to its
     /// authority; may be given several times, for several names.
     #[arg(long, value_name = "FILE")]
@@ -115,7 +119,7 @@ struct Config {
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "1", require_equals = true)]
     compression: Option<String>,
     /// Address of the administration server. [default: none]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
     /// File with the token that the administration server asks for.
     #[arg(long, value_name = "FILE")]
@@ -163,6 +167,7 @@ impl Config {
     fn resolve(self) -> Result<Settings, Vec<Problem>> {
         let mut sources = Sources { config: self.config, ..Sources::default() };
         sources.flag("--listen", "listen", self.listen);
+        sources.flag("--routes", "routes", self.routes);
         sources.flag("--tls-cert", "tls_cert", self.tls_cert);
         sources.flag("--tls-key", "tls_key", self.tls_key);
         for (flag, key, value) in [

@@ -329,6 +329,6 @@ def several_places(server):
         # To each came half of them: of one that is gone, half fail.
         words = ("--url", f"ws://127.0.0.1:{free_port()}/", "--connections", 20)
         words = ("echo", "--url", urls[0], *words, "--warmup", "200ms", "--duration", "300ms")
-        values = report(server, *words)["values"]
+        values = report(server, *words, code=3)["values"]
         is_right = values["opened"] == 10 and near(values["throughput"], 1000, BUSY)
         expect(values["errors"] >= 10 and is_right, f"{values}")

@@ -90,7 +90,7 @@ def resumed(server):
                 session = session_of(first)
             for number in range(ENOUGH):
                 if number == ENOUGH // 2:
-                    reload(own, "reloaded: certificates")
+                    reload(own, "reloaded: .*certificates")
                 with SecurePeer.open(own.port, context=context, session=session) as again:
                     expect(again.socket.session_reused, f"{version.name} {number}: not resumed")
                     again.echo()
@@ -195,7 +195,7 @@ def clients_asked_later(server):
                         peer.echo()
                         sessions[context] = peer.socket.session
                 pathlib.Path(paths["served"]).write_text("\n".join(lines + after) + "\n")
-                reload(own, "reloaded: certificates")
+                reload(own, "reloaded: .*certificates")
                 for version, (context, session) in zip(VERSIONS, sessions.items(), strict=True):
                     told = refusal(own.port, context=context)
                     expect(told, f"{what}, {version.name}: let in anew")

@@ -179,6 +179,10 @@ const KEYS: &[Key] = &[
         text: "Which of the routes /echo, /ws and /broadcast there are; the others are always \
                there.",
         set: |settings, values| {
+            if values == [""] {
+                settings.routes.clear();
+                return Ok(());
+            }
             for value in values {
                 if !OPTIONAL.contains(&value.as_str()) {
                     let near = text::nearest(value, OPTIONAL);

@@ -122,6 +122,8 @@ fn what_is_wrong_is_told_with_its_place() {
            token every request then has to carry"],
     );
     assert!(problems(sources("listen = [", &[], &[]))[0].starts_with("FILE:1: "));
+    let none = sources("", &[], &[("routes", "")]).resolve().unwrap();
+    assert!(none.routes.is_empty());
     check(
         sources("", &[("TAPECAST_ROUTES", "/echo, /brodcast")], &[]),
         &["TAPECAST_ROUTES: routes: \"/brodcast\": expected /echo, /ws, /broadcast: did you mean \

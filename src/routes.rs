@@ -39,8 +39,8 @@ impl Handler for Echo {
     }
 }
 
-/// Sends every message to everyone who is connected, the sender included. Who may publish
-/// and subscribe is what the rule of [`BROADCAST_TOPIC`] says; a peer that may not is closed
+/// Sends every message to everyone who is connected, the sender included. The rule of
+/// [`BROADCAST_TOPIC`] says which peers may publish and subscribe; a peer that may not is closed
 /// with 1008.
 ///
 /// ```

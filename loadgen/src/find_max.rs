@@ -3,10 +3,10 @@
 //! The rate is doubled until it does not, then the gap is halved until it is within
 //! a twentieth. Every step is a run of its own, with fresh connections. A step that is lost by a
 //! little is run again, for chance may have decided it. The groups of a mix keep their
-//! proportion: all that have a rate are scaled by one factor.
+//! proportion: all rates are scaled by one factor.
 
 use crate::profile::values::{Rate, Step};
-use crate::profile::{Profile, Scenario};
+use crate::profile::{Group, Profile, Scenario};
 use crate::report::{Report, amount, time};
 use crate::run::RunError;
 use crate::verdict::{Objective, Standing};
@@ -18,7 +18,7 @@ const START: f64 = 1_000.0;
 const STEPS_MAX: usize = 40;
 /// How near the highest rate is wanted.
 const WITHIN: f64 = 0.05;
-/// What is lost by less than this share of the bound is tried again.
+/// A step that is lost by less than this share of the bound is tried again.
 const LITTLE: f64 = 0.2;
 /// A share of the time: a generator that is busier than this is late.
 const BUSY: f64 = 0.95;
@@ -50,14 +50,18 @@ pub struct Curve {
     is_interrupted: bool,
 }
 
+/// The groups that send.
+fn sending(profile: &Profile) -> impl Iterator<Item = &Group> {
+    profile.groups.iter().filter(|group| group.scenario != Scenario::Idle)
+}
+
 /// Whether every group that sends can be scaled.
 ///
 /// # Errors
 /// Some have a rate, and one has none: its load would be the same in every step.
 pub fn check(profile: &Profile) -> Result<(), String> {
-    let sending = || profile.groups.iter().filter(|group| group.scenario != Scenario::Idle);
-    match sending().find(|group| group.rate.is_none()) {
-        Some(group) if sending().any(|group| group.rate.is_some()) => Err(format!(
+    match sending(profile).find(|group| group.rate.is_none()) {
+        Some(group) if sending(profile).any(|group| group.rate.is_some()) => Err(format!(
             "--find-max scales the rates of all groups, and group {} has none: give it a rate",
             group.name
         )),
@@ -65,7 +69,7 @@ pub fn check(profile: &Profile) -> Result<(), String> {
     }
 }
 
-/// Searches; `run` makes a run of a profile.
+/// Searches; `run` makes a run of a profile that [`check`] lets pass.
 ///
 /// # Errors
 /// A run had no result; unless it was stopped, behind others.
@@ -77,8 +81,7 @@ pub fn search(
     let first = profile.groups.iter().find_map(|group| group.rate.as_ref());
     let start = first.map_or(START, |rate| rate.steps[0].per_second);
     let is_per_connection = first.is_some_and(|rate| rate.per_connection);
-    let sending = profile.groups.iter().filter(|group| group.scenario != Scenario::Idle);
-    let is_mix = sending.count() > 1;
+    let is_mix = sending(profile).count() > 1;
     let mut is_interrupted = false;
     let mut tried = Vec::new();
     let (mut kept, mut lost): (Option<f64>, Option<f64>) = (None, None);
@@ -166,17 +169,22 @@ fn was_late(report: &Report) -> Option<String> {
 /// same.
 fn scaled(profile: &Profile, factor: f64) -> Profile {
     let mut profile = profile.clone();
-    let has_rate = profile.groups.iter().any(|group| group.rate.is_some());
     for group in profile.groups.iter_mut().filter(|group| group.scenario != Scenario::Idle) {
         let (per_second, per_connection) = match &group.rate {
             Some(rate) => (rate.steps[0].per_second, rate.per_connection),
-            None if has_rate => continue,
             None => (START, false),
         };
         let steps = vec![Step { per_second: per_second * factor, duration: None }];
         group.rate = Some(Rate { steps, per_connection });
     }
     profile
+}
+
+impl Tried {
+    /// Messages a second of all connections together.
+    fn rate_in_all(&self) -> f64 {
+        self.report.value("rate_planned").unwrap_or(self.rate)
+    }
 }
 
 impl Curve {
@@ -197,7 +205,7 @@ impl Curve {
             let _ = writeln!(
                 text,
                 "{:>14} {:>14} {:>10} {:>10} {:>10} {:>10} {:>12} {}",
-                amount(value("rate_planned").unwrap_or(tried.rate).round()),
+                amount(tried.rate_in_all().round()),
                 amount(value("rate_sent").unwrap_or_default().round()),
                 at("latency_p50"),
                 at("latency_p99"),
@@ -212,8 +220,7 @@ impl Curve {
         }
         for tried in &self.tried {
             if let Some(late) = was_late(&tried.report) {
-                let rate =
-                    amount(tried.report.values.get("rate_planned").copied().unwrap_or(tried.rate));
+                let rate = amount(tried.rate_in_all());
                 let _ = writeln!(text, "warning: at {rate} a second {late}");
             }
         }
@@ -228,8 +235,7 @@ impl Curve {
         let _ = match self.best() {
             Some(best) => {
                 // Of each connection it may be little.
-                let planned = best.report.values.get("rate_planned").filter(|_| self.is_mix);
-                let rate = *planned.unwrap_or(&best.rate);
+                let rate = if self.is_mix { best.rate_in_all() } else { best.rate };
                 let rate = if rate < 100.0 { rate } else { rate.round() };
                 writeln!(text, "highest rate that keeps {objective}: {} {unit}", amount(rate))
             }

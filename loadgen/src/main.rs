@@ -49,7 +49,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The command line or a profile is wrong.
 const EXIT_USAGE: u8 = 2;
-/// What the scenario promises did not come.
+/// The scenario did not deliver all that it promises.
 const EXIT_SUSPICIOUS: u8 = 3;
 
 fn main() -> ExitCode {

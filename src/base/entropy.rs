@@ -10,7 +10,7 @@ use std::cell::RefCell;
 const BATCH_BYTES: usize = 4 << 10;
 
 thread_local! {
-    /// What is left of the thread's batch.
+    /// The rest of the thread's batch.
     static BATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

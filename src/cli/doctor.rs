@@ -46,7 +46,7 @@ impl Finding {
         Finding { severity: Severity::Note, subject, found: found.into(), fix: fix.into() }
     }
 
-    /// What was lost of a default that nobody has asked for is no loss.
+    /// The finding is a note and no loss where nobody has set this limit.
     fn unless_default(self, settings: &Settings, limit: &str) -> Finding {
         match (self.severity, settings.is_set(&format!("limits.{limit}"))) {
             (Severity::Lost, false) => Finding { severity: Severity::Note, ..self },

@@ -1,8 +1,8 @@
 //! `tapecast replay`: publishes the lines of a CSV file to a running server, at the pace
 //! at which they happened or another.
 //!
-//! The first line names the columns. What is wrong with the file is said with the number of its
-//! line, and with how much was published before it. A line becomes a JSON object of its columns, in
+//! The first line names the columns. An error in the file names its
+//! line, and how much was published before it. A line becomes a JSON object of its columns, in
 //! which what is a number in JSON stays one as it is written. Of time there is a column
 //! of seconds, milliseconds, microseconds or nanoseconds since 1970 (told apart by their
 //! size) or of RFC 3339, whose offset counts, and which is UTC without one; lines leave as far
@@ -290,7 +290,7 @@ fn publish_all(replay: &Replay, told: &mut Told) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What is wrong with a file, and in which line.
+/// The error for a file that can't be read, with the number of the line.
 fn broken(error: &csv::Error, lines: &RefCell<Lines>) -> Problem {
     Problem::File(match error.kind() {
         csv::ErrorKind::Utf8 { pos: Some(position), .. } => {

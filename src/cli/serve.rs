@@ -149,7 +149,7 @@ fn serve(
     server.join()
 }
 
-/// What became of the certificates in a reload.
+/// The outcome of a reload for the certificates.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Certificates {
     /// There are none: the server began without TLS.

@@ -34,7 +34,7 @@ pub fn list(values: &[impl ToString]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// What a number counts, and so which units may stand behind it.
+/// The quantity that a number counts, and so which units may stand behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Bytes,

@@ -375,7 +375,7 @@ fn connect(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream
     let deadline = Instant::now() + patience;
     let mut error = io::Error::from(ErrorKind::TimedOut);
     for (tried, address) in addresses.iter().enumerate() {
-        // What is left is shared by those that are left.
+        // The addresses that are left share the time that is left.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
         match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {

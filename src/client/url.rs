@@ -108,7 +108,8 @@ impl FromStr for Url {
     }
 }
 
-/// What can't stand in a request as it is, as RFC 3986, 2.1, has it: UTF-8 in hexadecimal.
+/// Characters that can't stand in a request, written as RFC 3986, 2.1, has it: UTF-8 in
+/// hexadecimal.
 fn percent_encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

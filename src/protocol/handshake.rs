@@ -138,7 +138,7 @@ pub struct Answer<'a> {
     pub content_type: &'a str,
     /// Further header lines, each with its line end.
     pub headers: &'a str,
-    /// What it says.
+    /// The document.
     pub body: &'a str,
 }
 
@@ -362,7 +362,7 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
-/// What a server has accepted.
+/// The terms that a server has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response {
     /// How messages may be compressed, if they may.
@@ -483,7 +483,7 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
 /// Whether a response head that begins like this can still be one.
 ///
 /// # Errors
-/// What it is instead.
+/// It can't: it is TLS, or no HTTP.
 pub fn check_beginning(start: &[u8]) -> Result<(), ResponseError> {
     const BEGINNING: &[u8] = b"HTTP/1.";
     // RFC 8446, 5.1: an alert or a handshake, of TLS 1.x.

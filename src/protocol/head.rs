@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// Header fields of one head, unless a limit says otherwise.
 pub const HEADERS_MAX: usize = 96;
 
-/// What a header field reads as whose value is not UTF-8. It is never equal to a value that
+/// The text that stands for a header field's value that is not UTF-8. It is never equal to a value that
 /// means something, and the field is still there.
 pub const NOT_TEXT: &str = "\u{FFFD}";
 

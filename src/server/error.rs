@@ -82,7 +82,7 @@ pub(crate) fn unlistenable(
     format!("can't listen on {shown}: {error}{}", remedy(address, error.kind()))
 }
 
-/// What to do where an address can't be listened on; empty if nothing is known.
+/// The remedy where an address can't be listened on; empty if none is known.
 fn remedy(address: &Address, error: ErrorKind) -> String {
     let port = address.ip().map_or(u16::MAX, |address| address.port());
     match error {

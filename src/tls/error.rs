@@ -3,7 +3,7 @@
 use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
 use std::fmt;
 
-/// What is wrong, as far as something can be done about it.
+/// The kinds of errors that something can be done about.
 ///
 /// ```
 /// use tapecast::tls::TlsErrorKind;
@@ -21,7 +21,7 @@ pub enum TlsErrorKind {
     NotValidNow,
     /// The peer's certificate is an authority's own, or for another purpose.
     WrongUse,
-    /// What came is no TLS.
+    /// The peer does not speak TLS.
     NotTls,
     /// The peer does not trust the certificate of this side.
     Distrusted,
@@ -61,7 +61,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 impl TlsError {
-    /// What it is about.
+    /// The kind of the error.
     pub fn kind(&self) -> TlsErrorKind {
         self.kind
     }
@@ -72,7 +72,7 @@ impl TlsError {
 
     pub(super) fn of(error: &Error) -> TlsError {
         let (kind, text) = match error {
-            // What is said of the header of a record, and so of what is no record.
+            // Errors in the header of a record: most often these bytes are no record.
             Error::InvalidMessage(
                 InvalidMessage::InvalidContentType
                 | InvalidMessage::UnknownProtocolVersion

@@ -484,7 +484,7 @@ document.addEventListener('keydown', (event) => {
 tape.on('state', (state) => {
   element('state').dataset.state = state;
   write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'no server', closed: 'closed' }[state]);
-  // What stands there is of the past.
+  // The figures are of the past.
   document.body.classList.toggle('stale', state !== 'open');
 });
 

@@ -444,7 +444,7 @@ def zlib_says(payload):
         # One that has left nothing out is between two blocks already.
         added = decompressor.decompress((b"\0" if payload.endswith(TAIL) else b"") + TAIL)
         if decompressor.eof and not added and not decompressor.unused_data:
-            # What is left out was a last block.
+            # The part that is left out was a last block.
             return octets
         # Between two blocks a last one that is empty ends the stream, and adds nothing to it.
         added += decompressor.decompress(b"\x03\x00")

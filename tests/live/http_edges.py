@@ -154,7 +154,7 @@ def broadcast_has_rules(server):
         ("", None, b"hello"),
         ("", b"http://localhost:3000", b"hello"),
         ("", b"https://example.com", 1008),
-        # What can't be read is no page of this machine.
+        # An origin that can't be read is no page of this machine.
         ("", b"\xff", 1008),
         ('[[topics]]\npattern = ">"\npublish = "anyone"\n', b"https://example.com", b"hello"),
         ('[[topics]]\npattern = "*"\npublish = "server"\n', None, 1008),

@@ -433,7 +433,7 @@ def misbehaving(_server):
                 "--reconnect", "20ms", "--warmup", "0s", "--duration", "1s",
             )
             planted = server.counts.get(what, 0)
-        # What is wrong with a few of many is suspicious; some of it is only odd.
+        # A fault of a few of many is suspicious; some faults are only odd.
         codes = {"answers_in_fragments": (0,), "floods_with_pings": (0,)}.get(what, (3,))
         expect(
             loaded.code in codes, f"{what}: exit code {loaded.code}: {loaded.errors[-500:]}"

@@ -24,7 +24,7 @@ PAGES = (
     "README.md", "OPERATING.md", "CLIENTS.md", "PROTOCOL.md", "CONTRIBUTING.md", "RELEASING.md",
     "profiles/README.md", "profiles/container/README.md",
 )
-# What is not run, by the word that a line begins with, and why.
+# Commands that are not run, by the word that a line begins with, and why.
 LEFT_OUT = {
     "tests/run": "it is what runs this",
     "docker": "there is none on a machine of tests",
@@ -145,7 +145,7 @@ def configurations(server):
     return f"{count} configurations"
 
 
-# What the pages' scripts take for granted.
+# Names that the pages' scripts take for granted.
 PRELUDE = """
 import { createRequire } from 'node:module';
 const { WebSocket } = createRequire('%s/')('ws');

@@ -338,10 +338,8 @@ impl Profile {
     /// What does not go together.
     fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut problem = |group: &Group, message: String| match self.groups.len() {
-            1 => problems.push(message),
-            _ => problems.push(format!("group {}: {message}", group.name)),
-        };
+        let mut problem =
+            |group: &Group, message: String| problems.push(self.place(group) + &message);
         for group in &self.groups {
             // The report's values stand after the name and a dot.
             let namesakes = self.groups.iter().filter(|other| other.name == group.name);
@@ -437,12 +435,19 @@ impl Profile {
         problems
     }
 
-    /// Looks for the servers: what a run needs and a look at the profile does not.
+    /// The words before a message about a group: none, if there is only one.
+    fn place(&self, group: &Group) -> String {
+        match self.groups.len() {
+            1 => String::new(),
+            _ => format!("group {}: ", group.name),
+        }
+    }
+
+    /// Looks for the servers, which a run needs, and a print of the profile does not.
     pub fn find_targets(&mut self) -> Vec<String> {
-        let is_one = self.groups.len() == 1;
+        let places: Vec<String> = self.groups.iter().map(|group| self.place(group)).collect();
         let mut problems = Vec::new();
-        for group in &mut self.groups {
-            let of_group = if is_one { String::new() } else { format!("group {}: ", group.name) };
+        for (group, of_group) in self.groups.iter_mut().zip(places) {
             if group.urls.is_empty() {
                 problems.push(format!("{of_group}where to? Give --url ws://HOST:PORT/PATH"));
             }

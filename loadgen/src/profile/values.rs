@@ -292,7 +292,7 @@ impl FromStr for Content {
                     format!("{text:?}: expected pattern, random, or @FILE for its lines")
                 })?;
                 let read = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-                // What some editors begin a file with is not the first line's.
+                // Some editors begin a file with a byte order mark.
                 let text = read.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&read);
                 let lines: Arc<[Box<[u8]>]> = text
                     .split(|&byte| byte == b'\n')

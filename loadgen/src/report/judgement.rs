@@ -1,9 +1,9 @@
 //! The verdict of a run: passed, failed or suspicious.
 //!
-//! It has failed if an objective of the user's (`--fail-if`) was missed. It is suspicious if what
-//! its scenario promises did not come: a run in which nothing arrives would otherwise end as
-//! well as one in which everything does. Of what may be under way at the end, nothing is held
-//! against it.
+//! It has failed if an objective of the user's (`--fail-if`) was missed. It is suspicious if
+//! the scenario did not deliver all that it promises: a run in which nothing arrives would otherwise end as
+//! well as one in which everything does. Messages that may be under way at the end are
+//! not held against it.
 
 use super::{Figures, Group, Report, amount};
 use crate::verdict::FailIf;
@@ -18,7 +18,7 @@ pub enum Verdict {
     Passed,
     /// An objective was missed.
     Failed,
-    /// What the scenario promises did not come.
+    /// The scenario did not deliver all that it promises.
     Suspicious,
 }
 
@@ -41,7 +41,7 @@ pub struct Judgement {
     pub reasons: Vec<String>,
 }
 
-/// What may be missing of what was promised, as a share.
+/// The share of the promised messages that may be missing.
 const MISSING_MAX: f64 = 0.05;
 /// Connections or messages that may go wrong, as a share.
 const FAULTS_MAX: f64 = 0.01;
@@ -68,7 +68,7 @@ pub fn judge(report: &Report, fail_if: &[FailIf]) -> Judgement {
     Judgement { verdict, reasons }
 }
 
-/// What did not come of that which the scenarios promise.
+/// The ways in which a run fell short of its scenarios, in words.
 fn shortfalls(report: &Report) -> Vec<String> {
     let mut missed = Vec::new();
     for group in &report.groups {
@@ -242,7 +242,7 @@ mod tests {
     fn what_was_promised_and_did_not_come_is_suspicious() {
         use Verdict::{Failed, Passed, Suspicious};
         check(&echoes(1_000), &[], Passed, &[]);
-        // What may be under way.
+        // These may be under way.
         check(&echoes(990), &[], Passed, &[]);
         check(&echoes(0), &[], Suspicious, &["there were no replies"]);
         check(&echoes(500), &[], Suspicious, &["50 % of the replies did not come: 500 of 1,000"]);

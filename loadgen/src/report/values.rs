@@ -99,7 +99,7 @@ impl Values {
     }
 }
 
-/// What there are percentiles of.
+/// The values that have percentiles.
 const DISTRIBUTIONS: [&str; 4] = ["latency", "uncorrected", "lateness", "handshake"];
 
 /// Which distribution and percentile a name means, like latency_p97_5: any from 0 to 100.

@@ -26,7 +26,7 @@ const WRONG: &str = "wrong: a message that is not the one awaited";
 const REFUSED: &str = "refused: the server answered with an error";
 const UNAWAITED: &str = "wrong: a message that nothing awaited";
 
-/// What to do about a TLS error; empty if nothing is known.
+/// The remedy for a TLS error; empty if none is known.
 fn remedy(error: &ChannelError) -> &'static str {
     let kind = match error {
         ChannelError::Tls(error) => error.kind(),

@@ -4,7 +4,7 @@ use super::{Assignment, Origin, Problem};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub struct Contents {
     pub assignments: Vec<Assignment>,
@@ -34,7 +34,7 @@ pub fn contents(name: &str, text: &str) -> Result<Contents, Vec<Problem>> {
     if !problems.is_empty() {
         problems.extend(found.mistaken.into_iter().map(|(_, problem)| problem));
         problems.sort_by_key(|problem| line(&problem.origin));
-        // What is read behind a mistake may be wrong for it: one for each line.
+        // A mistake may cause others behind it: one is told for each line.
         problems.dedup_by_key(|problem| line(&problem.origin));
         return Err(problems);
     }

@@ -393,7 +393,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What contradicts itself once everything is known. Of keys that were given `mistaken`
+    /// The contradictions between settings, once everything is known. Of keys that were given `mistaken`
     /// values nothing is known.
     fn contradictions(&self, mistaken: &[String]) -> Vec<Problem> {
         let is_known = |start: &str| !mistaken.iter().any(|key| key.starts_with(start));

@@ -68,7 +68,7 @@ impl Sources {
             }
             contents.assignments
         };
-        // What a file says that can't be read is not known.
+        // The settings of a file that can't be read are not known.
         let mut is_all_known = true;
         let config = self.config.map(|path| (path, Origin::Flag("--config".into())));
         if let Some((path, origin)) = config.or(config_variable) {

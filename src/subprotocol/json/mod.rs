@@ -64,7 +64,8 @@ pub struct Json;
 pub struct JsonSession {
     /// Rooms that were joined: a chat message goes to all of them.
     rooms: BTreeSet<Box<str>>,
-    /// What the answers to requests to subscribe are to say, by channel, until those are live.
+    /// The requests to subscribe that have no answer yet, by channel: they get it when they
+    /// are live.
     subscribing: HashMap<Box<str>, Subscribing, RandomState>,
     /// Publications whose number was asked for.
     publishes: VecDeque<Publishing>,

@@ -43,9 +43,9 @@ compile_error!("tapecast is built on io_uring: Linux only");
 
 pub mod base;
 pub mod connection;
+pub mod driver;
 pub mod mailbox;
 pub mod protocol;
-pub mod ring;
 
 #[cfg(feature = "server")]
 mod admission;

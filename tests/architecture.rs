@@ -12,7 +12,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // Buffers for reassembly come from the pool.
     (1, "protocol", &["base"]),
     // Limits, time, and what wakes.
-    (1, "ring", &["base"]),
+    (1, "driver", &["base"]),
     // The doorbell rings what wakes.
     (1, "mailbox", &["base"]),
     // Nothing else: records in, records out.
@@ -39,17 +39,27 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (
         6,
         "shard",
-        &["admission", "base", "protocol", "ring", "mailbox", "tls", "connection", "hub", "app"],
+        &["admission", "base", "protocol", "driver", "mailbox", "tls", "connection", "hub", "app"],
     ),
     // Errands for shards, what they count, and the words of their answers.
     (7, "control", &["app", "base", "hub", "protocol"]),
     // Puts shards and their rings on threads; rules are checked before that.
-    (8, "server", &["admission", "base", "hub", "ring", "mailbox", "tls", "app", "shard"]),
+    (8, "server", &["admission", "base", "hub", "driver", "mailbox", "tls", "app", "shard"]),
     // A shard on the simulated ring, and a client to talk to it.
     (
         8,
         "testing",
-        &["admission", "base", "protocol", "ring", "mailbox", "connection", "hub", "app", "shard"],
+        &[
+            "admission",
+            "base",
+            "protocol",
+            "driver",
+            "mailbox",
+            "connection",
+            "hub",
+            "app",
+            "shard",
+        ],
     ),
     // `doctor` sets a ring up as a shard does; rules of topics are settings; the demo's
     // market publishes, and its reader is a client; `replay` writes JSON.
@@ -63,7 +73,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
             "control",
             "hub",
             "protocol",
-            "ring",
+            "driver",
             "routes",
             "server",
             "subprotocol",
@@ -76,9 +86,9 @@ const EDGES: &[(u32, &str, &[&str])] = &[
 /// with its allocator.
 const ISLANDS: &[&str] = &[
     "main.rs",
-    "ring/uring/mod.rs",
-    "ring/uring/buffers.rs",
-    "ring/uring/queues.rs",
+    "driver/uring/mod.rs",
+    "driver/uring/buffers.rs",
+    "driver/uring/queues.rs",
     "mailbox/queue.rs",
     "protocol/mask.rs",
 ];

@@ -4,7 +4,7 @@
 use super::settings::{Settings, Shards};
 use super::{EXIT_CONFIG, text};
 use crate::base::Limits;
-use crate::ring::{Setup, Uring};
+use crate::driver::{Setup, Uring};
 use std::fmt;
 use std::fs;
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 
 use super::Address;
 use crate::base::limits::LimitError;
+use crate::driver::SetupError;
 use crate::hub::RuleError;
-use crate::ring::SetupError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 

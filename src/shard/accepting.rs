@@ -7,7 +7,7 @@ use crate::admission::{Addresses, Pace};
 use crate::app::Handler;
 use crate::base::{Limits, Time};
 use crate::connection::Channel;
-use crate::ring::{Driver, Errno, Socket};
+use crate::driver::{Driver, Errno, Socket};
 use crate::tls::Acceptor;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ use crate::app::{Handler, Notice};
 use crate::base::planted::{Bug, planted};
 use crate::base::work::{UNIT, Work};
 use crate::base::{Limits, Time};
-use crate::ring::{Driver, Token};
+use crate::driver::{Driver, Token};
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

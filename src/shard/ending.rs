@@ -17,8 +17,8 @@ use crate::app::Handler;
 use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
 use crate::connection::Close;
+use crate::driver::{Driver, Interest, Token};
 use crate::protocol::CloseCause;
-use crate::ring::{Driver, Interest, Token};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl<H: Handler, D: Driver> Shard<H, D> {

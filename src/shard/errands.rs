@@ -6,8 +6,8 @@ use super::Shard;
 use super::slot::{Phase, connection_id};
 use crate::app::{ConnectionSummary, Errand, Handler, Page};
 use crate::base::ConnectionId;
+use crate::driver::Driver;
 use crate::protocol::CloseCode;
-use crate::ring::Driver;
 
 /// Slots looked at for one errand.
 const SLOTS_PER_ERRAND: u32 = 4_096;

@@ -18,8 +18,8 @@ use super::slot::{Holds, Phase};
 use crate::app::Handler;
 use crate::base::{Limits, Time, shortage};
 use crate::connection::Close;
+use crate::driver::{Driver, Token};
 use crate::protocol::CloseCause;
-use crate::ring::{Driver, Token};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 

@@ -15,7 +15,7 @@ use super::receiving::Share;
 use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::Time;
-use crate::ring::{Driver, Token};
+use crate::driver::{Driver, Token};
 use std::time::Duration;
 
 /// Between two reads.

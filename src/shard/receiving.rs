@@ -14,8 +14,8 @@ use super::slot::{Holds, Operations, Phase};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Limits, ShardId, work};
+use crate::driver::{Driver, Errno, Interest, ReceiveEnd, Token};
 use crate::protocol::CloseCause;
-use crate::ring::{Driver, Errno, Interest, ReceiveEnd, Token};
 
 /// Bytes of the buffer that metered connections are read into. It shares the
 /// second-level cache with what is done to them.

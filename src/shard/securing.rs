@@ -13,8 +13,8 @@ use super::slot::{Attention, Holds, Phase, Slot};
 use crate::app::{Core, Handler};
 use crate::base::{BufferPool, Counters, Limits, work};
 use crate::connection::{Channel, ChannelError, Outbound};
+use crate::driver::{Driver, Errno, Socket};
 use crate::protocol::Refusal;
-use crate::ring::{Driver, Errno, Socket};
 use crate::tls::RECORD_BYTES_MAX;
 
 impl<H: Handler, D: Driver> Shard<H, D> {

@@ -7,9 +7,9 @@ use crate::app::{Core, Handler, Notice, Own};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Counters, Limits, Time};
 use crate::connection::{Channel, Outbound};
+use crate::driver::{Batch, Driver, Errno, Event, Interest, SLICES_PER_SEND};
 use crate::hub::Hub;
 use crate::protocol::CloseCause;
-use crate::ring::{Batch, Driver, Errno, Event, Interest, SLICES_PER_SEND};
 
 /// Bytes that one send carries at most, give or take a chunk of a tape.
 const BYTES_PER_SEND: usize = 1 << 20;

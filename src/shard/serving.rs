@@ -13,10 +13,10 @@ use crate::app::{Conn, Core, Decision, Handler, Link, Request, Upgrade};
 use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, ConnectionId, Counters, Limits, ShardId, work};
 use crate::connection::{Arrival, Close, SendOutcome};
+use crate::driver::{Driver, Errno};
 use crate::protocol::deflate::{Accepted, Compression, WINDOW_BITS_MAX};
 use crate::protocol::handshake::{self, Answer};
 use crate::protocol::{self, CloseCause, Input, Kind, Refusal, deflate};
-use crate::ring::{Driver, Errno};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -4,7 +4,7 @@
 use crate::app::{Core, Link, Own};
 use crate::base::{ConnectionId, ShardId, Time};
 use crate::connection::{Channel, Close, Inbound};
-use crate::ring::{GENERATION_MASK, Socket, Token};
+use crate::driver::{GENERATION_MASK, Socket, Token};
 use std::net::SocketAddr;
 use std::time::Duration;
 

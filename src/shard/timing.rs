@@ -6,8 +6,8 @@ use crate::app::{Handler, Notice};
 use crate::base::work::{self, Work};
 use crate::base::{Limits, Time};
 use crate::connection::Action;
+use crate::driver::Driver;
 use crate::protocol::{CloseCause, Opcode, Refusal};
-use crate::ring::Driver;
 use std::time::Duration;
 
 /// Milliseconds between two portions of closes.

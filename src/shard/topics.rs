@@ -7,8 +7,8 @@ use super::slot::{Attention, Phase, token};
 use crate::app::{Handler, Notice, Publication};
 use crate::base::work::Work;
 use crate::base::{ConnectionId, Limits};
+use crate::driver::Driver;
 use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
-use crate::ring::Driver;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
     /// Moves the hub one step on, and does what that means for connections.

@@ -4,8 +4,8 @@ use super::*;
 use crate::payload::Following;
 use crate::traffic::Received;
 use tapecast::connection::ChannelError;
+use tapecast::driver::{Errno, ReceiveEnd};
 use tapecast::protocol::{CloseCause, CloseCode, Incoming, Input};
-use tapecast::ring::{Errno, ReceiveEnd};
 use tapecast::tls::TlsErrorKind;
 
 /// What a received buffer led to that is not just one more message.

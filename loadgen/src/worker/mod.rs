@@ -31,11 +31,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use tapecast::base::{Limits, Time};
-use tapecast::protocol::deflate::{Contexts, Deflater};
-use tapecast::protocol::{Opcode, Workspace};
-use tapecast::ring::{
+use tapecast::driver::{
     Batch, Driver, Errno, Event, Interest, Setup, SetupError, Token, Uring, UringBuffer,
 };
+use tapecast::protocol::deflate::{Contexts, Deflater};
+use tapecast::protocol::{Opcode, Workspace};
 use tapecast::tls::{CertificateError, Connector};
 
 /// This close to a planned time a thread looks for completions instead of sleeping.

@@ -3,7 +3,7 @@
 use tapecast::base::{BufferPool, Time};
 use tapecast::connection::Channel;
 use tapecast::connection::client::Client;
-use tapecast::ring::Socket;
+use tapecast::driver::Socket;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

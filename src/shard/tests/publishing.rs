@@ -3,9 +3,9 @@
 use crate::app::{Conn, Handler, Request, Upgrade};
 use crate::base::Limits;
 use crate::connection::SendOutcome;
+use crate::driver::sim::{Faults, SimRing, World};
 use crate::hub::Hub;
 use crate::protocol::Message;
-use crate::ring::sim::{Faults, SimRing, World};
 use crate::shard::Shard;
 use crate::testing::{Received, TestClient, assemble};
 

@@ -2,7 +2,7 @@
 
 use crate::base::BufferPool;
 use crate::connection::{Channel, SERVER_HANDSHAKE_BYTES_MAX};
-use crate::ring::sim::SimClient;
+use crate::driver::sim::SimClient;
 use crate::tls::Session;
 
 pub struct Wire {

@@ -8,9 +8,9 @@ use std::io::IoSlice;
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Batch, Driver};
-/// # use tapecast::ring::{Event, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Batch, Driver};
+/// # use tapecast::driver::{Event, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));

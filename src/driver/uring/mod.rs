@@ -97,7 +97,7 @@ struct AcceptSlot {
 /// ```no_run
 /// use tapecast::Limits;
 /// use tapecast::base::{Time, Wake};
-/// use tapecast::ring::{Batch, Driver, Event, Setup, Uring};
+/// use tapecast::driver::{Batch, Driver, Event, Setup, Uring};
 ///
 /// let mut ring = Uring::new(&Setup::new(&Limits::default(), 64))?;
 /// let waker = ring.waker();
@@ -123,7 +123,7 @@ impl Wake for EventWaker {
 /// use std::net::{TcpListener, TcpStream};
 /// # use tapecast::Limits;
 /// use tapecast::base::Time;
-/// use tapecast::ring::{Batch, Driver, Event, Setup, Uring};
+/// use tapecast::driver::{Batch, Driver, Event, Setup, Uring};
 ///
 /// let setup = Setup::new(&Limits::default(), 64);
 /// let mut ring = Uring::new(&setup)?;

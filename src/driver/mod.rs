@@ -35,9 +35,9 @@ use std::ops::DerefMut;
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -58,9 +58,9 @@ pub struct Socket(pub(crate) u32);
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event, Token};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event, Token};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -96,9 +96,9 @@ pub const GENERATION_MASK: u32 = (1 << 28) - 1;
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Errno, Event, Interest, Token};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Errno, Event, Interest, Token};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 4);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -129,9 +129,9 @@ pub enum Interest {
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event, ReceiveEnd, Token};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event, ReceiveEnd, Token};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -166,9 +166,9 @@ pub enum ReceiveEnd {
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event, Token};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event, Token};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -250,9 +250,9 @@ pub enum Event<B> {
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Errno, Socket};
-/// # use tapecast::ring::{Batch, Event, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Errno, Socket};
+/// # use tapecast::driver::{Batch, Event, Setup};
 ///
 /// fn greet<D: Driver>(driver: &mut D, socket: Socket) -> Result<usize, Errno> {
 ///     driver.send_now(socket, &[b"hello, ".as_slice(), b"world"])
@@ -345,7 +345,7 @@ pub trait Driver {
 ///
 /// ```
 /// use tapecast::Limits;
-/// use tapecast::ring::Setup;
+/// use tapecast::driver::Setup;
 ///
 /// let limits = Limits { receive_buffers: 4, ..Limits::default() };
 /// let setup = Setup::new(&limits, 64);

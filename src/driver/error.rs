@@ -6,7 +6,7 @@ use std::fmt;
 /// The ring could not be set up.
 ///
 /// ```
-/// use tapecast::ring::SetupError;
+/// use tapecast::driver::SetupError;
 ///
 /// let error = SetupError::Disabled(2);
 /// assert!(error.to_string().contains("`sysctl kernel.io_uring_disabled=0`"));

@@ -57,7 +57,7 @@ impl Drop for Region {
 /// use std::io::Write;
 /// use std::os::unix::net::UnixStream;
 /// # use tapecast::base::Time;
-/// use tapecast::ring::{Batch, Driver, Event, Token, Uring, UringBuffer};
+/// use tapecast::driver::{Batch, Driver, Event, Token, Uring, UringBuffer};
 /// # use tapecast::{Limits, ring::Setup};
 ///
 /// # let mut ring = Uring::new(&Setup::new(&Limits::default(), 64))?;

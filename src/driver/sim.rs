@@ -24,9 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Errno, Event};
-/// # use tapecast::ring::{Batch, Setup};
+/// use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Errno, Event};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// let world = World::new(1, Faults { accept: 1, ..Faults::default() }, 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -66,8 +66,8 @@ pub struct Faults {
 /// ```
 /// use tapecast::Limits;
 /// use tapecast::base::Time;
-/// use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Batch, Driver, Setup};
+/// use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Batch, Driver, Setup};
 ///
 /// let world = World::new(1, Faults::default(), 64 << 10);
 /// let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -149,9 +149,9 @@ impl Armed {
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event, Token};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event, Token};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -195,9 +195,9 @@ impl DerefMut for SimBuffer {
 /// ```
 /// # use tapecast::Limits;
 /// use tapecast::base::{Time, Wake};
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Driver, Event};
-/// # use tapecast::ring::{Batch, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Driver, Event};
+/// # use tapecast::driver::{Batch, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -225,8 +225,8 @@ impl Wake for SimWaker {
 /// ```
 /// use tapecast::Limits;
 /// use tapecast::base::Time;
-/// use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::{Batch, Driver, Event, Setup};
+/// use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::{Batch, Driver, Event, Setup};
 ///
 /// let world = World::new(1, Faults::default(), 64 << 10);
 /// let mut ring = world.ring(Setup::new(&Limits::default(), 8));
@@ -249,9 +249,9 @@ pub struct SimRing {
 /// ```
 /// # use tapecast::Limits;
 /// # use tapecast::base::Time;
-/// # use tapecast::ring::sim::{Faults, World};
-/// use tapecast::ring::Driver;
-/// # use tapecast::ring::{Batch, Event, Setup};
+/// # use tapecast::driver::sim::{Faults, World};
+/// use tapecast::driver::Driver;
+/// # use tapecast::driver::{Batch, Event, Setup};
 ///
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));

@@ -1,9 +1,13 @@
-//! The architecture as a test: which module imports which, where `unsafe` is, and
-//! how long files may be. It reads the sources.
+//! The architecture as a test: which module imports which, that files import each other in no
+//! circle, where `unsafe` is, and how long files may be. It reads the sources.
 
+#[path = "architecture/imports.rs"]
+mod imports;
+
+use imports::{Imports, code, files, is_test};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Layer, module, and the modules it imports. An edge is added here with its
 /// reason, or not at all; it always leads to a smaller number.
@@ -93,35 +97,11 @@ const ISLANDS: &[&str] = &[
     "protocol/mask.rs",
 ];
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 /// Every source file below `folder`, by its path relative to it.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
     files(&root).iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
-}
-
-/// The code of a file: without comments, and without its tests.
-fn code(source: &str) -> String {
-    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let product = product.split("#[cfg(all(test").next().unwrap();
-    product.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
-}
-
-fn is_test(name: &str) -> bool {
-    name.ends_with("tests.rs") || name.contains("/tests/")
 }
 
 #[test]
@@ -160,6 +140,54 @@ fn every_edge_leads_downward_and_is_used() {
             });
             assert!(used, "nothing in {module} imports {imported}: remove the edge");
         }
+    }
+}
+
+/// A facade, a `mod.rs` that only re-exports, is not counted: an import through it leads to the
+/// file that defines the item.
+#[test]
+fn files_import_each_other_in_no_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let imports = Imports::read(&root, &["main.rs"]);
+    let circles: Vec<_> =
+        imports.circles().into_iter().filter(|files| files[0].starts_with("hub/")).collect();
+    assert!(circles.is_empty(), "files that import each other: {circles:#?}");
+}
+
+/// The folders of the hub, and the folders and files beside them that each imports.
+const HUB_EDGES: &[(&str, &[&str])] = &[
+    ("policy", &["error", "ids", "lane", "past"]),
+    // A home says what to forward: it names no tape and no message between hubs.
+    ("home", &["ids", "message", "past", "policy"]),
+    // A tape knows no log: messages come from outside.
+    ("reader", &["ids", "lane", "memory", "message"]),
+    ("cursor", &["context", "ids", "lane", "past", "policy", "reader", "signal", "topic"]),
+    ("post", &["error", "ids", "message", "past"]),
+    (
+        "operations",
+        &[
+            "cursor", "error", "home", "ids", "memory", "message", "parts", "past", "policy",
+            "post", "reader", "signal", "summary",
+        ],
+    ),
+];
+
+#[test]
+fn the_folders_of_the_hub_import_what_their_table_lists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let imports = Imports::read(&root, &["main.rs"]);
+    let part = |name: &str| -> Option<String> {
+        let inside = name.strip_prefix("hub/")?;
+        inside.split(['/', '.']).next().map(str::to_owned)
+    };
+    for (folder, allowed) in HUB_EDGES {
+        let files = imports.files.iter().filter(|(name, _)| part(name).as_deref() == Some(folder));
+        let found: std::collections::BTreeSet<String> = files
+            .flat_map(|(_, imported)| imported.iter().filter_map(|name| part(name)))
+            .filter(|imported| imported != folder)
+            .collect();
+        let listed = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(found, listed, "imports of hub/{folder}, and its row in the table");
     }
 }
 

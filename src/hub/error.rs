@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a subscription or publication is refused. The caller's fault in every case
+/// Why a subscription or publication is refused. It is the caller's fault in every case
 /// but `Full`, `OverBudget` and `TooManyTopics`.
 ///
 /// ```
@@ -25,29 +25,28 @@ pub enum HubError {
     /// A key is at most 255 bytes, and the topic's rule has keys; a member's name is 1 to
     /// 255 bytes without control characters.
     BadKey,
-    /// What is published as JSON is not.
+    /// A publication that claims to be JSON is not.
     BadJson,
-    /// The delivery asked for can't be: what is wrong with it.
+    /// The delivery that was asked for is invalid, and why.
     BadDelivery(&'static str),
     /// The topic's rule does not allow it.
     NotAllowed,
     /// The connection is subscribed to this topic already.
     AlreadySubscribed,
-    /// The connection has as many subscriptions as it may.
+    /// The connection has reached `subscriptions_max`.
     TooManySubscriptions,
-    /// There are as many topics as there may be.
+    /// The topic limit `topics_max` is reached.
     TooManyTopics,
-    /// There are as many subscriptions to patterns as there may be.
+    /// The limit `patterns_max` is reached.
     TooManyPatterns,
-    /// The connection, or its address, has as many of something as it may: the name of the
-    /// limit.
+    /// The connection, or its address, has reached the limit of this name.
     QuotaReached(&'static str),
-    /// The topic's home is behind, and as much as may wait for it does.
+    /// The topic's home is overloaded, and the queue of publications for it is full.
     Full,
-    /// Topics take as much memory as they may, and nothing of it can be let go of: the
-    /// newest message of each stays.
+    /// Topics have reached `topics_bytes_max`, and nothing more can be evicted: the newest
+    /// message of each stays.
     OverBudget,
-    /// The message is longer than a message may be.
+    /// The message is longer than `message_bytes_max`.
     TooBig,
     /// The server has stopped.
     Stopped,
@@ -69,13 +68,18 @@ impl fmt::Display for HubError {
             HubError::NotAllowed => "not allowed on this topic",
             HubError::AlreadySubscribed => "already subscribed to this topic",
             HubError::TooManySubscriptions => "too many subscriptions on this connection",
-            HubError::TooManyTopics => "there are as many topics as there may be",
-            HubError::TooManyPatterns => "there are as many patterns as there may be",
+            HubError::TooManyTopics => "topic limit reached (topics_max)",
+            HubError::TooManyPatterns => "pattern limit reached (patterns_max)",
             HubError::QuotaReached(limit) => {
-                return write!(formatter, "this connection or its address has as many as {limit}");
+                return write!(
+                    formatter,
+                    "limit of this connection or its address reached ({limit})"
+                );
             }
-            HubError::Full => "the topic's home is behind: try again later",
-            HubError::OverBudget => "topics take as much memory as they may: try again later",
+            HubError::Full => "topic overloaded: retry later",
+            HubError::OverBudget => {
+                "memory limit of topics reached (topics_bytes_max): retry later"
+            }
             HubError::TooBig => "the message is too big",
             HubError::Stopped => "the server has stopped",
         })

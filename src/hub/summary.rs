@@ -1,6 +1,5 @@
-//! Topics as an operator sees them.
+//! A hub as an operator sees it: its topics, and what it counts.
 
-use super::Hub;
 use crate::base::ShardId;
 
 /// What one shard knows of a topic.
@@ -18,7 +17,7 @@ use crate::base::ShardId;
 pub struct TopicSummary {
     /// Its name.
     pub name: String,
-    /// Whose shard numbers its messages.
+    /// The shard that numbers its messages.
     pub home: ShardId,
     /// Subscribers on this shard.
     pub subscribers: usize,
@@ -32,7 +31,7 @@ pub struct TopicSummary {
     pub tape_bytes: usize,
 }
 
-/// What happened in a hub since it was last asked, in times.
+/// How often something happened in a hub since the last call of `Hub::tally`.
 ///
 /// ```
 /// use tapecast::hub::{Hub, HubError, Publication};
@@ -46,68 +45,21 @@ pub struct TopicSummary {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// A topic was one too many.
+    /// A new topic was refused.
     pub topics_refused: u64,
-    /// A publication from another shard was refused here, at its topic's home. If its
-    /// publisher waits for an answer, it was told.
+    /// A publication from another shard was refused here, at its topic's home. A publisher
+    /// that waits for an answer got one.
     pub publications_refused: u64,
-    /// Logs and tapes took more than their share, and some of them went.
+    /// Topics exceeded their share of memory, and histories, tapes or values were evicted.
     pub budget_exceeded: u64,
-    /// Marks that told a reader of messages it does not get.
+    /// Gap marks: readers that do not get some messages.
     pub gaps: u64,
-    /// Members that were one too many for their topic's list.
+    /// Members that found no room on their topic's list.
     pub members_refused: u64,
     /// Readers that got the newest values instead of every message.
     pub conflations: u64,
     /// Messages that were replayed, or were part of a snapshot.
     pub replayed: u64,
-    /// Messages and marks over which a lane has panicked.
+    /// Messages and marks whose encoding has panicked.
     pub lane_panics: u64,
-}
-
-impl Hub {
-    /// What happened since this was last asked.
-    pub fn tally(&mut self) -> Tally {
-        let lane_panics = self.lanes.take_panics();
-        Tally { lane_panics, ..std::mem::take(&mut self.tally) }
-    }
-
-    /// At most `count` topics from place `from` on, looking at no more than `looks`
-    /// places; and where to go on, if there is more.
-    pub fn summaries(
-        &self,
-        from: u32,
-        count: usize,
-        looks: u32,
-    ) -> (Vec<TopicSummary>, Option<u32>) {
-        let end = self.topics.index_end();
-        let mut found = Vec::new();
-        let mut index = from;
-        while index < end && index < from.saturating_add(looks) && found.len() < count {
-            found.extend(self.topics.at(index).map(|topic| {
-                let (log, reader) = (topic.log.as_ref(), topic.reader.as_ref());
-                TopicSummary {
-                    name: topic.name.to_string(),
-                    home: topic.home,
-                    subscribers: reader.map_or(0, |reader| reader.subscribers.len()),
-                    seq: log.map(|log| log.next() - 1),
-                    log_messages: log.map_or(0, |log| log.len()),
-                    keys: log.map_or(0, |log| log.values.count()),
-                    tape_bytes: reader.map_or(0, |reader| reader.held_bytes()),
-                }
-            }));
-            index += 1;
-        }
-        (found, (index < end).then_some(index))
-    }
-
-    /// Bytes of mail that waits for room.
-    pub fn waiting_bytes(&self) -> usize {
-        self.outgoing_bytes.iter().sum()
-    }
-
-    /// Bytes on all tapes, and in all logs, of this shard.
-    pub fn held_bytes(&self) -> (usize, usize) {
-        (self.tape_bytes, self.log_bytes)
-    }
 }

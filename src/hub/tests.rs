@@ -5,7 +5,14 @@ mod model;
 mod patterns;
 mod regressions;
 
+use super::cursor::{NO_PATTERN, Subscription};
+use super::ids::SubscriptionRef;
+use super::policy::PRESENCE;
+use super::topic::Topic;
 use super::*;
+use crate::base::work::{self, Work};
+use crate::base::{ConnectionId, Limits, Random, ShardId, Time};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn at(ms: u64) -> Time {
@@ -30,7 +37,7 @@ fn with_rules(limits: &Limits, rules: Vec<Rule>) -> Hub {
 }
 
 fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
-    while hub.attend(own, frames, steps) {}
+    while hub.catch_up(own, frames, steps) {}
 }
 
 /// Reads all that there is for two connections, the first by `room.*`; what each got.
@@ -224,7 +231,7 @@ fn a_topic_is_forgotten_with_its_last_message() {
     subscribe(&mut hub, &mut own, "news").unwrap();
     hub.tick(at(20_000));
     hub.publish(&Publication::new("news", "again")).unwrap();
-    let log = hub.topics.at(0).unwrap().log.as_ref().unwrap();
+    let log = &hub.topics.home(0).unwrap().log;
     assert_eq!((log.next(), log.len()), (3, 1));
 }
 
@@ -252,8 +259,8 @@ fn memory_is_shared_out_when_it_is_short() {
     assert!(hub.tally().budget_exceeded > 0);
     // Nobody is left without its last value.
     for topic in 0..10 {
-        let index = hub.topic_named(&format!("t.{topic}")).unwrap();
-        assert!(hub.topics.at(index).unwrap().log.as_ref().unwrap().values.count() == 1);
+        let index = hub.topics.find(&format!("t.{topic}")).unwrap();
+        assert!(hub.topics.home(index).unwrap().log.values.count() == 1);
     }
 }
 

@@ -20,7 +20,7 @@ const PLACES_MIN: usize = 16;
 #[derive(Debug)]
 pub enum ShardMail {
     /// From hub to hub.
-    Hub(hub::Mail),
+    Hub(hub::HubMessage),
     /// A message for one connection of the receiving shard.
     Letter {
         /// The connection.
@@ -272,7 +272,12 @@ impl Links {
 }
 
 impl Post for Links {
-    fn post(&mut self, to: ShardId, mail: hub::Mail, weight: usize) -> Result<(), hub::Mail> {
+    fn post(
+        &mut self,
+        to: ShardId,
+        mail: hub::HubMessage,
+        weight: usize,
+    ) -> Result<(), hub::HubMessage> {
         match self.senders[to.index()].push(ShardMail::Hub(mail), weight) {
             Ok(()) => {
                 self.posted[to.index()] = true;

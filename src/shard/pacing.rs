@@ -70,7 +70,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     pub(super) fn before_read(&self) -> Before {
         Before {
             messages: self.counters().messages_received.get(),
-            gathered: self.core.hub.gathered(),
+            gathered: self.core.hub.batched(),
         }
     }
 
@@ -78,7 +78,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// gathered, and the connection is owed nothing for them.
     #[inline]
     fn gathered_since(&self, before: Before, index: u32) -> Option<u64> {
-        let gathered = self.core.hub.gathered() - before.gathered;
+        let gathered = self.core.hub.batched() - before.gathered;
         if gathered == 0 {
             return None;
         }
@@ -117,14 +117,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.pacing.due = Time::NEVER;
         let mut reading = std::mem::take(&mut self.pacing.reading);
         std::mem::swap(&mut reading, &mut self.pacing.connections);
-        self.core.hub.take_as_gathered_for(PACE_MS);
+        self.core.hub.set_waited_ms(PACE_MS);
         let mut count = reading.len();
         for token in reading.drain(..) {
             self.share_received(count, true);
             self.read_at_pace(token);
             count -= 1;
         }
-        self.core.hub.take_as_gathered_for(0);
+        self.core.hub.set_waited_ms(0);
         self.pacing.reading = reading;
     }
 

@@ -28,7 +28,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         for signal in signals.drain(..) {
             match signal {
                 Signal::Pending(index) => self.mark_dirty(index),
-                Signal::Attend(index) => self.needs_attention(index),
+                Signal::CatchUp(index) => self.needs_attention(index),
                 Signal::FellBehind(index) => self.fell_off(index),
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     self.notify_subscribed(subscriber, topic, epoch, seq, recovered);
@@ -36,7 +36,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 Signal::Refused { subscriber, topic, error } => {
                     self.notify_refused(subscriber, &topic, error);
                 }
-                Signal::Owes { connection, work } => {
+                Signal::Debt { connection, work } => {
                     let ConnectionId { index, generation, .. } = connection;
                     if self.slots.at(index).is_some() && self.is_current(token(index, generation)) {
                         self.owe(index, work);
@@ -101,7 +101,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             frames.clear();
             let subscriptions = &mut slot.own.subscriptions;
-            let again = core.hub.attend(subscriptions, &mut frames, &mut steps);
+            let again = core.hub.catch_up(subscriptions, &mut frames, &mut steps);
             slot.attention = match (again, frames.is_empty()) {
                 (false, _) => Attention::None,
                 (true, true) => Attention::Due,

@@ -262,7 +262,7 @@ async def many_patterns(server, provoked):
     """As many as this connection may have, and as many as there may be."""
     for limit, code, text in (
         ("patterns_per_connection_max", 118, "patterns_per_connection_max"),
-        ("patterns_max", 119, "as many patterns"),
+        ("patterns_max", 119, "patterns_max"),
     ):
         async with provoking(server, provoked, **{limit: 1}) as provoking_one:
             client = provoking_one.client
@@ -395,7 +395,7 @@ async def rooms_elsewhere(server, provoked):
         refused = []
         while (answer := await receive_but(one.client, "message"))["type"] != "pong":
             expect_answer(answer, type="error", code=120)
-            expect("try again later" in answer["message"], f"{answer}")
+            expect("retry later" in answer["message"], f"{answer}")
             refused.append(answer["message"].split(": ")[0])
         expect(0 < len(refused) == len(set(refused)) < ROOMS, f"{refused}")
         provoked.add(120)

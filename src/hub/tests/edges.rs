@@ -4,21 +4,21 @@ use super::*;
 use crate::hub::lane::Lane;
 use crate::protocol::{Opcode, frame};
 
-/// Room for so many mails; counts the tries to find some.
+/// Room for so many messages; counts the tries to find some.
 struct Room {
     left: usize,
     tries: usize,
-    mails: Vec<(ShardId, Mail)>,
+    messages: Vec<(ShardId, HubMessage)>,
 }
 
 impl Post for Room {
-    fn post(&mut self, to: ShardId, mail: Mail, _weight: usize) -> Result<(), Mail> {
+    fn post(&mut self, to: ShardId, mail: HubMessage, _weight: usize) -> Result<(), HubMessage> {
         self.tries += 1;
         if self.left == 0 {
             return Err(mail);
         }
         self.left -= 1;
-        self.mails.push((to, mail));
+        self.messages.push((to, mail));
         Ok(())
     }
 }
@@ -33,11 +33,11 @@ fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
     for name in &names {
         here.subscribe(0, &mut own, name, &Delivery::default()).unwrap();
     }
-    let mut room = Room { left: usize::MAX, tries: 0, mails: Vec::new() };
+    let mut room = Room { left: usize::MAX, tries: 0, messages: Vec::new() };
     here.flush(&mut room, &mut Vec::new());
-    room.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+    room.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
     there.flush(&mut room, &mut Vec::new());
-    room.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    room.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
     // The reader's shard stands still.
     (room.left, room.tries) = (0, 0);
     for round in 0..3 {
@@ -56,8 +56,8 @@ fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
         assert!(flushes < 100, "it never ends");
     }
     let mut last = std::collections::HashMap::new();
-    let entries = room.mails.iter().filter_map(|(_, mail)| match mail {
-        Mail::Entry { topic, entry } => Some((topic.index, entry.seq)),
+    let entries = room.messages.iter().filter_map(|(_, mail)| match mail {
+        HubMessage::Entry { topic, entry } => Some((topic.index, entry.seq)),
         _ => None,
     });
     for (topic, seq) in entries {
@@ -92,16 +92,16 @@ fn the_wall_clock_can_be_set_and_retention_does_not_notice() {
         hub.tick(at(ms));
         hub.set_wall_clock(unix_ms);
         publish(&mut hub, ms);
-        let index = hub.topic_named("q").unwrap();
-        let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+        let index = hub.topics.find("q").unwrap();
+        let log = &hub.topics.home(index).unwrap().log;
         let portion =
             Portion { from: 1, to: u64::MAX - 1, messages_max: usize::MAX, bytes_max: usize::MAX };
         times = log.past(View::Messages, portion).entries.iter().map(|it| it.time_ms).collect();
     }
     assert_eq!(times, [5_000_000, 5_001_000, 9_000_000, 70]);
     let kept = |hub: &Hub| {
-        let index = hub.topic_named("q");
-        index.map_or(0, |index| hub.topics.at(index).unwrap().log.as_ref().map_or(0, |it| it.len()))
+        let index = hub.topics.find("q");
+        index.and_then(|index| hub.topics.home(index)).map_or(0, |home| home.log.len())
     };
     for (ms, expected) in [(9_900, 4), (10_200, 3), (12_200, 1), (13_200, 0)] {
         hub.tick(at(ms));
@@ -193,8 +193,8 @@ fn a_message_for_many_topics_is_kept_once() {
         .map(|number| {
             let name = format!("room.{number}");
             hub.publish(&Publication::new(&name, message.as_slice())).unwrap();
-            let index = hub.topic_named(&name).unwrap();
-            let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+            let index = hub.topics.find(&name).unwrap();
+            let log = &hub.topics.home(index).unwrap().log;
             let portion = Portion { from: 1, to: 9, messages_max: 9, bytes_max: usize::MAX };
             log.past(View::Messages, portion).entries[0].payload.as_ptr() as usize
         })
@@ -202,9 +202,9 @@ fn a_message_for_many_topics_is_kept_once() {
     assert_eq!(pointers.len(), 1, "each topic has a copy of its own");
     // Nothing of it is kept for the next.
     flush(&mut hub);
-    assert!(hub.last_payload.is_empty());
+    assert!(!hub.intake.keeps_payload());
     hub.publish(&Publication::new("a", "short")).unwrap();
-    assert!(hub.last_payload.is_empty());
+    assert!(!hub.intake.keeps_payload());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod checks;
 
-use super::super::*;
+use super::*;
 use crate::base::planted::{Bug, plant};
 use crate::mailbox::{Allowance, Receiver, Sender, channel};
 use crate::testing::ENVELOPE;
@@ -16,10 +16,10 @@ const TOPICS: [&str; 4] = ["a", "b.c", "d", "b.e"];
 const PATTERNS: [&str; 3] = ["b.*", "b.>", "*"];
 const KEYS: [&str; 4] = ["k", "l", "m", "n"];
 
-struct Post<'a>(&'a mut Vec<Sender<Mail>>);
+struct Post<'a>(&'a mut Vec<Sender<HubMessage>>);
 
 impl super::super::Post for Post<'_> {
-    fn post(&mut self, to: ShardId, mail: Mail, weight: usize) -> Result<(), Mail> {
+    fn post(&mut self, to: ShardId, mail: HubMessage, weight: usize) -> Result<(), HubMessage> {
         self.0[to.index()].push(mail, weight)
     }
 }
@@ -143,8 +143,8 @@ impl Reader {
 
 struct World {
     hubs: Vec<Hub>,
-    senders: Vec<Vec<Sender<Mail>>>,
-    receivers: Vec<Vec<Receiver<Mail>>>,
+    senders: Vec<Vec<Sender<HubMessage>>>,
+    receivers: Vec<Vec<Receiver<HubMessage>>>,
     /// Per shard, by subscriber number.
     readers: Vec<Vec<Reader>>,
     /// By topic and epoch.
@@ -250,8 +250,8 @@ impl World {
     fn observe(&mut self, shard: usize) {
         for topic in TOPICS {
             let hub = &self.hubs[shard];
-            let Some(index) = hub.topic_named(topic) else { continue };
-            let Some(log) = hub.topics.at(index).and_then(|topic| topic.log.as_ref()) else {
+            let Some(index) = hub.topics.find(topic) else { continue };
+            let Some(log) = hub.topics.home(index).map(|home| &home.log) else {
                 continue;
             };
             let truth = self.truth.entry((topic, log.epoch)).or_default();
@@ -289,7 +289,7 @@ impl World {
         self.hubs[shard].flush_within(work, post, &mut signals);
         for signal in signals {
             match signal {
-                Signal::Pending(_) | Signal::Owes { .. } => {}
+                Signal::Pending(_) | Signal::Debt { .. } => {}
                 // It had not been refused here: its topic's home has said so.
                 Signal::Published { result, .. } => {
                     assert!(result.is_err() && !self.is_roomy, "{result:?}");
@@ -298,7 +298,7 @@ impl World {
                 Signal::FellBehind(subscriber) => {
                     self.readers[shard][subscriber as usize].fall(&mut self.hubs[shard]);
                 }
-                Signal::Attend(subscriber) => {
+                Signal::CatchUp(subscriber) => {
                     self.readers[shard][subscriber as usize].needs_attention = true;
                 }
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
@@ -335,7 +335,7 @@ impl World {
             return;
         }
         let (mut frames, mut steps, mut start) = (Vec::new(), Vec::new(), 0);
-        reader.needs_attention = hub.attend(&mut reader.subscriptions, &mut frames, &mut steps);
+        reader.needs_attention = hub.catch_up(&mut reader.subscriptions, &mut frames, &mut steps);
         for step in steps {
             match step {
                 Step::Frames { end, .. } => {
@@ -608,10 +608,16 @@ impl World {
         }
         for hub in &self.hubs {
             assert_eq!(hub.sizes(), (0, 0), "seed {}: a topic or subscription leaked", self.seed);
-            assert_eq!((hub.guides.len(), hub.held_bytes()), (0, (0, 0)), "seed {}", self.seed);
-            assert_eq!(hub.connections.len(), 0, "seed {}: a connection leaked", self.seed);
-            assert!(hub.quotas.is_empty(), "seed {}: an owner leaked", self.seed);
-            assert_eq!(hub.patterns.sizes(), (0, 0, 0), "seed {}: a pattern leaked", self.seed);
+            assert_eq!(
+                (hub.cursors.flows.len(), hub.held_bytes()),
+                (0, (0, 0)),
+                "seed {}",
+                self.seed
+            );
+            assert_eq!(hub.cursors.connections.len(), 0, "seed {}: a connection leaked", self.seed);
+            assert!(hub.intake.quotas.is_empty(), "seed {}: an owner leaked", self.seed);
+            assert_eq!(hub.patterns.sizes(), (0, 0), "seed {}: a pattern leaked", self.seed);
+            assert_eq!(hub.homes.watchers.len(), 0, "seed {}: a watcher leaked", self.seed);
             assert!(!hub.needs_flush());
         }
     }
@@ -619,14 +625,14 @@ impl World {
 
 /// What the hub calls a subscription.
 fn name_of(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<SubscriptionRef> {
-    let own = hub.subscription_to(subscriptions, topic)?;
-    Some((own, hub.subscriptions.generation(own)?))
+    let own = hub.cursors.find(subscriptions, topic, &hub.topics)?;
+    Some((own, hub.cursors.subscriptions.generation(own)?))
 }
 
 /// The pattern that has made a subscription.
 fn maker(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<&'static str> {
-    let own = hub.subscription_to(subscriptions, topic).expect("subscribed");
-    let pattern = Some(hub.at(own).pattern).filter(|pattern| *pattern != subscriptions::NO_PATTERN);
+    let own = hub.cursors.find(subscriptions, topic, &hub.topics).expect("subscribed");
+    let pattern = Some(hub.cursors.at(own).pattern).filter(|pattern| *pattern != NO_PATTERN);
     let text = hub.patterns.text(pattern?);
     PATTERNS.into_iter().find(|known| *known == &*text)
 }

@@ -46,8 +46,8 @@ fn who_has_left_does_not_push_others_off_the_list() {
     flush(&mut hub);
     join(&mut hub, 2, &mut all[2]);
     let log = |hub: &Hub| {
-        let index = hub.topic_named("$presence.lobby").unwrap();
-        let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+        let index = hub.topics.find("$presence.lobby").unwrap();
+        let log = &hub.topics.home(index).unwrap().log;
         let portion = Portion { from: 1, to: 99, messages_max: 99, bytes_max: 1 << 20 };
         let texts = |view| -> Vec<String> {
             let past = log.past(view, portion).entries;
@@ -76,7 +76,7 @@ fn removed_keys_do_not_push_values_out() {
     put(&mut hub, "b", true);
     put(&mut hub, "c", true);
     put(&mut hub, "d", true);
-    let log = hub.topics.at(0).unwrap().log.as_ref().unwrap();
+    let log = &hub.topics.home(0).unwrap().log;
     assert!(log.values.has("live"), "one key has a value, and two may");
 }
 
@@ -139,9 +139,9 @@ fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
         for _ in 0..4 {
             let mut outbox = Outbox::default();
             here.flush(&mut outbox, &mut signals);
-            outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+            outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
             there.flush(&mut outbox, &mut Vec::new());
-            outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+            outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
         }
         signals
     };
@@ -220,10 +220,10 @@ fn who_subscribes_and_publishes_gets_its_own_message() {
     here.publish(&Publication::new("news", "mine")).unwrap();
     let mut outbox = Outbox::default();
     here.flush(&mut outbox, &mut Vec::new());
-    outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+    outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
     there.flush(&mut outbox, &mut Vec::new());
     // Both answers come in one turn.
-    outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
     let signals = flush(&mut here);
     assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0), ..]));
     assert_eq!(pending(&here, own), b"\x81\x04mine");
@@ -246,10 +246,10 @@ fn what_is_gathered_is_sent_on_before_other_shards_fall_off() {
     let mut exchange = |there: &mut Hub, here: &mut Hub| {
         let mut gaps = 0;
         here.flush(&mut outbox, &mut Vec::new());
-        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
         there.flush(&mut outbox, &mut Vec::new());
-        for (_, mail) in outbox.mails.drain(..) {
-            gaps += usize::from(matches!(mail, Mail::Gap { .. }));
+        for (_, mail) in outbox.messages.drain(..) {
+            gaps += usize::from(matches!(mail, HubMessage::Gap { .. }));
             here.receive(home, mail);
         }
         gaps
@@ -291,8 +291,8 @@ fn histories_go_before_values_however_many_topics_there_are() {
     }
     assert!(hub.held_bytes().1 <= all - all / 5, "{:?} of {all}", hub.held_bytes());
     for topic in 0..TOPICS {
-        let index = hub.topic_named(&format!("t.{topic}")).unwrap();
-        let log = hub.topics.at(index).unwrap().log.as_ref().unwrap();
+        let index = hub.topics.find(&format!("t.{topic}")).unwrap();
+        let log = &hub.topics.home(index).unwrap().log;
         assert_eq!(log.values.count(), 2, "topic {topic} lost a value, and histories are left");
     }
 }
@@ -328,13 +328,13 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
         for number in 0..60 {
             publish(&mut hub, number);
         }
-        let epoch = hub.topics.at(0).unwrap().log.as_ref().unwrap().epoch;
+        let epoch = hub.topics.home(0).unwrap().log.epoch;
         let is_since = matches!(name, "since" | "no ack");
         let since = is_since.then_some(Since { epoch, seq: 3 });
         hub.subscribe(7, &mut own, "q", &Delivery { since, ..delivery }).unwrap();
         flush(&mut hub);
         // It takes one portion, and nothing more.
-        hub.attend(&mut own, &mut Vec::new(), &mut Vec::new());
+        hub.catch_up(&mut own, &mut Vec::new(), &mut Vec::new());
         let mut signals = Vec::new();
         for number in 0..1_000 {
             signals.extend(publish(&mut hub, number));
@@ -345,7 +345,7 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
         if is_closed {
             // Should it be asked for more before it is closed, it hears the same.
             let mut steps = Vec::new();
-            hub.attend(&mut own, &mut Vec::new(), &mut steps);
+            hub.catch_up(&mut own, &mut Vec::new(), &mut steps);
             assert_eq!(steps, [Step::FellBehind], "{name}");
         }
     }
@@ -356,7 +356,7 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
         hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
         flush(&mut hub);
     }
-    let epoch = hub.topics.at(0).unwrap().log.as_ref().unwrap().epoch;
+    let epoch = hub.topics.home(0).unwrap().log.epoch;
     let since = Some(Since { epoch, seq: 0 });
     let delivery = Delivery { slow_reader: close, since, ..Delivery::default() };
     hub.subscribe(7, &mut own, "q", &delivery).unwrap();
@@ -364,7 +364,7 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
     let mut published = 300;
     for round in 0..1_000 {
-        hub.attend(&mut own, &mut frames, &mut steps);
+        hub.catch_up(&mut own, &mut frames, &mut steps);
         // Each in a turn of its own, and never as many as the tape may hold.
         for _ in 0..round % 8 {
             published += 1;
@@ -427,9 +427,9 @@ fn a_busy_topic_leaves_room_for_quiet_ones() {
     }
     let mut outbox = Outbox::default();
     here.flush(&mut outbox, &mut Vec::new());
-    outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+    outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
     there.flush(&mut outbox, &mut Vec::new());
-    outbox.mails.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
     let mut quiet_after = None;
     for turn in 0..50 {
         for _ in 0..3 {
@@ -441,8 +441,8 @@ fn a_busy_topic_leaves_room_for_quiet_ones() {
         }
         let mut outbox = Outbox { room: 1, ..Outbox::default() };
         there.flush(&mut outbox, &mut Vec::new());
-        for (_, mail) in outbox.mails {
-            if matches!(&mail, Mail::Entry { entry, .. } if &entry.payload[..] == b"quiet") {
+        for (_, mail) in outbox.messages {
+            if matches!(&mail, HubMessage::Entry { entry, .. } if &entry.payload[..] == b"quiet") {
                 quiet_after = Some(turn);
             }
         }
@@ -461,7 +461,7 @@ fn the_newest_messages_keep_to_the_budget() {
             let name = format!("t.{number}");
             let published = hub.publish(&Publication::new(&name, &[7; 20_000][..]));
             refused += usize::from(published == Err(HubError::OverBudget));
-            assert!(published.is_ok() || hub.topic_named(&name).is_some() == (number < 50));
+            assert!(published.is_ok() || hub.topics.find(&name).is_some() == (number < 50));
             flush(&mut hub);
             assert!(hub.held_bytes().1 <= limits.topics_bytes_max + 2 * 21_000);
         }
@@ -486,7 +486,7 @@ fn the_newest_messages_keep_to_the_budget() {
 /// Numbers of a snapshot in the midst of others are older than those, or the same again.
 #[test]
 fn a_window_takes_numbers_in_any_order() {
-    use super::super::window::Window;
+    use super::super::cursor::Window;
     let mut window = Window::new(10);
     window.delivered(90, 3);
     window.delivered(10, 1);
@@ -520,12 +520,12 @@ fn the_portions_that_wait_for_a_reader_are_few() {
         let mut outbox = Outbox::default();
         let mut signals = Vec::new();
         here.flush(&mut outbox, &mut signals);
-        let is_pull = |mail: &&(ShardId, Mail)| matches!(mail.1, Mail::Pull { .. });
-        pulls_most = pulls_most.max(outbox.mails.iter().filter(is_pull).count());
-        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        let is_pull = |mail: &&(ShardId, HubMessage)| matches!(mail.1, HubMessage::Pull { .. });
+        pulls_most = pulls_most.max(outbox.messages.iter().filter(is_pull).count());
+        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
-        if signals.contains(&Signal::Attend(0)) {
+        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        if signals.contains(&Signal::CatchUp(0)) {
             hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
         }
     }
@@ -550,7 +550,7 @@ fn falls_do_not_make_a_rate_faster() {
             hub.publish(&Publication::new("q", &[7; 100][..])).unwrap();
             let mut frames = Vec::new();
             let mut messages = 0;
-            if flush(&mut hub).contains(&Signal::Attend(0)) {
+            if flush(&mut hub).contains(&Signal::CatchUp(0)) {
                 hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
                 messages += u64::from(!frames.is_empty());
             }
@@ -579,24 +579,24 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
         let mut outbox = Outbox::default();
         let mut signals = Vec::new();
         here.flush(&mut outbox, &mut signals);
-        let is_pull = |mail: &(ShardId, Mail)| matches!(mail.1, Mail::Pull { .. });
-        if !has_asked && outbox.mails.iter().any(is_pull) {
+        let is_pull = |mail: &(ShardId, HubMessage)| matches!(mail.1, HubMessage::Pull { .. });
+        if !has_asked && outbox.messages.iter().any(is_pull) {
             // Four have asked, and the client leaves them before the answers come.
             has_asked = true;
             for name in &names {
                 let is_asking = {
-                    let found = here.subscription_to(own, name).unwrap();
-                    here.guides.at(here.at(found).guide).unwrap().is_asking()
+                    let found = here.cursors.find(own, name, &here.topics).unwrap();
+                    here.cursors.flows.at(here.cursors.at(found).flow).unwrap().is_asking()
                 };
                 if is_asking {
                     here.unsubscribe(&mut own, name);
                 }
             }
         }
-        outbox.mails.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
-        if signals.contains(&Signal::Attend(0)) {
+        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        if signals.contains(&Signal::CatchUp(0)) {
             hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
         }
     }
@@ -617,7 +617,7 @@ fn portions_that_are_given_up_count_until_they_come() {
     }
     let delivery = Delivery { snapshot: true, ..Delivery::default() };
     let mut asked = Vec::new();
-    let mut come_and_go = |here: &mut Hub, there: &mut Hub, asked: &mut Vec<Mail>| {
+    let mut come_and_go = |here: &mut Hub, there: &mut Hub, asked: &mut Vec<HubMessage>| {
         for name in &names {
             here.subscribe(0, &mut own, name, &delivery).unwrap();
         }
@@ -625,14 +625,14 @@ fn portions_that_are_given_up_count_until_they_come() {
             let mut outbox = Outbox::default();
             let mut signals = Vec::new();
             here.flush(&mut outbox, &mut signals);
-            for (_, mail) in outbox.mails.drain(..) {
+            for (_, mail) in outbox.messages.drain(..) {
                 match mail {
-                    Mail::Pull { .. } => asked.push(mail),
+                    HubMessage::Pull { .. } => asked.push(mail),
                     mail => there.receive(ShardId(1), mail),
                 }
             }
             there.flush(&mut outbox, &mut Vec::new());
-            outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+            outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
             hub_attend(here, &mut own, &mut Vec::new(), &mut Vec::new());
         }
         for name in &names {
@@ -648,7 +648,7 @@ fn portions_that_are_given_up_count_until_they_come() {
         let pulls = std::mem::take(&mut asked);
         pulls.into_iter().for_each(|mail| there.receive(ShardId(1), mail));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.mails.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
         come_and_go(&mut here, &mut there, &mut asked);
         assert_eq!(asked.len(), 4, "round {round}");
     }

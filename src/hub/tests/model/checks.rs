@@ -48,10 +48,10 @@ impl World {
                 }
             }
         }
-        let list = format!("{}a", name::PRESENCE);
+        let list = format!("{}a", PRESENCE);
         let hub = &self.hubs[Hub::home_of(&list, self.seed, self.hubs.len() as u16).index()];
-        let topic = hub.topic_named(&list).and_then(|index| hub.topics.at(index));
-        let log = topic.and_then(|topic| topic.log.as_ref());
+        let topic = hub.topics.find(&list).and_then(|index| hub.topics.home(index));
+        let log = topic.map(|home| &home.log);
         let everything =
             Portion { from: 1, to: u64::MAX - 1, messages_max: 99, bytes_max: usize::MAX };
         let past = log.map(|log| log.past(View::Snapshot, everything).entries);

@@ -149,8 +149,10 @@ fn every_edge_leads_downward_and_is_used() {
 fn files_import_each_other_in_no_circle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let imports = Imports::read(&root, &["main.rs"]);
+    let clean = ["app/", "hub/", "shard/"];
+    let is_clean = |file: &String| clean.iter().any(|folder| file.starts_with(folder));
     let circles: Vec<_> =
-        imports.circles().into_iter().filter(|files| files[0].starts_with("hub/")).collect();
+        imports.circles().into_iter().filter(|files| files.iter().any(is_clean)).collect();
     assert!(circles.is_empty(), "files that import each other: {circles:#?}");
 }
 

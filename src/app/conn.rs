@@ -1,8 +1,10 @@
 //! A connection as its handler sees it, for the length of a call.
 
-use super::core::{Core, Link};
+use super::context::{CallContext, Core};
+use super::deferred::DirectMessage;
+use super::message::{Publish, SendToError};
 use crate::base::work::Work;
-use crate::base::{ConnectionId, Limits, ShardId, Time};
+use crate::base::{ConnectionId, Limits, Time};
 use crate::connection::{Close, SendOutcome};
 use crate::hub::{Delivery, HubError, Listed, Publication, Published, Receipt};
 use crate::protocol::{CloseCode, Kind, Message};
@@ -10,87 +12,6 @@ use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Messages at least this long are sent straight out of the buffer they were
-/// received in when a handler echoes them; shorter ones are cheaper to copy. The
-/// simulated shards' messages are short.
-const STRAIGHT_BYTES_MIN: usize = if cfg!(test) { 256 } else { 4 << 10 };
-
-/// What a call leaves to be done once it has returned.
-#[derive(Debug, Default)]
-pub(crate) struct Deferred {
-    /// The received message is to be sent back from where it lies.
-    pub straight: Option<Kind>,
-    /// Messages for other connections.
-    pub letters: Vec<(ConnectionId, Kind, Bytes)>,
-    /// A publication waits for room at this shard: pause this connection.
-    pub congested: Option<ShardId>,
-    /// A message was refused room, or the pause threshold was passed: tell when
-    /// everything has left.
-    pub wants_writable: bool,
-    /// The application has closed the connection, and how.
-    pub close: Option<Box<Close>>,
-    /// The application has set the connection's timer.
-    pub timer_set: bool,
-    /// Data messages queued, and how many of them are text.
-    pub messages: u64,
-    pub texts: u64,
-    /// Publications accepted, and refused for want of room.
-    pub publications: u64,
-    pub publications_refused: u64,
-    /// Of these, for want of memory.
-    pub publications_over_budget: u64,
-    /// Subscriptions above the limit.
-    pub subscriptions_refused: u64,
-    /// The handler has more to do: call it again with `Notice::Resume`.
-    pub resumes: bool,
-}
-
-impl Link<'_> {
-    /// Whether `message` is the very message being handled, and long enough to be
-    /// worth sending from where it lies.
-    #[inline]
-    fn is_straight(&self, message: Message<'_>) -> bool {
-        let payload = message.payload();
-        let may_deflate = payload.len() <= self.core.limits.deflate_bytes_max
-            && self.own.outbound.compression().is_agreed();
-        payload.len() >= STRAIGHT_BYTES_MIN
-            && self.core.deferred.straight.is_none()
-            && !may_deflate
-            && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
-    }
-
-    /// What was to be sent from where it lies must go first after all: copy it.
-    #[inline]
-    fn settle_straight(&mut self) {
-        let Core { deferred, pool, .. } = &mut *self.core;
-        if let (Some(kind), Some(received)) = (deferred.straight.take(), self.received) {
-            self.own.outbound.frame(pool, kind.opcode(), received.payload(), None);
-        }
-    }
-}
-
-/// How a message is published, beside to where.
-///
-/// ```
-/// use tapecast::Publish;
-///
-/// let quote = Publish { key: Some("BTC"), ..Publish::default() };
-/// # assert_eq!(quote.token, None);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Publish<'a> {
-    /// What it is the newest value of, in at most 255 bytes. Messages without a key
-    /// are all of one.
-    pub key: Option<&'a str>,
-    /// From this message on its key has no value: it is delivered, and no snapshot
-    /// has it.
-    pub removes_key: bool,
-    /// It is a text that is JSON: in lanes of JSON it stands as it was written.
-    pub json: bool,
-    /// On a connection: `Notice::Published` tells, with this token, what number it got.
-    pub token: Option<u64>,
-}
 
 /// A connection and its session, borrowed for one call of a handler.
 ///
@@ -120,77 +41,37 @@ pub struct Publish<'a> {
 /// ```
 pub struct Conn<'a, S> {
     session: &'a mut S,
-    link: Link<'a>,
+    context: CallContext<'a>,
 }
-
-/// A message could not be sent to another connection: it is too long.
-///
-/// ```
-/// use tapecast::testing::{Received, TestShard};
-/// # use tapecast::{Conn, Handler, Limits, Message, Request, Upgrade};
-///
-/// struct Padding;
-///
-/// impl Handler for Padding {
-/// #     type Session = ();
-/// #     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
-/// #         Upgrade::accept(())
-/// #     }
-///     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
-///         let padded = [message.payload(), &[0; 4096]].concat();
-///         if let Err(error) = conn.send_to(conn.id(), &padded) {
-///             conn.close(4000, &error.to_string());
-///         }
-///     }
-/// }
-///
-/// let limits = Limits { message_bytes_max: 4096, ..Limits::default() };
-/// let mut shard = TestShard::with_limits(Padding, limits);
-/// let mut client = shard.connect("/");
-/// client.send("one byte is too many");
-/// shard.run();
-/// let close = Received::Close(Some((4000, "the message is too big".into())));
-/// assert_eq!(client.receive(), Some(close));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendToError;
-
-impl fmt::Display for SendToError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the message is too big")
-    }
-}
-
-impl std::error::Error for SendToError {}
 
 impl<'a, S> Conn<'a, S> {
-    pub(crate) fn new(session: &'a mut S, link: Link<'a>) -> Conn<'a, S> {
-        Conn { session, link }
+    pub(crate) fn new(session: &'a mut S, context: CallContext<'a>) -> Conn<'a, S> {
+        Conn { session, context }
     }
 
     /// The same connection with a part of its session.
     pub(crate) fn map<T>(&mut self, part: impl FnOnce(&mut S) -> &mut T) -> Conn<'_, T> {
-        Conn { session: part(self.session), link: self.link.reborrow() }
+        Conn { session: part(self.session), context: self.context.reborrow() }
     }
 
     /// The connection's name, unique for as long as the server runs.
     pub fn id(&self) -> ConnectionId {
-        self.link.id
+        self.context.id
     }
 
     /// The other end; none on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.link.own.peer.get()
+        self.context.state.peer.get()
     }
 
     /// The target of the request, path and query, as it was sent.
     pub fn target(&self) -> &str {
-        &self.link.own.target
+        &self.context.state.target
     }
 
     /// The last round trip that the keep-alive measured.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.link.round_trip_us.map(|us| Duration::from_micros(us.into()))
+        self.context.round_trip_us.map(|us| Duration::from_micros(us.into()))
     }
 
     /// The application's session.
@@ -203,19 +84,20 @@ impl<'a, S> Conn<'a, S> {
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> SendOutcome {
         let message = message.into();
-        let is_straight = self.link.is_straight(message);
-        if !is_straight {
-            self.link.settle_straight();
+        let is_echo_in_place = self.context.is_echo_in_place(message);
+        if !is_echo_in_place {
+            self.context.settle_echo();
         }
-        let outbound = &mut self.link.own.outbound;
-        let Core { limits, pool, deferred, .. } = &mut *self.link.core;
-        let outcome = match is_straight {
-            true => outbound.may_queue(limits, message.payload().len()),
-            false => outbound.message(pool, limits, message),
+        let outbound = &mut self.context.state.outbound;
+        let Core { limits, pool, deferred, .. } = &mut *self.context.core;
+        let outcome = if is_echo_in_place {
+            outbound.may_queue(limits, message.payload().len())
+        } else {
+            outbound.message(pool, limits, message)
         };
         let is_queued = outcome != SendOutcome::Dropped;
-        if is_straight && is_queued {
-            deferred.straight = Some(message.kind());
+        if is_echo_in_place && is_queued {
+            deferred.echo_in_place = Some(message.kind());
         }
         deferred.wants_writable |= outcome != SendOutcome::Queued;
         deferred.messages += u64::from(is_queued);
@@ -223,8 +105,8 @@ impl<'a, S> Conn<'a, S> {
         outcome
     }
 
-    /// Queues a message to another connection, once this call has returned. Where the shard
-    /// of that connection is behind, it waits, and this connection is not read from. It is
+    /// Queues a message to another connection, once this call has returned. If the shard of that
+    /// connection is overloaded, the message waits, and this connection is not read from. It is
     /// dropped, and counted (`letters_dropped`), if that connection has ended by then or can't
     /// take it, or if `publish_overflow_bytes_max` bytes wait already.
     ///
@@ -236,22 +118,22 @@ impl<'a, S> Conn<'a, S> {
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendToError> {
         let message = message.into();
-        if message.payload().len() > self.link.core.limits.message_bytes_max {
+        if message.payload().len() > self.context.core.limits.message_bytes_max {
             return Err(SendToError);
         }
         let payload = Bytes::copy_from_slice(message.payload());
-        self.link.core.deferred.letters.push((to, message.kind(), payload));
+        let message = DirectMessage { to, kind: message.kind(), payload };
+        self.context.core.deferred.direct.push(message);
         Ok(())
     }
 
-    /// Subscribes to every message of `topic`; `Notice::Subscribed` tells from
-    /// which number on. `trades.*` means every topic with one segment more than
-    /// `trades`, `trades.>` with one or more: those that are there and those that
-    /// will be.
+    /// Subscribes to every message of `topic`; `Notice::Subscribed` reports from which number
+    /// on. `trades.*` matches every topic with one segment more than `trades`, `trades.>` with
+    /// one or more: existing topics and those to come.
     ///
     /// # Errors
-    /// A bad name, a subscription that is there already, too many of them, or a rule
-    /// that does not allow it.
+    /// An invalid name, an existing subscription, too many of them, or a rule that does not
+    /// allow it.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
         self.subscribe_with(topic, &Delivery::default())
     }
@@ -295,16 +177,16 @@ impl<'a, S> Conn<'a, S> {
     /// # Ok::<(), tapecast::HubError>(())
     /// ```
     pub fn subscribe_with(&mut self, topic: &str, delivery: &Delivery) -> Result<(), HubError> {
-        let caller = self.link.caller();
-        let Link { core, own, id, .. } = &mut self.link;
-        let subscriptions = &mut own.subscriptions;
+        let caller = self.context.caller();
+        let CallContext { core, state, id, .. } = &mut self.context;
+        let subscriptions = &mut state.subscriptions;
         let subscribed = core.hub.subscribe_for(caller, id.index, subscriptions, topic, delivery);
         core.count_subscription(subscribed)
     }
 
-    /// Subscribes to `topic` as a member called `name`, for as long as the subscription
-    /// lasts: `$presence.TOPIC` tells who comes and goes, and its snapshot who is there.
-    /// The topic's rule says how many it lists.
+    /// Subscribes to `topic` as a member called `name`, for as long as the subscription lasts:
+    /// `$presence.TOPIC` reports members that join and leave, and its snapshot lists them. The
+    /// topic's rule says how many it lists.
     ///
     /// # Errors
     /// As [`Conn::subscribe_with`], `NotAllowed` where the rule has no list, and `BadKey`
@@ -353,41 +235,41 @@ impl<'a, S> Conn<'a, S> {
         name: &str,
         delivery: &Delivery,
     ) -> Result<(), HubError> {
-        let caller = self.link.caller();
-        let Link { core, own, id, .. } = &mut self.link;
+        let caller = self.context.caller();
+        let CallContext { core, state, id, .. } = &mut self.context;
         let key = id.to_string();
         let listed = Listed { key: &key, name };
-        let (hub, own) = (&mut core.hub, &mut own.subscriptions);
+        let (hub, own) = (&mut core.hub, &mut state.subscriptions);
         let subscribed = hub.subscribe_as(caller, id.index, own, topic, delivery, listed);
         core.count_subscription(subscribed)
     }
 
     /// Whether the rule of `topic` has it list who subscribes with a name.
     pub fn lists_members(&self, topic: &str) -> bool {
-        self.link.core.hub.lists_members(topic)
+        self.context.core.hub.lists_members(topic)
     }
 
     /// The client has everything of `topic` up to message `seq`, so that a
     /// subscription with a window goes on. `false` if there is no subscription.
     pub fn acknowledge(&mut self, topic: &str, seq: u64) -> bool {
-        self.link.core.hub.acknowledge(self.link.own.subscriptions, topic, seq)
+        self.context.core.hub.acknowledge(self.context.state.subscriptions, topic, seq)
     }
 
     /// Whether this connection reads `topic`, by its name or by a pattern that it matches.
     pub fn is_subscribed(&self, topic: &str) -> bool {
-        self.link.core.hub.is_subscribed(self.link.own.subscriptions, topic)
+        self.context.core.hub.is_subscribed(self.context.state.subscriptions, topic)
     }
 
     /// The number of the last message of `topic` that has left for this connection, or
     /// was skipped for it; none while it has no subscription that is live.
     pub fn position(&self, topic: &str) -> Option<u64> {
-        self.link.core.hub.position(self.link.own.subscriptions, topic)
+        self.context.core.hub.position(self.context.state.subscriptions, topic)
     }
 
     /// Says the names and positions of the connection's topics of which it has got nothing
     /// since this was last asked.
     pub(crate) fn quiet(&mut self, each: impl FnMut(&str, u64)) {
-        self.link.core.hub.quiet(self.link.own.subscriptions, each);
+        self.context.core.hub.quiet(self.context.state.subscriptions, each);
     }
 
     /// Publishes a text that the caller knows to be JSON, on behalf of the peer.
@@ -402,17 +284,17 @@ impl<'a, S> Conn<'a, S> {
 
     /// The server's limits.
     pub fn limits(&self) -> &Limits {
-        &self.link.core.limits
+        &self.context.core.limits
     }
 
     /// The time since the server's start.
     pub(crate) fn now(&self) -> Time {
-        self.link.core.now
+        self.context.core.now
     }
 
     /// Ends a subscription; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
-        self.link.core.hub.unsubscribe(&mut self.link.own.subscriptions, topic)
+        self.context.core.hub.unsubscribe(&mut self.context.state.subscriptions, topic)
     }
 
     /// Publishes a message to every subscriber of `topic`, on every shard, this
@@ -452,29 +334,32 @@ impl<'a, S> Conn<'a, S> {
         is_checked: bool,
     ) -> Result<Published, HubError> {
         let &Publish { key, removes_key, json, token } = publish;
-        let connection = self.link.id;
+        let connection = self.context.id;
         let publication = Publication {
             topic,
             key,
             removes_key,
             message,
             is_json: json,
-            receipt: Some(Receipt { connection, token, network: self.link.own.peer.network() }),
-            caller: self.link.caller(),
+            receipt: Some(Receipt {
+                connection,
+                token,
+                network: self.context.state.peer.network(),
+            }),
+            caller: self.context.caller(),
         };
-        let published = match is_checked {
-            true => self.link.core.hub.publish_checked(&publication),
-            false => self.link.core.hub.publish(&publication),
-        };
+        let hub = &mut self.context.core.hub;
+        let published =
+            if is_checked { hub.publish_checked(&publication) } else { hub.publish(&publication) };
         match published {
             Ok(outcome) => {
-                self.link.core.deferred.publications += 1;
+                self.context.core.deferred.publications += 1;
                 if outcome == Published::Backpressure {
-                    self.link.core.deferred.congested = Some(self.link.core.hub.home(topic));
+                    self.context.core.deferred.congested = Some(self.context.core.hub.home(topic));
                 }
             }
             Err(error @ (HubError::Full | HubError::OverBudget)) => {
-                let deferred = &mut self.link.core.deferred;
+                let deferred = &mut self.context.core.deferred;
                 deferred.publications_refused += 1;
                 deferred.publications_over_budget += u64::from(error == HubError::OverBudget);
             }
@@ -483,16 +368,16 @@ impl<'a, S> Conn<'a, S> {
         published
     }
 
-    /// Whether the connection has used up its share of this turn. A handler with a long
-    /// request to do stops between two steps of it then, remembers what is left, and calls
+    /// Whether the connection has used up its share of this turn. A handler with a long request
+    /// then stops between two steps of it, remembers what is left, and calls
     /// [`Conn::resume_later`].
     pub fn is_exhausted(&self) -> bool {
-        self.link.core.is_exhausted()
+        self.context.core.is_exhausted()
     }
 
-    /// Has the handler called again, with `Notice::Resume`, when others have had their
-    /// turns: it goes on with a request then. No other message of this connection comes
-    /// before that.
+    /// Has the handler called again, with `Notice::Resume`, when other connections have had
+    /// their turns: it continues with its request then. No other message of this connection
+    /// comes before that.
     ///
     /// ```
     /// use tapecast::testing::{Received, TestShard};
@@ -531,47 +416,49 @@ impl<'a, S> Conn<'a, S> {
     /// }
     /// ```
     pub fn resume_later(&mut self) {
-        self.link.core.deferred.resumes = true;
+        self.context.core.deferred.resumes = true;
     }
 
-    /// The handler has worked for so long, beside what the calls of this type take: a part
-    /// of it that is long counts against the connection's share then. Time that no handler
-    /// reports is not counted.
+    /// The handler has worked for so long, beside what the calls of this type take; that counts
+    /// against the connection's share. Time that no handler reports is not counted.
     pub fn spend(&mut self, time: Duration) {
         self.charge(time.as_nanos() as Work);
     }
 
     #[inline]
     pub(crate) fn charge(&mut self, work: Work) {
-        self.link.core.work += work;
+        self.context.core.work += work;
     }
 
     /// Bytes that are queued for the peer and that the kernel has not taken.
     pub fn queued_bytes(&self) -> usize {
-        self.link.own.outbound.queued_bytes()
+        self.context.state.outbound.queued_bytes()
     }
 
     /// Sets the connection's timer, instead of what it was set to: `Notice::Timer`
     /// follows after `delay`, up to 32 ms later.
     pub fn set_timer(&mut self, delay: Duration) {
-        self.link.own.timer = self.link.core.now + delay;
-        self.link.core.deferred.timer_set = true;
+        self.context.state.timer = self.context.core.now + delay;
+        self.context.core.deferred.timer_set = true;
     }
 
     /// Closes the connection with a code that may stand in a close frame (1000 for
-    /// a normal end, 3000 to 4999 for the application's own) and a reason of up to
-    /// 123 bytes. What was sent before still
-    /// leaves; what is sent after is dropped.
+    /// a normal end, 3000 to 4999 for the application's own) and a reason of up to 123 bytes.
+    /// Messages sent before still leave; messages sent after are dropped.
     ///
     /// # Panics
     /// If the code must not stand in a close frame (RFC 6455, 7.4).
     pub fn close(&mut self, code: u16, reason: &str) {
         let code = CloseCode::new(code).expect("a code that may stand in a close frame");
-        self.link.settle_straight();
-        if !self.link.own.outbound.is_ended() {
-            self.link.own.outbound.close_with(&mut self.link.core.pool, Some((code, reason)), None);
+        self.context.settle_echo();
+        if !self.context.state.outbound.is_ended() {
+            self.context.state.outbound.close_with(
+                &mut self.context.core.pool,
+                Some((code, reason)),
+                None,
+            );
             let close = Close { code, reason: reason.into(), by_peer: false };
-            self.link.core.deferred.close = Some(Box::new(close));
+            self.context.core.deferred.close = Some(Box::new(close));
         }
     }
 }
@@ -580,7 +467,7 @@ impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Conn")
-            .field("id", &self.link.id)
+            .field("id", &self.context.id)
             .field("peer", &self.peer())
             .field("session", &self.session)
             .finish_non_exhaustive()

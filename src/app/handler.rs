@@ -1,6 +1,7 @@
 //! The trait that an application implements.
 
-use super::{Conn, Request, Upgrade};
+use super::conn::Conn;
+use super::upgrade::{Request, Upgrade};
 use crate::connection::Close;
 use crate::hub::{HubError, Mark};
 use crate::protocol::Message;

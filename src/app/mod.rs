@@ -2,23 +2,31 @@
 //!
 //! A [`Handler`] is one value per shard; nothing of it crosses threads while it
 //! serves, so it needs no lock and may be `!Send`. The module knows neither the
-//! ring nor the shard.
+//! driver nor the shard.
 
+mod command;
 mod conn;
-mod core;
-mod errand;
+mod context;
+mod deferred;
 mod handler;
+mod message;
 mod publisher;
 mod router;
+mod shards;
 mod upgrade;
 
-pub use conn::{Conn, Publish, SendToError};
-pub(crate) use core::{Core, Link, Own};
 #[cfg(feature = "cli")]
-pub(crate) use errand::Answer;
-pub(crate) use errand::{ConnectionSummary, Entrance, Errand, Outlet, Page, Publication, Shards};
+pub(crate) use command::Answer;
+pub(crate) use command::{
+    CommandQueue, CommandSender, ConnectionSummary, Page, Publication, ShardCommand,
+};
+pub use conn::Conn;
+pub(crate) use context::{CallContext, ConnState, Core};
+pub(crate) use deferred::{Deferred, DirectMessage};
 pub use handler::{Handler, Notice};
+pub use message::{Publish, SendToError};
 pub use publisher::Publisher;
 pub use router::Router;
+pub(crate) use shards::Shards;
 pub(crate) use upgrade::Decision;
 pub use upgrade::{Request, Upgrade};

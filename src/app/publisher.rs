@@ -1,7 +1,7 @@
-//! Publishing from threads that are not shards.
+//! Publishing from any thread.
 
-use super::conn::Publish;
-use super::errand::{Answer, Errand, Outlet, Publication};
+use super::command::{Answer, CommandSender, Publication, ShardCommand};
+use super::message::Publish;
 use crate::base::ShardId;
 use crate::hub::{self, Hub, HubError};
 use crate::protocol::Message;
@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ```
 #[derive(Clone)]
 pub struct Publisher {
-    outlets: Arc<[Outlet]>,
+    senders: Arc<[CommandSender]>,
     home_seed: u64,
     message_bytes_max: usize,
     stopped: Arc<AtomicBool>,
@@ -36,12 +36,12 @@ pub struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(
-        outlets: Arc<[Outlet]>,
+        senders: Arc<[CommandSender]>,
         home_seed: u64,
         message_bytes_max: usize,
         stopped: Arc<AtomicBool>,
     ) -> Publisher {
-        Publisher { outlets, home_seed, message_bytes_max, stopped }
+        Publisher { senders, home_seed, message_bytes_max, stopped }
     }
 
     #[cfg(feature = "cli")]
@@ -52,8 +52,8 @@ impl Publisher {
     /// Publishes a message to every subscriber of `topic`.
     ///
     /// # Errors
-    /// A bad name; a message longer than `message_bytes_max`; `Full` when the
-    /// home shard is behind by as much as its inbox holds; `Stopped`.
+    /// An invalid name; a message longer than `message_bytes_max`; `Full` when the inbox of the
+    /// topic's home is full; `Stopped`.
     ///
     /// ```no_run
     /// # use tapecast::{Server, Router};
@@ -71,11 +71,11 @@ impl Publisher {
         self.publish_with(topic, message, &Publish::default())
     }
 
-    /// Publishes a message with a key. A token is of no use here.
+    /// Publishes a message with a key. A token has no effect here.
     ///
     /// # Errors
-    /// As [`Publisher::publish`], or a key of more than 255 bytes. That its topic's rule
-    /// has no keys is found out later: then the message goes without.
+    /// As [`Publisher::publish`], or a key of more than 255 bytes. If the topic's rule has no
+    /// keys, its home publishes the message without one.
     pub fn publish_with<'m>(
         &self,
         topic: &str,
@@ -85,8 +85,8 @@ impl Publisher {
         self.post(topic, message.into(), publish, None)
     }
 
-    /// Publishes as [`Publisher::publish_with`] does. Whoever wants to know what becomes of
-    /// it is told by the topic's home, which refuses a key where there are none.
+    /// Publishes as [`Publisher::publish_with`] does. With an `answer`, the topic's home reports
+    /// what became of the publication, and refuses a key if the rule has none.
     pub(crate) fn post(
         &self,
         topic: &str,
@@ -113,8 +113,8 @@ impl Publisher {
         if self.stopped.load(Ordering::Relaxed) {
             return Err(HubError::Stopped);
         }
-        let ShardId(home) = Hub::home_of(topic, self.home_seed, self.outlets.len() as u16);
-        let outlet = &self.outlets[usize::from(home)];
+        let ShardId(home) = Hub::home_of(topic, self.home_seed, self.senders.len() as u16);
+        let sender = &self.senders[usize::from(home)];
         let payload = Bytes::copy_from_slice(message.payload());
         let publication = Publication {
             topic: topic.into(),
@@ -124,12 +124,12 @@ impl Publisher {
             kind: message.kind(),
             payload,
         };
-        outlet.post(Errand::Publish { publication, answer }).map_err(|_| HubError::Full)
+        sender.post(ShardCommand::Publish { publication, answer }).map_err(|_| HubError::Full)
     }
 }
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Publisher").field("shards", &self.outlets.len()).finish()
+        formatter.debug_struct("Publisher").field("shards", &self.senders.len()).finish()
     }
 }

@@ -135,6 +135,13 @@ impl<T> Slab<T> {
         self.entry_mut(index)?.value.as_mut()
     }
 
+    /// The value at `index` with its generation.
+    #[inline]
+    pub fn named_mut(&mut self, index: u32) -> Option<(u32, &mut T)> {
+        let entry = self.entry_mut(index)?;
+        Some((entry.generation, entry.value.as_mut()?))
+    }
+
     /// The present generation of the slot at `index`.
     #[inline]
     pub fn generation(&self, index: u32) -> Option<u32> {

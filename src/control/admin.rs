@@ -4,7 +4,7 @@ use super::LinesDropped;
 use super::bodies::{self, Bodies};
 use super::metrics;
 use super::signals::Order;
-use crate::app::{Answer, ConnectionSummary, Errand, Page, Publish, Shards};
+use crate::app::{Answer, ConnectionSummary, Page, Publish, ShardCommand, Shards};
 use crate::base::ConnectionId;
 use crate::hub::HubError;
 use crate::protocol::{CloseCode, Message};
@@ -208,11 +208,11 @@ impl Access {
     async fn ask<T: Send + 'static>(
         &self,
         shard: usize,
-        errand: impl FnOnce(Answer<T>) -> Errand,
+        errand: impl FnOnce(Answer<T>) -> ShardCommand,
     ) -> Result<T, Fault> {
         let (answer, answered) = question();
         let late = || Fault(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} is behind"));
-        self.shards.outlets[shard].post(errand(answer)).map_err(|_| late())?;
+        self.shards.senders[shard].post(errand(answer)).map_err(|_| late())?;
         answered.await.ok_or_else(late)
     }
 
@@ -220,9 +220,9 @@ impl Access {
     async fn page<T: Send + 'static>(
         &self,
         asked: &Asked,
-        errand: impl Fn(u32, usize, Answer<Page<T>>) -> Errand,
+        errand: impl Fn(u32, usize, Answer<Page<T>>) -> ShardCommand,
     ) -> Result<(Vec<T>, Option<String>), Fault> {
-        let shards = self.shards.outlets.len();
+        let shards = self.shards.senders.len();
         let (mut shard, mut from) = asked.start(shards)?;
         let limit = asked.limit.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
         let mut items = Vec::new();
@@ -247,7 +247,7 @@ async fn show_connections(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
-    let errand = |from, count, answer| Errand::Connections { from, count, answer };
+    let errand = |from, count, answer| ShardCommand::Connections { from, count, answer };
     let (items, next) = access.page(&asked, errand).await?;
     let items: Vec<Value> = items.iter().map(connection).collect();
     Ok(Json(json!({ "connections": items, "next": next })))
@@ -284,7 +284,7 @@ async fn show_topics(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
-    let errand = |from, count, answer| Errand::Topics { from, count, answer };
+    let errand = |from, count, answer| ShardCommand::Topics { from, count, answer };
     let (items, next) = access.page(&asked, errand).await?;
     // A topic is known to its home and to each shard that reads it; on one page it
     // is put together.
@@ -381,10 +381,10 @@ async fn disconnect(
     let code = CloseCode::new(code)
         .ok_or_else(|| bad(format!("code is {code}: it must not stand in a close frame")))?;
     let reason = asked.reason;
-    if id.shard.index() >= access.shards.outlets.len() {
+    if id.shard.index() >= access.shards.senders.len() {
         return Err(bad(format!("there is no shard {}", id.shard)));
     }
-    let errand = |answer| Errand::Disconnect { id, code, reason, answer };
+    let errand = |answer| ShardCommand::Disconnect { id, code, reason, answer };
     match access.ask(id.shard.index(), errand).await? {
         true => Ok(Json(json!({ "disconnected": true }))),
         false => Err(Fault(StatusCode::NOT_FOUND, format!("{id} has ended or never was"))),

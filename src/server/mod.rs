@@ -11,7 +11,7 @@ pub use error::ServerError;
 pub(crate) use error::unlistenable;
 
 use crate::admission::Addresses;
-use crate::app::{Entrance, Handler, Outlet, Publisher, Shards};
+use crate::app::{CommandQueue, CommandSender, Handler, Publisher, Shards};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::driver::{Driver, Setup, SetupError, Uring};
 use crate::hub::{Rule, Rules};
@@ -169,14 +169,14 @@ impl Builder {
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
         let inbox_bytes_max = limits.publish_overflow_bytes_max;
-        let entrance = |_| Entrance::new(INBOX_PUBLICATIONS, inbox_bytes_max);
-        let entrances: Vec<Entrance> = (0..shards).map(entrance).collect();
+        let commands = |_| CommandQueue::new(INBOX_PUBLICATIONS, inbox_bytes_max);
+        let command_queues: Vec<CommandQueue> = (0..shards).map(commands).collect();
         let counters: Arc<[Counters]> = (0..shards).map(|_| Counters::default()).collect();
         let command = Arc::new(Command::default());
         let home_seed = topology::random_seed();
         let per_address = limits.connections_per_address_max;
         let addresses = Arc::new(Addresses::new(per_address, topology::random_seed()));
-        let links = Links::connect(&limits, Arc::clone(&bells), &entrances);
+        let links = Links::connect(&limits, Arc::clone(&bells), &command_queues);
         let mut threads = Vec::new();
         for (starting, links) in starting.into_iter().zip(links) {
             let parts = Parts {
@@ -196,19 +196,19 @@ impl Builder {
             let guard = Guard(Some((Arc::clone(&command), Arc::clone(&bells))));
             threads.push(starting.go(parts, guard));
         }
-        let outlets: Arc<[Outlet]> = entrances
+        let senders: Arc<[CommandSender]> = command_queues
             .into_iter()
             .zip(bells.iter())
-            .map(|(entrance, bell)| Outlet { entrance, doorbell: Arc::clone(bell) })
+            .map(|(commands, bell)| CommandSender { commands, doorbell: Arc::clone(bell) })
             .collect();
         let stopped = Arc::new(AtomicBool::new(false));
         let publisher = Publisher::new(
-            Arc::clone(&outlets),
+            Arc::clone(&senders),
             home_seed,
             limits.message_bytes_max,
             stopped.clone(),
         );
-        let shards = Shards { outlets, publisher, counters };
+        let shards = Shards { senders, publisher, counters };
         let handle = ServerHandle { command, bells, shards, stopped };
         Ok(Server { handle, threads, bound })
     }
@@ -393,8 +393,8 @@ impl ServerHandle {
     pub fn reload(&self, limits: &Limits) -> Result<(), ServerError> {
         limits.check().map_err(ServerError::Limits)?;
         let limits = Arc::new(limits.clone());
-        for outlet in &*self.shards.outlets {
-            outlet.reload(Arc::clone(&limits));
+        for sender in &*self.shards.senders {
+            sender.reload(Arc::clone(&limits));
         }
         Ok(())
     }
@@ -402,8 +402,8 @@ impl ServerHandle {
     /// Has connections from now on begin TLS like this; those that are there go on as they
     /// are. Without a `wss://` address nothing comes of it.
     pub fn reload_tls(&self, acceptor: &Acceptor) {
-        for outlet in &*self.shards.outlets {
-            outlet.reload_tls(acceptor.clone());
+        for sender in &*self.shards.senders {
+            sender.reload_tls(acceptor.clone());
         }
     }
 

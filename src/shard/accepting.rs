@@ -1,62 +1,20 @@
 //! Connections come in, up to the limits.
 
-use super::notes::Note;
-use super::slot::{Operations, Slot};
-use super::{Parts, Shard};
-use crate::admission::{Addresses, Pace};
+use super::parts::{Engine, Shard};
+use super::state::{Note, Operations, Slot};
 use crate::app::Handler;
 use crate::base::{Limits, Time};
 use crate::connection::Channel;
 use crate::driver::{Driver, Errno, Socket};
-use crate::tls::Acceptor;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-/// Milliseconds without an accept after descriptors or memory ran out, or while
-/// all shards together are full.
+/// Milliseconds without an accept after descriptors or memory ran out, or while all shards
+/// together are full.
 const RETRY_MS: u64 = 100;
 
-/// What is under way to get more connections.
-pub(super) struct Accepting {
-    /// Per listener: accepts in flight.
-    in_flight: Vec<usize>,
-    /// Per listener: whether TLS is spoken there.
-    is_secure: Vec<bool>,
-    /// What a connection to one of those begins with.
-    pub tls: Option<Acceptor>,
-    slots_max: usize,
-    pace: Pace,
-    addresses: Arc<Addresses>,
-    /// Nothing is accepted before this time; `ZERO` when nothing keeps us.
-    retry_at: Time,
-    stopped: bool,
-}
-
-impl Accepting {
-    pub fn new(parts: &Parts, now: Time) -> Accepting {
-        let per_second = parts.limits.handshakes_per_second_max;
-        Accepting {
-            in_flight: vec![0; parts.listeners.len()],
-            is_secure: parts.listeners.clone(),
-            tls: parts.tls.clone(),
-            slots_max: parts.slots_max,
-            pace: Pace::new(per_second, parts.counters.len(), now),
-            addresses: Arc::clone(&parts.addresses),
-            retry_at: Time::ZERO,
-            stopped: false,
-        }
-    }
-
-    /// When accepting goes on, if it was put off.
-    pub fn next(&self) -> Time {
-        let is_put_off = self.retry_at > Time::ZERO && !self.stopped;
-        if is_put_off { self.retry_at } else { Time::NEVER }
-    }
-}
-
-/// Whether an accept has failed for a connection that is gone. Anything else may stay as it
-/// is for long: no descriptors (of the process, of the system, of the ring), no memory, a
-/// socket that listens no more.
+/// Whether an accept has failed for a connection that is gone. Any other cause may last: no
+/// descriptors (of the process, of the system, of the ring), no memory, a socket that no longer
+/// listens.
 fn concerns_one_connection(error: Errno) -> bool {
     // accept(2): pending network errors of the new socket are passed on.
     const OF_ONE: [Errno; 11] = [
@@ -76,31 +34,72 @@ fn concerns_one_connection(error: Errno) -> bool {
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// Starts as many accepts as there may be: every one in flight has a slot
-    /// set aside, so that a connection the kernel hands over is never one too
-    /// many for the table of descriptors.
+    /// Starts accepts up to the limit. Every accept in flight has a slot set aside, so that a
+    /// connection from the kernel always has room in the table of descriptors.
     pub(super) fn accept_more(&mut self) {
+        self.engine.accept_more(self.slots.len());
+    }
+
+    pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: Option<SocketAddr>) {
+        let Shard { slots, engine } = self;
+        let accepting = &mut engine.accepting;
+        accepting.in_flight[listener as usize] -= 1;
+        let mut slot = Slot::new(socket, peer, engine.core.now);
+        if accepting.is_secure[listener as usize] {
+            let acceptor = accepting.tls.as_ref().expect("the server has checked");
+            let kept_max = engine.core.limits.tls_handshake_bytes_max;
+            slot.channel = Some(Box::new(Channel::new(acceptor.accept(), kept_max)));
+        }
+        slot.is_refused = !engine.admit(peer);
+        slot.operations.begin(Operations::RECEIVE);
+        let (index, _) = slots.insert(slot);
+        engine.rates.begin(index, engine.core.now);
+        engine.counters().accepted.add(1);
+        engine.counters().connections.add(1);
+        self.with_at(index, |engine, peer| {
+            engine.driver.receive(socket, peer.token);
+            engine.set_deadline(peer);
+        });
+        self.accept_more();
+    }
+
+    pub(super) fn accept_failed(&mut self, listener: u32, error: Errno) {
+        let engine = &mut self.engine;
+        engine.accepting.in_flight[listener as usize] -= 1;
+        if error == Errno::CANCELED {
+            return;
+        }
+        engine.counters().accept_errors.add(1);
+        if !concerns_one_connection(error) {
+            engine.put_accepting_off(&format!("accepting fails: {error}"));
+        }
+        self.accept_more();
+    }
+}
+
+impl<H: Handler, D: Driver> Engine<H, D> {
+    /// Starts accepts, while so many slots are taken.
+    fn accept_more(&mut self, taken: usize) {
         if self.accepting.stopped || self.accepting.retry_at > self.core.now {
             return;
         }
         self.accepting.retry_at = Time::ZERO;
         let wanted = self.core.limits.accepts_in_flight;
         for listener in 0..self.accepting.in_flight.len() {
-            while self.accepting.in_flight[listener] < wanted && self.has_free_slot() {
+            while self.accepting.in_flight[listener] < wanted && self.has_free_slot(taken) {
                 self.accepting.in_flight[listener] += 1;
                 self.driver.accept(listener as u32);
             }
         }
-        // Kept from it by the total of all shards: nothing tells this one when
-        // another has room again.
         let is_short = self.accepting.in_flight.iter().any(|&in_flight| in_flight < wanted);
         if !is_short {
             return;
         }
         if self.total() >= self.total_max() {
+            // Nothing tells this shard when another one has room again.
             self.hit(const { Limits::index_of("connections_refusing_max") });
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
-        } else if self.accepting.in_flight.iter().all(|&in_flight| in_flight == 0) {
+        } else if self.accepting.is_idle() {
             // One of its own has to end, and then it accepts again at once.
             self.counters().accepts_put_off.add(1);
             let text = format!(
@@ -111,44 +110,19 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    fn has_free_slot(&self) -> bool {
+    fn has_free_slot(&self, taken: usize) -> bool {
         let in_flight: usize = self.accepting.in_flight.iter().sum();
-        let slots_max = self.accepting.slots_max;
-        self.slots.len() + in_flight < slots_max && self.total() < self.total_max()
+        taken + in_flight < self.accepting.slots_max && self.total() < self.total_max()
     }
 
-    /// Connections of all shards, those included that are only told that there is
-    /// no room.
+    /// The limit of connections of all shards, those included that only hear that there is no
+    /// room.
     fn total_max(&self) -> usize {
         let limits = &self.core.limits;
         limits.connections_max.saturating_add(limits.connections_refusing_max)
     }
 
-    /// Connections of all shards.
-    pub(super) fn total(&self) -> usize {
-        self.counters.iter().map(|counters| counters.connections.get()).sum::<u64>() as usize
-    }
-
-    pub(super) fn accepted(&mut self, listener: u32, socket: Socket, peer: Option<SocketAddr>) {
-        self.accepting.in_flight[listener as usize] -= 1;
-        let mut slot = Slot::new(socket, peer, self.core.now);
-        slot.is_refused = !self.admit(peer);
-        if self.accepting.is_secure[listener as usize] {
-            let acceptor = self.accepting.tls.as_ref().expect("the server has checked");
-            let kept_max = self.core.limits.tls_handshake_bytes_max;
-            slot.channel = Some(Box::new(Channel::new(acceptor.accept(), kept_max)));
-        }
-        slot.operations.begin(Operations::RECEIVE);
-        let (index, _) = self.slots.insert(slot);
-        self.rates.begin(index, self.core.now);
-        self.counters().accepted.add(1);
-        self.counters().connections.add(1);
-        self.driver.receive(socket, self.token(index));
-        self.set_deadline(index);
-        self.accept_more();
-    }
-
-    /// Whether a connection may come in; one that may not is told so, with 503.
+    /// Whether a connection is admitted; one that is not gets 503.
     fn admit(&mut self, peer: Option<SocketAddr>) -> bool {
         if let Some(until) = self.accepting.pace.accepted(self.core.now) {
             self.hit(const { Limits::index_of("handshakes_per_second_max") });
@@ -156,7 +130,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
         if self.total() >= self.core.limits.connections_max {
             self.hit(const { Limits::index_of("connections_max") });
-            self.note(Note::Refused, "connections_max is reached: refusing with 503");
+            self.note(Note::Refused, "connections_max reached: refusing with 503");
             return false;
         }
         let addresses = &self.accepting.addresses;
@@ -165,8 +139,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             && addresses.enter(peer.ip()).is_err()
         {
             self.hit(const { Limits::index_of("connections_per_address_max") });
-            let text =
-                format!("{} has connections_per_address_max: refusing it with 503", peer.ip());
+            let text = format!(
+                "{} has reached connections_per_address_max: refusing it with 503",
+                peer.ip()
+            );
             self.note(Note::Refused, &text);
             return false;
         }
@@ -174,7 +150,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     /// A connection that was admitted has ended.
-    pub(super) fn discharge(&mut self, peer: Option<SocketAddr>) {
+    pub fn discharge(&mut self, peer: Option<SocketAddr>) {
         let addresses = &self.accepting.addresses;
         if addresses.is_enabled()
             && let Some(peer) = peer
@@ -183,19 +159,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    pub(super) fn accept_failed(&mut self, listener: u32, error: Errno) {
-        self.accepting.in_flight[listener as usize] -= 1;
-        if error == Errno::CANCELED {
-            return;
-        }
-        self.counters().accept_errors.add(1);
-        if !concerns_one_connection(error) {
-            self.put_accepting_off(&format!("accepting fails: {error}"));
-        }
-        self.accept_more();
-    }
-
-    /// Nothing is accepted for a while, and that is said.
+    /// Nothing is accepted for a while, and that is logged.
     fn put_accepting_off(&mut self, why: &str) {
         self.counters().accepts_put_off.add(1);
         self.note(Note::AcceptFailed, &format!("{why}; the next try is in {RETRY_MS} ms"));
@@ -203,15 +167,10 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.accepting.retry_at = self.accepting.retry_at.max(retry_at);
     }
 
-    pub(super) fn stop_accepting(&mut self) {
+    pub fn stop_accepting(&mut self) {
         self.accepting.stopped = true;
         self.accepting.retry_at = Time::ZERO;
         self.driver.stop_listening();
-    }
-
-    /// No accept is under way.
-    pub(super) fn accepts_nothing(&self) -> bool {
-        self.accepting.in_flight.iter().all(|&count| count == 0)
     }
 }
 
@@ -220,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_last_puts_accepting_off() {
+    fn lasting_causes_put_accepting_off() {
         for error in
             [Errno::INVAL, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::BADF, Errno::PERM]
         {

@@ -1,50 +1,63 @@
 //! How a connection ends.
 //!
-//! First what is left to say is said (`Closing`, `Flushing`), and the peer is
-//! given time to hear it (`Lingering`: a socket closed over unread bytes resets
-//! the connection, and a reset eats the close frame). Then the three steps:
+//! First the last frames are sent (`Closing`, `Flushing`), and the peer is given time to read
+//! them (`Lingering`: a socket closed over unread bytes resets the connection, and a reset
+//! destroys the close frame). Then the three steps:
 //!
-//! 1. *terminate*: everything under way in the kernel is cancelled, the hub and
-//!    the pool get back what is theirs, the application is told;
+//! 1. *terminate*: all operations in the kernel are cancelled, the hub and the pool get back
+//!    what is theirs, the application hears of it;
 //! 2. *join*: the end of every operation is awaited;
-//! 3. *close*: the descriptor is closed, and only its event frees the slot.
+//! 3. *close*: the descriptor is closed, and only that event frees the slot.
 
-use super::Shard;
-use super::notes::Note;
-use super::serving::route_of;
-use super::slot::{Holds, Operations, Phase};
+use super::calling::{Called, guard, route_of};
+use super::parts::{Engine, Shard};
+use super::state::{Holds, Note, Operations, Peer, Phase};
 use crate::app::Handler;
 use crate::base::Limits;
 use crate::base::planted::{Bug, planted};
 use crate::connection::Close;
 use crate::driver::{Driver, Interest, Token};
 use crate::protocol::CloseCause;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// Closes with `cause` and waits for the peer's close frame.
-    pub(super) fn close(&mut self, index: u32, cause: CloseCause) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        if slot.phase != Phase::Open {
+    /// A connection's descriptor is closed: its slot is free.
+    pub(super) fn closed(&mut self, token: Token) {
+        if self.with(token, |_, _| ()).is_none() || planted(Bug::LeakedSlot) {
             return;
         }
-        // Not open yet: there is nobody to send a frame to.
-        if slot.inbound.expects_head() {
-            return self.terminate(index);
+        if let Some(slot) = self.slots.remove(token.index)
+            && !slot.is_refused
+        {
+            self.engine.discharge(slot.state.peer.get());
         }
-        slot.own.outbound.close(&mut self.core.pool, cause);
+        self.counters().closed.add(1);
+        self.counters().connections.subtract(1);
+        self.accept_more();
+    }
+}
+
+impl<H: Handler, D: Driver> Engine<H, D> {
+    /// Closes with `cause` and waits for the peer's close frame.
+    pub fn close(&mut self, peer: &mut Peer<'_, H::Session>, cause: CloseCause) {
+        if peer.phase != Phase::Open {
+            return;
+        }
+        // Not open yet: no frame can be sent.
+        if peer.inbound.expects_head() {
+            return self.terminate(peer);
+        }
+        peer.state.outbound.close(&mut self.core.pool, cause);
         self.hit_by(cause);
         if matches!(cause, CloseCause::SlowReader | CloseCause::FellBehind) {
             let text = format!("a slow peer is closed: {}", cause.reason());
             self.note(Note::Slow, &text);
         }
-        let Some(slot) = self.slots.at_mut(index) else { return };
         let reason = cause.reason().into();
-        slot.close = Some(Box::new(Close { code: cause.code(), reason, by_peer: false }));
-        self.await_close(index);
+        peer.close = Some(Box::new(Close { code: cause.code(), reason, by_peer: false }));
+        self.await_close(peer);
     }
 
-    /// Counts the limit whose hitting is the cause, if one is.
+    /// Counts the limit that is the cause, if one is.
     fn hit_by(&self, cause: CloseCause) {
         self.hit(match cause {
             CloseCause::MessageTooBig => const { Limits::index_of("message_bytes_max") },
@@ -56,192 +69,167 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     }
 
     /// This end's close frame is queued: waits for the peer's.
-    pub(super) fn await_close(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        self.core.hub.leave(&mut slot.own.subscriptions);
+    pub fn await_close(&mut self, peer: &mut Peer<'_, H::Session>) {
+        self.core.hub.leave(&mut peer.state.subscriptions);
         // What comes before the peer's close frame is dropped: no rate holds it up.
-        slot.holds.end(Holds::RATE);
-        self.read_to_close(index);
-        self.enter_phase(index, Phase::Closing);
-        self.mark_dirty(index);
-        self.read_on(index);
+        peer.holds.end(Holds::RATE);
+        self.read_to_close(peer);
+        self.enter_phase(peer, Phase::Closing);
+        self.mark_dirty(peer);
+        self.read_on(peer);
     }
 
-    /// The peer broke a rule, or a handler panicked: says so and ends, without
-    /// waiting for an answer.
-    pub(super) fn fail(&mut self, index: u32, cause: CloseCause) {
+    /// The peer broke a rule, or a handler panicked: reports it and ends, without waiting for an
+    /// answer.
+    pub fn fail(&mut self, peer: &mut Peer<'_, H::Session>, cause: CloseCause) {
         self.hit_by(cause);
-        match cause {
-            CloseCause::HandlerPanicked => {
-                self.counters().handler_panics.add(1);
-                self.note(Note::Panicked, "a handler panicked: its connection is closed with 1011");
-            }
-            cause => {
-                self.counters().protocol_errors.add(1);
-                let text = format!("a peer broke a rule: {}", cause.reason());
-                self.note(Note::Violation, &text);
-            }
+        if cause == CloseCause::HandlerPanicked {
+            self.counters().handler_panics.add(1);
+            self.note(Note::Panicked, "a handler panicked: its connection is closed with 1011");
+        } else {
+            self.counters().protocol_errors.add(1);
+            let text = format!("a peer broke a rule: {}", cause.reason());
+            self.note(Note::Violation, &text);
         }
-        // What earlier messages of the same read have ordered stands.
-        self.core.deferred.straight = None;
+        // What earlier messages of the same read have left behind stands.
+        self.core.deferred.echo_in_place = None;
         self.core.deferred.close = None;
-        self.settle_deferred(index);
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        slot.inbound.end(&mut self.core.pool);
-        slot.own.outbound.close(&mut self.core.pool, cause);
+        self.settle_deferred(peer);
+        peer.inbound.end(&mut self.core.pool);
+        peer.state.outbound.close(&mut self.core.pool, cause);
+        self.set_close(peer, cause);
+        self.flush_and_end(peer);
+    }
+
+    /// Notes how a connection ends, unless that is known.
+    pub fn set_close(&mut self, peer: &mut Peer<'_, H::Session>, cause: CloseCause) {
         let reason = cause.reason().into();
         let close = Close { code: cause.code(), reason, by_peer: false };
-        slot.close.get_or_insert_with(|| Box::new(close));
-        self.flush_and_end(index);
+        peer.close.get_or_insert_with(|| Box::new(close));
     }
 
-    /// A reader fell off a topic's tape, whose policy is to close.
-    pub(super) fn fell_off(&mut self, index: u32) {
+    /// A subscriber fell behind a topic's tape, and its policy is to be closed.
+    pub fn fell_behind(&mut self, peer: &mut Peer<'_, H::Session>) {
         self.counters().readers_fallen.add(1);
-        self.close(index, CloseCause::FellBehind);
+        self.close(peer, CloseCause::FellBehind);
     }
 
     /// The last bytes are queued: once they have left, the connection ends.
-    pub(super) fn flush_and_end(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        if slot.phase >= Phase::Flushing {
+    pub fn flush_and_end(&mut self, peer: &mut Peer<'_, H::Session>) {
+        if peer.phase >= Phase::Flushing {
             return;
         }
-        slot.inbound.end(&mut self.core.pool);
-        self.core.hub.leave(&mut slot.own.subscriptions);
-        self.drop_backlog(index);
-        self.enter_phase(index, Phase::Flushing);
-        self.weigh(index, false);
-        let slot = self.slots.at_mut(index).expect("looked up above");
-        if slot.is_flushed() {
-            return self.flushed(index);
+        peer.inbound.end(&mut self.core.pool);
+        self.core.hub.leave(&mut peer.state.subscriptions);
+        self.drop_backlog(peer);
+        self.enter_phase(peer, Phase::Flushing);
+        self.weigh(peer, false);
+        if peer.is_flushed() {
+            return self.flushed(peer);
         }
-        self.mark_dirty(index);
-        self.read_on(index);
+        self.mark_dirty(peer);
+        self.read_on(peer);
     }
 
     /// The last bytes have left.
-    pub(super) fn flushed(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        if slot.peer_ended || slot.is_clean {
-            return self.terminate(index);
+    pub fn flushed(&mut self, peer: &mut Peer<'_, H::Session>) {
+        if peer.peer_ended || peer.is_clean {
+            return self.terminate(peer);
         }
-        slot.operations.begin(Operations::SHUTDOWN);
-        let socket = slot.socket;
-        let token = self.token(index);
-        self.driver.shutdown(socket, token);
-        self.enter_phase(index, Phase::Lingering);
-        self.read_on(index);
+        peer.operations.begin(Operations::SHUTDOWN);
+        self.driver.shutdown(peer.socket, peer.token);
+        self.enter_phase(peer, Phase::Lingering);
+        self.read_on(peer);
     }
 
-    pub(super) fn shut_down(&mut self, token: Token) {
-        let Some(slot) = self.slot(token) else { return };
-        slot.operations.end(Operations::SHUTDOWN);
-        if slot.phase == Phase::Ending {
-            self.try_close(token.index);
+    /// The sending side of a socket is shut.
+    pub fn shut_down(&mut self, peer: &mut Peer<'_, H::Session>) {
+        peer.operations.end(Operations::SHUTDOWN);
+        if peer.phase == Phase::Ending {
+            self.try_close(peer);
         }
     }
 
     /// The peer has sent its last byte.
-    pub(super) fn peer_ended(&mut self, index: u32) {
-        if self.ends_behind_backlog(index) {
+    pub fn peer_ended(&mut self, peer: &mut Peer<'_, H::Session>) {
+        if self.ends_behind_backlog(peer) {
             return;
         }
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        slot.peer_ended = true;
-        match slot.phase {
+        peer.peer_ended = true;
+        match peer.phase {
             // It may still read: what is queued for it leaves.
-            Phase::Open | Phase::Closing => self.flush_and_end(index),
+            Phase::Open | Phase::Closing => self.flush_and_end(peer),
             Phase::Flushing => {}
-            Phase::Lingering => self.terminate(index),
+            Phase::Lingering => self.terminate(peer),
             Phase::Ending => {}
         }
     }
 
-    /// The connection is broken: nothing can be said any more.
-    pub(super) fn lost(&mut self, index: u32) {
-        self.terminate(index);
+    /// The connection is broken: nothing can be sent any more.
+    pub fn lost(&mut self, peer: &mut Peer<'_, H::Session>) {
+        self.terminate(peer);
     }
 
-    fn enter_phase(&mut self, index: u32, phase: Phase) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        debug_assert!(slot.phase <= phase, "phases only move on");
-        let closing = u64::from(slot.phase == Phase::Open);
-        slot.phase = phase;
-        slot.since = self.core.now;
+    fn enter_phase(&mut self, peer: &mut Peer<'_, H::Session>, phase: Phase) {
+        debug_assert!(peer.phase <= phase, "phases only move forward");
+        let closing = u64::from(peer.phase == Phase::Open);
+        peer.phase = phase;
+        peer.since = self.core.now;
         self.counters().closing.add(closing);
-        self.set_deadline(index);
+        self.set_deadline(peer);
     }
 
     /// Step one.
-    pub(super) fn terminate(&mut self, index: u32) {
-        self.drop_backlog(index);
-        let token = self.token(index);
-        let Shard { slots, core, driver, handler, counters, .. } = self;
-        let Some(slot) = slots.at_mut(index) else { return };
-        if slot.phase == Phase::Ending {
+    pub fn terminate(&mut self, peer: &mut Peer<'_, H::Session>) {
+        self.drop_backlog(peer);
+        if peer.phase == Phase::Ending {
             return;
         }
-        let was_closing = u64::from(slot.phase != Phase::Open);
-        counters[core.id.index()].closing.subtract(was_closing);
-        slot.phase = Phase::Ending;
-        self.wheel.clear(index);
-        self.memory.forget(index);
-        if slot.operations.has(Operations::RECEIVE) {
+        let token = peer.token;
+        let Engine { core, driver, handler, counters, timers, memory, .. } = self;
+        let counters = &counters[core.id.index()];
+        counters.closing.subtract(u64::from(peer.phase != Phase::Open));
+        peer.phase = Phase::Ending;
+        timers.wheel.clear(token.index);
+        memory.forget(token.index);
+        if peer.operations.has(Operations::RECEIVE) {
             driver.stop_receive(token);
         }
         for (operation, interest) in [
             (Operations::POLL_READABLE, Interest::Readable),
             (Operations::POLL_WRITABLE, Interest::Writable),
         ] {
-            if slot.operations.has(operation) {
+            if peer.operations.has(operation) {
                 driver.stop_poll(token, interest);
             }
         }
-        core.hub.leave(&mut slot.own.subscriptions);
-        slot.inbound.end(&mut core.pool);
-        slot.own.outbound.finish(&mut core.pool);
-        if let Some(mut channel) = slot.channel.take() {
+        core.hub.leave(&mut peer.state.subscriptions);
+        peer.inbound.end(&mut core.pool);
+        peer.state.outbound.finish(&mut core.pool);
+        if let Some(mut channel) = peer.channel.take() {
             channel.release(&mut core.pool);
         }
-        slot.own.target = Box::default();
-        let close = slot.close.take().map_or_else(Close::lost, |close| *close);
-        if let Some(session) = slot.session.take() {
-            let counters = &counters[core.id.index()];
+        peer.state.target = Box::default();
+        let close = peer.close.take().map_or_else(Close::lost, |close| *close);
+        if let Some(session) = peer.session.take() {
             counters.close_codes.add(close.code.get());
             counters.sessions.subtract(1);
             match route_of(handler, &session) {
                 Some(route) => counters.routes.end(route),
                 None => counters.handler_panics.add(1),
             }
-            if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
+            if guard(|| handler.close(session, close)) == Called::Panicked {
                 counters.handler_panics.add(1);
             }
         }
-        self.try_close(index);
+        self.try_close(peer);
     }
 
-    /// Steps two and three: closes once nothing is under way.
-    pub(super) fn try_close(&mut self, index: u32) {
-        let token = self.token(index);
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        if slot.phase == Phase::Ending && slot.operations.is_empty() {
-            slot.operations.begin(Operations::CLOSE);
-            self.driver.close(slot.socket, token);
+    /// Steps two and three: closes once no operation is in flight.
+    pub fn try_close(&mut self, peer: &mut Peer<'_, H::Session>) {
+        if peer.phase == Phase::Ending && peer.operations.is_empty() {
+            peer.operations.begin(Operations::CLOSE);
+            self.driver.close(peer.socket, peer.token);
         }
-    }
-
-    pub(super) fn closed(&mut self, token: Token) {
-        if self.slot(token).is_none() || planted(Bug::LeakedSlot) {
-            return;
-        }
-        if let Some(slot) = self.slots.remove(token.index)
-            && !slot.is_refused
-        {
-            self.discharge(slot.own.peer.get());
-        }
-        self.counters().closed.add(1);
-        self.counters().connections.subtract(1);
-        self.accept_more();
     }
 }

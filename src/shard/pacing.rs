@@ -1,168 +1,140 @@
-//! Who publishes often to topics that gather is read once a millisecond.
+//! A connection that publishes often to topics that batch is read once a millisecond.
 //!
-//! A topic whose rule has a `flush_ms` wakes nobody for each message, but a publisher that
-//! sends one at a time would still wake its shard for each. So once several reads in a row
-//! have brought nothing but such publications, shortly one after the other, the connection
-//! is read once a millisecond, whatever its rule's `flush_ms`. What comes then has waited for
-//! that, and its topic waits so much less.
+//! A topic whose rule has a `flush_ms` wakes nobody for each message, but a publisher that sends
+//! one at a time would still wake its shard for each. So once several reads in a row have brought
+//! nothing but such publications, shortly one after the other, the connection is read once a
+//! millisecond, whatever its rule's `flush_ms`. The messages that come then have waited for that,
+//! and their topic waits so much less.
 //!
-//! So nothing is late by more than a millisecond and a turn. A connection that says anything
-//! else, is owed an answer, brings much or falls silent is read as all others again; one with
+//! So nothing is late by more than a millisecond and a turn. A connection that sends anything
+//! else, is owed an answer, brings much or becomes quiet is read as all others again; one with
 //! compression is always metered, and never paced.
 
-use super::Shard;
+use super::parts::{Engine, Shard};
 use super::receiving::Share;
-use super::slot::{Holds, Operations, Phase};
+use super::state::{Holds, Operations, PACE_MS, Peer, Phase};
 use crate::app::Handler;
 use crate::base::Time;
-use crate::driver::{Driver, Token};
+use crate::driver::Driver;
 use std::time::Duration;
 
-/// Between two reads.
-const PACE_MS: u32 = 1;
-/// Reads in a row after which it is worth it, each of another turn than the one before it
-/// and none later than half a pace after that. The simulated shards' clients rarely say so
-/// much in a row.
+/// Reads in a row after which pacing is worth it, each of another turn than the one before it
+/// and none later than half a pace after that. The simulated shards' clients rarely send so much
+/// in a row.
 const READS: u8 = if cfg!(test) { 2 } else { 8 };
 /// Messages that a paced read has to bring, or the next bytes wake the shard again.
 const MESSAGES_MIN: u64 = 2;
-/// Bytes that one brings less of: above that a wake-up costs next to nothing of a message,
-/// and what the socket holds may be what holds the publisher up.
+/// Bytes that a paced read brings less of: above that a wake-up costs next to nothing per
+/// message, and a full socket may hold the publisher up.
 const BYTES_MAX: usize = 32 << 10;
-
-/// The connections that are read at a pace.
-#[derive(Debug)]
-pub(super) struct Pacing {
-    /// When they are read next, once that is settled.
-    due: Time,
-    connections: Vec<Token>,
-    /// Reused.
-    reading: Vec<Token>,
-}
-
-impl Default for Pacing {
-    fn default() -> Pacing {
-        Pacing { due: Time::NEVER, connections: Vec::new(), reading: Vec::new() }
-    }
-}
-
-impl Pacing {
-    /// What came of the last reads has been sent: the time to the next ones begins, unless
-    /// it has. Says when that is.
-    pub fn settle(&mut self, now: Time) -> Time {
-        if self.due == Time::NEVER && !self.connections.is_empty() {
-            self.due = now.plus_millis(PACE_MS.into());
-        }
-        self.due
-    }
-}
 
 /// What a shard had counted before a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     messages: u64,
-    gathered: u64,
+    batched: u64,
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
+    /// Reads the paced connections, if it is time.
+    pub(super) fn read_paced(&mut self) {
+        let engine = &mut self.engine;
+        if engine.core.now < engine.pacing.due {
+            return;
+        }
+        engine.pacing.due = Time::NEVER;
+        let mut reading = std::mem::take(&mut engine.pacing.reading);
+        std::mem::swap(&mut reading, &mut engine.pacing.connections);
+        engine.core.hub.set_waited_ms(PACE_MS);
+        let mut count = reading.len();
+        for token in reading.drain(..) {
+            self.engine.share_received(count, true);
+            self.with(token, |engine, peer| engine.read_at_pace(peer));
+            self.deliver_direct();
+            count -= 1;
+        }
+        self.engine.core.hub.set_waited_ms(0);
+        self.engine.pacing.reading = reading;
+    }
+}
+
+impl<H: Handler, D: Driver> Engine<H, D> {
     /// What is counted so far.
     #[inline]
-    pub(super) fn before_read(&self) -> Before {
+    pub fn before_read(&self) -> Before {
         Before {
             messages: self.counters().messages_received.get(),
-            gathered: self.core.hub.batched(),
+            batched: self.core.hub.batched(),
         }
     }
 
-    /// How many messages a read has brought, if all of them were publications that are
-    /// gathered, and the connection is owed nothing for them.
+    /// How many messages a read has brought, if all of them were batched publications and the
+    /// connection is owed nothing for them.
     #[inline]
-    fn gathered_since(&self, before: Before, index: u32) -> Option<u64> {
-        let gathered = self.core.hub.batched() - before.gathered;
-        if gathered == 0 {
+    fn batched_since(&self, before: Before, peer: &Peer<'_, H::Session>) -> Option<u64> {
+        let batched = self.core.hub.batched() - before.batched;
+        if batched == 0 {
             return None;
         }
         let messages = self.counters().messages_received.get() - before.messages;
-        let slot = self.slots.at(index)?;
-        let is_all = gathered == messages && slot.phase == Phase::Open && !slot.has_queued();
-        (is_all && slot.holds.is_empty()).then_some(messages)
+        let is_all = batched == messages && peer.phase == Phase::Open && !peer.has_queued();
+        (is_all && peer.holds.is_empty()).then_some(messages)
     }
 
     /// After bytes came of their own accord, `silent` after those before them: whether the
     /// connection is to be read at a pace from now on.
     #[inline]
-    pub(super) fn may_pace(&mut self, index: u32, before: Before, silent: Duration) {
-        let is_gathered = self.gathered_since(before, index).is_some();
-        let Some(slot) = self.slots.at_mut(index).filter(|slot| !slot.is_metered) else { return };
-        if !is_gathered || silent > Duration::from_millis(PACE_MS.into()) / 2 {
-            slot.reads = 0;
+    pub fn may_pace(&mut self, peer: &mut Peer<'_, H::Session>, before: Before, silent: Duration) {
+        if peer.is_metered {
             return;
         }
-        slot.reads += u8::from(!silent.is_zero());
-        if slot.reads == READS {
-            slot.reads = 0;
-            slot.is_metered = true;
-            slot.holds.add(Holds::PACE);
-            let token = self.token(index);
-            self.pacing.connections.push(token);
-            self.read_on(index);
+        let is_batched = self.batched_since(before, peer).is_some();
+        if !is_batched || silent > Duration::from_millis(PACE_MS.into()) / 2 {
+            peer.reads = 0;
+            return;
+        }
+        peer.reads += u8::from(!silent.is_zero());
+        if peer.reads == READS {
+            peer.reads = 0;
+            peer.is_metered = true;
+            peer.holds.add(Holds::PACE);
+            self.pacing.connections.push(peer.token);
+            self.read_on(peer);
         }
     }
 
-    /// Reads the connections whose time it is.
-    pub(super) fn read_paced(&mut self) {
-        if self.core.now < self.pacing.due {
-            return;
-        }
-        self.pacing.due = Time::NEVER;
-        let mut reading = std::mem::take(&mut self.pacing.reading);
-        std::mem::swap(&mut reading, &mut self.pacing.connections);
-        self.core.hub.set_waited_ms(PACE_MS);
-        let mut count = reading.len();
-        for token in reading.drain(..) {
-            self.share_received(count, true);
-            self.read_at_pace(token);
-            count -= 1;
-        }
-        self.core.hub.set_waited_ms(0);
-        self.pacing.reading = reading;
-    }
-
-    fn read_at_pace(&mut self, token: Token) {
-        let index = token.index;
-        let Some(slot) = self.slot(token) else { return };
-        if slot.operations.has(Operations::RECEIVE) {
-            // It has not ended yet, and may still bring something. Its end leads on.
-            match slot.phase {
-                Phase::Open => self.pacing.connections.push(token),
-                _ => drop(slot.holds.end(Holds::PACE)),
+    fn read_at_pace(&mut self, peer: &mut Peer<'_, H::Session>) {
+        if peer.operations.has(Operations::RECEIVE) {
+            // It has not ended yet, and may still bring something.
+            if peer.phase == Phase::Open {
+                self.pacing.connections.push(peer.token);
+            } else {
+                peer.holds.end(Holds::PACE);
             }
             return;
         }
-        slot.holds.end(Holds::PACE);
-        if slot.operations.has(Operations::POLL_READABLE) || slot.waits_to_read {
+        peer.holds.end(Holds::PACE);
+        if peer.operations.has(Operations::POLL_READABLE) || peer.waits_to_read {
             return;
         }
         self.counters().paced_reads.add(1);
         let before = self.before_read();
-        match self.take_share(token) {
-            Share::Nothing => self.read_on_as_usual(index),
-            Share::All(bytes) => match self.gathered_since(before, index) {
+        match self.take_share(peer) {
+            Share::Nothing => self.read_as_usual(peer),
+            Share::All(bytes) => match self.batched_since(before, peer) {
                 Some(MESSAGES_MIN..) if bytes < BYTES_MAX => {
-                    let Some(slot) = self.slot(token) else { return };
-                    slot.holds.add(Holds::PACE);
-                    self.pacing.connections.push(token);
+                    peer.holds.add(Holds::PACE);
+                    self.pacing.connections.push(peer.token);
                 }
-                _ => self.read_on_as_usual(index),
+                _ => self.read_as_usual(peer),
             },
-            Share::More => self.reads_more(token),
+            Share::More => self.reads_more(peer),
         }
     }
 
     /// From now on the kernel brings bytes as they come.
-    fn read_on_as_usual(&mut self, index: u32) {
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        slot.is_metered = false;
-        self.read_on(index);
+    fn read_as_usual(&mut self, peer: &mut Peer<'_, H::Session>) {
+        peer.is_metered = false;
+        self.read_on(peer);
     }
 }

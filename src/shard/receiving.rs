@@ -1,33 +1,32 @@
 //! Bytes come in: how they are read, and when not.
 //!
-//! Most connections have a receive armed that the kernel serves as bytes come,
-//! into buffers of the shared ring. One that sends large frames, or more in a
-//! turn than its share, is *metered*: it is polled, and then read in portions
-//! into one warm buffer, or straight into the message that is arriving, and its
-//! replies leave from there before the next connection is read. That keeps large
-//! messages in the cache and nobody waits behind a flood.
-//! Where messages may be compressed it is always so, in small portions: what is small on
-//! the wire may be large in here, and counts as what it becomes.
+//! Most connections have a receive armed that the kernel serves as bytes come, into buffers of
+//! the shared ring. One that sends large frames, or more in a turn than its share, is *metered*:
+//! it is polled, and then read in portions into one warm buffer, or straight into the message
+//! that is arriving, and its replies leave from there before the next connection is read. That
+//! keeps large messages in the cache, and nobody waits behind a flood.
+//! A connection with compression is always metered, in small portions: bytes that are few on the
+//! wire may be many once inflated, and count as what they become.
 
-use super::Shard;
-use super::slot::{Holds, Operations, Phase};
+use super::parts::{Engine, Shard};
+use super::state::{Holds, Operations, Peer, Phase};
 use crate::app::Handler;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Limits, ShardId, work};
 use crate::driver::{Driver, Errno, Interest, ReceiveEnd, Token};
 use crate::protocol::CloseCause;
 
-/// Bytes of the buffer that metered connections are read into. It shares the
-/// second-level cache with what is done to them.
+/// Bytes of the buffer that metered connections are read into. It shares the second-level cache
+/// with what is done to them.
 const HOT_BYTES: usize = 256 << 10;
-/// A metered connection that brings no more than this, so many times in a row, is
-/// read by the kernel again.
+/// A metered connection that brings no more than this, so many times in a row, is read by the
+/// kernel again.
 const SMALL_READ_BYTES: usize = 8 << 10;
 const SMALL_READS: u8 = 16;
-/// So many turns' bytes may come out of what was received before the receive was stopped.
+/// So many turns' bytes may be inflated from what arrived before the receive was stopped.
 const EARLY_TURNS: usize = 16;
-/// Bytes read at once where messages may be compressed. They may become a thousand times
-/// as many, before others have their turn.
+/// Bytes read at once from a connection with compression. They may become a thousand times as
+/// many before others have their turn.
 const DEFLATE_READ_BYTES: usize = 16 << 10;
 
 /// What came of reading a connection's share of a turn.
@@ -36,215 +35,261 @@ pub(super) enum Share {
     Nothing,
     /// All that was there, in bytes.
     All(usize),
-    /// All that it may have, and there is more.
+    /// All of its share, and there is more.
     More,
 }
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
-        let turn = self.turn as u16;
-        let bytes_max = EARLY_TURNS * self.core.limits.receive_bytes_per_turn;
-        if let Some(slot) = self.slot(token) {
-            if slot.turn != turn {
-                slot.turn = turn;
-                slot.turn_bytes = 0;
-            }
-            slot.turn_bytes = slot.turn_bytes.saturating_add(buffer.len() as u32);
-            let heard = slot.inbound.keep_alive.heard();
-            // Received before it could be metered: by a client that did not wait for the
-            // handshake's answer, if it is much.
-            if slot.inbound.has_deflate() && slot.turn_bytes as usize > bytes_max {
-                self.hit(const { Limits::index_of("receive_bytes_per_turn") });
-                self.fail(token.index, CloseCause::MessageTooBig);
-                self.choose_reading(token.index);
-            } else {
-                let before = self.before_read();
-                self.arrived(token.index, &mut buffer);
-                self.choose_reading(token.index);
-                self.may_pace(token.index, before, self.core.now - heard);
-            }
-        }
-        self.driver.release(buffer);
-    }
-
-    /// Decides, after bytes came, whether and how the connection is read on.
+    /// The kernel has received bytes into a buffer.
     #[inline]
-    fn choose_reading(&mut self, index: u32) {
-        let limits = &self.core.limits;
-        let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        if !slot.is_metered
-            && (slot.turn_bytes as usize > share
-                || slot.inbound.is_missing(buffer_bytes)
-                || slot.inbound.has_deflate())
-        {
-            slot.is_metered = true;
-            slot.reads = 0;
-            if slot.turn_bytes as usize > share {
-                self.hit(const { Limits::index_of("receive_bytes_per_turn") });
-            }
-            self.read_on(index);
-        }
+    pub(super) fn received(&mut self, token: Token, mut buffer: D::Buffer) {
+        self.with(token, |engine, peer| engine.received(peer, &mut buffer));
+        self.engine.driver.release(buffer);
     }
 
-    /// Brings what is armed in the kernel in line with what the connection wants.
-    pub(super) fn read_on(&mut self, index: u32) {
-        let token = self.token(index);
-        let Some(slot) = self.slots.at_mut(index) else { return };
-        let wanted = match (slot.wants_input(), slot.is_metered) {
-            (false, _) => None,
-            (true, false) => Some(Operations::RECEIVE),
-            (true, true) => Some(Operations::POLL_READABLE),
-        };
-        let operations = slot.operations;
-        if operations.has(Operations::RECEIVE) {
-            // Its end brings us here again.
-            self.serve_later(index);
-            if wanted != Some(Operations::RECEIVE) {
-                self.driver.stop_receive(token);
-            }
-            return;
-        }
-        if slot.holds.is_only(Holds::WORK) {
-            return self.serve_later(index);
-        }
-        if operations.has(Operations::POLL_READABLE) || slot.waits_to_read {
-            return;
-        }
-        match wanted {
-            Some(Operations::RECEIVE) => {
-                slot.operations.begin(Operations::RECEIVE);
-                self.driver.receive(slot.socket, token);
-            }
-            Some(_) => {
-                slot.operations.begin(Operations::POLL_READABLE);
-                self.driver.poll(slot.socket, token, Interest::Readable);
-            }
-            None => {}
-        }
-    }
-
-    pub(super) fn receive_ended(&mut self, token: Token, end: ReceiveEnd) {
-        let Some(slot) = self.slot(token) else { return };
-        slot.operations.end(Operations::RECEIVE);
-        if slot.phase == Phase::Ending {
-            return self.try_close(token.index);
-        }
-        match end {
-            ReceiveEnd::EndOfStream => self.peer_ended(token.index),
-            ReceiveEnd::Broken(_) => self.lost(token.index),
-            ReceiveEnd::Stopped => self.read_on(token.index),
-            ReceiveEnd::Expired => {
-                self.counters().receives_rearmed.add(1);
-                if !planted(Bug::DroppedRearm) {
-                    self.read_on(token.index);
-                }
-            }
-            ReceiveEnd::NoBuffers => {
-                slot.waits_to_read = true;
-                self.counters().receive_buffers_exhausted.add(1);
-                self.hit(const { Limits::index_of("receive_buffers") });
-                self.starved.push_back(token);
-            }
-        }
-    }
-
-    /// At the turn's end the buffers of the turn are back: arms receives that found none,
-    /// those first that have waited longest. More of them than there are buffers would find
-    /// none again.
+    /// At the turn's end the buffers of the turn are back: arms receives that found none, those
+    /// first that have waited longest. More of them than there are buffers would find none
+    /// again.
     pub(super) fn rearm_starved(&mut self) {
-        for _ in 0..self.core.limits.receive_buffers {
-            let Some(token) = self.starved.pop_front() else { return };
-            if let Some(slot) = self.slot(token) {
-                slot.waits_to_read = false;
-                self.counters().receives_rearmed.add(1);
-                self.read_on(token.index);
-            }
-        }
-    }
-
-    pub(super) fn polled(&mut self, token: Token, interest: Interest) {
-        let now = self.core.now;
-        let Some(slot) = self.slot(token) else { return };
-        slot.operations.end(match interest {
-            Interest::Readable => Operations::POLL_READABLE,
-            Interest::Writable => Operations::POLL_WRITABLE,
-        });
-        if slot.phase == Phase::Ending {
-            return self.try_close(token.index);
-        }
-        match interest {
-            Interest::Readable => {
-                slot.waits_to_read = true;
-                self.readable.push_back(token);
-            }
-            Interest::Writable => {
-                // It takes what it was sent, and answers only behind that.
-                let took = slot.blocked_for(now);
-                slot.inbound.keep_alive.take(now, took);
-                self.mark_dirty(token.index);
-                // Before its tapes fill the socket again.
-                self.may_attend(token.index);
-            }
+        for _ in 0..self.engine.core.limits.receive_buffers {
+            let Some(token) = self.engine.queues.starved.pop_front() else { return };
+            self.with(token, |engine, peer| {
+                peer.waits_to_read = false;
+                engine.counters().receives_rearmed.add(1);
+                engine.read_on(peer);
+            });
         }
     }
 
     /// Reads every metered connection that has something, each its share.
     pub(super) fn read_metered(&mut self) {
-        for count in (1..=self.readable.len()).rev() {
+        let readable = self.engine.queues.readable.len();
+        for count in (1..=readable).rev() {
             // Connections without a share are read by the next turn; one is read in any turn.
-            let is_first = count == self.readable.len();
-            if !self.share_received(count, is_first) || self.is_late() {
+            let is_first = count == readable;
+            if !self.engine.share_received(count, is_first) || self.engine.is_late() {
                 return;
             }
-            let Some(token) = self.readable.pop_front() else {
+            let Some(token) = self.engine.queues.readable.pop_front() else {
                 break;
             };
-            let Some(slot) = self.slot(token) else { continue };
-            slot.waits_to_read = false;
-            match self.take_share(token) {
-                Share::Nothing => {}
-                Share::All(bytes) => self.has_read(token, bytes),
-                Share::More => self.reads_more(token),
+            self.with(token, |engine, peer| {
+                peer.waits_to_read = false;
+                match engine.take_share(peer) {
+                    Share::Nothing => {}
+                    Share::All(bytes) => engine.has_read(peer, bytes),
+                    Share::More => engine.reads_more(peer),
+                }
+            });
+            self.deliver_direct();
+        }
+    }
+
+    /// Where publications have room again, the connections that waited for it are read from: a
+    /// few at a time, those first that have waited longest. All at once would bring more than
+    /// there is room for.
+    pub(super) fn resume_congested(&mut self) {
+        let Shard { engine, .. } = self;
+        let limits = &engine.core.limits;
+        // What each brings at first is a receive buffer, and more with what a short publication
+        // weighs beside its bytes.
+        let bytes_each = 4 * limits.receive_buffer_bytes;
+        let most = (limits.publish_overflow_bytes_max / bytes_each).max(1);
+        engine.queues.resumes_more = false;
+        for home in 0..self.engine.queues.congested.len() {
+            let Shard { engine, .. } = self;
+            let shard = ShardId(home as u16);
+            let is_full = engine.core.hub.is_congested(shard) || engine.links.has_waiting(shard);
+            if engine.queues.congested[home].is_empty() || is_full {
+                continue;
+            }
+            for _ in 0..most {
+                let Some(token) = self.engine.queues.congested[home].pop_front() else { break };
+                if planted(Bug::ForgottenPublisher) {
+                    continue;
+                }
+                self.with(token, |engine, peer| {
+                    peer.holds.end(Holds::PUBLICATIONS);
+                    engine.read_on(peer);
+                });
+            }
+            let queues = &mut self.engine.queues;
+            queues.resumes_more |= !queues.congested[home].is_empty();
+        }
+    }
+}
+
+impl<H: Handler, D: Driver> Engine<H, D> {
+    #[inline]
+    fn received(&mut self, peer: &mut Peer<'_, H::Session>, bytes: &mut [u8]) {
+        let turn = self.clock.turn as u16;
+        let bytes_max = EARLY_TURNS * self.core.limits.receive_bytes_per_turn;
+        if peer.turn != turn {
+            peer.turn = turn;
+            peer.turn_bytes = 0;
+        }
+        peer.turn_bytes = peer.turn_bytes.saturating_add(bytes.len() as u32);
+        let heard = peer.inbound.keep_alive.heard();
+        // Received before it could be metered: by a client that did not wait for the
+        // handshake's answer, if it is much.
+        if peer.inbound.has_deflate() && peer.turn_bytes as usize > bytes_max {
+            self.hit(const { Limits::index_of("receive_bytes_per_turn") });
+            self.fail(peer, CloseCause::MessageTooBig);
+            self.choose_reading(peer);
+        } else {
+            let before = self.before_read();
+            self.arrived(peer, bytes);
+            self.choose_reading(peer);
+            self.may_pace(peer, before, self.core.now - heard);
+        }
+    }
+
+    /// Takes bytes as they came from the socket.
+    #[inline]
+    fn arrived(&mut self, peer: &mut Peer<'_, H::Session>, bytes: &mut [u8]) {
+        self.counters().bytes_received.add(bytes.len() as u64);
+        if peer.channel.is_none() {
+            self.ingest(peer, bytes);
+        } else {
+            self.unseal(peer, bytes);
+        }
+        // Not before: these bytes are here and need not wait for a share.
+        self.core.work += work::receive(bytes.len());
+    }
+
+    /// Decides, after bytes came, whether the connection is metered from now on.
+    #[inline]
+    fn choose_reading(&mut self, peer: &mut Peer<'_, H::Session>) {
+        let limits = &self.core.limits;
+        let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
+        if !peer.is_metered
+            && (peer.turn_bytes as usize > share
+                || peer.inbound.is_missing(buffer_bytes)
+                || peer.inbound.has_deflate())
+        {
+            peer.is_metered = true;
+            peer.reads = 0;
+            if peer.turn_bytes as usize > share {
+                self.hit(const { Limits::index_of("receive_bytes_per_turn") });
+            }
+            self.read_on(peer);
+        }
+    }
+
+    /// Brings what is armed in the kernel in line with what the connection wants.
+    pub fn read_on(&mut self, peer: &mut Peer<'_, H::Session>) {
+        let wanted = match (peer.wants_input(), peer.is_metered) {
+            (false, _) => None,
+            (true, false) => Some(Operations::RECEIVE),
+            (true, true) => Some(Operations::POLL_READABLE),
+        };
+        let operations = peer.operations;
+        if operations.has(Operations::RECEIVE) {
+            // Its end brings us here again.
+            self.serve_later(peer);
+            if wanted != Some(Operations::RECEIVE) {
+                self.driver.stop_receive(peer.token);
+            }
+            return;
+        }
+        if peer.holds.is_only(Holds::WORK) {
+            return self.serve_later(peer);
+        }
+        if operations.has(Operations::POLL_READABLE) || peer.waits_to_read {
+            return;
+        }
+        match wanted {
+            Some(Operations::RECEIVE) => {
+                peer.operations.begin(Operations::RECEIVE);
+                self.driver.receive(peer.socket, peer.token);
+            }
+            Some(_) => {
+                peer.operations.begin(Operations::POLL_READABLE);
+                self.driver.poll(peer.socket, peer.token, Interest::Readable);
+            }
+            None => {}
+        }
+    }
+
+    /// The kernel no longer receives for a connection.
+    pub fn receive_ended(&mut self, peer: &mut Peer<'_, H::Session>, end: ReceiveEnd) {
+        peer.operations.end(Operations::RECEIVE);
+        if peer.phase == Phase::Ending {
+            return self.try_close(peer);
+        }
+        match end {
+            ReceiveEnd::EndOfStream => self.peer_ended(peer),
+            ReceiveEnd::Broken(_) => self.lost(peer),
+            ReceiveEnd::Stopped => self.read_on(peer),
+            ReceiveEnd::Expired => {
+                self.counters().receives_rearmed.add(1);
+                if !planted(Bug::DroppedRearm) {
+                    self.read_on(peer);
+                }
+            }
+            ReceiveEnd::NoBuffers => {
+                peer.waits_to_read = true;
+                self.counters().receive_buffers_exhausted.add(1);
+                self.hit(const { Limits::index_of("receive_buffers") });
+                self.queues.starved.push_back(peer.token);
+            }
+        }
+    }
+
+    /// A socket has become readable or writable.
+    pub fn polled(&mut self, peer: &mut Peer<'_, H::Session>, interest: Interest) {
+        peer.operations.end(match interest {
+            Interest::Readable => Operations::POLL_READABLE,
+            Interest::Writable => Operations::POLL_WRITABLE,
+        });
+        if peer.phase == Phase::Ending {
+            return self.try_close(peer);
+        }
+        match interest {
+            Interest::Readable => {
+                peer.waits_to_read = true;
+                self.queues.readable.push_back(peer.token);
+            }
+            Interest::Writable => {
+                // The peer reads, and answers only behind what it was sent.
+                let took = peer.blocked_for(self.core.now);
+                peer.inbound.keep_alive.take(self.core.now, took);
+                self.mark_dirty(peer);
+                // Before its tapes fill the socket again.
+                self.may_catch_up(peer);
             }
         }
     }
 
     /// A metered connection has more than its share: the others go first.
-    pub(super) fn reads_more(&mut self, token: Token) {
-        let Some(slot) = self.slot(token) else { return };
-        slot.waits_to_read = true;
-        self.readable.push_back(token);
+    pub fn reads_more(&mut self, peer: &mut Peer<'_, H::Session>) {
+        peer.waits_to_read = true;
+        self.queues.readable.push_back(peer.token);
     }
 
     /// A metered connection has brought all that it had, so many bytes.
-    fn has_read(&mut self, token: Token, bytes: usize) {
-        let Some(slot) = self.slot(token) else { return };
-        slot.reads = if bytes <= SMALL_READ_BYTES { slot.reads.saturating_add(1) } else { 0 };
-        slot.is_metered = slot.reads < SMALL_READS || slot.inbound.has_deflate();
-        if !slot.is_metered {
-            slot.reads = 0;
+    fn has_read(&mut self, peer: &mut Peer<'_, H::Session>, bytes: usize) {
+        peer.reads = if bytes <= SMALL_READ_BYTES { peer.reads.saturating_add(1) } else { 0 };
+        peer.is_metered = peer.reads < SMALL_READS || peer.inbound.has_deflate();
+        if !peer.is_metered {
+            peer.reads = 0;
         }
-        self.read_on(token.index);
+        self.read_on(peer);
     }
 
     /// Reads one connection's share of this turn.
-    pub(super) fn take_share(&mut self, token: Token) -> Share {
-        let index = token.index;
+    pub fn take_share(&mut self, peer: &mut Peer<'_, H::Session>) -> Share {
         let mut share = self.core.limits.receive_bytes_per_turn;
         let mut total = 0;
         loop {
-            let Some(slot) = self.slot(token) else {
-                return Share::Nothing;
-            };
-            if !slot.wants_input() {
+            if !peer.wants_input() {
                 return Share::Nothing;
             }
             self.core.inflated_bytes = 0;
-            let (result, asked) = self.read_once(index);
+            let (result, asked) = self.read_once(peer);
             match result {
                 Ok(0) => {
-                    self.peer_ended(index);
+                    self.peer_ended(peer);
                     return Share::Nothing;
                 }
                 Ok(bytes) => {
@@ -260,29 +305,28 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 }
                 Err(Errno::AGAIN | Errno::INTR) => return Share::All(total),
                 Err(_) => {
-                    self.lost(index);
+                    self.lost(peer);
                     return Share::Nothing;
                 }
             }
         }
     }
 
-    /// One read, straight into the message that is arriving if much of it is
-    /// missing, else into the warm buffer. Says what came and what was asked for.
-    fn read_once(&mut self, index: u32) -> (Result<usize, Errno>, usize) {
-        let slot = self.slots.at_mut(index).expect("a metered connection");
-        let socket = slot.socket;
+    /// One read: straight into the message that is arriving if much of it is missing, else into
+    /// the warm buffer. Returns what came, and how much was asked for.
+    fn read_once(&mut self, peer: &mut Peer<'_, H::Session>) -> (Result<usize, Errno>, usize) {
+        let socket = peer.socket;
         // Not over TLS: what is missing there is not what comes.
-        if slot.channel.is_none()
-            && slot.inbound.is_missing(HOT_BYTES / 2)
-            && let Some(room) = slot.inbound.room()
+        if peer.channel.is_none()
+            && peer.inbound.is_missing(HOT_BYTES / 2)
+            && let Some(room) = peer.inbound.room()
         {
             let asked = room.len();
             let result = self.driver.receive_now(socket, room);
             if let Ok(bytes @ 1..) = result {
-                match slot.inbound.received(bytes) {
-                    Ok(()) => self.ingest(index, &mut []),
-                    Err(cause) => self.fail(index, cause),
+                match peer.inbound.received(bytes) {
+                    Ok(()) => self.ingest(peer, &mut []),
+                    Err(cause) => self.fail(peer, cause),
                 }
                 // Not before: these bytes are here and need not wait for a share.
                 self.core.work += work::receive(bytes);
@@ -290,47 +334,14 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
             return (result, asked);
         }
-        let asked = match slot.inbound.has_deflate() {
-            true => DEFLATE_READ_BYTES,
-            false => HOT_BYTES,
-        };
-        let mut hot = std::mem::take(&mut self.hot);
+        let asked = if peer.inbound.has_deflate() { DEFLATE_READ_BYTES } else { HOT_BYTES };
+        let mut hot = std::mem::take(&mut self.scratch.hot);
         hot.resize(HOT_BYTES, 0);
         let result = self.driver.receive_now(socket, &mut hot[..asked]);
         if let Ok(bytes @ 1..) = result {
-            self.arrived(index, &mut hot[..bytes]);
+            self.arrived(peer, &mut hot[..bytes]);
         }
-        self.hot = hot;
+        self.scratch.hot = hot;
         (result, asked)
-    }
-
-    /// Where publications have room again, whoever waited for it is read from: a few at a
-    /// time, those who have waited longest. All at once would bring more than there is room
-    /// for.
-    pub(super) fn resume_congested(&mut self) {
-        let limits = &self.core.limits;
-        // What each brings at first is a receive buffer, and more with what a short
-        // publication weighs beside its bytes.
-        let bytes_each = 4 * limits.receive_buffer_bytes;
-        let most = (limits.publish_overflow_bytes_max / bytes_each).max(1);
-        self.resumes_more = false;
-        for home in 0..self.congested.len() {
-            let shard = ShardId(home as u16);
-            let is_full = self.core.hub.is_congested(shard) || self.links.has_waiting(shard);
-            if self.congested[home].is_empty() || is_full {
-                continue;
-            }
-            for _ in 0..most {
-                let Some(token) = self.congested[home].pop_front() else { break };
-                if planted(Bug::ForgottenPublisher) {
-                    continue;
-                }
-                if let Some(slot) = self.slot(token) {
-                    slot.holds.end(Holds::PUBLICATIONS);
-                    self.read_on(token.index);
-                }
-            }
-            self.resumes_more |= !self.congested[home].is_empty();
-        }
     }
 }

@@ -7,8 +7,12 @@ mod securing;
 mod third;
 mod wire;
 
+use super::state::Slot;
 use super::*;
+use crate::admission::Addresses;
+use crate::app::Handler;
 use crate::app::{Conn, Notice, Publish, Request, Upgrade};
+use crate::base::Limits;
 use crate::base::planted::{Bug, plant};
 use crate::base::{ConnectionId, Random, entropy};
 use crate::connection::Close;
@@ -19,10 +23,12 @@ use crate::protocol::deflate::{Contexts, Deflater, Offered};
 use crate::protocol::handshake::Offer;
 use crate::protocol::{Incoming, Input, Message, Opcode, Workspace};
 use crate::testing::assemble;
+use crate::tls::Acceptor;
 use crate::tls::Connector;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use third::Third;
 use wire::Wire;
 
@@ -401,9 +407,9 @@ impl Simulation {
     fn check_shard(&self, number: usize) {
         let shard = &self.shards[number];
         assert_eq!(self.world.buffers_lent(number), 0, "a receive buffer outlived its turn");
-        let mut owners = shard.budget.buffers();
+        let mut owners = shard.engine.budget.buffers();
         for (_, slot) in shard.slots.iter() {
-            owners += usize::from(slot.own.outbound.queued_bytes() > 0);
+            owners += usize::from(slot.state.outbound.queued_bytes() > 0);
             if !slot.inbound.is_idle() && !slot.inbound.expects_head() {
                 // A compressed message: as it came, and inflated.
                 owners += 1 + usize::from(slot.inbound.has_deflate());
@@ -414,7 +420,7 @@ impl Simulation {
                 assert!(channel.queued_bytes() <= 4 * ((16 << 10) + 32), "sealed too far ahead");
             }
         }
-        assert!(shard.core.pool.lent() <= owners, "an idle connection owns a buffer");
+        assert!(shard.engine.core.pool.lent() <= owners, "an idle connection owns a buffer");
     }
 
     /// Lets everything that can happen without new input happen.
@@ -466,14 +472,19 @@ impl Simulation {
                 .iter()
                 .map(|(index, slot)| (index, slot.phase, slot.operations, slot.since))
                 .collect();
-            assert!(shard.is_stopped(), "the drain does not end: {left:?} {:?}", shard.drain);
+            assert!(
+                shard.is_stopped(),
+                "the drain does not end: {left:?} {:?}",
+                shard.engine.drain
+            );
             assert_eq!(shard.slots.len(), 0, "a slot leaked");
             assert_eq!(self.world.sockets_open(number), 0, "a socket leaked");
-            assert_eq!(shard.core.pool.lent(), 0, "a buffer leaked");
-            let share = shard.core.limits.deflate_contexts_bytes_max / shard.counters.len();
-            assert_eq!(shard.core.pool.contexts().bytes_left(), share, "a context leaked");
-            assert_eq!(shard.core.hub.sizes().1, 0, "a subscription leaked");
-            assert!(shard.wheel.is_empty(), "a timer leaked");
+            assert_eq!(shard.engine.core.pool.lent(), 0, "a buffer leaked");
+            let share =
+                shard.engine.core.limits.deflate_contexts_bytes_max / shard.engine.counters.len();
+            assert_eq!(shard.engine.core.pool.contexts().bytes_left(), share, "a context leaked");
+            assert_eq!(shard.engine.core.hub.sizes().1, 0, "a subscription leaked");
+            assert!(shard.engine.timers.wheel.is_empty(), "a timer leaked");
             assert_eq!(shard.counters().connections.get(), 0);
         }
         assert!(self.addresses.is_empty(), "an address is counted that has left");

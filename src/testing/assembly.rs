@@ -2,7 +2,7 @@
 
 use super::SLOTS;
 use crate::admission::Addresses;
-use crate::app::{Entrance, Handler, Outlet, Publisher};
+use crate::app::{CommandQueue, CommandSender, Handler, Publisher};
 use crate::base::{Counters, Limits, ShardId, Wake};
 use crate::driver::sim::{SimRing, World};
 use crate::driver::{Driver, Setup};
@@ -35,16 +35,16 @@ pub(crate) fn assemble<H: Handler>(
         Arc::new(Doorbell::new(waker))
     };
     let bells: Vec<Bell> = rings.iter().map(bell).collect();
-    let entrance = |_| Entrance::new(1024, limits.publish_overflow_bytes_max);
-    let entrances: Vec<Entrance> = (0..count).map(entrance).collect();
-    let links = Links::connect(limits, bells.clone().into(), &entrances);
-    let outlets: Vec<Outlet> = entrances
+    let commands = |_| CommandQueue::new(1024, limits.publish_overflow_bytes_max);
+    let command_queues: Vec<CommandQueue> = (0..count).map(commands).collect();
+    let links = Links::connect(limits, bells.clone().into(), &command_queues);
+    let senders: Vec<CommandSender> = command_queues
         .into_iter()
         .zip(bells)
-        .map(|(entrance, doorbell)| Outlet { entrance, doorbell })
+        .map(|(commands, doorbell)| CommandSender { commands, doorbell })
         .collect();
     let stopped = Arc::new(AtomicBool::new(false));
-    let publisher = Publisher::new(outlets.into(), 0, limits.message_bytes_max, stopped);
+    let publisher = Publisher::new(senders.into(), 0, limits.message_bytes_max, stopped);
     let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
     let command = Arc::new(Command::default());
     let addresses = Arc::new(Addresses::new(limits.connections_per_address_max, 3));

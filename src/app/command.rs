@@ -1,13 +1,12 @@
-//! What threads that are not shards ask of a shard. It comes through the shard's
-//! inbox and is done between two turns, in bounded steps.
+//! Commands of other threads to a shard. They come through the shard's inbox and are carried out
+//! between two turns, in bounded steps.
 
 #![cfg_attr(
     not(feature = "cli"),
-    allow(dead_code, reason = "most is asked by the control thread, which is the program's")
+    allow(dead_code, reason = "most come from the control thread, which is the program's")
 )]
 
-use super::Publisher;
-use crate::base::{ConnectionId, Counters, Limits, Wake};
+use crate::base::{ConnectionId, Limits, Wake};
 use crate::hub::{HubError, TopicSummary};
 use crate::mailbox::{Doorbell, Inbox, Newest};
 use crate::protocol::{CloseCode, Kind};
@@ -38,15 +37,15 @@ impl Publication {
 /// Called once, on the shard's thread: it must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
-/// What a shard is asked to do.
-pub(crate) enum Errand {
-    /// Publish; this shard is the topic's home. Who asks is told the message's number.
+/// What a shard is to do.
+pub(crate) enum ShardCommand {
+    /// Publish; this shard is the topic's home. The answer is the message's number.
     Publish { publication: Publication, answer: Option<Answer<Result<u64, HubError>>> },
-    /// Tell a page of its connections, from this slot on.
+    /// Report a page of its connections, from this slot on.
     Connections { from: u32, count: usize, answer: Answer<Page<ConnectionSummary>> },
-    /// Tell a page of its topics, from this place on.
+    /// Report a page of its topics, from this place on.
     Topics { from: u32, count: usize, answer: Answer<Page<TopicSummary>> },
-    /// Close a connection; the answer says whether it was there.
+    /// Close a connection. The answer is whether it existed.
     Disconnect { id: ConnectionId, code: CloseCode, reason: String, answer: Answer<bool> },
 }
 
@@ -75,71 +74,62 @@ pub(crate) struct ConnectionSummary {
     pub round_trip_us: Option<u32>,
 }
 
-/// By what threads that are not shards reach one. Cheap to clone.
+/// The queue of commands to one shard, and its newest configuration. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Entrance {
-    pub inbox: Inbox<Errand>,
-    /// The reloadable ones of these are taken over.
+pub(crate) struct CommandQueue {
+    pub inbox: Inbox<ShardCommand>,
+    /// The shard takes over those of these limits that can be reloaded.
     pub limits: Newest<Arc<Limits>>,
-    /// New connections begin TLS like this from now on.
+    /// New connections begin TLS with this.
     pub tls: Newest<Acceptor>,
 }
 
-impl Entrance {
-    /// Room for so many errands, with publications of so many bytes.
-    pub fn new(errands_max: usize, publication_bytes_max: usize) -> Entrance {
-        Entrance {
-            inbox: Inbox::new(errands_max, publication_bytes_max),
+impl CommandQueue {
+    /// Room for so many commands, with publications of so many bytes.
+    pub fn new(commands_max: usize, publication_bytes_max: usize) -> CommandQueue {
+        CommandQueue {
+            inbox: Inbox::new(commands_max, publication_bytes_max),
             limits: Newest::default(),
             tls: Newest::default(),
         }
     }
 
-    /// Whether there is nothing to do.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.inbox.is_empty() && self.limits.is_empty() && self.tls.is_empty()
     }
 }
 
-/// Where errands for one shard go.
-pub(crate) struct Outlet {
-    pub entrance: Entrance,
+/// Sends commands to one shard.
+pub(crate) struct CommandSender {
+    pub commands: CommandQueue,
     pub doorbell: Arc<Doorbell<Box<dyn Wake>>>,
 }
 
-impl Outlet {
-    /// Hands an errand over.
+impl CommandSender {
+    /// Sends a command.
     ///
     /// # Errors
-    /// The errand, when the inbox is full.
-    pub fn post(&self, errand: Errand) -> Result<(), Errand> {
-        let bytes = match &errand {
-            Errand::Publish { publication, .. } => publication.weight(),
+    /// The command, when the inbox is full.
+    pub fn post(&self, command: ShardCommand) -> Result<(), ShardCommand> {
+        let bytes = match &command {
+            ShardCommand::Publish { publication, .. } => publication.weight(),
             _ => 0,
         };
-        self.entrance.inbox.push(errand, bytes)?;
+        self.commands.inbox.push(command, bytes)?;
         self.doorbell.ring();
         Ok(())
     }
 
-    /// Gives the shard new limits, and does not wait for it.
+    /// Gives the shard new limits, without waiting for it.
     pub fn reload(&self, limits: Arc<Limits>) {
-        self.entrance.limits.put(limits);
+        self.commands.limits.put(limits);
         self.doorbell.ring();
     }
 
-    /// Has the shard begin TLS like this, and does not wait for it.
+    /// Has the shard begin TLS with this, without waiting for it.
     pub fn reload_tls(&self, acceptor: Acceptor) {
-        self.entrance.tls.put(acceptor);
+        self.commands.tls.put(acceptor);
         self.doorbell.ring();
     }
-}
-
-/// All shards, as threads that are none reach them. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Shards {
-    pub outlets: Arc<[Outlet]>,
-    pub publisher: Publisher,
-    /// What each shard counts.
-    pub counters: Arc<[Counters]>,
 }

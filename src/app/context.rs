@@ -1,7 +1,7 @@
-//! What a call of a handler works with: what all connections of a shard share, and what
-//! one connection has.
+//! What a call of a handler works with: what all connections of a shard share, and the state of
+//! one connection.
 
-use super::conn::Deferred;
+use super::deferred::Deferred;
 use crate::base::work::{self, Work};
 use crate::base::{ConnectionId, Limits, PeerAddress, ShardId, Time};
 use crate::connection::Outbound;
@@ -10,28 +10,32 @@ use crate::protocol::deflate::{CONTEXT_BYTES, Contexts, Deflater};
 use crate::protocol::{Message, Role, Rules, Workspace};
 use std::net::SocketAddr;
 
+/// An echo of at least this many bytes leaves from the buffer that it was received in; shorter
+/// ones are cheaper to copy. The simulated shards' messages are short.
+const IN_PLACE_BYTES_MIN: usize = if cfg!(test) { 256 } else { 4 << 10 };
+
 /// What the connections of a shard share.
 pub(crate) struct Core {
     pub id: ShardId,
     pub now: Time,
     pub limits: Limits,
-    /// As usual, and where compression was agreed on.
+    /// Without compression, and with it.
     pub rules: [Rules; 2],
     pub pool: Workspace,
     pub hub: Hub,
     pub deferred: Deferred,
-    /// Bytes that came out of compressed messages since this was last set to nothing.
+    /// Bytes inflated since this was last set to 0.
     pub inflated_bytes: usize,
-    /// Of those, what came out of the bytes that are being served.
+    /// Of those, the ones from the bytes that are being served.
     pub inflated_now: usize,
     /// Work done so far, beside the hub's.
     pub work: Work,
-    /// Where [`Core::spent`] may come to before what can wait has to.
+    /// Where [`Core::spent`] has used up the share of the connection being served.
     share_end: Work,
 }
 
 impl Core {
-    /// Of the limits that hold for all shards together, this one has its share.
+    /// Limits of the whole process are shared evenly.
     pub fn new(id: ShardId, shards: u16, now: Time, limits: Limits, hub: Hub) -> Core {
         let rules = Rules {
             role: Role::Server,
@@ -93,7 +97,7 @@ impl Core {
         self.spent().saturating_sub(self.share_end)
     }
 
-    /// Counts a subscription that is refused since there are as many as there may be.
+    /// Counts a subscription that `subscriptions_max` refuses.
     pub fn count_subscription(&mut self, subscribed: Result<(), HubError>) -> Result<(), HubError> {
         let is_refused = subscribed == Err(HubError::TooManySubscriptions);
         self.deferred.subscriptions_refused += u64::from(is_refused);
@@ -101,22 +105,22 @@ impl Core {
     }
 }
 
-/// What a handler may touch of a connection, beside its session and what it has received.
-pub(crate) struct Own {
+/// The state of a connection that its handler may touch, beside its session.
+pub(crate) struct ConnState {
     pub outbound: Outbound,
     pub subscriptions: Subscriptions,
     /// The timer that the application has set, or `NEVER`.
     pub timer: Time,
     pub peer: PeerAddress,
-    /// It is one of this machine's own: no other, and no page of the web.
+    /// It comes from this machine, and from no web page.
     pub is_local: bool,
     /// The request's target.
     pub target: Box<str>,
 }
 
-impl Own {
-    pub fn new(peer: Option<SocketAddr>) -> Own {
-        Own {
+impl ConnState {
+    pub fn new(peer: Option<SocketAddr>) -> ConnState {
+        ConnState {
             outbound: Outbound::new(),
             subscriptions: Subscriptions::default(),
             timer: Time::NEVER,
@@ -127,31 +131,55 @@ impl Own {
     }
 }
 
-/// Both of them, for the length of a call: small, since a message that is short costs
-/// little more than this.
-pub(crate) struct Link<'a> {
+/// Both of them, for the length of a call. It is small, since a short message costs little more
+/// than this.
+pub(crate) struct CallContext<'a> {
     pub id: ConnectionId,
     pub round_trip_us: Option<u32>,
     pub core: &'a mut Core,
-    pub own: &'a mut Own,
+    pub state: &'a mut ConnState,
     /// The message being handled, if it may be sent from where it lies.
     pub received: Option<Message<'a>>,
 }
 
-impl Link<'_> {
-    /// On whose behalf its handler acts.
+impl CallContext<'_> {
+    /// On whose behalf the handler acts.
     pub fn caller(&self) -> Caller {
-        let network = self.own.peer.network();
-        Caller::Peer { is_local: self.own.is_local, network }
+        let network = self.state.peer.network();
+        Caller::Peer { is_local: self.state.is_local, network }
     }
 
-    pub fn reborrow(&mut self) -> Link<'_> {
-        Link {
+    pub fn reborrow(&mut self) -> CallContext<'_> {
+        CallContext {
             id: self.id,
             round_trip_us: self.round_trip_us,
             core: self.core,
-            own: self.own,
+            state: self.state,
             received: self.received,
+        }
+    }
+}
+
+impl CallContext<'_> {
+    /// Whether `message` is the very message being handled, and long enough that echoing it from
+    /// where it lies is worth it.
+    #[inline]
+    pub fn is_echo_in_place(&self, message: Message<'_>) -> bool {
+        let payload = message.payload();
+        let may_deflate = payload.len() <= self.core.limits.deflate_bytes_max
+            && self.state.outbound.compression().is_agreed();
+        payload.len() >= IN_PLACE_BYTES_MIN
+            && self.core.deferred.echo_in_place.is_none()
+            && !may_deflate
+            && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
+    }
+
+    /// An echo that was to leave from where it lies is queued, since something follows it.
+    #[inline]
+    pub fn settle_echo(&mut self) {
+        let Core { deferred, pool, .. } = &mut *self.core;
+        if let (Some(kind), Some(received)) = (deferred.echo_in_place.take(), self.received) {
+            self.state.outbound.frame(pool, kind.opcode(), received.payload(), None);
         }
     }
 }

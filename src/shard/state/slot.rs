@@ -1,31 +1,33 @@
-//! One connection of a shard: the machine without I/O, its socket, and what is
-//! under way for it in the kernel.
+//! One connection of a shard: the machine without I/O, its socket, and its operations in the
+//! kernel.
 
-use crate::app::{Core, Link, Own};
-use crate::base::{ConnectionId, ShardId, Time};
+use crate::app::{CallContext, ConnState, Core};
+use crate::base::planted::{Bug, planted};
+use crate::base::{ConnectionId, Counters, ShardId, Slab, Time};
 use crate::connection::{Channel, Close, Inbound};
 use crate::driver::{GENERATION_MASK, Socket, Token};
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 /// Where a connection stands on the way to its end. It only moves downward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub enum Phase {
     /// The handshake, then messages.
     Open,
     /// This end has queued its close frame and waits for the peer's.
     Closing,
-    /// The last bytes are queued. Once they have left: shut, or cut.
+    /// The last bytes are queued. Once they have left, the socket is shut or cut.
     Flushing,
-    /// The sending side is shut; what still comes is read and dropped.
+    /// The sending side is shut; what still arrives is read and dropped.
     Lingering,
     /// Every operation is being ended; then the socket is closed.
     Ending,
 }
 
-/// Operations under way in the kernel. The slot lives until there is none.
+/// Operations in flight in the kernel. The slot lives until there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Operations(u8);
+pub struct Operations(u8);
 
 impl Operations {
     pub const RECEIVE: Operations = Operations(1);
@@ -56,23 +58,23 @@ impl Operations {
     }
 }
 
-/// Reasons for which a connection is not read from. It is again once none is left.
+/// Reasons for which a connection is not read from, until none is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Holds(u8);
+pub struct Holds(u8);
 
 impl Holds {
-    /// Its queue is long: until the peer has taken all of it.
+    /// Its queue is long, until the peer has taken all of it.
     pub const QUEUE: Holds = Holds(1);
-    /// Its publications wait: until they have room.
+    /// Its publications wait for room.
     pub const PUBLICATIONS: Holds = Holds(2);
-    /// It is over its rate: until it is within again.
+    /// It is over its rate, until it is within again.
     pub const RATE: Holds = Holds(4);
-    /// It is read at a pace: until the next time.
+    /// It is read at a pace, until the next time.
     pub const PACE: Holds = Holds(8);
-    /// It has used up its share of the work: until it is served further, and owes nothing.
+    /// It has used up its share of the work, until it is served further and owes nothing.
     pub const WORK: Holds = Holds(16);
 
-    /// Connections hold much memory, and it is one of the largest: until there is room.
+    /// Memory is short and it is one of the largest holders, until there is room.
     pub const MEMORY: Holds = Holds(32);
 
     /// Whether this is the one reason.
@@ -86,14 +88,14 @@ impl Holds {
         self.0 & hold.0 != 0
     }
 
-    /// Adds a reason; says whether it is new.
+    /// Adds a reason. Returns whether it is new.
     pub fn add(&mut self, hold: Holds) -> bool {
         let is_new = !self.has(hold);
         self.0 |= hold.0;
         is_new
     }
 
-    /// Takes a reason away; says whether it was there.
+    /// Removes a reason. Returns whether it was there.
     pub fn end(&mut self, hold: Holds) -> bool {
         let was_there = self.has(hold);
         self.0 &= !hold.0;
@@ -106,9 +108,10 @@ impl Holds {
     }
 }
 
-/// Whether a connection's subscriptions that are not on their tapes are to be looked after.
+/// Whether a connection has subscriptions that are not on their tapes, and when they get their
+/// next portion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attention {
+pub enum CatchUp {
     None,
     /// Once what is queued has left.
     Due,
@@ -118,9 +121,9 @@ pub(super) enum Attention {
 
 const BLOCKED_STEP_MS: u64 = 16;
 
-pub(super) struct Slot<S> {
+pub struct Slot<S> {
     pub inbound: Inbound,
-    pub own: Own,
+    pub state: ConnState,
     /// The application's, from the handshake on.
     pub session: Option<S>,
     /// TLS, between both halves and the socket.
@@ -141,24 +144,23 @@ pub(super) struct Slot<S> {
     pub is_metered: bool,
     /// It is in a list of connections to be read from, or armed, by this turn.
     pub waits_to_read: bool,
-    /// Reads in a row that speak for another way of reading: of a metered connection those
-    /// that were too small to be worth it, of another those that might have been at a pace.
+    /// Reads in a row that suggest another way of reading: small ones of a metered connection,
+    /// paced ones of another.
     pub reads: u8,
     /// The peer has sent its last byte.
     pub peer_ended: bool,
     /// Both close frames are exchanged, and nothing followed the peer's.
     pub is_clean: bool,
-    /// It is one too many: answered with 503.
+    /// It exceeds a limit and is answered with 503.
     pub is_refused: bool,
-    /// Whether it has subscriptions that are not on their tapes.
-    pub attention: Attention,
-    /// `Notice::Writable` is owed.
+    pub catch_up: CatchUp,
+    /// `Notice::Writable` is due once the queue is empty.
     pub wants_writable: bool,
-    /// When its socket had no room, in steps of 16 ms and without all but the lowest bits.
+    /// When its socket had no room: the lowest bits, in steps of 16 ms.
     pub blocked_at: u16,
     /// Bytes received in turn `turn`.
     pub turn_bytes: u32,
-    /// Without all but its lowest bits: that it may be an earlier one costs a bit of share.
+    /// Its lowest bits: mistaking an earlier turn for this one costs a little of the share.
     pub turn: u16,
 }
 
@@ -166,7 +168,7 @@ impl<S> Slot<S> {
     pub fn new(socket: Socket, peer: Option<SocketAddr>, now: Time) -> Slot<S> {
         Slot {
             inbound: Inbound::new(now),
-            own: Own::new(peer),
+            state: ConnState::new(peer),
             session: None,
             channel: None,
             socket,
@@ -182,7 +184,7 @@ impl<S> Slot<S> {
             peer_ended: false,
             is_clean: false,
             is_refused: false,
-            attention: Attention::None,
+            catch_up: CatchUp::None,
             wants_writable: false,
             blocked_at: 0,
             turn_bytes: 0,
@@ -195,36 +197,37 @@ impl<S> Slot<S> {
         self.operations.has(Operations::POLL_WRITABLE)
     }
 
-    /// Its socket has no room: that is waited for.
+    /// Its socket has no room: waits until it has.
     pub fn block(&mut self, now: Time) {
         self.operations.begin(Operations::POLL_WRITABLE);
         self.blocked_at = (now.as_millis() / BLOCKED_STEP_MS) as u16;
     }
 
-    /// For how long there was no room: less than 18 minutes are told apart.
+    /// For how long there was no room, if that is less than 18 minutes.
     pub fn blocked_for(&self, now: Time) -> Duration {
         let steps = ((now.as_millis() / BLOCKED_STEP_MS) as u16).wrapping_sub(self.blocked_at);
         Duration::from_millis(u64::from(steps) * BLOCKED_STEP_MS)
     }
 
-    /// What a call of its handler works with; none before it has a session.
+    /// The session and the context of a call of its handler; none before it has a session.
     #[inline]
-    pub fn link<'a>(
+    pub fn context<'a>(
         &'a mut self,
         core: &'a mut Core,
         token: Token,
-    ) -> Option<(&'a mut S, Link<'a>)> {
+    ) -> Option<(&'a mut S, CallContext<'a>)> {
         let id = connection_id(core.id, token);
         let round_trip_us = self.inbound.keep_alive.round_trip_us();
-        let link = Link { id, round_trip_us, core, own: &mut self.own, received: None };
-        Some((self.session.as_mut()?, link))
+        let state = &mut self.state;
+        let context = CallContext { id, round_trip_us, core, state, received: None };
+        Some((self.session.as_mut()?, context))
     }
 
     /// Bytes of memory that it holds, but for its backlog.
     #[inline]
     pub fn held_bytes(&self) -> usize {
         let channel = self.channel.as_deref().map_or(0, Channel::held_bytes);
-        self.inbound.held_bytes() + self.own.outbound.held_bytes() + channel
+        self.inbound.held_bytes() + self.state.outbound.held_bytes() + channel
     }
 
     /// Whether it should be read from now.
@@ -238,13 +241,106 @@ impl<S> Slot<S> {
     }
 }
 
-/// What its application calls the connection of this token.
-pub(super) fn connection_id(shard: ShardId, token: Token) -> ConnectionId {
+impl<S> Slot<S> {
+    /// Whether its TLS handshake or its backlog waits for its turn, and not for the peer.
+    #[inline]
+    pub fn waits_for_us(&self) -> bool {
+        self.holds.has(Holds::WORK)
+            || self.channel.as_deref().is_some_and(|channel| channel.waits_since.is_some())
+    }
+
+    /// Bytes that are queued and not with the kernel yet.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        let sealed = self.channel.as_deref().map_or(0, Channel::queued_bytes);
+        self.state.outbound.queued_bytes() + sealed
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub fn has_queued(&self) -> bool {
+        self.queued_bytes() > 0
+    }
+
+    /// Whether more of tapes is to be sent. Not while a portion for a subscription that catches
+    /// up waits for the queue to leave: tapes that never end would keep it waiting for ever.
+    /// They have their turn between two portions.
+    #[inline]
+    pub fn takes_from_tapes(&self) -> bool {
+        !(self.state.outbound.is_ended() || self.catch_up != CatchUp::None && self.has_queued())
+    }
+
+    /// Whether the last byte is with the kernel; over TLS, whether the peer knows that.
+    pub fn is_flushed(&self) -> bool {
+        let is_open = |channel: &Channel| !channel.is_closed();
+        !self.has_queued() && !self.channel.as_deref().is_some_and(is_open)
+    }
+}
+
+/// A connection that was looked up: its slot, for the length of a step, and its token.
+pub struct Peer<'s, S> {
+    pub token: Token,
+    slot: &'s mut Slot<S>,
+}
+
+impl<'s, S> Peer<'s, S> {
+    /// The connection at `index`, whatever its generation.
+    #[inline]
+    pub fn at(slots: &'s mut Slab<Slot<S>>, index: u32) -> Option<Peer<'s, S>> {
+        let (generation, slot) = slots.named_mut(index)?;
+        Some(Peer { token: token(index, generation), slot })
+    }
+
+    /// The connection that a token names. If its owner has ended, that is counted.
+    #[inline]
+    pub fn named(
+        slots: &'s mut Slab<Slot<S>>,
+        name: Token,
+        counters: &Counters,
+    ) -> Option<Peer<'s, S>> {
+        let found = Peer::at(slots, name.index)
+            .filter(|peer| peer.token == name || planted(Bug::StaleGeneration));
+        if found.is_none() {
+            counters.stale_events.add(1);
+        }
+        found
+    }
+
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.token.index
+    }
+
+    /// The slot itself, whose fields can be borrowed one by one.
+    #[inline]
+    pub fn slot(&mut self) -> &mut Slot<S> {
+        self.slot
+    }
+}
+
+impl<S> Deref for Peer<'_, S> {
+    type Target = Slot<S>;
+
+    #[inline]
+    fn deref(&self) -> &Slot<S> {
+        self.slot
+    }
+}
+
+impl<S> DerefMut for Peer<'_, S> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Slot<S> {
+        self.slot
+    }
+}
+
+/// The name of a connection for its application.
+pub fn connection_id(shard: ShardId, token: Token) -> ConnectionId {
     ConnectionId { shard, index: token.index, generation: token.generation }
 }
 
-/// The token of a slot: the part of its generation that travels.
-pub(super) fn token(index: u32, generation: u32) -> Token {
+/// The token of a slot: its index and the low bits of its generation.
+pub fn token(index: u32, generation: u32) -> Token {
     Token { index, generation: generation & GENERATION_MASK }
 }
 

@@ -1,11 +1,11 @@
-//! Log lines for notable events: at most one a second of each kind, with the
-//! number of those that were left out. Never a payload, never a header.
+//! Log lines for notable events: at most one a second of each kind, with the number of those
+//! that were left out. They contain no payload and no header.
 
 use crate::base::Time;
 
-/// What is worth a line.
+/// The kinds of notable events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Note {
+pub enum Note {
     /// Connections are answered with 503, or wait.
     Refused,
     /// Accepting failed for want of descriptors or memory.
@@ -22,7 +22,7 @@ pub(super) enum Note {
     Late,
     /// Connections hold more memory than they may.
     Memory,
-    /// None of the subprotocols that a client has offered is spoken.
+    /// A client offered subprotocols, and the route speaks none of them.
     Unspoken,
 }
 
@@ -31,7 +31,7 @@ const PERIOD_MS: u64 = 1_000;
 
 /// When which kind may be logged again.
 #[derive(Debug, Default)]
-pub(super) struct Notes([Kind; KINDS]);
+pub struct Notes([Kind; KINDS]);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Kind {

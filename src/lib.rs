@@ -80,8 +80,13 @@ struct Readme;
 
 /// The clients' examples compile.
 #[cfg(all(doctest, feature = "client"))]
-#[doc = include_str!("../CLIENTS.md")]
+#[doc = include_str!("../docs/clients.md")]
 struct Clients;
+
+/// The examples of embedding compile, and the handlers' test passes.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;
 
 pub use base::{ConnectionId, Counters, Limits, ShardId};
 pub use connection::{Close, SendOutcome};

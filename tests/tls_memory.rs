@@ -33,7 +33,7 @@ static COUNTING: Counting = Counting;
 
 const SESSIONS: usize = 500;
 const KEPT_BYTES_MAX: usize = 32 << 10;
-/// Stated in OPERATING.md.
+/// Stated in docs/operating.md.
 const RUSTLS_BYTES_MAX: usize = 2_200;
 const OWN_BYTES_MAX: usize = 256;
 

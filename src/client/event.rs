@@ -242,7 +242,7 @@ pub enum Event {
         request: Option<RequestId>,
         /// The channel, if it was a subscription: it has ended.
         channel: Option<Arc<str>>,
-        /// The number of the error, of PROTOCOL.md.
+        /// The number of the error, of docs/protocol.md.
         code: u16,
         /// What is wrong.
         message: String,

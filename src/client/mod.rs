@@ -3,7 +3,7 @@
 //! [`Client`] connects, comes back by itself, and goes on in every channel where it left;
 //! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread.
 //! [`Session`] is the same without I/O, for those who move bytes in their own way.
-//! CLIENTS.md has a page of examples.
+//! docs/clients.md has a page of examples.
 //!
 //! | file | what is there |
 //! |---|---|

@@ -106,7 +106,7 @@ export type State = 'connecting' | 'open' | 'waiting' | 'closed';
 
 export class TapecastError extends Error {
   /**
-   * The server's number (PROTOCOL.md), or of this client: `disconnected` (sent, and
+   * The server's number (docs/protocol.md), or of this client: `disconnected` (sent, and
    * nobody knows what became of it; without `confirm`, not sent), `full`, `subscribed`,
    * `closed`, `protocol` (the other side speaks something else).
    */

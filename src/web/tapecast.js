@@ -1,7 +1,7 @@
 // A client of tapecast.v1.json for browsers and Node, without dependencies.
 //
 // It connects, comes back by itself, and goes on in every channel where it left. What a
-// channel's reader got, missed or got anew is told by events; CLIENTS.md has examples,
+// channel's reader got, missed or got anew is told by events; docs/clients.md has examples,
 // and tapecast.d.ts the types.
 //
 // Invariants:

@@ -1,5 +1,5 @@
 """A thousand clients of tapecast.v1.json that say random words, come and go: every answer
-is one that PROTOCOL.md has, every request with an id is answered as it says there, and
+is one that docs/protocol.md has, every request with an id is answered as it says there, and
 nothing of them stays behind.
 """
 
@@ -57,7 +57,7 @@ def is_anything(_):
     return True
 
 
-# What there has to be, and what may be there besides: as in PROTOCOL.md, with `?`.
+# What there has to be, and what may be there besides: as in docs/protocol.md, with `?`.
 FIELDS = {
     "subscribed": {
         "channel": is_text,
@@ -99,7 +99,7 @@ ANSWERS = {
 
 def documented():
     """The types of messages from the server, and the numbers of errors."""
-    page = (ROOT / "PROTOCOL.md").read_text()
+    page = (ROOT / "docs/protocol.md").read_text()
     answers = re.findall(r'\| `\{"type":"(\w+)"[^|]*\|$', page.split("## From the server")[0], re.M)
     answers += re.findall(r'`\{"type":"(published)"', page)
     told = re.findall(r'^\| `\{"type":"(\w+)"', page.split("## From the server")[1], re.M)
@@ -359,7 +359,7 @@ async def forgotten(own, admin):
 
 async def a_thousand(server):
     types, codes = documented()
-    expect(types >= set(FIELDS), f"not in PROTOCOL.md: {set(FIELDS) - types}")
+    expect(types >= set(FIELDS), f"not in docs/protocol.md: {set(FIELDS) - types}")
     expect(types <= set(FIELDS) | {"shutdown"}, f"nothing here knows {types - set(FIELDS)}")
     port = free_port()
     residents = []

@@ -183,7 +183,7 @@ async def provoking(like, provoked, rules="", **limits):
 
 
 async def every_number(server):
-    """Each number of PROTOCOL.md's table comes back when it should, or is named as one
+    """Each number of docs/protocol.md's table comes back when it should, or is named as one
     that can't."""
     provoked = set()
     await wrong_words(server, provoked)
@@ -195,13 +195,13 @@ async def every_number(server):
     bursts = await unanswered_publications(server, provoked)
     if server.shards > 1:
         await rooms_elsewhere(server, provoked)
-    page = (ROOT / "PROTOCOL.md").read_text().split("## Errors")[1]
+    page = (ROOT / "docs/protocol.md").read_text().split("## Errors")[1]
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}
-    expect(documented, "PROTOCOL.md has no table of errors")
+    expect(documented, "docs/protocol.md has no table of errors")
     missing = documented - provoked
     expect(not missing, f"nothing here provokes {sorted(missing)}")
     unknown = provoked - documented
-    expect(not unknown, f"not in PROTOCOL.md: {sorted(unknown)}")
+    expect(not unknown, f"not in docs/protocol.md: {sorted(unknown)}")
     return f"{len(provoked)} numbers, {bursts} bursts"
 
 

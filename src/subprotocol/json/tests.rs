@@ -370,8 +370,8 @@ fn the_table_of_errors_has_every_one() {
 
 #[test]
 fn the_page_has_the_table_of_errors() {
-    let page = include_str!("../../../PROTOCOL.md");
-    assert!(page.ends_with(&error_table()), "PROTOCOL.md ends with:\n{}", error_table());
+    let page = include_str!("../../../docs/protocol.md");
+    assert!(page.ends_with(&error_table()), "docs/protocol.md ends with:\n{}", error_table());
 }
 
 #[test]

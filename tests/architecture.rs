@@ -223,22 +223,26 @@ fn files_have_one_subject_and_say_which() {
 #[test]
 fn the_top_level_is_as_agreed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for needed in [
+    let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let others = [
         "Cargo.toml",
         "Cargo.lock",
         "src",
         "benches",
+        "docs",
         "loadgen",
         "profiles",
         "tests",
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
         "LICENSE-MIT",
         "LICENSE-APACHE",
-    ] {
+    ];
+    for needed in documents.iter().chain(&others) {
         assert!(root.join(needed).exists(), "{needed} is missing");
+    }
+    for entry in fs::read_dir(root).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_agreed = !name.ends_with(".md") || documents.contains(&&*name);
+        assert!(is_agreed, "{name} is at the top level: documents belong in docs/");
     }
 }
 

@@ -41,6 +41,9 @@ LEFT_OUT = {
     "target/release/tapecast completions": "of a release, the same again",
     "cargo deb": "it needs a program of its own",
 }
+# The load generator's exit code where something that was promised did not arrive.
+EXIT_SUSPICIOUS = 3
+CHANCES = 3
 # What blocks are made of. `text` is what a program prints; one that begins with `> ` is a
 # conversation. `yaml` is for an orchestrator, and there is none here. Without a kind it is a
 # drawing.
@@ -96,7 +99,7 @@ def shortened(words):
     put(words, "--warmup", "0s")
     if "--find-max" in words:
         # The search ends after a few steps, far below what any machine does.
-        put(words, "--find-max", "throughput<700")
+        put(words, "--find-max", "rate_sent<700")
     for flag, most in (("--connections", 50), ("--rate", 500)):
         if flag in words:
             put(words, flag, str(min(int(words[words.index(flag) + 1]), most)))
@@ -149,10 +152,14 @@ def shell(server):
                     shutil.copy(folder / "a.json", folder / "b.json")
             if name == "replay":
                 words += ["--url", own.url("/")]
-            done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=40, cwd=folder, env=environment_of({}),
-            )
+            for _ in range(CHANCES):
+                done = subprocess.run(
+                    words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                    timeout=40, cwd=folder, env=environment_of({}),
+                )
+                # A run is also suspicious where something else held the machine up.
+                if program != PROGRAM or done.returncode != EXIT_SUSPICIOUS:
+                    break
             # The doctor reports what this machine lacks.
             codes = (0, 1) if name == "doctor" else (0,)
             expect(done.returncode in codes, f"{page}: {line}: {done}")

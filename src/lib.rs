@@ -64,6 +64,9 @@ pub mod hub;
 pub mod routes;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "settings")]
+#[doc(hidden)]
+pub mod settings;
 #[cfg(feature = "server")]
 mod shard;
 #[cfg(feature = "server")]

@@ -19,6 +19,8 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (1, "driver", &["base"]),
     // The doorbell rings what wakes.
     (1, "mailbox", &["base"]),
+    // Which unit a limit's name ends with.
+    (1, "settings", &["base"]),
     // Nothing else: records in, records out.
     (2, "tls", &[]),
     // Its TLS, if it has any.
@@ -80,6 +82,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
             "driver",
             "routes",
             "server",
+            "settings",
             "subprotocol",
             "tls",
         ],

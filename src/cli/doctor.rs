@@ -1,35 +1,35 @@
-//! `tapecast doctor`: what this machine allows, a line each, and the fix for each
-//! that fails.
+//! `tapecast doctor`: checks the machine, one line for each check, with a fix for each that
+//! fails.
 
+use super::output::{EXIT_CONFIG, print};
 use super::settings::{Settings, Shards};
-use super::{EXIT_CONFIG, text};
 use crate::base::Limits;
 use crate::driver::{Setup, Uring};
 use std::fmt;
 use std::fs;
 use std::process::ExitCode;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Severity {
     /// As it should be.
     Fine,
-    /// The server runs as it is configured; the machine could do better, or has no room for a
-    /// default that is larger than it.
+    /// The server runs as configured; the machine could do better, or is too small for a
+    /// default.
     Note,
-    /// The server runs, and something that was configured is lost.
+    /// The server runs, but the machine cannot give something that was configured.
     Lost,
     /// The server can't run.
     Fatal,
 }
 
-/// One line.
+/// The result of one check.
 #[derive(Debug)]
 struct Finding {
     severity: Severity,
     subject: &'static str,
     found: String,
-    /// What to do; empty if all is well.
+    /// The remedy; empty if all is well.
     fix: String,
 }
 
@@ -46,11 +46,12 @@ impl Finding {
         Finding { severity: Severity::Note, subject, found: found.into(), fix: fix.into() }
     }
 
-    /// The finding is a note and no loss where nobody has set this limit.
+    /// Turns a loss into a note where this limit has its default.
     fn unless_default(self, settings: &Settings, limit: &str) -> Finding {
-        match (self.severity, settings.is_set(&format!("limits.{limit}"))) {
-            (Severity::Lost, false) => Finding { severity: Severity::Note, ..self },
-            _ => self,
+        if self.severity == Severity::Lost && !settings.is_set(&format!("limits.{limit}")) {
+            Finding { severity: Severity::Note, ..self }
+        } else {
+            self
         }
     }
 
@@ -69,14 +70,11 @@ impl fmt::Display for Finding {
             Severity::Fatal => "FAIL",
         };
         write!(formatter, "{word:<5} {subject:<18} {found}")?;
-        match fix.is_empty() {
-            true => Ok(()),
-            false => write!(formatter, "; fix: {fix}"),
-        }
+        if fix.is_empty() { Ok(()) } else { write!(formatter, "; fix: {fix}") }
     }
 }
 
-/// Looks at everything.
+/// Runs every check. The exit code is that of the worst finding.
 pub fn run(settings: Settings) -> ExitCode {
     let limits = &settings.limits;
     let findings = [
@@ -108,8 +106,8 @@ pub fn run(settings: Settings) -> ExitCode {
         lines += &format!("{finding}\n");
         worst = worst.max(finding.severity);
     }
-    // The exit code says it too.
-    let _ = text::print(&lines);
+    // The exit code reports it too.
+    let _ = print(&lines);
     match worst {
         Severity::Fine | Severity::Note => ExitCode::SUCCESS,
         Severity::Lost => ExitCode::from(1),
@@ -117,7 +115,7 @@ pub fn run(settings: Settings) -> ExitCode {
     }
 }
 
-/// The kernel and its ring in two lines, for `--version`.
+/// The kernel and its ring, for `--version`.
 pub fn summary() -> String {
     let limits = Limits::default();
     let release = read("/proc/sys/kernel/osrelease");
@@ -125,12 +123,12 @@ pub fn summary() -> String {
     format!("kernel {release}: {}\n{}", ring.found, features(&release).found)
 }
 
-/// The text of a file of the kernel, trimmed; empty if it is not there.
+/// The text of a kernel file, trimmed; empty if there is no such file.
 fn read(path: &str) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// Major and minor.
+/// Major and minor version.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -141,13 +139,13 @@ fn kernel(release: &str) -> Finding {
         Some(version) if version >= (6, 1) => Finding::fine("kernel", release),
         _ => Finding::fatal(
             "kernel",
-            format!("{release:?} is older than 6.1, which has deferred task work"),
+            format!("{release:?} is older than 6.1, the first with deferred task work"),
             "run Linux 6.1 or later",
         ),
     }
 }
 
-/// Features of later kernels, none of which the server uses today.
+/// Features of later kernels. The server uses none of them.
 fn features(release: &str) -> Finding {
     let found = version(release).unwrap_or_default();
     let words: Vec<String> = [
@@ -156,9 +154,11 @@ fn features(release: &str) -> Finding {
         ((6, 12), "incremental buffers"),
     ]
     .iter()
-    .map(|(since, name)| format!("{name}: {}", if found >= *since { "there" } else { "not there" }))
+    .map(|(since, name)| {
+        format!("{name}: {}", if found >= *since { "available" } else { "not available" })
+    })
     .collect();
-    Finding::fine("newer features", format!("{}; nothing is lost without them", words.join(", ")))
+    Finding::fine("newer features", format!("{}; none is needed", words.join(", ")))
 }
 
 fn disabled(value: &str) -> Finding {
@@ -168,8 +168,8 @@ fn disabled(value: &str) -> Finding {
         value => Finding::fatal(
             SUBJECT,
             value,
-            "sysctl kernel.io_uring_disabled=0 (1: only for members \
-                of kernel.io_uring_group, 2: for nobody)",
+            "sysctl kernel.io_uring_disabled=0 (1 allows members of kernel.io_uring_group only, 2 \
+             nobody)",
         ),
     }
 }
@@ -181,20 +181,22 @@ fn seccomp(status: &str) -> Finding {
         match mode {
             Some("0") => "no filter",
             Some("1") => "strict mode",
-            Some("2") => "a filter is installed; whether it lets io_uring pass stands below",
+            Some("2") => {
+                "a filter is installed; the ring check below shows whether it allows io_uring"
+            }
             _ => "not visible",
         },
     )
 }
 
-/// Sets a ring up as a shard does, with its self-test.
+/// Sets up a ring as a shard does, with its self-test.
 fn ring(limits: &Limits) -> Finding {
     match Uring::new(&Setup::new(limits, 64)) {
         Ok(_) => Finding::fine(
             "ring",
-            "deferred task work, direct descriptors, provided buffers; sends behave as tested",
+            "deferred task work, direct descriptors, provided buffers; the send self-test passed",
         ),
-        Err(error) => Finding::fatal("ring", error.to_string(), "as said"),
+        Err(error) => Finding::fatal("ring", error.to_string(), "the error names it"),
     }
 }
 
@@ -206,12 +208,12 @@ fn descriptors(limits: &Limits) -> Finding {
         Some(maximum) if maximum < wanted => Finding::lost(
             SUBJECT,
             format!(
-                "room for some {maximum} connections a shard, {} configured",
+                "room for about {maximum} connections per shard, {} configured",
                 limits.connections_max
             ),
             format!(
                 "raise the hard limit of open files to {wanted} (LimitNOFILE= of a unit, \
-                --ulimit nofile of a container), or lower limits.connections_max"
+                 --ulimit nofile of a container), or lower limits.connections_max"
             ),
         ),
         maximum => Finding::fine(
@@ -222,22 +224,22 @@ fn descriptors(limits: &Limits) -> Finding {
 }
 
 fn cores(shards: Shards, quota: &str) -> Finding {
-    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
     let quota = match quota {
         "" => String::new(),
         quota => format!(", cpu.max {quota:?}"),
     };
     match shards {
-        Shards::Count(count) if usize::from(count.get()) > there => Finding::lost(
+        Shards::Count(count) if usize::from(count.get()) > available => Finding::lost(
             "cores",
-            format!("{count} shards, {there} cores for this process{quota}"),
-            format!("run at most {there} shards, or let the process have more cores"),
+            format!("{count} shards, but {available} cores for this process{quota}"),
+            format!("run at most {available} shards, or give the process more cores"),
         ),
-        _ => Finding::fine("cores", format!("{there} for this process{quota}")),
+        _ => Finding::fine("cores", format!("{available} for this process{quota}")),
     }
 }
 
-/// What the connections take at least, against what there is.
+/// The least memory that the connections take, against the memory available.
 fn memory(limits: &Limits, meminfo: &str, cgroup: &str) -> Finding {
     let field = |name: &str| {
         let line = meminfo.lines().find(|line| line.starts_with(name))?;
@@ -247,24 +249,24 @@ fn memory(limits: &Limits, meminfo: &str, cgroup: &str) -> Finding {
     let available = cgroup.parse().unwrap_or(u64::MAX).min(available);
     let needed = limits.connections_max as u64 * CONNECTION_BYTES;
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-    match needed > available {
-        true => Finding::lost(
-            "memory",
-            format!(
-                "{} idle connections take some {}, kernel included, of {}",
-                limits.connections_max,
-                mib(needed),
-                mib(available)
-            ),
-            "lower limits.connections_max, or give it more memory",
-        ),
-        false => Finding::fine("memory", format!("{} available", mib(available))),
+    if needed <= available {
+        return Finding::fine("memory", format!("{} available", mib(available)));
     }
+    Finding::lost(
+        "memory",
+        format!(
+            "{} idle connections take about {}, kernel included, of {}",
+            limits.connections_max,
+            mib(needed),
+            mib(available)
+        ),
+        "lower limits.connections_max, or give the server more memory",
+    )
 }
 
-/// Bytes of an idle connection: some 250 here, and 4.3 KiB in the kernel (socket,
-/// file, waiting receive; half of what both ends of 9,000 loopback connections took
-/// on 6.18).
+/// Bytes of an idle connection: about 250 in the server, and 4.3 KiB in the kernel (socket,
+/// file, pending receive; half of what both ends of 9,000 loopback connections took on Linux
+/// 6.18).
 const CONNECTION_BYTES: u64 = 5 << 10;
 
 fn socket_memory(limits: &Limits, tcp_mem: &str, tcp_wmem: &str, wmem_max: &str) -> Finding {
@@ -279,25 +281,22 @@ fn socket_memory(limits: &Limits, tcp_mem: &str, tcp_wmem: &str, wmem_max: &str)
     let bytes = pages * rustix::param::page_size() as u64;
     let stalled = bytes / send_bytes.max(1);
     let found = format!(
-        "{} MiB for all TCP sockets: {stalled} stalled readers at {} KiB each fill it",
+        "{} MiB for all TCP sockets, which {stalled} stalled readers fill at {} KiB each",
         bytes >> 20,
         send_bytes >> 10
     );
-    match stalled < 1_000 {
-        true => Finding::lost(
-            "socket memory",
-            found,
-            "lower limits.socket_send_bytes, or raise net.ipv4.tcp_mem",
-        ),
-        false => Finding::fine("socket memory", found),
+    if stalled >= 1_000 {
+        return Finding::fine("socket memory", found);
     }
+    let fix = "lower limits.socket_send_bytes, or raise net.ipv4.tcp_mem";
+    Finding::lost("socket memory", found, fix)
 }
 
 fn backlog(limits: &Limits, somaxconn: &str) -> Finding {
     match somaxconn.parse::<i64>() {
         Ok(most) if most < limits.listen_backlog.into() => Finding::lost(
             "backlog",
-            format!("the kernel cuts {} to {most}", limits.listen_backlog),
+            format!("the kernel lowers {} to {most}", limits.listen_backlog),
             format!("sysctl net.core.somaxconn={}", limits.listen_backlog),
         ),
         Ok(most) => Finding::fine("backlog", format!("up to {most}")),
@@ -320,14 +319,14 @@ fn ports(range: &str) -> Finding {
 }
 
 fn huge_pages(enabled: &str) -> Finding {
-    match enabled.contains("[always]") {
-        true => Finding::note(
+    if enabled.contains("[always]") {
+        return Finding::note(
             "huge pages",
-            "always: memory of quiet connections may be resident in steps of 2 MiB",
+            "always: memory of idle connections may become resident in steps of 2 MiB",
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-        ),
-        false => Finding::fine("huge pages", if enabled.is_empty() { "none" } else { enabled }),
+        );
     }
+    Finding::fine("huge pages", if enabled.is_empty() { "none" } else { enabled })
 }
 
 fn governor(name: &str) -> Finding {
@@ -347,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_has_its_verdict() {
+    fn every_check_has_its_severity() {
         let check = |finding: Finding, severity, part: &str| {
             assert_eq!(finding.severity, severity, "{finding}");
             assert!(finding.to_string().contains(part), "{finding}");
@@ -356,8 +355,8 @@ mod tests {
         check(kernel("6.1.0-17-amd64"), Severity::Fine, "6.1.0");
         check(kernel("5.15.0"), Severity::Fatal, "6.1 or later");
         check(kernel(""), Severity::Fatal, "6.1");
-        check(features("6.8.0"), Severity::Fine, "socket options through the ring: there");
-        check(features("6.8.0"), Severity::Fine, "incremental buffers: not there");
+        check(features("6.8.0"), Severity::Fine, "socket options through the ring: available");
+        check(features("6.8.0"), Severity::Fine, "incremental buffers: not available");
         check(disabled("2"), Severity::Fatal, "io_uring_disabled=0");
         check(disabled(""), Severity::Fine, "0");
         check(seccomp("Name:\tx\nSeccomp:\t2\n"), Severity::Fine, "a filter");

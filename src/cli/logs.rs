@@ -1,7 +1,7 @@
 //! The log: lines on standard error, written by a thread of their own.
 //!
-//! A reader of standard error that stands still must stop nobody: a line goes into a
-//! bounded queue, and one that finds it full is dropped and counted.
+//! A stalled reader of standard error must not block the server: lines go into a bounded
+//! queue, and a line that finds it full is dropped and counted.
 
 use super::settings::{LogFormat, Settings};
 use std::io::{IsTerminal, Write};
@@ -12,15 +12,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Lines that wait to be written. Above it: dropped, and counted.
+/// Lines in the queue. Above it, lines are dropped and counted.
 const LINES_MAX: usize = 4_096;
-/// How long the end of the process waits for lines to be written.
+/// How long the process waits at its end for the queue to be written.
 const END_WAIT: Duration = Duration::from_millis(1_500);
 
 /// Changes what is logged.
 pub type Filter = reload::Handle<EnvFilter, Registry>;
 
-/// The log of the process. It is started once.
+/// The log of the process, started once.
 pub struct Logs {
     /// Changes what is logged.
     pub filter: Filter,
@@ -29,7 +29,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Logs from now on, panics too.
+    /// Starts logging, panics included.
     pub fn start(settings: &Settings) -> Logs {
         let (lines, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(LINES_MAX)
@@ -42,8 +42,8 @@ impl Logs {
             LogFormat::Text => logs.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
             LogFormat::Json => logs.with(layer.json()).init(),
         }
-        // A handler's panic is a log line like any other, with its place. The panic's own
-        // text may hold a payload and stays out.
+        // A panic of a handler is a log line like any other, with its place. Its message is left
+        // out, since it may hold a payload.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current();
@@ -53,19 +53,19 @@ impl Logs {
         Logs { filter: handle, lines, guard }
     }
 
-    /// Says how many lines have been dropped until then.
+    /// Reads the count of dropped lines.
     pub fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let counter = self.lines.error_counter();
         move || counter.dropped_lines() as u64
     }
 
-    /// Writes a line that no filter leaves out, as a command does that fails.
+    /// Writes a line past the filter, for a command that fails.
     pub fn say(&mut self, line: &str) {
-        // It never fails: where there is no room, the line is counted.
+        // It can't fail: a line that finds the queue full is counted.
         let _ = writeln!(self.lines, "{line}");
     }
 
-    /// Waits until all lines are written, but not for a reader that stands still.
+    /// Waits until all lines are written, but not for a stalled reader.
     pub fn end(self) {
         let (sender, ended) = mpsc::channel();
         let guard = self.guard;

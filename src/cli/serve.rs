@@ -1,38 +1,37 @@
-//! Runs the server: sockets, logs, the supervisor, signals; and what a command shows on
-//! it.
+//! Runs the server: sockets, logs, the supervisor, signals; and what a command adds to it.
 
-use super::logs::{self, Logs};
-use super::settings::{Problem, Settings, Shards, rules_with_defaults};
-use super::supervisor::{self, tell};
-use super::{EXIT_CONFIG, text};
+use super::logs::Logs;
+use super::output::{EXIT_CONFIG, print};
+use super::reload::Running;
+use super::settings::{Settings, Shards, rules_with_defaults};
+use super::supervisor::{self, notify};
 use crate::app::Router;
 use crate::base::Limits;
 use crate::control::{self, Admin, Control, Order};
 use crate::hub::Rule;
 use crate::routes::{self, Document, Paged};
-use crate::server::{Address, Builder, Server, ServerError, ServerHandle, unlistenable};
+use crate::server::{Address, Builder, Server, ServerError, unlistenable};
+use crate::settings::Problem;
 use crate::subprotocol::json::Json;
-use crate::tls::Acceptor;
-use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tracing_subscriber::EnvFilter;
 
 /// What a command adds to the server.
 pub struct Show {
-    /// Handlers beside the built-in ones.
+    /// Adds handlers to the built-in ones.
     pub routes: fn(Router) -> Router,
-    /// Rules behind those that are configured.
+    /// Rules behind the configured ones.
     pub rules: fn(&Limits) -> Vec<Rule>,
+    /// What starts once the server listens.
     pub begin: Begin,
 }
 
-/// Called once the server listens; returns where to look at it.
+/// Called once the server listens; returns the address of its page, if it has one.
 pub type Begin = Box<dyn FnOnce(&Server) -> io::Result<Option<String>>>;
 
-/// Nothing but topics in JSON on `/`, and a page to try them.
+/// Topics in JSON on `/`, and a page to try them.
 pub fn plain() -> Show {
     Show {
         routes: |router| {
@@ -48,10 +47,10 @@ pub fn plain() -> Show {
 
 const CONSOLE: Document = Document::html(include_str!("../web/console.html"));
 const CONSOLE_SCRIPT: Document = Document::javascript(include_str!("../web/console.js"));
-/// What the pages look like.
+/// The style of the pages.
 pub const STYLE: Document = Document::css(include_str!("../web/style.css"));
 
-/// Runs until the server has stopped. `again` reads the configuration anew.
+/// Runs until the server has stopped. `again` reads the configuration again, for a reload.
 pub fn run(
     settings: Settings,
     again: impl Fn() -> Result<Settings, Vec<Problem>> + Send + 'static,
@@ -108,25 +107,23 @@ fn serve(
     let wanted = settings.routes.clone();
     let server = builder.start(move |_shard| (show.routes)(routes::builtin(&wanted)))?;
     let handle = server.handle();
-    let running = RefCell::new(settings);
-    let acceptor = RefCell::new(acceptor);
-    let filter = logs.filter.clone();
+    let running = Running::new(settings, acceptor, logs.filter.clone(), server.handle());
     let control = Control {
         shards: handle.shards(),
         admin,
         alive_every: supervisor::watchdog().map(|within| within / 2),
-        alive: Box::new(|| tell("WATCHDOG=1")),
+        alive: Box::new(|| notify("WATCHDOG=1")),
         give_back,
         lines_dropped: Arc::new(logs.dropped()),
         obey: Box::new(move |order| match order {
             Order::Drain => {
                 handle.drain();
                 tracing::info!("draining");
-                tell("STOPPING=1");
+                notify("STOPPING=1");
             }
             Order::Stop => handle.stop(),
             Order::Reload => match again() {
-                Ok(settings) => reload(&acceptor, &running, settings, &filter, &handle),
+                Ok(settings) => running.reload(settings),
                 Err(problems) => {
                     for problem in problems {
                         tracing::error!("not reloaded: {problem}");
@@ -141,104 +138,12 @@ fn serve(
     let noun = if shards == 1 { "shard" } else { "shards" };
     let line = format!("listening on {} ({shards} {noun})", addresses.join(", "));
     let page = (show.begin)(&server).map_err(ServerError::Thread)?;
-    let page = page.map_or(String::new(), |page| format!("look at {page}\n"));
-    if text::print(&format!("{line}\n{page}")).is_err() {
-        tracing::warn!("nobody reads the standard output: {line}");
+    let page = page.map_or(String::new(), |page| format!("open {page}\n"));
+    if print(&format!("{line}\n{page}")).is_err() {
+        tracing::warn!("the standard output is closed: {line}");
     }
-    tell(&format!("READY=1\nSTATUS={line}"));
+    notify(&format!("READY=1\nSTATUS={line}"));
     server.join()
-}
-
-/// The outcome of a reload for the certificates.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Certificates {
-    /// There are none: the server began without TLS.
-    None,
-    Reloaded,
-    /// They are of no use, and it was said why.
-    Refused,
-}
-
-/// Reads the certificates again, which may be others under the same names. Sessions that
-/// began with the old ones go on and can be resumed.
-fn reload_tls(
-    acceptor: &RefCell<Option<Acceptor>>,
-    running: &RefCell<Settings>,
-    settings: &Settings,
-    handle: &ServerHandle,
-) -> Certificates {
-    let mut acceptor = acceptor.borrow_mut();
-    if acceptor.is_none() {
-        return Certificates::None;
-    }
-    // Listeners stay as they are.
-    let mut with_files = running.borrow().clone();
-    with_files.tls = settings.tls.clone();
-    match with_files.acceptor(acceptor.as_ref()) {
-        Ok(Some(renewed)) => {
-            handle.reload_tls(&renewed);
-            *acceptor = Some(renewed);
-            running.borrow_mut().tls = with_files.tls;
-            Certificates::Reloaded
-        }
-        Ok(None) => Certificates::Reloaded,
-        Err(problem) => {
-            tracing::error!("not reloaded: {problem}");
-            Certificates::Refused
-        }
-    }
-}
-
-/// Takes over what can change while the server runs. Says in one line what was taken, and in
-/// another what can't be.
-fn reload(
-    acceptor: &RefCell<Option<Acceptor>>,
-    running: &RefCell<Settings>,
-    settings: Settings,
-    filter: &logs::Filter,
-    handle: &ServerHandle,
-) {
-    let differences = running.borrow().differences(&settings);
-    // Whatever becomes of the rest: certificates run out.
-    let certificates = reload_tls(acceptor, running, &settings, handle);
-    let (mut taken, mut left) = (Vec::new(), Vec::new());
-    for (key, old, new) in &differences {
-        let is_of_tls = key.starts_with("tls_");
-        match Settings::is_reloadable(key) {
-            // It has been said why not.
-            true if is_of_tls && certificates == Certificates::Refused => {}
-            true if !is_of_tls || certificates == Certificates::Reloaded => {
-                taken.push(format!("{key} = {new} (was {old})"));
-            }
-            _ => left.push(format!("{key} = {new} (stays {old})")),
-        }
-    }
-    let has_certificates = certificates == Certificates::Reloaded;
-    if has_certificates {
-        taken.push("certificates".into());
-    }
-    if !left.is_empty() {
-        tracing::warn!("needs a restart: {}", left.join(", "));
-    }
-    // What stays and what changes have to fit together.
-    let mut limits = running.borrow().limits.clone();
-    limits.reload(&settings.limits);
-    if let Err(error) = handle.reload(&limits) {
-        if has_certificates {
-            tracing::info!("reloaded: certificates");
-        }
-        tracing::error!("not reloaded: {error}");
-        return;
-    }
-    let mut running = running.borrow_mut();
-    // Before the level may say that it is not told.
-    let what = if taken.is_empty() { "nothing has changed".into() } else { taken.join(", ") };
-    tracing::info!("reloaded: {what}");
-    running.limits = limits;
-    running.log = settings.log;
-    if let Err(error) = filter.reload(EnvFilter::new(&running.log)) {
-        tracing::error!(%error, "not reloaded: the log filter");
-    }
 }
 
 /// The administration server, bound, with its token.
@@ -251,7 +156,7 @@ fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| failed(format!("{}: {error}", path.display())))?;
             let first = text.lines().next().unwrap_or_default();
-            // Editors put a byte order mark there.
+            // Some editors put a byte order mark in front.
             let token = first.trim_start_matches('\u{feff}').trim().to_owned();
             if token.is_empty() {
                 return Err(failed(format!("{}: its first line is empty", path.display())));
@@ -264,8 +169,8 @@ fn admin(settings: &Settings) -> Result<Option<Admin>, ServerError> {
     Ok(Some(Admin { listener, token }))
 }
 
-/// The sockets that a supervisor has passed on, or else the configured addresses. TLS is
-/// spoken on a socket whose port is that of a configured wss:// address.
+/// The sockets that a supervisor passed on, or else the configured addresses. A passed socket
+/// uses TLS if its port is that of a configured wss:// address.
 fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerError> {
     let mut passed = listenfd::ListenFd::from_env();
     for index in 0..passed.len() {
@@ -273,9 +178,10 @@ fn sockets(mut builder: Builder, settings: &Settings) -> Result<Builder, ServerE
             Ok(Some(listener)) => {
                 let port = listener.local_addr().map_err(ServerError::Thread)?.port();
                 let is_its = |address: &Address| address.ip().is_some_and(|it| it.port() == port);
-                match settings.listen.iter().any(|it| it.is_secure() && is_its(it)) {
-                    true => builder.secure_listener(listener)?,
-                    false => builder.listener(listener)?,
+                if settings.listen.iter().any(|it| it.is_secure() && is_its(it)) {
+                    builder.secure_listener(listener)?
+                } else {
+                    builder.listener(listener)?
                 }
             }
             _ => match passed.take_unix_listener(index).map_err(ServerError::Thread)? {
@@ -307,7 +213,7 @@ mod tests {
     const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
-    /// Sleeps over its messages, which no handler may.
+    /// Blocks on every message, which no handler may.
     struct Sleeper;
 
     impl Handler for Sleeper {
@@ -354,7 +260,7 @@ mod tests {
     fn a_handler_that_blocks_is_named_while_it_does() {
         let lines = Lines::default();
         let writer = lines.clone();
-        // Of the process, for the line comes from the control thread.
+        // For the whole process: the line comes from the control thread.
         tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
         let builder = Server::builder().listen("127.0.0.1:0").unwrap().shards(NonZeroU16::MIN);
         let server = builder.start(|_shard| Sleeper).unwrap();
@@ -378,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_does_not_wait_for_a_shard_that_stands_still() {
+    fn a_reload_does_not_wait_for_a_blocked_shard() {
         let builder = Server::builder().listen("127.0.0.1:0").unwrap().shards(NonZeroU16::MIN);
         let server = builder.start(|_shard| Sleeper).unwrap();
         let mut client = TcpStream::connect(server.addresses()[0].ip().unwrap()).unwrap();
@@ -391,14 +297,14 @@ mod tests {
         let mut published = 0;
         while publisher.publish("t", "x").is_ok() {
             published += 1;
-            assert!(published < 1_000_000, "the shard takes them");
+            assert!(published < 1_000_000, "the inbox never fills");
         }
         let started = Instant::now();
         for head_bytes_max in [100, 200, 300] {
             server.handle().reload(&Limits { head_bytes_max, ..Limits::default() }).unwrap();
         }
         assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
-        // The newest counts, once it goes on.
+        // Once the shard continues, the newest limits hold.
         std::thread::sleep(Duration::from_secs(3));
         let status_of = |bytes: usize| {
             let mut client = TcpStream::connect(server.addresses()[0].ip().unwrap()).unwrap();

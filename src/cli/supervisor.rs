@@ -1,7 +1,7 @@
-//! What a supervisor that speaks systemd's protocol is told, and asks for.
+//! Notifications to a supervisor that speaks systemd's protocol, and the watchdog it asks for.
 //!
-//! By hand, since the crate that does it can't send to abstract sockets, which
-//! sd_notify(3) has as well.
+//! Written by hand, since the crate for it can't send to abstract sockets, which
+//! sd_notify(3) allows.
 
 use std::env;
 use std::io;
@@ -12,17 +12,17 @@ use std::time::Duration;
 /// How long a message waits for room in the supervisor's socket.
 const SEND_WAIT: Duration = Duration::from_secs(1);
 
-/// Tells the supervisor, if there is one. A failure is logged.
-pub fn tell(message: &str) {
+/// Notifies the supervisor, if there is one. A failure is logged.
+pub fn notify(message: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     let sent = address(name.as_encoded_bytes()).and_then(|address| {
         let socket = UnixDatagram::unbound()?;
-        // A supervisor that stands still must not stop the control thread.
+        // A stalled supervisor must not block the control thread.
         socket.set_write_timeout(Some(SEND_WAIT))?;
         socket.send_to_addr(message.as_bytes(), &address)
     });
     if let Err(error) = sent {
-        tracing::warn!(%error, "the supervisor can't be told");
+        tracing::warn!(%error, "can't notify the supervisor");
     }
 }
 
@@ -34,7 +34,7 @@ fn address(name: &[u8]) -> io::Result<SocketAddr> {
     }
 }
 
-/// Within which time the supervisor wants to hear `WATCHDOG=1`, if it does.
+/// The interval within which the supervisor expects `WATCHDOG=1`, if it does.
 pub fn watchdog() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse::<u64>().ok();
     let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));

@@ -108,14 +108,14 @@ def refused(server):
             expect(done.returncode == 1, f"{done}")
             expect("published 0, refused 200 (115 closed: " in done.stdout, f"{done.stdout}")
         for text, words, code, why in (
-            ("a,b\n1,2\n", (), 78, "no column is called time, timestamp"),
-            ("a,b\n1,2\n", ("--key", "c"), 78, "no column is called c: a, b"),
-            ("time,b\nsoon,2\n", (), 78, 'line 2: "soon" is no time'),
-            ("time,b\n1,2\n\n3,4,5\n", (), 78, "line 4 has 3 fields, and there are 2 columns"),
-            ("time,b,b\n1,2,3\n", (), 78, 'line 1: two columns are called "b"'),
-            ("1795300138,BTC\n1795300139,ETH\n", (), 78, 'line 1 has "1795300138", which is no name'),
-            ("time,b\n2026-11-21T00:00:00+99:00,2\n", (), 78, "+99:00\" is no time"),
-            ("time,b\n", (), 78, "there are no lines"),
+            ("a,b\n1,2\n", (), 78, "no column is named time, timestamp"),
+            ("a,b\n1,2\n", ("--key", "c"), 78, "no column is named c: the columns are a, b"),
+            ("time,b\nsoon,2\n", (), 78, 'line 2: "soon" is not a time'),
+            ("time,b\n1,2\n\n3,4,5\n", (), 78, "line 4 has 3 fields, but there are 2 columns"),
+            ("time,b,b\n1,2,3\n", (), 78, 'line 1: two columns are named "b"'),
+            ("1795300138,BTC\n1795300139,ETH\n", (), 78, 'line 1 has "1795300138", which is not a column name'),
+            ("time,b\n2026-11-21T00:00:00+99:00,2\n", (), 78, "+99:00\" is not a time"),
+            ("time,b\n", (), 78, "the file has no lines"),
             ("time,b\n1,2\n", ("--speed", "0"), 2, "expected a factor from"),
         ):
             path.write_text(text)
@@ -131,7 +131,7 @@ def refused(server):
 
 async def files_of_others(server):
     """A file that others have made: with a mark before its first line, with times of another
-    zone, with its names of columns again; and how much was published before a mistake is said."""
+    zone, with its column names repeated; and how much was published before a mistake is said."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
         path = pathlib.Path(directory, "trades.csv")
         # Half a second apart, in three zones; naively they would be hours apart.
@@ -146,15 +146,15 @@ async def files_of_others(server):
         )
         seconds = time.monotonic() - began
         expect(done.returncode == 0 and done.stdout == "published 3\n", f"{done}")
-        expect("line 4 has the names of columns again" in done.stderr, done.stderr)
+        expect("line 4 repeats the column names" in done.stderr, done.stderr)
         expect(0.9 <= seconds <= 3, f"it took {seconds:.2f} s")
         expect([it["message"]["symbol"] for it in heard] == ["A", "B", "C"], f"{heard}")
         path.write_text("time,symbol\n1,A\n2,B\nsoon,C\n")
         done = replay(server, path, "--channel", "replay.part", "--speed", "100")
         expect(done.returncode == 78 and done.stdout == "published 2\n", f"{done}")
-        expect('line 4: "soon" is no time' in done.stderr, done.stderr)
+        expect('line 4: "soon" is not a time' in done.stderr, done.stderr)
         # Of spreadsheets, and one file behind another.
         path.write_bytes("\ufefftime,symbol\r\n1,A\r\n\ufefftime,symbol\r\n1.1,B\r\nsoon,C".encode())
         done = replay(server, path, "--channel", "replay.part", "--speed", "100")
         expect(done.returncode == 78 and done.stdout == "published 2\n", f"{done}")
-        expect("line 3 has the names" in done.stderr and "line 5: " in done.stderr, done.stderr)
+        expect("line 3 repeats the column names" in done.stderr and "line 5: " in done.stderr, done.stderr)

@@ -1,10 +1,12 @@
 //! Where settings come from, in order: defaults, profile, configuration file,
 //! environment, flags. A later one wins.
 
-use super::file::Contents;
-use super::topics::TOPICS;
-use super::{Assignment, LISTS, Origin, Problem, Settings, file, topics};
-use crate::cli::text;
+use super::keys::KEYS;
+use super::topics::{self, TOPICS};
+use super::values::Settings;
+use crate::settings::{
+    Assignment, Contents, Key, Numbers, Origin, Problem, contents, did_you_mean, find,
+};
 use std::path::Path;
 
 /// The profiles that are built in.
@@ -15,10 +17,10 @@ const PROFILES: &[(&str, &str)] = &[
     ("throughput", include_str!("../../../profiles/server/throughput.toml")),
 ];
 
-/// Variables of the environment that are settings begin so.
+/// The prefix of environment variables that are settings.
 const PREFIX: &str = "TAPECAST_";
 
-/// What was given, not yet looked at.
+/// What was given, before any of it is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--config`.
@@ -44,14 +46,6 @@ impl Sources {
         self
     }
 
-    /// A flag with its values, if it was given.
-    pub fn flag(&mut self, flag: &str, key: &str, values: Vec<String>) {
-        if !values.is_empty() {
-            let origin = Origin::Flag(flag.to_owned());
-            self.flags.push(Assignment { key: key.to_owned(), values, origin });
-        }
-    }
-
     /// The settings that follow.
     ///
     /// # Errors
@@ -68,7 +62,7 @@ impl Sources {
             }
             contents.assignments
         };
-        // The settings of a file that can't be read are not known.
+        // Nothing is known of the settings of a file that can't be read.
         let mut is_all_known = true;
         let config = self.config.map(|path| (path, Origin::Flag("--config".into())));
         if let Some((path, origin)) = config.or(config_variable) {
@@ -82,7 +76,7 @@ impl Sources {
         }
         assignments.extend(environment);
         assignments.extend(self.flags);
-        // Which profile is asked for is itself a setting, and the last word counts.
+        // The profile is a setting too, and the strongest source decides it.
         let (profiles, mut assignments): (Vec<_>, Vec<_>) =
             assignments.into_iter().partition(|assignment| assignment.key == "profile");
         if let Some(asked) = profiles.last() {
@@ -106,7 +100,7 @@ impl Sources {
             problems.extend(settings.contradictions(&mistaken));
             match topics::rules(&settings.topics, &settings.limits) {
                 Ok(rules) => settings.rules = rules,
-                // A rule without the key that is mistaken is another.
+                // A rule without its mistaken key is another rule.
                 Err(_) if mistaken.iter().any(|key| key.starts_with(TOPICS)) => {}
                 Err(found) => problems.extend(found),
             }
@@ -115,8 +109,8 @@ impl Sources {
     }
 }
 
-/// Kubernetes puts variables into every container for each service beside it: for one that is
-/// called tapecast-admin `TAPECAST_ADMIN_SERVICE_HOST`, `TAPECAST_ADMIN_SERVICE_PORT` with and
+/// Whether Kubernetes set this variable: it describes every service of the namespace to every
+/// container, a service named tapecast-admin as `TAPECAST_ADMIN_SERVICE_HOST`, `TAPECAST_ADMIN_SERVICE_PORT` with and
 /// without a port's name behind it, `TAPECAST_ADMIN_PORT=tcp://...`, and
 /// `TAPECAST_ADMIN_PORT_9090_TCP` with and without `_PROTO`, `_PORT` and `_ADDR`.
 pub(super) fn is_service_link(name: &str, value: &str) -> bool {
@@ -138,8 +132,8 @@ pub(super) fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// The assignments of the environment, and the configuration file that it names.
-/// `TAPECAST_LIMITS_HEAD_BYTES_MAX` is `limits.head_bytes_max`; a list is
-/// separated by commas.
+/// `TAPECAST_LIMITS_HEAD_BYTES_MAX` is `limits.head_bytes_max`; commas separate the values
+/// of a list.
 fn environment(variables: Vec<(String, String)>) -> (Vec<Assignment>, Option<(String, Origin)>) {
     let mut config = None;
     let mut found = Vec::new();
@@ -154,12 +148,11 @@ fn environment(variables: Vec<(String, String)>) -> (Vec<Assignment>, Option<(St
             Some(limit) => format!("limits.{limit}"),
             None => word,
         };
-        let values = match LISTS.contains(&key.as_str()) {
-            false => vec![value],
-            true => {
-                let values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
-                values.map(str::to_owned).collect()
-            }
+        let values = if find(KEYS, &key).is_some_and(Key::is_list) {
+            let values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
+            values.map(str::to_owned).collect()
+        } else {
+            vec![value]
         };
         found.push(Assignment { key, values, origin });
     }
@@ -171,26 +164,26 @@ fn read(path: &str, origin: &Origin) -> Result<Contents, Vec<Problem>> {
         let message = format!("{path} can't be read: {error}");
         vec![Problem { origin: origin.clone(), message }]
     })?;
-    file::contents(path, &text)
+    contents(path, &text, Numbers::Whole)
 }
 
-/// The assignments of the profile that is asked for: a name, or a file.
+/// The assignments of a profile, given by its name or its file.
 fn profile(asked: &Assignment) -> Result<Contents, Vec<Problem>> {
     let problem = |message| vec![Problem { origin: asked.origin.clone(), message }];
     let [name] = asked.values.as_slice() else {
         return Err(problem("profile: expected one name or file".into()));
     };
     let found = match PROFILES.iter().find(|profile| profile.0 == name) {
-        Some((name, text)) => file::contents(&format!("profile {name}"), text)?,
+        Some((name, text)) => contents(&format!("profile {name}"), text, Numbers::Whole)?,
         None if Path::new(name).extension().is_some_and(|end| end == "toml") => {
             read(name, &asked.origin)?
         }
         None => {
             let names: Vec<&str> = PROFILES.iter().map(|profile| profile.0).collect();
-            let near = text::nearest(name, names.iter().copied());
+            let hint = did_you_mean(name, names.iter().copied());
             let all = names.join(", ");
             return Err(problem(format!(
-                "profile: {name:?}: expected {all}, or a file that ends in .toml{near}"
+                "profile: {name:?}: expected {all}, or a file that ends in .toml{hint}"
             )));
         }
     };
@@ -198,7 +191,7 @@ fn profile(asked: &Assignment) -> Result<Contents, Vec<Problem>> {
         None => Ok(found),
         Some(inner) => Err(vec![Problem {
             origin: inner.origin.clone(),
-            message: "profile: a profile can't name another".into(),
+            message: "profile: a profile can't name another profile".into(),
         }]),
     }
 }

@@ -1,8 +1,13 @@
-//! Precedence, origins, and what is refused.
+//! Precedence, origins, mistakes, and what every key promises.
 
-use super::sources::is_service_link;
-use super::*;
-use crate::hub::{Access, SlowReader};
+use super::keys::KEYS;
+use super::sources::{Sources, is_service_link};
+use super::{Flags, Settings, Shards, reference, topics};
+use crate::base::Limits;
+use crate::hub::{Access, Rule, SlowReader};
+use crate::settings::{Assignment, Origin, faults};
+use clap::Args;
+use std::num::NonZeroU16;
 
 fn sources(config: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -17,7 +22,9 @@ fn sources(config: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -
     sources.environment =
         environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     for (key, value) in flags {
-        sources.flag(&format!("--{key}"), key, vec![value.to_string()]);
+        let origin = Origin::Flag(format!("--{key}"));
+        let values = vec![value.to_string()];
+        sources.flags.push(Assignment { key: key.to_string(), values, origin });
     }
     sources
 }
@@ -59,7 +66,7 @@ fn flags_win_over_environment_over_file_over_profile() {
 }
 
 #[test]
-fn the_last_profile_named_is_the_one() {
+fn the_strongest_source_decides_the_profile() {
     let settings =
         sources("profile = \"latency\"", &[], &[("profile", "memory")]).resolve().unwrap();
     assert_eq!(settings.limits.spin_us, 0);
@@ -73,7 +80,7 @@ fn every_profile_can_be_used() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_place() {
+fn every_mistake_is_reported_with_its_place() {
     let check = |sources, expected: &[&str]| assert_eq!(problems(sources), expected);
     check(
         sources("\n[limits]\nconections_max = 5\n", &[], &[]),
@@ -97,7 +104,7 @@ fn what_is_wrong_is_told_with_its_place() {
     );
     check(
         sources("tls_cert = \"a.pem\"", &[], &[]),
-        &["FILE:1: tls_cert: there is no wss:// address in listen to use it on"],
+        &["FILE:1: tls_cert: listen has no wss:// address to use it on"],
     );
     check(
         sources("listen = [\"wss://127.0.0.1:1\"]\ntls_cert = \"a.pem\"", &[], &[]),
@@ -119,15 +126,17 @@ fn what_is_wrong_is_told_with_its_place() {
     check(
         sources("", &[], &[("admin", "0.0.0.0:9090")]),
         &["--admin: admin: 0.0.0.0:9090 is not a loopback address: set admin_token_file, whose \
-           token every request then has to carry"],
+           token every request then carries"],
     );
     assert!(problems(sources("listen = [", &[], &[]))[0].starts_with("FILE:1: "));
     let none = sources("", &[], &[("routes", "")]).resolve().unwrap();
     assert!(none.routes.is_empty());
     check(
         sources("", &[("TAPECAST_ROUTES", "/echo, /brodcast")], &[]),
-        &["TAPECAST_ROUTES: routes: \"/brodcast\": expected /echo, /ws, /broadcast: did you mean \
-           /broadcast?"],
+        &[
+            "TAPECAST_ROUTES: routes: \"/brodcast\": expected /echo, /ws or /broadcast: did you mean \
+           /broadcast?",
+        ],
     );
     // Syntax, kinds, values and contradictions, each with its line, in one round.
     check(
@@ -152,12 +161,12 @@ fn what_is_wrong_is_told_with_its_place() {
             "FILE:6: limits.pong_ms is 0: expected 1 to 1099511627776",
             "FILE:5: limits.receive_buffers is 3: expected a power of two up to 16384",
             "FILE:2: admin: 0.0.0.0:9090 is not a loopback address: set admin_token_file, whose \
-             token every request then has to carry",
+             token every request then carries",
             "FILE:8: topics: pattern is \"a..b\": expected a topic's name, in which * stands for \
              a segment, and > at the end for one or more",
         ],
     );
-    // Values of a wrong kind are mistakes like others, and what would contradict them is not known.
+    // Nothing is said about contradictions with a value of the wrong type.
     check(
         sources(
             "shards = 0\nfoo = 1\nlimits = { drain_ms = 1.5, pong_ms = \"x\", close_ms = 2.5, \
@@ -182,7 +191,7 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
-fn numbers_are_written_as_toml_and_people_do() {
+fn numbers_are_read_as_toml_and_people_write_them() {
     let limits = sources(
         "limits = { head_bytes_max = 0x1000, pong_ms = \"5s\", close_ms = 1_000, spin_us = +7 }",
         &[("TAPECAST_LIMITS_DRAIN_MS", "2 min"), ("TAPECAST_LIMITS_SPIN_US", "1ms")],
@@ -194,7 +203,7 @@ fn numbers_are_written_as_toml_and_people_do() {
 }
 
 #[test]
-fn variables_give_lists_and_those_of_kubernetes_are_left_alone() {
+fn variables_give_lists_and_those_of_kubernetes_are_ignored() {
     let listen = [("TAPECAST_LISTEN", "127.0.0.1:1, unix:/a"), ("TAPECAST_ROUTES", "")];
     let settings = sources("", &listen, &[]).resolve().unwrap();
     assert_eq!((settings.listen.len(), settings.routes.len()), (2, 0));
@@ -257,13 +266,13 @@ fn rules_of_topics_come_from_the_file_in_their_order() {
 }
 
 #[test]
-fn a_bad_rule_is_told_with_its_place() {
+fn a_bad_rule_is_reported_with_its_place() {
     let check = |text, expected: &[&str]| assert_eq!(problems(sources(text, &[], &[])), expected);
     check(
         "[[topics]]\npattern = \"a\"\nflushms = 1\nslow_reader = \"drop\"\n",
         &[
             "FILE:3: topics: unknown key flushms: did you mean flush_ms?",
-            "FILE:4: topics: slow_reader: \"drop\": expected gap, conflate, close",
+            "FILE:4: topics: slow_reader: \"drop\": expected gap, conflate or close",
         ],
     );
     check(
@@ -285,4 +294,73 @@ fn a_bad_rule_is_told_with_its_place() {
         &["FILE:2: topics: expected [[topics]] tables of a \
              configuration file"],
     );
+}
+
+#[test]
+fn tables_of_keys_are_sound() {
+    let changed = r#"
+        listen = ["127.0.0.1:1", "unix:/tmp/a \"b\""]
+        routes = "/ws"
+        tls_client_auth = "optional"
+        shards = 3
+        admin = "127.0.0.1:9"
+        admin_token_file = "C:\\x"
+        log = "warn,tapecast::shard=debug"
+        log_format = "json"
+    "#;
+    let mut all = sources(changed, &[], &[]);
+    // The contradictions are another test's.
+    all.flags.push(Assignment {
+        key: "tls_client_ca".into(),
+        values: vec!["/nowhere.pem".into()],
+        origin: Origin::Flag("--tls-client-ca".into()),
+    });
+    let settings = all.resolve().unwrap();
+    assert_eq!(faults(KEYS, &[Settings::default(), settings]), Vec::<String>::new());
+    let limits = Limits::default();
+    let odd = Rule { allow_all: false, ..Rule::new("a.>", &Limits::tiny()) };
+    let rules = [topics::default_rule(">", &limits), odd];
+    assert_eq!(faults(topics::KEYS, &rules), Vec::<String>::new());
+}
+
+/// A key has a flag of its name, a variable, a line in a file, one in `check-config` and one
+/// in `limits`, and each source gives it the same value.
+#[test]
+fn every_key_can_be_set_everywhere_and_is_listed_everywhere() {
+    let command = Flags::augment_args(clap::Command::new("flags"));
+    let flags: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let value = |key: &str| match key {
+        "listen" => "ws://127.0.0.1:7",
+        "routes" => "/echo",
+        "tls_client_auth" => "none",
+        "shards" => "7",
+        "admin" => "127.0.0.1:7",
+        "log_format" => "json",
+        "log" => "warn",
+        // TLS needs all of its files: the live tests have them.
+        _ => "",
+    };
+    for key in KEYS {
+        let dashed = key.name.replace('_', "-");
+        assert!(flags.contains(&dashed.as_str()), "no flag {dashed}");
+        let given = value(key.name);
+        let variable = format!("TAPECAST_{}", key.name.to_uppercase());
+        let file = sources(&format!("{} = \"{given}\"", key.name), &[], &[]).resolve().unwrap();
+        let environment = sources("", &[(&variable, given)], &[]).resolve().unwrap();
+        let flag = sources("", &[], &[(key.name, given)]).resolve().unwrap();
+        let printed = (key.get)(&flag);
+        assert_eq!((key.get)(&file), printed, "{}", key.name);
+        assert_eq!((key.get)(&environment), printed, "{}", key.name);
+        let line = format!("{} = {printed}", key.name);
+        assert!(flag.effective().lines().any(|it| it.starts_with(&line)), "{line}");
+        assert!(reference().contains(&format!("{} = ", key.name)), "{}", key.name);
+    }
+    for (name, value, _) in Limits::default().table() {
+        let (variable, given) =
+            (format!("TAPECAST_LIMITS_{}", name.to_uppercase()), value.to_string());
+        let settings = sources("", &[(&variable, &given)], &[]).resolve().unwrap();
+        assert_eq!(settings.origin(&format!("limits.{name}")).to_string(), variable);
+        assert!(settings.effective().contains(&format!("{name} = {value} ")), "{name}");
+        assert!(reference().contains(&format!("{name} = {value}\n")), "{name}");
+    }
 }

@@ -1,10 +1,9 @@
-//! Certificates: which files, and what they make.
+//! The files of certificates, and the acceptor that they make.
 
-use super::{Origin, Problem, Settings};
 use crate::tls::{Acceptor, ClientCertificates, Identity};
 use std::path::PathBuf;
 
-/// Whether clients have to show certificates.
+/// Whether clients present certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// They are not asked.
@@ -15,86 +14,59 @@ pub enum ClientAuth {
     Required,
 }
 
-/// As they are written.
+/// The words for it.
 pub const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
-    ("none", ClientAuth::None),
-    ("optional", ClientAuth::Optional),
     ("required", ClientAuth::Required),
+    ("optional", ClientAuth::Optional),
+    ("none", ClientAuth::None),
 ];
 
 /// The files of TLS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     pub certificates: Vec<PathBuf>,
-    /// Of each certificate, in the same order.
+    /// The key of each certificate, in the same order.
     pub keys: Vec<PathBuf>,
-    /// Whose certificates clients are asked for, if they are.
+    /// The authorities that sign client certificates, if clients are asked for any.
     pub client_authorities: Option<PathBuf>,
-    /// Required where there are authorities, unless it is said otherwise.
+    /// As it was set; [`Tls::client_auth`] has the default.
     pub client_auth: Option<ClientAuth>,
 }
 
+/// A key, and what is wrong with its value.
+type Mistake = (&'static str, String);
+
 impl Tls {
+    /// Required where there are authorities, unless it is set otherwise.
     pub fn client_auth(&self) -> ClientAuth {
         self.client_auth.unwrap_or(match self.client_authorities {
             None => ClientAuth::None,
             Some(_) => ClientAuth::Required,
         })
     }
-}
 
-/// Paths as a TOML value.
-pub fn printed(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    super::text::list(&paths)
-}
-
-/// Paths that were given.
-pub fn paths(values: &[String]) -> Vec<PathBuf> {
-    values.iter().filter(|value| !value.is_empty()).map(PathBuf::from).collect()
-}
-
-impl Settings {
-    /// What TLS begins with, from its files as they are now; sessions of `previous` can be
-    /// resumed with it. None if no certificate is configured.
+    /// The acceptor that the files make, as they are now; it resumes sessions of `previous`.
+    /// None if no certificate is configured. `is_secure` says whether an address uses it.
     ///
     /// # Errors
-    /// Which file is of no use, or which setting is missing.
-    pub fn acceptor(&self, previous: Option<&Acceptor>) -> Result<Option<Acceptor>, Problem> {
-        let Tls { certificates, keys, client_authorities, .. } = &self.tls;
-        let problem = |key: &str, message: String| {
-            let origin = Origin::clone(self.origin(key));
-            Problem { origin, message: format!("{key}: {message}") }
-        };
-        let clients = match (client_authorities.clone(), self.tls.client_auth()) {
-            (None, ClientAuth::None) => ClientCertificates::Ignored,
-            (Some(path), ClientAuth::Optional) => ClientCertificates::Optional(path),
-            (Some(path), ClientAuth::Required) => ClientCertificates::Required(path),
-            (None, _) => {
-                let message = "certificates of which authority? Give tls_client_ca".to_owned();
-                return Err(problem("tls_client_auth", message));
-            }
-            (Some(_), ClientAuth::None) => {
-                let message = "nobody is asked for a certificate: tls_client_auth is none";
-                return Err(problem("tls_client_ca", message.to_owned()));
-            }
-        };
-        let is_secure = self.listen.iter().any(|address| address.is_secure());
-        match (certificates.is_empty(), is_secure) {
-            (true, true) => {
-                let message = "a wss:// address needs tls_cert and tls_key".to_owned();
-                return Err(problem("listen", message));
-            }
-            (false, false) => {
-                let message = "there is no wss:// address in listen to use it on".to_owned();
-                return Err(problem("tls_cert", message));
-            }
-            _ => {}
+    /// The file that can't be used, or the setting that is missing.
+    pub fn acceptor(
+        &self,
+        is_secure: bool,
+        previous: Option<&Acceptor>,
+    ) -> Result<Option<Acceptor>, Mistake> {
+        let clients = self.client_certificates()?;
+        let Tls { certificates, keys, .. } = self;
+        if certificates.is_empty() && is_secure {
+            return Err(("listen", "a wss:// address needs tls_cert and tls_key".into()));
+        }
+        if !certificates.is_empty() && !is_secure {
+            return Err(("tls_cert", "listen has no wss:// address to use it on".into()));
         }
         if certificates.len() != keys.len() {
             let (count, keys) = (certificates.len(), keys.len());
             let message = format!("{keys} for {count} in tls_cert: each certificate needs its own");
-            return Err(problem("tls_key", message));
+            return Err(("tls_key", message));
         }
         if certificates.is_empty() {
             return Ok(None);
@@ -102,14 +74,28 @@ impl Settings {
         let mut identities = Vec::new();
         for (certificate, key) in certificates.iter().zip(keys) {
             let identity = Identity::from_files(certificate, key);
-            identities.push(identity.map_err(|error| problem("tls_cert", error.to_string()))?);
+            identities.push(identity.map_err(|error| ("tls_cert", error.to_string()))?);
         }
         let acceptor = match previous {
             None => Acceptor::new(identities, &clients),
             Some(previous) => previous.renewed(identities, &clients),
         };
-        let failed =
-            |error: crate::tls::CertificateError| problem("tls_client_ca", error.to_string());
-        acceptor.map(Some).map_err(failed)
+        acceptor.map(Some).map_err(|error| ("tls_client_ca", error.to_string()))
+    }
+
+    fn client_certificates(&self) -> Result<ClientCertificates, Mistake> {
+        Ok(match (self.client_authorities.clone(), self.client_auth()) {
+            (None, ClientAuth::None) => ClientCertificates::Ignored,
+            (Some(path), ClientAuth::Optional) => ClientCertificates::Optional(path),
+            (Some(path), ClientAuth::Required) => ClientCertificates::Required(path),
+            (None, _) => {
+                let message = "no authority signs client certificates: set tls_client_ca";
+                return Err(("tls_client_auth", message.into()));
+            }
+            (Some(_), ClientAuth::None) => {
+                let message = "tls_client_auth is none, so no client is asked for a certificate";
+                return Err(("tls_client_ca", message.into()));
+            }
+        })
     }
 }

@@ -1,33 +1,27 @@
-//! The rules of topics: `[[topics]]` of a configuration file or profile.
+//! The rules of topics: the keys of `[[topics]]`, and the rules that tables of them make.
 
-use super::{Assignment, Origin, Problem, one};
 use crate::base::Limits;
-use crate::cli::text;
 use crate::hub::{Access, Rule, Rules, SlowReader};
+use crate::settings::Takes::{One, Several};
+use crate::settings::{
+    Assignment, Key, Origin, Problem, Unit, all, choice, did_you_mean, find, list, number, one,
+    put, quoted, word,
+};
 
-/// The prefix of the keys of rules: `topics.0.pattern` is the first one's.
-pub const TOPICS: &str = "topics.";
-
-/// A key of a rule.
-struct Key {
-    name: &'static str,
-    text: &'static str,
-    set: fn(&mut Rule, &[String]) -> Result<(), String>,
-    /// As a TOML value.
-    get: fn(&Rule) -> String,
-}
+/// The name of the tables: `topics.0.pattern` is a key of the first.
+pub const TOPICS: &str = "topics";
 
 /// A key whose value is a number and that has the name of its field.
 macro_rules! count {
-    ($field:ident, $text:literal) => {
+    ($field:ident, $unit:literal, $text:literal) => {
         Key {
             name: stringify!($field),
+            takes: One($unit),
             text: $text,
             set: |rule, values| {
-                let unit = text::Unit::of(stringify!($field));
-                let value = text::number(one(values)?, unit)?;
-                rule.$field = value.try_into().map_err(|_| format!("{value} is too large"))?;
-                Ok(())
+                let value = number(one(values)?, Unit::of(stringify!($field)))?;
+                let fits = value.try_into().map_err(|_| format!("{value} is too large"));
+                put(&mut rule.$field, fits)
             },
             get: |rule| rule.$field.to_string(),
         }
@@ -36,110 +30,115 @@ macro_rules! count {
 
 /// A key whose value is one of a few words and that has the name of its field.
 macro_rules! word {
-    ($field:ident, $text:literal, $words:expr) => {
+    ($field:ident, $takes:literal, $words:expr, $text:literal) => {
         Key {
             name: stringify!($field),
+            takes: One($takes),
             text: $text,
-            set: |rule, values| {
-                rule.$field = choose(&$words, one(values)?)?;
-                Ok(())
-            },
-            get: |rule| {
-                let found = $words.into_iter().find(|word| word.1 == rule.$field);
-                text::quoted(found.expect("every value has its word").0)
-            },
+            set: |rule, values| put(&mut rule.$field, choice(one(values)?, $words)),
+            get: |rule| word(&rule.$field, $words),
         }
     };
 }
 
-const ACCESS: [(&str, Access); 3] =
-    [("anyone", Access::Anyone), ("local", Access::Local), ("server", Access::Server)];
-const SLOW_READER: [(&str, SlowReader); 3] =
-    [("gap", SlowReader::Gap), ("conflate", SlowReader::Conflate), ("close", SlowReader::Close)];
+const ACCESS: &[(&str, Access)] =
+    &[("anyone", Access::Anyone), ("local", Access::Local), ("server", Access::Server)];
+const SLOW_READER: &[(&str, SlowReader)] =
+    &[("gap", SlowReader::Gap), ("conflate", SlowReader::Conflate), ("close", SlowReader::Close)];
+/// The modes, by whether they deliver every message.
+const DELIVERIES: &[(&str, bool)] = &[("all", true), ("latest", false)];
 
-const KEYS: &[Key] = &[
+/// Every key of a rule.
+pub const KEYS: &[Key<Rule>] = &[
     Key {
         name: "pattern",
-        text: "The topics that the rule is for: a name, in which * stands for one segment, and \
-               > at the end for one or more. Of several that match the first holds.",
-        set: |rule, values| {
-            rule.pattern = one(values)?.to_owned();
-            Ok(())
-        },
-        get: |rule| text::quoted(&rule.pattern),
+        takes: One("PATTERN"),
+        text: "Topics that the rule is for: a name, in which * stands for one segment, and > at \
+               the end for one or more. The first rule that matches a topic applies.",
+        set: |rule, values| put(&mut rule.pattern, one(values).map(str::to_owned)),
+        get: |rule| quoted(&rule.pattern),
     },
-    count!(retention_messages, "Messages of history to keep, at most log_messages_max."),
-    count!(retention_bytes, "Bytes of history to keep, at most log_bytes_max."),
+    count!(
+        retention_messages,
+        "N",
+        "Messages that the history of a topic retains, at most log_messages_max."
+    ),
+    count!(
+        retention_bytes,
+        "BYTES",
+        "Bytes that the history of a topic retains, at most log_bytes_max."
+    ),
     count!(
         retention_ms,
-        "Milliseconds that a message stays in the history; a topic that nobody reads is \
-         forgotten with its last message."
+        "MS",
+        "Milliseconds that a message stays in the history. A topic without subscribers is \
+         deleted with its last message."
     ),
     count!(
         keys_max,
-        "Keys whose newest value is kept outside of the history. Above it: the value that has \
-         not changed for longest goes. 0: no keys."
+        "N",
+        "Keys of a topic whose newest values are retained outside the history. Above it, the \
+         value that has not changed for longest is evicted. 0: no keys."
     ),
     Key {
         name: "delivery",
-        text: "What may be asked for: all, latest, or both.",
+        takes: Several("all|latest"),
+        text: "Delivery modes that subscribers may ask for: all, latest, or both.",
         set: |rule, values| {
-            let words = [("all", true), ("latest", false)];
-            let chosen: Vec<bool> =
-                values.iter().map(|value| choose(&words, value)).collect::<Result<_, _>>()?;
+            let chosen = all(values, |value| choice(value, DELIVERIES))?;
             (rule.allow_all, rule.allow_latest) = (chosen.contains(&true), chosen.contains(&false));
             Ok(())
         },
         get: |rule| {
-            let words = [("\"all\"", rule.allow_all), ("\"latest\"", rule.allow_latest)];
-            let allowed: Vec<&str> =
-                words.into_iter().filter(|word| word.1).map(|word| word.0).collect();
-            format!("[{}]", allowed.join(", "))
+            let is_allowed = |all| if all { rule.allow_all } else { rule.allow_latest };
+            let allowed = DELIVERIES.iter().filter(|(_, all)| is_allowed(*all));
+            list(&allowed.map(|(word, _)| *word).collect::<Vec<_>>())
         },
     },
     word!(
         slow_reader,
-        "What becomes of a reader that falls off its tape: gap (it is told and goes on), \
-         conflate (it gets the newest values) or close (4009).",
-        SLOW_READER
+        "gap|conflate|close",
+        SLOW_READER,
+        "Treatment of a subscriber that falls off its tape: gap (it is notified and continues), \
+         conflate (it receives the newest values) or close (close code 4009)."
     ),
     count!(
         flush_ms,
-        "Milliseconds for which messages are gathered before they are sent on. 0: a turn."
+        "MS",
+        "Milliseconds for which messages are batched before they are sent. 0: one turn."
     ),
     count!(
         rate_max,
-        "Times a second that a subscription moves at most. 0: as often as it asks for."
+        "N",
+        "Maximum deliveries to a subscription per second. 0: as often as the subscriber asks for."
     ),
     word!(
         publish,
-        "Who may publish: anyone, local (peers on this machine) or server (no peer).",
-        ACCESS
+        "anyone|local|server",
+        ACCESS,
+        "Peers that may publish: anyone, local (peers on this machine) or server (no peer)."
     ),
-    word!(subscribe, "Who may subscribe: anyone, local or server.", ACCESS),
+    word!(
+        subscribe,
+        "anyone|local|server",
+        ACCESS,
+        "Peers that may subscribe: anyone, local (peers on this machine) or server (no peer)."
+    ),
     count!(
         members_max,
-        "Members that $presence.TOPIC lists at most: who subscribes with a name. 0: no list."
+        "N",
+        "Maximum members that $presence.TOPIC lists: subscribers that gave a name. 0: no list."
     ),
 ];
 
-fn choose<T: Copy>(words: &[(&str, T)], value: &str) -> Result<T, String> {
-    let found = words.iter().find(|word| word.0 == value);
-    found.map(|word| word.1).ok_or_else(|| {
-        let names: Vec<&str> = words.iter().map(|word| word.0).collect();
-        let near = text::nearest(value, names.iter().copied());
-        format!("{value:?}: expected {}{near}", names.join(", "))
-    })
-}
-
-/// What holds where a configuration says nothing: a browser that comes from anywhere may
-/// read, but who publishes is on this machine, unless a rule says otherwise.
-fn default_rule(pattern: &str, limits: &Limits) -> Rule {
+/// The rule of topics that no configured rule matches: anyone may subscribe, only peers on
+/// this machine may publish.
+pub fn default_rule(pattern: &str, limits: &Limits) -> Rule {
     Rule { publish: Access::Local, ..Rule::new(pattern, limits) }
 }
 
-/// The rules of the program: those that are configured, and the default for all other topics,
-/// that of `/broadcast` among them.
+/// The configured rules, and behind them the default for all other topics, among them the
+/// one of `/broadcast`.
 pub fn with_defaults(configured: &[Rule], limits: &Limits) -> Vec<Rule> {
     let mut rules = configured.to_vec();
     rules.push(default_rule(">", limits));
@@ -167,13 +166,13 @@ fn rule(table: &[Assignment], limits: &Limits) -> Result<Rule, Vec<Problem>> {
     let mut problems = Vec::new();
     for assignment in table {
         let Assignment { key, values, origin } = assignment;
-        let set = match KEYS.iter().find(|known| known.name == key) {
+        let set = match find(KEYS, key) {
             Some(known) => {
                 (known.set)(&mut rule, values).map_err(|error| format!("{key}: {error}"))
             }
             None => {
-                let near = text::nearest(key, KEYS.iter().map(|known| known.name));
-                Err(format!("unknown key {key}{near}"))
+                let hint = did_you_mean(key, KEYS.iter().map(|known| known.name));
+                Err(format!("unknown key {key}{hint}"))
             }
         };
         if let Err(message) = set {
@@ -183,7 +182,7 @@ fn rule(table: &[Assignment], limits: &Limits) -> Result<Rule, Vec<Problem>> {
     if problems.is_empty()
         && let Err(error) = Rules::new(vec![rule.clone()], limits)
     {
-        // The place of the key that the message begins with, or of the first.
+        // The origin of the key that the message begins with, or of the rule's first key.
         let named = table.iter().find(|given| error.message.starts_with(&given.key));
         let origin = named.or(table.first()).map_or(&Origin::Default, |given| &given.origin);
         problems.push(problem(error.message, origin));
@@ -195,8 +194,7 @@ fn problem(message: String, origin: &Origin) -> Problem {
     Problem { origin: origin.clone(), message: format!("topics: {message}") }
 }
 
-/// The rules as a configuration file has them; `comment` says where a key of one was
-/// set.
+/// The rules as a configuration file has them, each key with a `comment`.
 pub fn printed(rules: &[Rule], comment: impl Fn(usize, &str) -> String) -> String {
     let mut out = String::new();
     for (place, rule) in rules.iter().enumerate() {

@@ -1,20 +1,21 @@
-//! The numbers of lines in a file of records, some of which span several.
+//! The line numbers of records, some of which span several lines.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-/// Reads on, and notes where lines begin: they end with LF, CR LF or CR.
+/// A reader that notes where lines begin. They end with LF, CR LF or CR.
 pub struct Numbering<R> {
     inner: R,
     lines: Rc<RefCell<Lines>>,
 }
 
-/// Where the lines began that were read and not yet asked for; empty ones are no records.
+/// Where the lines began that were read and whose number nobody has asked for yet. Empty
+/// lines are no records.
 #[derive(Debug)]
 pub struct Lines {
-    /// Bytes that were read.
+    /// Bytes read so far.
     at: u64,
     line: u64,
     is_at_start: bool,
@@ -23,7 +24,7 @@ pub struct Lines {
 }
 
 impl<R: Read> Numbering<R> {
-    /// The reader, and the lines that it finds.
+    /// The reader, and the lines that it notes.
     pub fn new(inner: R) -> (Numbering<R>, Rc<RefCell<Lines>>) {
         let lines = Lines {
             at: 0,
@@ -61,8 +62,8 @@ impl Lines {
         }
     }
 
-    /// The number of the first line with something in it that begins at this byte or later.
-    /// Those before it are forgotten.
+    /// The number of the first line that is not empty and begins at this byte or later. Earlier
+    /// lines are forgotten.
     pub fn number(&mut self, byte: u64) -> u64 {
         while self.starts.front().is_some_and(|(start, _)| *start < byte) {
             self.starts.pop_front();

@@ -1,17 +1,17 @@
-//! An order book that lives by itself: orders come, change, go and trade.
+//! A simulated order book: orders arrive, change, leave and trade.
 //!
-//! Invariants: both sides have between one and [`LEVELS`] levels, and the best bid is
-//! below the best ask, after every single change.
+//! Invariants: each side has between one and [`LEVELS`] levels, and the best bid is below the
+//! best ask, after every change.
 
 use crate::base::Random;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Levels of a side at most.
+/// The maximum levels of a side.
 pub const LEVELS: usize = 10;
-/// Below this best bid nobody sells: so far above zero that every level is.
+/// Nobody sells below this best bid, so that every level stays above zero.
 const PRICE_MIN: i64 = 100;
-/// Ticks between the two sides at most.
+/// The maximum ticks between the two sides.
 const SPREAD_MAX: i64 = 8;
 
 /// A price in hundredths.
@@ -24,12 +24,12 @@ impl fmt::Display for Price {
     }
 }
 
-/// One of the two.
+/// A side of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Who buys.
+    /// Buyers.
     Bid,
-    /// Who sells.
+    /// Sellers.
     Ask,
 }
 
@@ -61,36 +61,36 @@ impl Side {
 /// What happened to a book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// A level has another size; 0: it is gone.
+    /// A level has a new size; 0 removes it.
     Level {
-        /// On which side.
+        /// The side of the level.
         side: Side,
-        /// At which price.
+        /// Its price.
         price: Price,
-        /// What there is.
+        /// Its new size.
         size: u32,
     },
-    /// Somebody took from this side.
+    /// An order took from one side.
     Trade {
-        /// What was taken.
+        /// The side it took from.
         taken: Side,
-        /// For how much.
+        /// The price of the trade.
         price: Price,
-        /// How much.
+        /// Its size.
         size: u32,
     },
 }
 
-/// What a book comes to, for readers to check their own by.
+/// The summary of a book, for readers to check their copy against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Top {
-    /// The best bid; none while the book is being told level by level.
+    /// The best bid; none while the book is published level by level and has none yet.
     pub bid: Option<Price>,
-    /// The best ask.
+    /// The best ask, likewise.
     pub ask: Option<Price>,
-    /// Levels of bids.
+    /// The number of bid levels.
     pub bids: usize,
-    /// Levels of asks.
+    /// The number of ask levels.
     pub asks: usize,
 }
 
@@ -103,7 +103,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// A full book around a price, far enough from zero.
+    /// A full book around a price well above zero.
     pub fn around(price: i64, random: &mut Random) -> Book {
         let mut book = Book { bids: BTreeMap::new(), asks: BTreeMap::new() };
         for level in 1..=LEVELS as i64 {
@@ -129,7 +129,7 @@ impl Book {
         Price(*best.expect("a side is never empty").0)
     }
 
-    /// How many levels a side has.
+    /// The number of levels of a side.
     pub fn len(&self, side: Side) -> usize {
         match side {
             Side::Bid => self.bids.len(),
@@ -137,7 +137,7 @@ impl Book {
         }
     }
 
-    /// What it comes to.
+    /// The summary of the book.
     pub fn top(&self) -> Top {
         Top {
             bid: Some(self.best(Side::Bid)),
@@ -147,8 +147,8 @@ impl Book {
         }
     }
 
-    /// Every level, as if it came just now, and what the book comes to with it.
-    pub fn told(&self) -> impl Iterator<Item = (Happening, Top)> + '_ {
+    /// Every level as a new one, each with the summary of the book up to it.
+    pub fn levels_in_order(&self) -> impl Iterator<Item = (Happening, Top)> + '_ {
         let level = |side, (&price, &size): (&i64, &u32)| Happening::Level {
             side,
             price: Price(price),
@@ -165,7 +165,7 @@ impl Book {
         bids.chain(asks)
     }
 
-    /// Something happens. Of a hundred trades, `buyers` take from the asks.
+    /// Makes one random change. Of a hundred trades, `buyers` take from the asks.
     pub fn step(
         &mut self,
         random: &mut Random,
@@ -197,7 +197,7 @@ impl Book {
         happens(self, Happening::Level { side, price: Price(price), size });
     }
 
-    /// Orders at some level come or go.
+    /// Changes the size of a random level.
     fn change(
         &mut self,
         side: Side,
@@ -209,7 +209,7 @@ impl Book {
         self.set(side, price, size(random), happens);
     }
 
-    /// Somebody bids more, or asks for less, where there is room between the sides.
+    /// Adds a better price, where there is room between the sides.
     fn improve(
         &mut self,
         side: Side,
@@ -223,14 +223,14 @@ impl Book {
         }
     }
 
-    /// Somebody takes what is best on this side.
+    /// Takes from the best level of a side.
     fn trade(
         &mut self,
         taken: Side,
         random: &mut Random,
         happens: &mut dyn FnMut(&Book, Happening),
     ) {
-        // Nobody sells what is worth nothing.
+        // Prices stay above zero.
         if taken == Side::Bid && self.best(Side::Bid).0 < PRICE_MIN {
             return;
         }
@@ -241,7 +241,7 @@ impl Book {
         if there > size {
             return self.set(taken, price, there - size, happens);
         }
-        // Before the last level goes, there is another behind it.
+        // A side is never empty: a deeper level is added before the last one goes.
         let deepest = match taken {
             Side::Bid => *self.bids.keys().next().expect("a side is never empty"),
             Side::Ask => *self.asks.keys().next_back().expect("a side is never empty"),
@@ -263,7 +263,7 @@ impl Book {
         }
     }
 
-    /// The deepest levels go when there are too many.
+    /// Removes the deepest levels above the maximum.
     fn keep_levels(&mut self, side: Side, happens: &mut dyn FnMut(&Book, Happening)) {
         while self.len(side) > LEVELS {
             let deepest = match side {
@@ -276,7 +276,7 @@ impl Book {
     }
 }
 
-/// Small ones are more frequent.
+/// A random size, small ones more often.
 fn size(random: &mut Random) -> u32 {
     let hundreds = 1 + random.below(9) * random.below(9) / 2;
     u32::try_from(hundreds * 100).expect("at most a few thousand")
@@ -286,7 +286,7 @@ fn size(random: &mut Random) -> u32 {
 mod tests {
     use super::*;
 
-    /// Whoever follows every happening has the same book, after each of them.
+    /// A reader that applies every change has the same book after each of them.
     #[test]
     fn changes_make_the_book() {
         for seed in 0..50 {
@@ -320,9 +320,8 @@ mod tests {
         }
     }
 
-    /// However much is sold.
     #[test]
-    fn prices_stay_above_zero() {
+    fn prices_stay_above_zero_while_everybody_sells() {
         let mut random = Random::new(3);
         let mut book = Book::around(150, &mut random);
         for _ in 0..20_000 {

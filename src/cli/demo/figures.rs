@@ -1,5 +1,5 @@
-//! The server's own figures, once a second on a topic of their own: what it delivers,
-//! what it costs, and how old a quote is when a reader has it.
+//! Measurements of the server, published once a second: what it delivers, what that costs,
+//! and how old a quote is when a reader receives it.
 
 use crate::app::{Publish, Publisher, Shards};
 use crate::base::Counters;
@@ -13,18 +13,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The topic of the figures.
 pub const FIGURES: &str = "server";
-/// Ages that are kept between two looks.
+/// The maximum ages kept between two publications.
 const AGES_MAX: usize = 100_000;
-/// How long the server may be gone before the reader tries again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The pause before the reader reconnects.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
-/// Ages of quotes in microseconds, since they were looked at last.
+/// Ages of quotes in microseconds, since the last publication.
 pub type Ages = Arc<Mutex<Vec<u64>>>;
 
-/// Reads `quotes` as any client does and notes how old each is, until the process ends.
+/// Subscribes to `topic` as any client does and records the age of each quote, until the
+/// process ends.
 pub fn read(url: &str, topic: &str, ages: &Ages) {
     let read = || -> Result<(), crate::client::Error> {
-        // It is this very server.
+        // The server is this process.
         let options = Options { trust: Trust::Anybody, ..Options::default() };
         let mut client = Client::with_options(url, options)?;
         client.subscribe(topic, &Subscribe::default())?;
@@ -41,11 +42,11 @@ pub fn read(url: &str, topic: &str, ages: &Ages) {
     };
     while let Err(error) = read() {
         tracing::debug!(%error, "the demo's own reader");
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(RECONNECT_AFTER);
     }
 }
 
-/// `at` of a quote, which is its last member.
+/// The member `at` of a quote, which is its last.
 fn published_at(body: &str) -> Option<u64> {
     body.rsplit_once(r#""at":"#)?.1.strip_suffix('}')?.parse().ok()
 }
@@ -56,7 +57,7 @@ fn p99(values: &mut [u64]) -> Option<u64> {
     Some(*values.select_nth_unstable(place).1)
 }
 
-/// Publishes figures every second, until the server has stopped.
+/// Publishes measurements every second, until the server has stopped.
 pub fn publish(publisher: &Publisher, shards: &Shards, ages: &Ages) {
     let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
         shards.counters.iter().map(|counters| counter(counters).get()).sum()

@@ -1,12 +1,12 @@
-//! A simulated market: a hundred symbols with an order book each, in which prices wander
-//! and, now and then, everybody looks at one of them.
+//! A simulated market: a hundred symbols with an order book each, in which prices wander and
+//! now and then one symbol draws most of the orders.
 //!
 //! | topic | key | message |
 //! |---|---|---|
-//! | `quotes` | the symbol | best bid and ask, last price, change since the start in percent, volume; `at` is when it was published, in µs since 1970 |
+//! | `quotes` | the symbol | best bid and ask, last price, change since the start in percent, volume; `at` is the time of publication, in µs since 1970 |
 //! | `trend` | the symbol | its last prices of two minutes, 2.5 seconds apart, the newest at the end |
 //! | `trades` | none | symbol, price, size, and whether somebody bought or sold |
-//! | `book.SYMBOL` | side and price of a level | the level's size, and what the book then is: best prices and numbers of levels, for the reader to check its own by |
+//! | `book.SYMBOL` | side and price of a level | the level's size, and a summary of the book with it (best prices and numbers of levels), for readers to check their copy against |
 
 use super::book::{Book, Happening, Price, Side, Top};
 use crate::app::{Publish, Publisher};
@@ -22,10 +22,10 @@ pub const QUOTES: &str = "quotes";
 pub const TREND: &str = "trend";
 /// The topic of trades.
 pub const TRADES: &str = "trades";
-/// What the topics of books begin with.
+/// The prefix of the topics of books.
 pub const BOOK: &str = "book.";
 
-/// Minerals, for no company may be meant.
+/// Minerals, so that no symbol means a company.
 const SYMBOLS: &str = "AGAT ALBT ALEX AMAZ AMBR AMTH ANDS ANHY APAT AQUA ARAG AUGT AXIN AZUR \
     BARY BENT BERY BIOT BORX BRKT BRUC CALC CASS CELS CERU CHAL CHRM CINN CITR COBL COPR CORD \
     CORU COVL CROC CUPR DIAM DIOP DOLO DRAV ELBA EMER ENST EPID EUCL FELD FLUO FRAN GALN GARN \
@@ -33,15 +33,15 @@ const SYMBOLS: &str = "AGAT ALBT ALEX AMAZ AMBR AMTH ANDS ANHY APAT AQUA ARAG AU
     MALA MARC MICA MOLY MUSC NATR NEPH OLIV ONYX OPAL ORPI PERI PYRT QRTZ REAL RHOD RUBY RUTI \
     SAPH SILV SODA SPHN SPIN STIB TALC TOPZ TOUR TURQ VARI WULF ZEOL ZIRC";
 
-/// Points of a trend, and how far apart they are.
+/// The points of a trend, and the time between two.
 const POINTS: usize = 49;
 const POINT: Duration = Duration::from_millis(2_500);
-/// Events between two points of the past at most: it is made up before the start.
+/// The maximum events between two points of the simulated past, which delays the start.
 const PAST_EVENTS_MAX: u64 = 1_000;
 
-/// How often it looks at the clock.
+/// How often the market checks the clock.
 const TICK: Duration = Duration::from_millis(5);
-/// One event in so many starts a run on some symbol.
+/// One event in so many starts a run on a symbol.
 const RUN_ONE_IN: u64 = 4_000;
 
 #[derive(Debug)]
@@ -62,25 +62,25 @@ struct Symbol {
 pub struct Market {
     symbols: Vec<Symbol>,
     random: Random,
-    /// Which one everybody looks at, for how many more events, and whether they buy.
+    /// The symbol of the current run, its remaining events, and whether it is one of buyers.
     run: Option<(usize, u64, bool)>,
 }
 
-/// What is published next.
+/// A message to publish.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// Where to.
+    /// The topic.
     pub topic: &'a str,
-    /// As what.
+    /// The key, if it has one.
     pub key: Option<&'a str>,
-    /// The key has no value any more.
+    /// Whether it removes the key.
     pub removes_key: bool,
-    /// Its JSON.
+    /// The body.
     pub json: &'a str,
 }
 
 impl Market {
-    /// As it is in the morning.
+    /// A market at its opening.
     pub fn new(seed: u64) -> Market {
         let mut random = Random::new(seed);
         let symbols = SYMBOLS.split_whitespace().map(|name| {
@@ -102,7 +102,7 @@ impl Market {
         Market { symbols, random, run: None }
     }
 
-    /// One event at some symbol; `publish` gets the messages that tell of it.
+    /// One event at a random symbol; `publish` gets its messages.
     ///
     /// # Errors
     /// Those of `publish`.
@@ -114,7 +114,7 @@ impl Market {
             let which = self.random.below(self.symbols.len() as u64) as usize;
             self.run = Some((which, 200 + self.random.below(800), self.random.chance(2)));
         }
-        // While there is a run, every third event is of it.
+        // During a run, every third event is at its symbol.
         let index = match &mut self.run {
             Some((which, left, _)) if self.random.chance(3) => {
                 *left = left.saturating_sub(1);
@@ -136,20 +136,20 @@ impl Market {
         self.symbols[index].step(&mut self.random, buyers, publish)
     }
 
-    /// Two minutes that have passed before anybody looks, at so many events a second.
+    /// Simulates the two minutes before the start, at so many events a second.
     pub fn live_through(&mut self, per_second: u32) {
         let events = (f64::from(per_second) * POINT.as_secs_f64()) as u64;
         for _ in 0..POINTS {
             for _ in 0..events.min(PAST_EVENTS_MAX) {
-                let untold: Result<(), Infallible> = self.step(&mut |_| Ok(()));
-                let Ok(()) = untold;
+                let unpublished: Result<(), Infallible> = self.step(&mut |_| Ok(()));
+                let Ok(()) = unpublished;
             }
-            let untold: Result<(), Infallible> = self.mark(&mut |_| Ok(()));
-            let Ok(()) = untold;
+            let unpublished: Result<(), Infallible> = self.mark(&mut |_| Ok(()));
+            let Ok(()) = unpublished;
         }
     }
 
-    /// Another point of every symbol's trend.
+    /// Adds a point to every symbol's trend.
     ///
     /// # Errors
     /// Those of `publish`.
@@ -169,7 +169,7 @@ impl Market {
         Ok(())
     }
 
-    /// Everything as it is now, for those who come first.
+    /// Publishes the whole state, for the first subscribers.
     ///
     /// # Errors
     /// Those of `publish`.
@@ -178,10 +178,10 @@ impl Market {
         publish: &mut dyn FnMut(Message<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for symbol in &mut self.symbols {
-            for (level, top) in symbol.book.told() {
+            for (level, top) in symbol.book.levels_in_order() {
                 publish_level(&symbol.topic, level, top, publish)?;
             }
-            // Of what was never told nothing counts as told.
+            // Quotes of the simulated past were not published.
             symbol.quoted = (Price(0), Price(0), Price(0));
             symbol.quote(publish)?;
         }
@@ -219,7 +219,7 @@ impl Symbol {
         self.quote(publish)
     }
 
-    /// The quote, if it is another than before.
+    /// Publishes the quote, if it has changed.
     fn quote<E>(&mut self, publish: &mut dyn FnMut(Message<'_>) -> Result<(), E>) -> Result<(), E> {
         let (bid, ask) = (self.book.best(Side::Bid), self.book.best(Side::Ask));
         if self.quoted == (bid, ask, self.last) {
@@ -254,14 +254,14 @@ fn publish_level<E>(
     publish(Message { topic, key: Some(&key), removes_key: size == 0, json: &json })
 }
 
-/// Runs the market until the server has stopped: so many events a second.
+/// Runs the market at so many events a second, until the server has stopped.
 pub fn run(publisher: &Publisher, seed: u64, per_second: u32) {
     let mut publish = |message: Message<'_>| -> Result<(), HubError> {
         let Message { topic, key, removes_key, json } = message;
         let how = Publish { key, removes_key, json: true, token: None };
         loop {
             match publisher.publish_with(topic, json, &how) {
-                // A book of which a change is lost is wrong for ever: wait.
+                // A book that misses a change stays wrong, so wait.
                 Err(HubError::Full) => std::thread::sleep(TICK),
                 done => return done,
             }
@@ -279,7 +279,7 @@ pub fn run(publisher: &Publisher, seed: u64, per_second: u32) {
             done = market.mark(&mut publish);
         }
         let due = (start.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
-        // After a pause of the machine it goes on; it does not catch up.
+        // After a pause of the machine the market continues; it does not catch up.
         events = events.max(due.saturating_sub(u64::from(per_second) / 10 + 1));
         while events < due && done.is_ok() {
             events += 1;
@@ -289,7 +289,7 @@ pub fn run(publisher: &Publisher, seed: u64, per_second: u32) {
     }
     match done {
         Ok(()) | Err(HubError::Stopped) => {}
-        Err(error) => tracing::error!(%error, "the market has ended"),
+        Err(error) => tracing::error!(%error, "the market has stopped"),
     }
 }
 
@@ -300,14 +300,14 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
-    fn a_hundred_symbols() {
+    fn a_hundred_symbols_have_names_of_four_letters() {
         let market = Market::new(1);
         let names: BTreeSet<_> = market.symbols.iter().map(|symbol| symbol.name).collect();
         assert_eq!((names.len(), market.symbols.len()), (100, 100));
         assert!(names.iter().all(|name| name.len() == 4));
     }
 
-    /// Who follows the messages of a book has what they say it is.
+    /// A reader that applies the messages of a book has the book that they summarise.
     #[test]
     fn books_can_be_followed_and_checked() {
         let mut books: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
@@ -321,9 +321,10 @@ mod tests {
             if message.topic.starts_with(BOOK) {
                 let book = books.entry(message.topic.to_owned()).or_default();
                 let key = message.key.unwrap();
-                match message.removes_key {
-                    true => drop(book.remove(key).expect("it was there")),
-                    false => drop(book.insert(key.to_owned(), json["price"].clone())),
+                if message.removes_key {
+                    book.remove(key).expect("the level exists");
+                } else {
+                    book.insert(key.to_owned(), json["price"].clone());
                 }
                 let of = |side: &'static str| {
                     let levels = book.iter().filter(move |(key, _)| key.starts_with(side));

@@ -1,13 +1,12 @@
-//! `tapecast demo`: the server, a simulated market on it, and a page to look at.
+//! `tapecast demo`: the server, a simulated market on it, and a page to look at it.
 //!
-//! | file | what is there |
+//! | file | contents |
 //! |---|---|
-//! | `book` | an order book that lives by itself |
-//! | `market` | a hundred of them, told in messages |
-//! | `figures` | what the server says of itself |
+//! | `book` | a simulated order book |
+//! | `market` | a hundred books, published as messages |
+//! | `figures` | measurements of the server, published once a second |
 //!
-//! The page is `src/web/demo.html`, and speaks to the server through `/tapecast.js` as
-//! any page would.
+//! The page is `src/web/demo.html`. It uses `/tapecast.js`, as any page would.
 
 mod book;
 mod figures;
@@ -26,7 +25,7 @@ use std::time::Instant;
 const PAGE: Document = Document::html(include_str!("../../web/demo.html"));
 const SCRIPT: Document = Document::javascript(include_str!("../../web/demo.js"));
 
-/// What the demo adds to a server.
+/// The handlers, rules and threads that the demo adds to a server.
 pub fn show(events_per_second: u32) -> Show {
     Show {
         routes: |router| {
@@ -37,7 +36,7 @@ pub fn show(events_per_second: u32) -> Show {
         },
         rules: |limits| {
             let ours = |pattern: &str| Rule {
-                // Nobody but the market says what a price is.
+                // Only the market publishes prices.
                 publish: Access::Server,
                 slow_reader: SlowReader::Conflate,
                 ..Rule::new(pattern, limits)
@@ -61,7 +60,7 @@ fn begin(server: &Server, events_per_second: u32) -> io::Result<Option<String>> 
     let (publisher, shards) = (server.publisher(), server.handle().shards());
     let seen = figures::Ages::clone(&ages);
     spawn("figures", Box::new(move || figures::publish(&publisher, &shards, &seen)))?;
-    // A browser may not trust the certificate.
+    // Plain addresses first: a browser may not trust the certificate.
     let plain_first = [false, true].into_iter().flat_map(|is_secure| {
         let addresses = server.addresses().iter();
         addresses.filter(move |address| address.is_secure() == is_secure)
@@ -74,7 +73,7 @@ fn begin(server: &Server, events_per_second: u32) -> io::Result<Option<String>> 
     Ok(Some(format!("{page}://{address}/")))
 }
 
-/// The address under which this machine reaches the server.
+/// The address at which this machine reaches the server.
 fn reachable(address: &Address) -> Option<SocketAddr> {
     let mut address = address.ip()?;
     if address.ip().is_unspecified() {

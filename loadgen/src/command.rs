@@ -1,16 +1,17 @@
 //! The command line: a flag for every key of a profile, and where results go.
 
-use crate::profile::{Assignment, BUILT_IN, KEYS, Key, Origin, SWITCH};
+use crate::profile::{BUILT_IN, GROUP_KEYS, Group, Profile, RUN_KEYS};
 use crate::report::NAMES;
 use crate::verdict::{FailIf, Objective};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
+use tapecast::settings::Assignment;
 
-/// What to do.
+/// What the program is to do.
 #[derive(Debug)]
 pub enum Order {
     Run(Run),
-    /// Make one report of several.
+    /// Makes one report of several.
     Merge {
         files: Vec<String>,
         fail_if: Vec<FailIf>,
@@ -29,7 +30,7 @@ pub struct Run {
     pub outputs: Outputs,
 }
 
-/// Where the report goes, besides the summary.
+/// The files that the report is written to, besides the summary.
 #[derive(Debug, Default)]
 pub struct Outputs {
     pub json: Option<String>,
@@ -41,7 +42,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The files that are wanted, each after its flag.
+    /// The files to write, each after its flag.
     fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [
             ("--json", &self.json),
@@ -53,19 +54,19 @@ impl Outputs {
         all.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
     }
 
-    /// Whether something but the summary goes to the standard output.
+    /// Whether a report goes to the standard output.
     pub fn takes_stdout(&self) -> bool {
         self.files().any(|(_, file)| file == "-")
     }
 
-    /// What can't be written: it is a pity to learn that after a run.
+    /// What can't be written, which is better known before a run than after it.
     pub fn problems(&self) -> Vec<String> {
         let to_stdout: Vec<&str> =
             self.files().filter(|(_, file)| *file == "-").map(|(flag, _)| flag).collect();
         let mut problems = Vec::new();
         if to_stdout.len() > 1 {
             problems.push(format!(
-                "{} can't both go to the standard output: give one a file",
+                "{} can't both write to the standard output: pass a file to one",
                 to_stdout.join(" and ")
             ));
         }
@@ -90,13 +91,13 @@ Examples:
   tapecast-loadgen merge machine-a.json machine-b.json --html both.html
 
 Exit codes:
-  0  passed: what the scenario promises came, and no --fail-if holds
-  1  failed: a --fail-if holds; or there is no result
+  0  passed: everything that the scenario promises arrived, and no --fail-if holds
+  1  failed: a --fail-if holds, or there is no result
   2  the command line or a profile is wrong
-  3  suspicious: what the scenario promises did not come (no replies, deliveries that are
-     missing, connections that were refused or lost)";
+  3  suspicious: something that the scenario promises is missing (no replies, deliveries that
+     did not arrive, connections that were refused or lost)";
 
-/// The whole command line, for help and completion of words.
+/// The whole command line.
 pub fn command() -> Command {
     let profiles: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     Command::new("tapecast-loadgen")
@@ -104,11 +105,11 @@ pub fn command() -> Command {
         .about("Loads any WebSocket server, checks every reply, and measures honestly.")
         .long_about(
             "Loads any WebSocket server, checks every reply, and measures honestly.\n\n\
-             Messages leave when they are planned, whatever becomes of the earlier ones, and \
-             latency runs from the planned time: a server that stalls can't hide it. What it would \
-             have looked like otherwise stands beside it as \"uncorrected\".",
+             Messages leave at their planned times, whatever happened to earlier ones, and \
+             latency is measured from the planned time, so a server that stalls can't hide it. \
+             The report shows what a closed loop would have measured as \"uncorrected\".",
         )
-        .after_help("--help says more: every value of the report, examples, exit codes.")
+        .after_help("--help shows more: every value of the report, examples, exit codes.")
         .after_long_help(format!("{}\n\n{EXAMPLES}", value_names()))
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
@@ -119,13 +120,13 @@ pub fn command() -> Command {
                 .required(true)
                 .help(format!("A built-in profile, or a TOML file: {}", profiles.join(", "))),
         )
-        .args(KEYS.iter().map(flag))
+        .args(keys())
         .arg(
             Arg::new("print-profile")
                 .long("print-profile")
                 .action(ArgAction::SetTrue)
                 .help_heading("Results")
-                .help("Print the effective profile, with where each value came from, and end"),
+                .help("Print the effective profile with the origin of each value, and exit"),
         )
         .arg(
             Arg::new("find-max")
@@ -134,8 +135,8 @@ pub fn command() -> Command {
                 .value_parser(|text: &str| text.parse::<Objective>())
                 .help_heading("Results")
                 .help(
-                    "Raise the rate in steps to the highest that keeps an objective like p99<5ms, \
-                     without errors, and print the curve; each step lasts --duration",
+                    "Find the highest rate that meets an objective like p99<5ms without errors, \
+                     in steps of --duration, and print the curve",
                 ),
         )
         .arg(
@@ -143,7 +144,7 @@ pub fn command() -> Command {
                 .long("no-tui")
                 .action(ArgAction::SetTrue)
                 .help_heading("Results")
-                .help("A line a second instead of a view that is redrawn"),
+                .help("Print a line a second instead of a live view"),
         )
         .args(outputs())
         .subcommand(
@@ -163,17 +164,18 @@ pub fn command() -> Command {
                         .action(ArgAction::Append)
                         .value_parser(|text: &str| text.parse::<FailIf>())
                         .help_heading("Results")
-                        .help("End with 1 if a value of all runs together is on that side, like p99>5ms"),
+                        .help("Exit with 1 if a value of all runs together is above or below a bound, like \
+                               p99>5ms"),
                 )
                 .args(outputs()),
         )
 }
 
-/// The values that verdicts and programs look at.
+/// The values that bounds and other programs use.
 fn value_names() -> String {
     let mut text = String::from(
-        "Values, for --fail-if, --find-max and in --json (p50, p99.9, max mean latency_…; of \
-         several groups, each has its own after its name and a dot):\n",
+        "Values, for --fail-if, --find-max and in --json (p50, p99.9 and max mean those of \
+         latency; with several groups, each has its own values after its name and a dot):\n",
     );
     for (name, meaning) in NAMES.iter().filter(|(_, meaning)| !meaning.is_empty()) {
         text += &format!("  {name:<32}{meaning}\n");
@@ -181,27 +183,15 @@ fn value_names() -> String {
     text.trim_end().to_owned()
 }
 
-fn flag(key: &Key) -> Arg {
-    let flag = key.name.replace('_', "-");
-    let help = match key.default().as_str() {
-        "" | "[]" | "\"\"" => key.text.to_owned(),
-        default => format!("{} [default: {}]", key.text, default.trim_matches('"')),
-    };
-    let argument = Arg::new(key.name)
-        .long(flag)
-        .value_name(key.value)
-        .help(help)
-        .help_heading(
-            "Profile: each is also a key of the TOML file, with _ for -; a profile may set \
-             another default (--print-profile)",
-        )
-        .allow_hyphen_values(true)
-        .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
-    match key.value == SWITCH {
-        // The flag alone, or with =false against a profile.
-        true => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        false => argument,
-    }
+/// A flag for every key, of runs and of groups.
+fn keys() -> Vec<Arg> {
+    let (profile, group) = (Profile::default(), Group::default());
+    let run = RUN_KEYS.iter().map(|key| key.argument(&profile));
+    let all = run.chain(GROUP_KEYS.iter().map(|key| key.argument(&group)));
+    let heading = "Profile: each is also a key of the TOML file, with _ for -; a profile may set \
+                   another default (--print-profile)";
+    // A template may begin with a dash.
+    all.map(|flag| flag.help_heading(heading).allow_hyphen_values(true)).collect()
 }
 
 fn outputs() -> Vec<Arg> {
@@ -211,15 +201,14 @@ fn outputs() -> Vec<Arg> {
     vec![
         file("json", "Write the whole report as JSON; - is the standard output"),
         file("csv", "Write a row a second"),
-        file("hgrm", "Write latency by percentile as HdrHistogram's plotter reads it"),
+        file("hgrm", "Write latency by percentile, for HdrHistogram's plotter"),
         file("prometheus", "Write the values for Prometheus' textfile collector"),
-        file("html", "Write one page with charts, without outside resources"),
-        file("baseline", "Say what changed against an earlier report, beyond noise"),
+        file("html", "Write one page with charts, without external resources"),
+        file("baseline", "Report what changed against an earlier report, beyond noise"),
     ]
 }
 
-/// Reads the command line; ends the process with 2 if it is wrong, and with 0 after
-/// help.
+/// Reads the command line. It exits with 2 if that is wrong, and with 0 after help.
 pub fn parse() -> Order {
     let matches = command().get_matches();
     if let Some(("merge", matches)) = matches.subcommand() {
@@ -227,10 +216,8 @@ pub fn parse() -> Order {
         let fail_if = matches.get_many::<FailIf>("fail-if").into_iter().flatten().cloned();
         return Order::Merge { files, fail_if: fail_if.collect(), outputs: outputs_of(matches) };
     }
-    let flags = KEYS.iter().filter_map(|key| {
-        let values = matches.get_many::<String>(key.name)?.cloned().collect();
-        Some(Assignment { key: key.name.to_owned(), values, origin: Origin::Flag, group: None })
-    });
+    let run = RUN_KEYS.iter().filter_map(|key| key.given(&matches));
+    let flags = run.chain(GROUP_KEYS.iter().filter_map(|key| key.given(&matches)));
     Order::Run(Run {
         profile: matches.get_one::<String>("profile").cloned().unwrap_or_default(),
         flags: flags.collect(),
@@ -260,5 +247,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn every_key_has_a_flag_and_is_in_the_help() {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let help = words(&command().render_long_help().to_string());
+        let run = RUN_KEYS.iter().map(|key| (key.flag(), key.text));
+        for (flag, text) in run.chain(GROUP_KEYS.iter().map(|key| (key.flag(), key.text))) {
+            let has_flag =
+                help.contains(&format!("{flag} <")) || help.contains(&format!("{flag}[="));
+            assert!(has_flag && help.contains(&words(text)), "{flag}: {text}");
+        }
     }
 }

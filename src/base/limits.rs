@@ -1,9 +1,11 @@
-//! Every limit, with its name, unit, default and consequence.
+//! Every limit: name, unit, default, consequence, and the range it takes.
+//!
+//! The doc comments are the texts of `tapecast limits`. This file knows no other module.
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, tiny $tiny:expr;)+) => {
-        /// What a server allows. Every queue and loop of the crate is bounded by
-        /// one of these.
+        /// What a server allows. Each queue and each loop of the crate is bounded by one of
+        /// these.
         ///
         /// ```
         /// let limits = tapecast::Limits { message_bytes_max: 64 << 10, ..Default::default() };
@@ -24,7 +26,7 @@ macro_rules! limits {
             /// The names of all limits, in the order of definition.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)+];
 
-            /// Limits so small that a test hits every one of them with ease.
+            /// Limits so small that a test easily reaches each of them.
             pub fn tiny() -> Limits {
                 Limits { $($name: $tiny,)+ }
             }
@@ -37,7 +39,7 @@ macro_rules! limits {
             /// Sets the limit with this name.
             ///
             /// # Errors
-            /// There is none of that name, or the value does not fit its type.
+            /// No limit has this name, or the value does not fit its type.
             pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
                 match name {
                     $(stringify!($name) => self.$name = <$type>::try_from(value).map_err(|_| {
@@ -57,13 +59,13 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections of the whole server, in total. Above it: 503 with `Retry-After`.
+    /// Connections of the whole server. Above it: 503 with `Retry-After`.
     connections_max: usize = 1_000_000, tiny 8;
-    /// Connections kept above the total only to tell them 503. Above that: accepting pauses.
+    /// Connections above `connections_max` that are kept only to answer 503. Above it: accepting pauses.
     connections_refusing_max: usize = 64, tiny 2;
-    /// Connections of one address (IPv6: one /64). Above it: 503. 0: no limit. Behind a proxy all are of one address.
+    /// Connections of one address (IPv6: one /64). Above it: 503. 0: no limit. Behind a proxy, all connections have the same address.
     connections_per_address_max: u32 = 0, tiny 0;
-    /// Handshakes a second, in total, each shard its share. Above it: accepting waits. 0: no limit.
+    /// Handshakes per second of the whole server, each shard its share. Above it: accepting waits. 0: no limit.
     handshakes_per_second_max: u32 = 0, tiny 0;
     /// Bytes of a request head. Above it: 431.
     head_bytes_max: usize = 16 << 10, tiny 512;
@@ -75,123 +77,123 @@ limits! {
     handshake_stall_ms: u64 = 5_000, tiny 200;
     /// Bytes of one message after reassembly. Above it: close 1009.
     message_bytes_max: usize = 16 << 20, tiny 4 << 10;
-    /// Frames of one message. Above it: close 1008. Costs no memory per fragment.
+    /// Frames of one message. Above it: close 1008. A fragment takes no memory of its own.
     message_fragments_max: u32 = 128 << 10, tiny 16;
-    /// Milliseconds from a message's first byte to its last. Above it: close 1008. 0: no limit.
+    /// Milliseconds from the first byte of a message to its last. Above it: close 1008. 0: no limit.
     message_ms: u64 = 300_000, tiny 5_000;
-    /// Messages a second that a connection may send. Above it: it is not read from until it is within the rate. 0: no limit.
+    /// Messages per second from one connection. Above it: the server stops reading from the connection until it is within the rate. 0: no limit.
     messages_per_second_max: u32 = 0, tiny 0;
-    /// Bytes a second that a connection may send. Same consequence. 0: no limit.
+    /// Bytes per second from one connection. Above it: as for `messages_per_second_max`. 0: no limit.
     bytes_per_second_max: u32 = 0, tiny 0;
-    /// Bytes that all connections hold together: messages that are not whole, what is queued and the kernel did not take, TLS records in pieces. Above three quarters of it: the largest holders are not read from. Above it: they are closed, 1013. 0: a quarter of the memory of the machine, or of its control group.
+    /// Bytes that all connections hold together: incomplete messages, queued bytes that the kernel did not accept, incomplete TLS records. Above three quarters of it: the server stops reading from the largest holders. Above it: they are closed with 1013. 0: a quarter of the memory of the machine, or of its control group.
     connections_bytes_max: usize = 0, tiny 0;
-    /// Bytes queued to one connection that the kernel did not take. Above it: close 4008.
+    /// Bytes queued for one connection that the kernel did not accept. Above it: close 4008.
     queued_bytes_max: usize = 32 << 20, tiny 16 << 10;
-    /// Queued bytes above which a connection is no longer read from until they are gone.
+    /// Queued bytes of one connection. Above it: the server stops reading from the connection until its queue is empty.
     queued_bytes_pause: usize = 256 << 10, tiny 1 << 10;
-    /// Bytes taken from one connection in one turn. Above it: the others go first.
+    /// Bytes received from one connection in one turn. Above it: the other connections come first.
     receive_bytes_per_turn: usize = 256 << 10, tiny 2 << 10;
-    /// Level at which messages are compressed for peers that offer permessage-deflate, 1 to 9. 0: it is declined.
+    /// Compression level for peers that offer permessage-deflate, 1 to 9. 0: the offer is declined.
     deflate_level: usize = 0, tiny 1;
-    /// Bytes that may come out of a compressed message for each byte of it, from 4 MiB on. Above it: close 1009. 0: no limit.
+    /// Inflated bytes per byte of a compressed message, for messages that inflate to more than 4 MiB. Above it: close 1009. 0: no limit.
     deflate_ratio_max: usize = 256, tiny 256;
-    /// Bytes of a message that is worth compressing.
+    /// Bytes of a message. Below it: it is sent without compression.
     deflate_bytes_min: usize = 512, tiny 16;
-    /// Bytes of a message that is compressed. Above it: it is sent as it is, since others would wait for the compressor.
+    /// Bytes of a message. Above it: it is sent without compression, since other connections would wait for the compressor.
     deflate_bytes_max: usize = 1 << 20, tiny 1 << 20;
-    /// Bytes of compressors and decompressors that remember a connection's earlier messages, in total, each shard its share: up to 419 KiB a connection. Above it: a new connection's messages are compressed each by itself.
+    /// Bytes of compressors and decompressors that keep a connection's context between messages, of the whole server, each shard its share: up to 419 KiB per connection. Above it: each message of a new connection is compressed by itself.
     deflate_contexts_bytes_max: usize = 0, tiny 1 << 20;
-    /// Bytes of a message that is worth compressing where earlier ones are remembered.
+    /// Bytes of a message on a connection with a context. Below it: it is sent without compression.
     deflate_context_bytes_min: usize = 32, tiny 4;
-    /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next.
+    /// TLS handshakes that a shard works on in one turn. Above it: the others wait for the next turn.
     tls_handshakes_per_turn: usize = 4, tiny 1;
-    /// Bytes of a peer's TLS handshake that are kept until a message of it is whole, or its turn has come. Above it: it is cut.
+    /// Bytes of a TLS handshake that are kept until a message of it is complete, or its turn comes. Above it: the connection is cut.
     tls_handshake_bytes_max: usize = 32 << 10, tiny 20 << 10;
-    /// Milliseconds without a byte received after which a ping is sent. 0: never.
+    /// Milliseconds without a received byte, after which a ping is sent. 0: never.
     idle_ping_ms: u64 = 30_000, tiny 1_000;
-    /// Milliseconds from that ping without a byte received. Above it: closed as lost, 1006.
+    /// Milliseconds from that ping without a received byte. Above it: the connection counts as lost and is closed, 1006.
     pong_ms: u64 = 20_000, tiny 500;
-    /// Milliseconds, to the second, without a message from a connection, pongs not counted. Above it: close 1001. 0: never.
+    /// Milliseconds without a message from a connection, to the second; pongs do not count. Above it: close 1001. 0: no limit.
     idle_max_ms: u64 = 0, tiny 0;
-    /// Milliseconds after which a connection is closed with 1001, give or take a tenth, so that clients spread over servers anew. 0: never.
+    /// Milliseconds after which a connection is closed with 1001, give or take a tenth, so that clients rebalance over servers. 0: never.
     age_max_ms: u64 = 0, tiny 0;
     /// Milliseconds to wait for the peer's close frame. Above it: the connection is cut.
     close_ms: u64 = 5_000, tiny 300;
-    /// Milliseconds a refused peer's bytes are read and dropped, so that it sees why.
+    /// Milliseconds for which bytes of a refused peer are read and discarded, so that it receives the reason.
     linger_ms: u64 = 2_000, tiny 200;
-    /// Milliseconds from the order to drain, in which `/readyz` and new handshakes are answered 503, until nothing is accepted any more and closes begin. Left out if nobody is connected.
+    /// Milliseconds of notice at the start of a drain: `/readyz` and new handshakes are answered with 503. Then accepting stops and closes begin. Skipped if there are no connections.
     drain_notice_ms: u64 = 1_000, tiny 40;
-    /// Milliseconds over which a drain spreads its closes. After it: force.
+    /// Milliseconds over which a drain spreads its closes. Above it: connections are cut.
     drain_ms: u64 = 2_000, tiny 100;
-    /// Topics, by name or by patterns, and patterns that one connection may be subscribed to, in total. Above it: an error value, or a notice.
+    /// Subscriptions of one connection: topics, by name or matched by its patterns, and patterns. Above it: an error value, or a notice.
     subscriptions_max: usize = 1_024, tiny 4;
     /// Bytes of one request of `tapecast.v1.json`. Above it: an error.
     json_request_bytes_max: usize = 256 << 10, tiny 4 << 10;
-    /// Milliseconds after which `tapecast.v1.json` tells a connection the positions of its quiet channels, again and again. 0: never.
+    /// Milliseconds between the heartbeats in which `tapecast.v1.json` sends a connection the positions of its quiet channels. 0: none are sent.
     heartbeat_ms: u64 = 30_000, tiny 500;
     /// Milliseconds from the handshake to the first subscription of a `tapecast.v1.json` connection. Above it: close 1008. 0: no limit.
     first_subscribe_ms: u64 = 0, tiny 0;
-    /// Publications a second of one `tapecast.v1.json` connection. Above it: an error. 0: no limit.
+    /// Publications per second of one `tapecast.v1.json` connection. Above it: an error. 0: no limit.
     publishes_per_second_max: u32 = 0, tiny 0;
     /// Subscriptions to patterns on one shard. Above it: an error value.
     patterns_max: usize = 65_536, tiny 8;
-    /// Patterns that one connection may be subscribed to. Above it: an error value.
+    /// Patterns that one connection subscribes to. Above it: an error value.
     patterns_per_connection_max: usize = 64, tiny 4;
-    /// Patterns that the connections of one address (IPv6: one /64) may be subscribed to, on one shard. Above it: an error value. 0: no limit.
+    /// Patterns that the connections of one address (IPv6: one /64) subscribe to on one shard. Above it: an error value. 0: no limit.
     patterns_per_address_max: usize = 0, tiny 0;
-    /// Topics of the whole server, each shard its share. Above it: a publication to a new one, or a subscription, is an error value.
+    /// Topics of the whole server, each shard its share. Above it: a publication or a subscription that needs a new topic is an error value.
     topics_max: usize = 1 << 22, tiny 64;
-    /// Topics that one connection may have made by publishing to them and that are still there, each shard its share. Above it: an error value.
+    /// Existing topics that one connection created by publishing, each shard its share. Above it: an error value.
     topics_per_connection_max: usize = 65_536, tiny 64;
-    /// Topics that the connections of one address (IPv6: one /64) may have made by publishing to them and that are still there, each shard its share. Above it: an error value. 0: no limit.
+    /// Existing topics that the connections of one address (IPv6: one /64) created by publishing, each shard its share. Above it: an error value. 0: no limit.
     topics_per_address_max: usize = 0, tiny 0;
-    /// Bytes of all topics, their logs and tapes of the whole server, more or less, each shard its share; topics themselves, with their names, half of it at most. Above it: histories go, the oldest messages of each; then tapes, then values; at last publications are refused.
+    /// Approximate bytes of all topics of the whole server with their logs and tapes, each shard its share; the topics themselves, with their names, take at most half of it. Above it: the oldest messages of every history are evicted, then tapes, then values; in the end publications are refused.
     topics_bytes_max: usize = 1 << 30, tiny 1 << 20;
-    /// Keys whose newest value a topic keeps outside of its history, unless a rule says otherwise. Above it: the value that has not changed for longest goes, and snapshots say so.
+    /// Keys of a topic whose newest values are retained outside the history, unless a rule sets `keys_max`. Above it: the value that has not changed for longest is evicted, and snapshots report it.
     topic_keys_max: usize = 16_384, tiny 4;
-    /// Bytes of a topic's past that are handed to one reader at a time.
+    /// Bytes of a topic's history that are sent to one subscriber at a time.
     replay_bytes_max: usize = 64 << 10, tiny 256;
-    /// Bytes of encoded messages kept on one topic's tape per shard and lane, the newest always. A reader further behind falls off.
+    /// Bytes of encoded messages kept on one topic's tape per shard and lane, always including the newest. A subscriber that lags further falls off the tape.
     tape_bytes_max: usize = 4 << 20, tiny 2 << 10;
-    /// Messages kept in one topic's log at its home.
+    /// Messages retained in one topic's log at its home.
     log_messages_max: usize = 16_384, tiny 8;
-    /// Bytes kept in one topic's log at its home, the newest message always.
+    /// Bytes retained in one topic's log at its home, always including the newest message.
     log_bytes_max: usize = 4 << 20, tiny 4 << 10;
-    /// Milliseconds that a message stays in its topic's log, unless a rule says otherwise. A topic that nobody reads is forgotten with its last message.
+    /// Milliseconds that a message is retained in its topic's log, unless a rule sets `retention_ms`. A topic without subscribers is deleted with its last message.
     log_ms: u64 = 60_000, tiny 200;
-    /// Mails under way from one shard to another; fewer from nine shards on, as places count in `mailbox_bytes_max`. Above it: publishers pause, homes wait.
+    /// Mails in flight from one shard to another; fewer from nine shards on, since their slots count towards `mailbox_bytes_max`. Above it: publishers pause, homes wait.
     mailbox_mails_max: usize = 4_096, tiny 4;
-    /// Bytes under way in all mailboxes together: half of it shared evenly by all pairs of shards, half by all receivers for mails that are longer, and one of these always. Same consequence.
+    /// Bytes in flight in all mailboxes together: half is shared evenly by all pairs of shards, half by all receivers for longer mails, and one of these is always accepted. Above it: publishers pause, homes wait.
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
-    /// Bytes of publications kept for one full mailbox while publishers pause, and of those on their way to one shard from other threads. Above it: refused; so also what one receive brings, where that is longer.
+    /// Bytes of publications kept for one full mailbox while publishers pause, and bytes in flight to one shard from other threads. Above it: publications are refused. What one receive brings is accepted even if it is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
-    /// Work that a shard does in one turn, in units of about a microsecond: messages handled, channels that they name, topics made, patterns matched, bytes copied, inflated and replayed. Above it: what is left waits for the next turn, each connection's part in its order.
+    /// Work of a shard in one turn, in units of about a microsecond: messages handled, channels named in them, topics created, patterns matched, bytes copied, inflated and replayed. Above it: the rest waits for the next turn, in the order of each connection.
     turn_work_max: u32 = 600, tiny 20;
-    /// Milliseconds of a turn without its wait. Above it: counted, and logged at most once a second.
+    /// Milliseconds of a turn, without its wait. Above it: the turn is counted, and logged at most once a second.
     turn_ms_max: u64 = 50, tiny 50;
-    /// Completions that the ring holds for one turn, 2048 at least; the kernel keeps the rest.
+    /// Completions that the ring holds for one turn, at least 2048. The kernel keeps the others.
     events_per_turn: usize = 512, tiny 8;
-    /// Mails taken from each neighbour in one turn.
+    /// Mails taken from each other shard in one turn.
     mails_per_turn: usize = 512, tiny 4;
-    /// Sends started in one turn; the other connections go first in the next.
+    /// Sends started in one turn. Above it: the other connections come first in the next turn.
     sends_per_turn: usize = 128, tiny 4;
-    /// Bytes that the sends of one turn carry, each its share and at most 1 MiB, give or take a message. Above it: the rest leaves with the next turns.
+    /// Bytes of all sends of one turn, each connection its share and at most 1 MiB, give or take a message. Above it: the rest is sent in the next turns.
     send_bytes_per_turn: usize = 12 << 20, tiny 4 << 10;
-    /// Receive buffers of a shard, a power of two. None left: receives wait for one.
+    /// Receive buffers of a shard, a power of two. If none is free, receives wait for one.
     receive_buffers: u16 = 64, tiny 4;
     /// Bytes of a receive buffer.
     receive_buffer_bytes: usize = 32 << 10, tiny 256;
-    /// Free buffers a shard keeps, in bytes; above it they go back to the allocator.
+    /// Bytes of free buffers that a shard keeps. Above it: they return to the allocator.
     pool_bytes_max: usize = 32 << 20, tiny 64 << 10;
     /// Accepts in flight per listener.
     accepts_in_flight: usize = 16, tiny 2;
-    /// Connections that the kernel holds per listener until they are accepted. Above it: it drops their SYN.
+    /// Connections that the kernel holds per listener until they are accepted. Above it: the kernel drops their SYN.
     listen_backlog: i32 = 4_096, tiny 16;
-    /// Bytes of a socket's send buffer, which a stalled reader can fill; the kernel cuts it to twice `net.core.wmem_max`. 0: the kernel sizes it, up to `net.ipv4.tcp_wmem`.
+    /// Bytes of a socket's send buffer, which a stalled reader can fill. The kernel lowers it to twice `net.core.wmem_max`. 0: the kernel sizes it, up to `net.ipv4.tcp_wmem`.
     socket_send_bytes: usize = 1 << 20, tiny 8 << 10;
     /// Bytes in a send buffer that have not left for the network (TCP_NOTSENT_LOWAT). Above it: the peer counts as slow. 0: the whole send buffer.
     socket_unsent_bytes: u32 = 0, tiny 8 << 10;
-    /// Microseconds that a shard without work looks for more before it sleeps. Costs a core, saves a wake-up.
+    /// Microseconds that an idle shard polls for work before it sleeps. Uses a core, saves a wake-up.
     spin_us: u32 = 0, tiny 0;
 }
 
@@ -201,15 +203,15 @@ impl Limits {
         match name {
             name if name.starts_with("bytes_per_second") => "bytes per second",
             name if name.contains("_per_second") => "per second",
-            name if name.ends_with("_ms") => "ms",
+            name if name.ends_with("_ms") || name.contains("_ms_") => "ms",
             name if name.ends_with("_us") => "µs",
             name if name.contains("bytes") => "bytes",
             _ => "count",
         }
     }
 
-    /// The limits that a running server can be given anew. The others size what has
-    /// been set up, or are relied on by what is under way.
+    /// The limits that a reload changes. The others size what was set up at the start, or work
+    /// in flight relies on them.
     pub const RELOADABLE: &'static [&'static str] = &[
         "head_bytes_max",
         "head_fields_max",
@@ -237,7 +239,7 @@ impl Limits {
         "spin_us",
     ];
 
-    /// Takes the reloadable limits over from `other`.
+    /// Takes over the reloadable limits of `other`.
     pub fn reload(&mut self, other: &Limits) {
         for (name, value, _) in other.table() {
             if Self::RELOADABLE.contains(&name) {
@@ -246,10 +248,10 @@ impl Limits {
         }
     }
 
-    /// The place of a limit in [`Limits::NAMES`], for counting hits by name.
+    /// The index of a limit in [`Limits::NAMES`], for counting hits by name.
     ///
     /// # Panics
-    /// There is none of that name: call it in a constant.
+    /// No limit has this name: call it in a constant.
     pub const fn index_of(name: &str) -> usize {
         let mut index = 0;
         while index < Self::NAMES.len() {
@@ -273,7 +275,7 @@ const fn is_equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
 }
 
-/// A limit that can't be as it is.
+/// A limit whose value can't be used.
 ///
 /// ```
 /// use tapecast::Limits;
@@ -284,7 +286,7 @@ const fn is_equal(one: &[u8], other: &[u8]) -> bool {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitError {
-    /// The limit's name; empty if there is none of the name that was given.
+    /// The limit's name; empty if no limit has the given name.
     pub name: &'static str,
     /// Its value.
     pub value: u64,
@@ -295,9 +297,10 @@ pub struct LimitError {
 impl std::fmt::Display for LimitError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let LimitError { name, value, message } = self;
-        match name.is_empty() {
-            true => formatter.write_str(message),
-            false => write!(formatter, "{name} is {value}: {message}"),
+        if name.is_empty() {
+            formatter.write_str(message)
+        } else {
+            write!(formatter, "{name} is {value}: {message}")
         }
     }
 }
@@ -340,7 +343,7 @@ impl Limits {
         between!(receive_bytes_per_turn, 1..=1 << 30);
         between!(deflate_level, 0..=9);
         if self.deflate_contexts_bytes_max > 0 {
-            // No less than one connection takes.
+            // At least what one connection takes.
             between!(deflate_contexts_bytes_max, 512 << 10..=1 << 50);
         }
         between!(tls_handshakes_per_turn, 1..=1 << 20);
@@ -381,7 +384,7 @@ impl Limits {
         between!(receive_buffers, 1..=1 << 14);
         between!(receive_buffer_bytes, 128..=16 << 20);
         let out_of_range: Vec<&str> = found.iter().map(|error| error.name).collect();
-        // Of one that is out of range, or against one that is, no more is said.
+        // A limit that is out of range, or contradicts one that is, is reported once.
         let mut wrong = |name, others: &[&str], value, message: &str| {
             if ![name].iter().chain(others).any(|name| out_of_range.contains(name)) {
                 found.push(LimitError { name, value, message: message.to_owned() });
@@ -396,7 +399,7 @@ impl Limits {
                 "queued_bytes_max",
                 &["message_bytes_max"],
                 self.queued_bytes_max as u64,
-                "expected at least 16 more than message_bytes_max, or the largest message could \
+                "expected at least 16 more than message_bytes_max, or the largest message can \
                  never be sent",
             );
         }
@@ -413,8 +416,29 @@ impl Limits {
 mod tests {
     use super::*;
 
+    /// The house's words: `settings::faults` demands the same of other keys.
     #[test]
-    fn both_sets_hold_and_a_bad_one_is_named() {
+    fn every_limit_has_a_unit_and_a_text_of_whole_sentences() {
+        for (name, _, text) in Limits::default().table() {
+            assert!(text.len() > 20 && text.ends_with('.'), "{name}: {text}");
+            for word in ["told", "under way", "Who ", "again and again", "let go", "goes on"] {
+                assert!(!text.contains(word), "{name}: {word:?} is in {text}");
+            }
+            let unit = Limits::unit(name);
+            let start = text.split([' ', '.']).next().unwrap();
+            let agrees = match unit {
+                "ms" => start == "Milliseconds",
+                "µs" => start == "Microseconds",
+                "bytes" => text.to_lowercase().contains("bytes"),
+                "bytes per second" | "per second" => text.contains("per second"),
+                _ => !["Milliseconds", "Microseconds", "Bytes"].contains(&start),
+            };
+            assert!(agrees, "{name} has the unit {unit}: {text}");
+        }
+    }
+
+    #[test]
+    fn both_sets_are_sound_and_a_bad_limit_is_named() {
         Limits::default().check().unwrap();
         Limits::tiny().check().unwrap();
         let bad = Limits { receive_buffers: 3, ..Limits::default() };

@@ -62,10 +62,10 @@ to standard error. GET /healthz answers whether it is alive, GET /readyz whether
 connections.
 
 Settings: flags override variables (TAPECAST_SHARDS, TAPECAST_LIMITS_HEAD_BYTES_MAX, ...), which
-override the file of --config, which overrides --profile, which overrides the defaults. Each flag
-above is also a key of the file, with _ for -, and a variable. `tapecast limits` lists every key,
-`tapecast check-config` prints the settings in effect and the origin of each. A file looks like
-this:
+override the file of --config, which overrides --profile, which overrides the defaults. Flags but
+--config, --compression and --limit are also keys of the file, with _ for -. `tapecast limits` lists
+every key, `tapecast check-config` prints the settings in effect and the origin of each. A file
+looks like this:
 
     listen = [\"0.0.0.0:9001\", \"unix:/run/tapecast/socket\"]
     admin = \"127.0.0.1:9090\"

@@ -196,7 +196,7 @@ fn ring(limits: &Limits) -> Finding {
             "ring",
             "deferred task work, direct descriptors, provided buffers; the send self-test passed",
         ),
-        Err(error) => Finding::fatal("ring", error.to_string(), "the error names it"),
+        Err(error) => Finding::fatal("ring", error.to_string(), "as the error says"),
     }
 }
 

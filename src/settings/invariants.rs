@@ -7,8 +7,17 @@ use std::collections::BTreeSet;
 const UNITS: &[&str] = &["N", "BYTES", "MS", "US", "PID", "LEVEL", "N|per-core"];
 
 /// Words that the texts of keys do without: each has a plainer one.
-const WORDS: &[&str] =
-    &["told", "under way", "let go", "goes on", "comes back", "again and again", "Whoever", "Who "];
+const WORDS: &[&str] = &[
+    "told",
+    "under way",
+    "let go",
+    "goes on",
+    "comes back",
+    "again and again",
+    "Who ",
+    "Whoever",
+    "What ",
+];
 
 /// The promises that a table breaks: names are unique and made of words, texts are whole
 /// sentences in plain English, numbers have a unit, and a value that is printed can be read

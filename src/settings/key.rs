@@ -1,4 +1,4 @@
-//! What defines a key, and what follows from it: its flag, its variable, its line in a file.
+//! What defines a key, and what the command line makes of it: its flag and its help.
 
 use super::{Assignment, Origin};
 use clap::{Arg, ArgAction, ArgMatches};

@@ -7,7 +7,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `key` | what defines a key; its flag, its variable, its line in a file |
+//! | `key` | what defines a key; its flag and its help |
 //! | `origin` | where values are given, and what is wrong with them |
 //! | `file` | TOML files, with the line of every key |
 //! | `reading` | one value, several, one of a few words |

@@ -1,5 +1,5 @@
-//! Where settings come from, in order: defaults, profile, configuration file,
-//! environment, flags. A later one wins.
+//! From the sources to settings: defaults, profile, configuration file, environment, flags.
+//! A later source overrides an earlier one.
 
 use super::keys::KEYS;
 use super::topics::{self, TOPICS};

@@ -110,7 +110,7 @@ pub const KEYS: &[Key<Rule>] = &[
     count!(
         rate_max,
         "N",
-        "Maximum deliveries to a subscription per second. 0: as often as the subscriber asks for."
+        "Maximum updates of a subscription per second. 0: as many as the subscriber asks for."
     ),
     word!(
         publish,

@@ -1,8 +1,7 @@
 //! The command line: a flag for every key of a profile, and where results go.
 
-use crate::profile::{BUILT_IN, GROUP_KEYS, Group, Profile, RUN_KEYS};
-use crate::report::NAMES;
-use crate::verdict::{FailIf, Objective};
+use crate::profile::bound::{FailIf, Objective};
+use crate::profile::{BUILT_IN, GROUP_KEYS, Group, NAMES, Profile, RUN_KEYS};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
 use tapecast::settings::Assignment;

@@ -1,8 +1,9 @@
-//! What is seen while a run goes on: a view that is redrawn in a terminal, and a
-//! line a second elsewhere.
+//! What a user sees during a run: a view that is redrawn in a terminal, and a line a second
+//! elsewhere. It observes `drive` and knows nothing of its threads.
 
+use crate::drive::{News, Phase};
+use crate::measure::Row;
 use crate::report::{amount, time};
-use crate::run::{News, Phase, Row};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -10,14 +11,15 @@ use std::time::{Duration, Instant};
 
 /// Seconds in the sparkline.
 const SPARKS: usize = 24;
-/// How often progress is told where it is not redrawn.
+/// How often the opening of connections is reported where nothing is redrawn.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Tells what happens on the standard error stream.
+/// Shows what happens, on the standard error stream.
 pub struct Live {
     view: Option<View>,
-    told: Instant,
-    /// Deliveries a second and 99th percentiles, the latest last.
+    /// When the last line on the opening of connections was printed.
+    printed: Instant,
+    /// Messages a second and 99th percentiles, the latest last.
     throughput: VecDeque<f64>,
     p99: VecDeque<f64>,
     errors: u64,
@@ -33,26 +35,28 @@ struct View {
 }
 
 impl Live {
-    /// A view if the standard error stream is a terminal and nobody minds.
+    /// A view if the standard error stream is a terminal, and lines if it is not, or if
+    /// `is_plain` is set.
     pub fn new(is_plain: bool) -> Live {
         let is_view = !is_plain && std::io::stderr().is_terminal();
         Live {
             view: is_view.then(View::new),
-            told: Instant::now(),
+            printed: Instant::now(),
             throughput: VecDeque::new(),
             p99: VecDeque::new(),
             errors: 0,
         }
     }
 
-    pub fn tell(&mut self, news: News<'_>) {
+    /// Shows a piece of news.
+    pub fn show(&mut self, news: News<'_>) {
         match news {
             News::Opening { open, of } => {
                 let words = format!("opening {} of {}", amount(open as f64), amount(of.into()));
                 match &self.view {
                     Some(view) => view.state.set_message(words),
-                    None if self.told.elapsed() >= EVERY => {
-                        self.told = Instant::now();
+                    None if self.printed.elapsed() >= EVERY => {
+                        self.printed = Instant::now();
                         print(format_args!("{words} connections"));
                     }
                     None => {}
@@ -74,58 +78,47 @@ impl Live {
 
     fn second(&mut self, row: &Row) {
         let lasting = row.lasting.as_secs_f64().max(1e-9);
-        let a_second = |count: u64| count as f64 / lasting;
+        let a_second = |count: u64| amount((count as f64 / lasting).round());
         let us = |percentile| row.latency.value_at_percentile(percentile) as f64 / 1e3;
-        push(&mut self.throughput, a_second(row.sums.messages));
+        push(&mut self.throughput, row.sums.messages as f64 / lasting);
         push(&mut self.p99, us(99.0));
         self.errors += row.sums.faults;
-        let server = match &row.server {
-            None => String::new(),
-            Some(sample) => format!(
-                ", server {:.0} % {:.1} MB",
-                row.server_cpu.as_secs_f64() / lasting * 100.0,
-                sample.resident_bytes as f64 / 1e6
-            ),
-        };
-        let busiest = row.busy.iter().max().map_or(0.0, Duration::as_secs_f64) / lasting * 100.0;
+        let (sent, received) = (a_second(row.sums.sent), a_second(row.sums.messages));
+        let (p50, p99) = (time(us(50.0)), time(us(99.0)));
+        let latency = format!("p50 {p50}, p99 {p99}, max {}", time(row.latency.max() as f64 / 1e3));
+        let open = amount(row.open() as f64);
+        let busy = busy(row, lasting);
         let Some(view) = &self.view else {
             let number = row.number.map_or("warm-up".into(), |number| format!("{} s", number + 1));
+            let errors = amount(row.sums.faults as f64);
             print(format_args!(
-                "{number}: sent {}/s, received {}/s, p50 {}, p99 {}, max {}, {} errors, {} open, \
-                 generator {busiest:.0} %{server}",
-                amount(a_second(row.sums.sent).round()),
-                amount(a_second(row.sums.messages).round()),
-                time(us(50.0)),
-                time(us(99.0)),
-                time(row.latency.max() as f64 / 1e3),
-                amount(row.sums.faults as f64),
-                amount(row.open() as f64),
+                "{number}: sent {sent}/s, received {received}/s, {latency}, {errors} errors, \
+                 {open} open, {busy}"
             ));
             return;
         };
-        view.rate.set_message(format!(
-            "{:<SPARKS$} {}/s received, {}/s sent",
-            sparkline(&self.throughput),
-            amount(a_second(row.sums.messages).round()),
-            amount(a_second(row.sums.sent).round())
-        ));
-        view.latency.set_message(format!(
-            "{:<SPARKS$} p50 {}, p99 {}, max {}",
-            sparkline(&self.p99),
-            time(us(50.0)),
-            time(us(99.0)),
-            time(row.latency.max() as f64 / 1e3)
-        ));
-        view.state.set_message(format!(
-            "{} open, {} errors, generator {busiest:.0} %{server}",
-            amount(row.open() as f64),
-            amount(self.errors as f64)
-        ));
+        let (rates, p99s) = (sparkline(&self.throughput), sparkline(&self.p99));
+        view.rate.set_message(format!("{rates:<SPARKS$} {received}/s received, {sent}/s sent"));
+        view.latency.set_message(format!("{p99s:<SPARKS$} {latency}"));
+        let errors = amount(self.errors as f64);
+        view.state.set_message(format!("{open} open, {errors} errors, {busy}"));
     }
 }
 
+/// How busy the generator and the server were.
+fn busy(row: &Row, lasting: f64) -> String {
+    let busiest = row.busy.iter().max().map_or(0.0, Duration::as_secs_f64) / lasting * 100.0;
+    let mut text = format!("generator {busiest:.0} %");
+    if let Some(sample) = &row.server {
+        let busy = row.server_cpu.as_secs_f64() / lasting * 100.0;
+        let megabytes = sample.resident_bytes as f64 / 1e6;
+        text += &format!(", server {busy:.0} % {megabytes:.1} MB");
+    }
+    text
+}
+
 impl Drop for Live {
-    /// The summary takes its place.
+    /// The summary takes the place of the view.
     fn drop(&mut self) {
         if let Some(view) = &self.view {
             for line in [&view.progress, &view.rate, &view.latency, &view.state] {
@@ -151,7 +144,7 @@ impl View {
     }
 }
 
-/// Prints a line; a run goes on when nobody reads them any more.
+/// Prints a line. A run continues when nobody reads its lines any more.
 fn print(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -163,14 +156,12 @@ fn push(values: &mut VecDeque<f64>, value: f64) {
     values.push_back(value);
 }
 
-/// Values as blocks, the largest of them the highest.
+/// Values as blocks; the largest value is the highest block.
 fn sparkline(values: &VecDeque<f64>) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = values.iter().copied().fold(0.0, f64::max);
-    let block = |value: &f64| match most > 0.0 {
-        true => BLOCKS[((value / most * 7.0).round() as usize).min(7)],
-        false => BLOCKS[0],
-    };
+    let share = |value: &f64| if most > 0.0 { value / most } else { 0.0 };
+    let block = |value: &f64| BLOCKS[((share(value) * 7.0).round() as usize).min(7)];
     values.iter().map(block).collect()
 }
 

@@ -49,7 +49,7 @@ def of_every_kind(server):
     check(missed, FAILED, "failed", r"p75<10s: latency_p75 is")
     # Nobody but the publisher has its message back.
     alone = load("broadcast", echo, *SHORT, "--rate", 100)
-    check(alone, SUSPICIOUS, "suspicious", r"90 % of the deliveries did not come: \d+ of")
+    check(alone, SUSPICIOUS, "suspicious", r"90 % of the deliveries are missing: \d+ of")
     other = load("ticker", echo, *SHORT, "--publishers", 2, "--rate", 100)
     check(other, SUSPICIOUS, "suspicious", "there were no deliveries")
     closed = load("broadcast", ours, *SHORT, "--rate", 100)
@@ -60,7 +60,7 @@ def of_every_kind(server):
     few = load(
         "broadcast", echo, *brief, "--publishers", 0, "--connections", 200, "--rate", 100
     )
-    check(few, SUSPICIOUS, "suspicious", "deliveries did not come")
+    check(few, SUSPICIOUS, "suspicious", "deliveries are missing")
     slow = load("echo", echo, *brief, "--connections", 1, "--rate", 0.5)
     check(slow, SUSPICIOUS, "suspicious", "no message was due")
     # Rates that fall, and readers that the server closes as it may, are nothing to suspect.
@@ -106,7 +106,7 @@ def killed(server):
             "--duration", "4s",
         )
         timer.join()
-    reasons = ("0 of 20 connections were open at the end", r"nothing came in the last \d")
+    reasons = ("0 of 20 connections were open at the end", r"nothing arrived in the last \d")
     check(loaded, SUSPICIOUS, "suspicious", *reasons)
 
 
@@ -130,7 +130,7 @@ def silent_to_some(_server):
 
     with Choosy() as own:
         loaded = load("echo", own.url(), *SHORT, "--rate", 500)
-        check(loaded, SUSPICIOUS, "suspicious", r"5\d % of the replies did not come|49 %")
+        check(loaded, SUSPICIOUS, "suspicious", r"5\d % of the replies are missing|49 %")
         loaded = load("pipeline", own.url(), *SHORT)
         check(loaded, SUSPICIOUS, "suspicious")
 

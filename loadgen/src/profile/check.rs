@@ -1,10 +1,10 @@
-//! Values that are sound alone and do not fit together, and servers that can't be found.
+//! Values that are sound alone and do not fit together.
 
+use super::bound::FailIf;
 use super::group::{Check, Group, Scenario};
+use super::publication::stamp_bytes;
 use super::run::Profile;
 use super::values::Content;
-use crate::payload::Stamp;
-use crate::verdict::FailIf;
 use tapecast::settings::nearest;
 
 /// The maximum pairs of a reader and a publisher of its room: what each reader has received
@@ -68,24 +68,6 @@ impl Profile {
         };
         self.fail_if.iter().filter_map(FailIf::group).filter(unknown).map(problem).collect()
     }
-
-    /// Finds the servers, which a run needs and a print of the profile does not.
-    pub fn find_targets(&mut self) -> Vec<String> {
-        let places: Vec<String> = self.groups.iter().map(|group| self.place(group)).collect();
-        let mut problems = Vec::new();
-        for (group, place) in self.groups.iter_mut().zip(places) {
-            if group.urls.is_empty() {
-                problems.push(format!("{place}no target: pass --url ws://HOST:PORT/PATH"));
-            }
-            for url in &mut group.urls {
-                problems.extend(url.resolve().err().map(|error| format!("{place}{error}")));
-            }
-            if let Err(error) = group.connector() {
-                problems.push(format!("{place}{error}"));
-            }
-        }
-        problems
-    }
 }
 
 fn has_readers(group: &Group) -> bool {
@@ -141,7 +123,7 @@ fn of_publications(group: &Group) -> Vec<String> {
     if group.publishers == 0 && group.connections > PUBLISHERS_MAX {
         problems.push(format!("more than {PUBLISHERS_MAX} publishers"));
     }
-    let (least, smallest) = (Stamp::bytes(group.text), group.size.bounds().0);
+    let (least, smallest) = (stamp_bytes(group.text), group.size.bounds().0);
     if smallest < least {
         problems.push(format!(
             "a publication carries its publisher, number and time: size is at least {least} \

@@ -1,8 +1,8 @@
 //! A group of connections with the same traffic.
 
-use super::values::{Content, Delivery, Rate, SIZE_MAX, Sizes, Sources, Url};
+use super::values::{Content, Delivery, Rate, SIZE_MAX, Sizes, Sources};
 use std::time::Duration;
-use tapecast::tls::{CertificateError, Connector, Trust};
+use tapecast::client::Url;
 
 /// The traffic of a group's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,21 +128,5 @@ impl Group {
     pub(super) fn tracks(&self) -> u64 {
         let publishers = if self.publishers == 0 { self.connections } else { self.publishers };
         u64::from(self.connections) * u64::from(publishers).div_ceil(self.rooms.max(1).into())
-    }
-
-    /// What begins TLS on its connections, if one of its servers uses it.
-    ///
-    /// # Errors
-    /// The file of authorities can't be used.
-    pub fn connector(&self) -> Result<Option<Connector>, CertificateError> {
-        if !self.urls.iter().any(|url| url.is_secure()) {
-            return Ok(None);
-        }
-        let trust = match (self.insecure, self.ca.as_str()) {
-            (true, _) => Trust::Anybody,
-            (false, "") => Trust::System,
-            (false, file) => Trust::Authorities(file.into()),
-        };
-        Connector::new(&trust, self.tls_resume).map(Some)
     }
 }

@@ -10,14 +10,19 @@
 //! | `run_keys`, `group_keys` | the only definitions of their keys |
 //! | `values` | rates, sizes, URLs and other values that are read from text |
 //! | `load` | from a profile and flags to a run |
-//! | `check` | values that do not fit together, and servers that can't be found |
+//! | `bound`, `named` | bounds like `p99>5ms`, and the values of a report that they name |
+//! | `publication` | the room that a publication needs |
+//! | `check` | values that do not fit together |
 //! | `print` | `--print-profile` |
 
+pub mod bound;
 mod check;
 mod group;
 mod group_keys;
 mod load;
+mod named;
 mod print;
+mod publication;
 mod run;
 mod run_keys;
 pub mod values;
@@ -25,9 +30,10 @@ pub mod values;
 pub use group::{Arrivals, Check, Group, Scenario};
 pub use group_keys::GROUP_KEYS;
 pub use load::BUILT_IN;
+pub use named::{NAMES, Unit, percentile, unit};
+pub use publication::stamp_bytes;
 pub use run::Profile;
 pub use run_keys::RUN_KEYS;
-pub use tapecast::settings::nearest;
 
 #[cfg(test)]
 mod tests;

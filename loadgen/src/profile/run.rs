@@ -1,7 +1,7 @@
 //! A whole run: its groups, and what holds for all of them.
 
+use super::bound::FailIf;
 use super::group::Group;
-use crate::verdict::FailIf;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use tapecast::settings::Origin;
@@ -40,13 +40,8 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// The connections of all groups.
-    pub fn connections(&self) -> u32 {
-        self.groups.iter().map(|group| group.connections).sum()
-    }
-
     /// The start of a message about a group: empty, if there is only one.
-    pub(super) fn place(&self, group: &Group) -> String {
+    pub fn place(&self, group: &Group) -> String {
         if self.groups.len() == 1 { String::new() } else { format!("group {}: ", group.name) }
     }
 }

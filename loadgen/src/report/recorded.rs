@@ -1,11 +1,11 @@
-//! A histogram as JSON: pairs of a value in nanoseconds and how often it was.
+//! A histogram as JSON: pairs of a value in nanoseconds and how often it was recorded.
 
 use crate::measure::histogram;
 use hdrhistogram::Histogram;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
-/// A histogram that can be written and read.
+/// A histogram that can be written as JSON and read again.
 #[derive(Clone, Debug)]
 pub struct Recorded(pub Histogram<u64>);
 
@@ -26,23 +26,23 @@ impl Recorded {
         Recorded(coarse)
     }
 
-    /// Adds what another one holds.
+    /// Adds the values of another histogram.
     pub fn merge(&mut self, other: &Recorded) {
         self.0.add(&other.0).expect("the same range");
     }
 
-    /// How many values there are.
+    /// How many values were recorded.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// In microseconds; none if there is no value.
+    /// A percentile in microseconds; none if nothing was recorded.
     pub fn us(&self, percentile: f64) -> Option<f64> {
         let value = || self.0.value_at_percentile(percentile) as f64 / 1e3;
         (self.count() > 0).then(value)
     }
 
-    /// The largest, in microseconds.
+    /// The largest value in microseconds; none if nothing was recorded.
     pub fn max_us(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.0.max() as f64 / 1e3)
     }

@@ -1,12 +1,17 @@
-//! A summary for people.
+//! The report for a terminal.
 
-use super::{Figures, Group, Judgement, Recorded, Report};
+use super::contents::Report;
+use super::figures::Figures;
+use super::format::{amount, time};
+use super::group::Group;
+use super::judgement::Judgement;
+use super::recorded::Recorded;
 use std::fmt::Write;
 
-/// Fewer connections say nothing of what one of them costs.
+/// With fewer connections, what a thread allocates once hides what a connection costs.
 const CONNECTIONS_MIN: u32 = 1_000;
 
-/// Everything that matters, on a screen.
+/// Everything that matters, on one screen.
 pub fn summary(report: &Report) -> String {
     let mut text = String::new();
     let several = report.groups.len() > 1;
@@ -25,7 +30,6 @@ pub fn summary(report: &Report) -> String {
     let threads: Vec<String> =
         report.threads.iter().map(|busy| format!("{:.0} %", busy * 100.0)).collect();
     let connections: u32 = report.groups.iter().map(|group| group.connections).sum();
-    // Of few connections, what a thread needs once is all that is seen.
     let memory = match report.own_bytes_per_connection {
         Some(each) if connections >= CONNECTIONS_MIN => {
             format!("; {each:.0} B of memory per connection")
@@ -52,7 +56,7 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// What a group was: the name, how many, how loaded, for how long.
+/// What a group was: its name, its connections, its load, its duration.
 pub(super) fn heading(report: &Report, group: &Group, several: bool) -> String {
     let name =
         if several { format!("{} ({})", group.name, group.scenario) } else { report.name.clone() };
@@ -74,7 +78,7 @@ pub(super) fn heading(report: &Report, group: &Group, several: bool) -> String {
 fn table(text: &mut String, group: &Group) {
     let figures = &group.figures;
     let is_open = group.in_flight.is_none() && group.scenario != "idle";
-    // Of replies that never came there is no latency.
+    // Without replies there is no latency.
     let has_replies = figures.messages > 0;
     let rows: [(&str, &Recorded, bool); 4] = [
         ("latency", &figures.latency, has_replies),
@@ -112,7 +116,7 @@ fn counts(report: &Report, group: &Group) -> String {
             return format!("opened       {} connections", amount(figures.opened as f64));
         }
         "connect" => format!(
-            "handshakes   {}, {} a second; {} connections did what they came for, {} a second",
+            "handshakes   {}, {} a second; {} connections completed, {} a second",
             amount(figures.opened as f64),
             a_second(figures.opened),
             amount(figures.messages as f64),
@@ -133,18 +137,17 @@ fn counts(report: &Report, group: &Group) -> String {
         ),
     };
     let Figures { gaps, duplicates, reordered, .. } = figures;
-    // Of echoes, only where there is something to say.
+    // Echoes are in order unless something went wrong.
     let has_order = matches!(group.scenario.as_str(), "broadcast" | "topics");
-    let order = match has_order || gaps + duplicates + reordered > 0 {
-        true => {
-            format!("\norder        {gaps} gaps, {duplicates} duplicates, {reordered} reordered")
-        }
-        false => String::new(),
+    let order = if has_order || gaps + duplicates + reordered > 0 {
+        format!("\norder        {gaps} gaps, {duplicates} duplicates, {reordered} reordered")
+    } else {
+        String::new()
     };
     let unanswered = match figures.unanswered {
         0 => String::new(),
         count => format!(
-            "\nunanswered   {} at the end; counted with their time so far",
+            "\nunanswered   {} at the end; counted with their wait so far",
             amount(count as f64)
         ),
     };
@@ -178,52 +181,4 @@ fn server(report: &Report) -> Option<String> {
     parts.push(memory);
     parts.push(format!("{} descriptors, {} threads", end.descriptors, end.threads));
     Some(parts.join(", "))
-}
-
-/// A time in microseconds with a unit that suits it.
-pub fn time(us: f64) -> String {
-    let digits = |value: f64| match value {
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
-        _ => 0,
-    };
-    let (value, unit) = match us {
-        us if us < 1e3 => (us, "us"),
-        us if us < 1e6 => (us / 1e3, "ms"),
-        us => (us / 1e6, "s"),
-    };
-    format!("{value:.*} {unit}", digits(value))
-}
-
-/// A number with separated thousands, or with digits if it is small.
-pub fn amount(number: f64) -> String {
-    if number < 100.0 && number.fract() != 0.0 {
-        return format!("{number:.2}");
-    }
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_for_people() {
-        assert_eq!(
-            [1.234, 42.42, 999.4, 1_500.0, 2e6].map(time),
-            ["1.23 us", "42.4 us", "999 us", "1.50 ms", "2.00 s"]
-        );
-        assert_eq!(
-            [0.0, 0.5, 999.0, 1_000.0, 1_234_567.0].map(amount),
-            ["0", "0.50", "999", "1,000", "1,234,567"]
-        );
-    }
 }

@@ -1,14 +1,17 @@
 //! The report as tables for other programs.
 
-use super::{Recorded, Report};
+use super::contents::Report;
+use super::recorded::Recorded;
+use crate::profile::NAMES;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
-/// A row a second. Times are in microseconds; what was not looked at is empty.
+/// A row a second. Times are in microseconds; what was not measured is empty.
 pub fn csv(report: &Report) -> String {
     let mut text = String::from(
         "second,unix_time,sent,messages,bytes,opened,errors,open_connections,p50_us,p90_us,p99_us,\
@@ -27,7 +30,7 @@ pub fn csv(report: &Report) -> String {
         let server = row.server.map_or(",,".to_owned(), |sample| {
             format!("{},{},{}", sample.resident_bytes, sample.descriptors, sample.threads)
         });
-        let busiest = row.busy.iter().copied().fold(0.0, f64::max) * 100.0;
+        let busiest = row.busiest().unwrap_or(0.0) * 100.0;
         let _ = writeln!(
             text,
             "{:.3},{:.3},{},{},{},{},{},{},{},{},{server},{busiest:.1}",
@@ -46,7 +49,7 @@ pub fn csv(report: &Report) -> String {
     text
 }
 
-/// HdrHistogram's table of percentiles, in milliseconds, as its plotter reads it.
+/// The table of percentiles that HdrHistogram's plotter reads, in milliseconds.
 pub fn hgrm(latency: &Recorded) -> String {
     let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
     let histogram = &latency.0;
@@ -60,10 +63,10 @@ pub fn hgrm(latency: &Recorded) -> String {
             "{:>12.3} {quantile:>2.12} {count:>10}",
             milliseconds(step.value_iterated_to())
         );
-        let _ = match quantile < 1.0 {
-            true => writeln!(text, " {:>14.2}", 1.0 / (1.0 - quantile)),
-            false => writeln!(text),
-        };
+        if quantile < 1.0 {
+            let _ = write!(text, " {:>14.2}", 1.0 / (1.0 - quantile));
+        }
+        text.push('\n');
     }
     let _ = writeln!(
         text,
@@ -87,8 +90,7 @@ pub fn prometheus(report: &Report) -> String {
     let mut registry = Registry::with_prefix("tapecast_loadgen");
     let groups: Vec<String> =
         report.groups.iter().map(|group| format!("{}.", group.name)).collect();
-    let mut families =
-        std::collections::BTreeMap::<&str, Family<Labels, Gauge<f64, AtomicU64>>>::new();
+    let mut families = BTreeMap::<&str, Family<Labels, Gauge<f64, AtomicU64>>>::new();
     for (full, number) in &report.values {
         let group = groups.iter().find(|group| full.starts_with(*group));
         let name = group.map_or(full.as_str(), |group| &full[group.len()..]);
@@ -97,9 +99,8 @@ pub fn prometheus(report: &Report) -> String {
         families.entry(name).or_default().get_or_create(&labels).set(*number);
     }
     for (name, family) in families {
-        let help =
-            super::NAMES.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
-        let help = if help.is_empty() { "as the value of this kind before it" } else { help };
+        let help = NAMES.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+        let help = if help.is_empty() { "another percentile of the value before it" } else { help };
         registry.register(name, help, family);
     }
     let mut text = String::new();

@@ -1,7 +1,11 @@
-//! Named values with units. Server CPU per message stands first: where it is
-//! missing, throughput may be the generator's, not the server's.
+//! The named values of a report. Server CPU per message is first: where it is missing, the
+//! throughput may be the generator's limit, not the server's.
 
-use super::{Figures, Group, Recorded, Report};
+use super::contents::Report;
+use super::figures::Figures;
+use super::group::Group;
+use super::recorded::Recorded;
+use crate::profile::percentile;
 
 /// A named value.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,75 +15,7 @@ pub struct Value {
     pub unit: &'static str,
 }
 
-/// Every name there can be. Of several groups, each has them too, after its name and
-/// a dot.
-pub const NAMES: &[(&str, &str)] = &[
-    ("server_cpu_per_message", "server CPU per reply or delivery, µs"),
-    ("server_cpu", "server CPU, % of a core"),
-    ("server_resident", "the server's resident memory at the end, MB"),
-    ("server_resident_per_connection", "what that grew by with the connections, bytes each"),
-    ("server_descriptors", "the server's descriptors at the end"),
-    ("server_threads", "the server's threads at the end"),
-    ("messages", "replies, deliveries, or connections that did what they came for"),
-    ("throughput", "the same a second"),
-    ("payload", "their payload, MB/s"),
-    ("latency_p50", "from the planned time to the reply, µs; also p90, p99, p99_9, p99_99, max"),
-    ("latency_p90", ""),
-    ("latency_p99", ""),
-    ("latency_p99_9", ""),
-    ("latency_p99_99", ""),
-    ("latency_max", ""),
-    ("uncorrected_p50", "what a closed loop would have seen, µs; also p99, p99_9, max"),
-    ("uncorrected_p99", ""),
-    ("uncorrected_p99_9", ""),
-    ("uncorrected_max", ""),
-    ("rate_planned", "messages planned a second"),
-    ("rate_sent", "messages sent a second"),
-    ("lateness_p99", "how late they left, µs; also max"),
-    ("lateness_max", ""),
-    ("unanswered", "sent and without an answer at the end"),
-    ("gaps", "numbers that never came, over all readers"),
-    ("duplicates", "messages that came twice"),
-    ("reordered", "messages that came after a later one"),
-    ("other", "messages that are nothing awaited"),
-    ("stalled_messages", "deliveries to readers that had stalled"),
-    ("stalled_gaps", "what they missed"),
-    ("stalled_errors", "what went wrong with their connections"),
-    ("opened", "accepted handshakes"),
-    ("handshakes", "accepted handshakes a second, for connect"),
-    ("handshake_p50", "from the planned time to the accepted handshake, µs; also p99, max"),
-    ("handshake_p99", ""),
-    ("handshake_max", ""),
-    ("connection_min", "messages of the connection that got the fewest"),
-    ("connection_median", "messages of the connection in the middle"),
-    ("errors", "faults of all kinds"),
-    ("generator_cpu", "how busy the busiest thread of the generator was, %"),
-    ("generator_bytes_per_connection", "its own memory per connection, bytes"),
-];
-
-/// What a value is measured in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Microseconds.
-    Time,
-    Percent,
-    /// Anything else.
-    Number,
-}
-
-/// What the value of this name, or of a group's, is measured in.
-pub fn unit(name: &str) -> Unit {
-    let name = name.rsplit('.').next().unwrap_or(name);
-    let is_time = ["latency_", "uncorrected_", "lateness_", "handshake_"];
-    match name {
-        "server_cpu_per_message" => Unit::Time,
-        "server_cpu" | "generator_cpu" => Unit::Percent,
-        _ if is_time.iter().any(|start| name.starts_with(start)) => Unit::Time,
-        _ => Unit::Number,
-    }
-}
-
-/// What collects values.
+/// Collects values.
 #[derive(Default)]
 struct Values(Vec<Value>);
 
@@ -99,21 +35,14 @@ impl Values {
     }
 }
 
-/// The values that have percentiles.
-const DISTRIBUTIONS: [&str; 4] = ["latency", "uncorrected", "lateness", "handshake"];
-
-/// Which distribution and percentile a name means, like latency_p97_5: any from 0 to 100.
-pub fn percentile(name: &str) -> Option<(&'static str, f64)> {
-    let (distribution, percentile) = name.split_once("_p")?;
-    let distribution = DISTRIBUTIONS.into_iter().find(|known| *known == distribution)?;
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    let percentile = Some(percentile).filter(|text| is_number(text))?.replacen('_', ".", 1);
-    percentile.parse().ok().filter(|it| (0.0..=100.0).contains(it)).map(|it| (distribution, it))
-}
-
 impl Report {
-    /// The value of this name, of all groups or of one (`GROUP.NAME`): one of [`NAMES`], or any
-    /// percentile of a distribution.
+    /// Stores the named values with the report.
+    pub fn name_values(&mut self) {
+        self.values = self.values().into_iter().map(|value| (value.name, value.number)).collect();
+    }
+
+    /// The value of this name, of all groups or of one (`GROUP.NAME`): one of
+    /// [`NAMES`](crate::profile::NAMES), or any percentile of a distribution.
     pub fn value(&self, name: &str) -> Option<f64> {
         if let Some(number) = self.values.get(name) {
             return Some(*number);
@@ -136,30 +65,15 @@ impl Report {
         }
     }
 
-    /// The values of all groups together, then, if there are several, of each.
+    /// The values of all groups together, then, if there are several groups, of each.
     pub fn values(&self) -> Vec<Value> {
         let mut values = Values::default();
         let total = self.total();
-        if let Some([before, start, end]) = self.server {
-            let cpu_us = end.cpu_ns.saturating_sub(start.cpu_ns) as f64 / 1e3;
-            if total.messages > 0 {
-                values.add("server_cpu_per_message", cpu_us / total.messages as f64, "us");
-            }
-            values.add("server_cpu", self.server_busy().map(|busy| busy * 100.0), "% of a core");
-            values.add("server_resident", end.resident_bytes as f64 / 1e6, "MB");
-            let opened: u32 = self.groups.iter().map(|group| group.connections).sum();
-            let grown = start.resident_bytes as f64 - before.resident_bytes as f64;
-            let is_held = self.groups.iter().all(|group| group.scenario == "idle");
-            let each = is_held.then_some(grown / f64::from(opened));
-            values.add("server_resident_per_connection", each, "bytes");
-            values.add("server_descriptors", end.descriptors as f64, "");
-            values.add("server_threads", end.threads as f64, "");
-        }
+        self.server_values(&mut values, &total);
         self.figures(&mut values, &total, &self.groups);
         let errors: u64 = self.faults().iter().map(|fault| fault.count).sum();
         values.add("errors", errors as f64, "");
-        let busiest = self.threads.iter().copied().fold(0.0, f64::max);
-        values.add("generator_cpu", busiest * 100.0, "% of its busiest core");
+        values.add("generator_cpu", self.busiest() * 100.0, "% of its busiest core");
         values.add("generator_bytes_per_connection", self.own_bytes_per_connection, "bytes");
         if self.groups.len() > 1 {
             for group in &self.groups {
@@ -175,6 +89,26 @@ impl Report {
         values.0
     }
 
+    /// What the server's process spent, if it was sampled.
+    fn server_values(&self, values: &mut Values, total: &Figures) {
+        if let Some([before, start, end]) = self.server {
+            let cpu_us = end.cpu_ns.saturating_sub(start.cpu_ns) as f64 / 1e3;
+            if total.messages > 0 {
+                values.add("server_cpu_per_message", cpu_us / total.messages as f64, "us");
+            }
+            values.add("server_cpu", self.server_busy().map(|busy| busy * 100.0), "% of a core");
+            values.add("server_resident", end.resident_bytes as f64 / 1e6, "MB");
+            let opened: u32 = self.groups.iter().map(|group| group.connections).sum();
+            let grown = start.resident_bytes as f64 - before.resident_bytes as f64;
+            let is_held = self.groups.iter().all(|group| group.scenario == "idle");
+            let each = is_held.then_some(grown / f64::from(opened));
+            values.add("server_resident_per_connection", each, "bytes");
+            values.add("server_descriptors", end.descriptors as f64, "");
+            values.add("server_threads", end.threads as f64, "");
+        }
+    }
+
+    /// What connections of these groups counted.
     fn figures(&self, values: &mut Values, figures: &Figures, groups: &[Group]) {
         let has = |scenario: &str| groups.iter().any(|group| group.scenario == scenario);
         let has_order = has("broadcast") || has("topics") || has("echo");
@@ -184,13 +118,13 @@ impl Report {
             values.add("throughput", messages / self.seconds, "/s");
             values.add("payload", figures.bytes as f64 / 1e6 / self.seconds, "MB/s");
             if figures.messages > 0 {
-                // Of replies that never came there is none.
+                // Without replies there is no latency.
                 values.percentiles("latency", &figures.latency, &[50.0, 90.0, 99.0, 99.9, 99.99]);
             }
         }
         let sending = || groups.iter().filter(|group| group.scenario != "idle");
-        // Without a number where the rate changes.
         let is_open = sending().any(|group| group.in_flight.is_none());
+        // A rate that changes is not one number.
         let planned: Option<f64> = sending().map(|group| group.rate).sum();
         if is_open {
             values.percentiles("uncorrected", &figures.uncorrected, &[50.0, 99.0, 99.9]);

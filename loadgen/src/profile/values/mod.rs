@@ -6,7 +6,6 @@ mod plain;
 mod rate;
 mod sizes;
 mod sources;
-mod url;
 
 pub use content::Content;
 pub use delivery::Delivery;
@@ -14,4 +13,3 @@ pub use plain::{header, moment, share};
 pub use rate::{Rate, Step};
 pub use sizes::{SIZE_MAX, Sizes, bytes};
 pub use sources::Sources;
-pub use url::Url;

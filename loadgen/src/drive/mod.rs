@@ -1,0 +1,32 @@
+//! Carries a plan out: opens the connections, sends the load, and counts what happens.
+//!
+//! It imports `profile` for the words of a scenario, `plan` for what to do, and `measure` for
+//! what to count. It knows no report and no verdict. Threads share a phase, the publishers'
+//! counters and a list of ended seconds, and nothing else.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `run` | starts the threads and collects what they found |
+//! | `rehearse` | a small run before one that measures memory |
+//! | `coordinator` | leads the threads through the phases |
+//! | `ledger` | makes rows of the seconds that threads end |
+//! | `phase` | the phases of a run, and news of them |
+//! | `shared` | what the threads of a run share |
+//! | `failure` | why a run has no result |
+//! | `worker` | one thread: a ring, its connections, the loop |
+//! | `traffic` | what connections send, and how they judge what arrives |
+
+mod coordinator;
+mod failure;
+mod ledger;
+mod phase;
+mod rehearse;
+mod run;
+mod shared;
+mod traffic;
+mod worker;
+
+pub use failure::RunError;
+pub use phase::{News, Phase};
+pub use rehearse::rehearse;
+pub use run::run;

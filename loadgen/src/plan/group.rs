@@ -1,0 +1,167 @@
+//! A group of connections that do the same: how many there are, at which pace they send, and
+//! which of them stall.
+
+use super::messages::Messages;
+use super::opening::Opening;
+use super::rooms::Rooms;
+use crate::profile::values::{Delivery, Step};
+use crate::profile::{self, Arrivals, Scenario};
+use std::time::Duration;
+use tapecast::client::Mode;
+
+/// A group of connections.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: String,
+    pub scenario: Scenario,
+    /// How many connections there are, and which of them publish.
+    pub rooms: Rooms,
+    pub pace: Pace,
+    pub messages: Messages,
+    pub opening: Opening,
+    pub subscribing: Subscribing,
+    pub stalling: Stalling,
+    /// Replies after which a connection of the connect scenario is done.
+    pub replies: u64,
+}
+
+/// When the group sends.
+#[derive(Clone, Debug)]
+pub enum Pace {
+    /// At these rates over all connections, however fast the server is.
+    Open { steps: Vec<Step>, arrivals: Arrivals },
+    /// As soon as fewer than this many messages are in flight on a connection.
+    Closed { in_flight: u32 },
+}
+
+/// How readers of topics subscribe.
+#[derive(Clone, Debug)]
+pub struct Subscribing {
+    /// The name of the channel, with placeholders.
+    pub channel: String,
+    /// Publications carry one of this many keys; 0 for no key.
+    pub keys: u32,
+    /// Readers take them in turn.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// Which readers stop reading when measuring starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Stalling {
+    /// All connections from this one on stall, except publishers.
+    from: u32,
+    share: f64,
+    /// How long; none for the rest of the run.
+    pub lasting: Option<Duration>,
+}
+
+impl Group {
+    /// Plans a group of a profile, and resolves its targets.
+    ///
+    /// # Errors
+    /// Every reason why it can't run, in words.
+    pub(super) fn new(group: &profile::Group) -> Result<Group, Vec<String>> {
+        let publishers = match (group.scenario, group.publishers) {
+            (Scenario::Broadcast | Scenario::Topics, 0) => group.connections,
+            (Scenario::Broadcast | Scenario::Topics, publishers) => publishers,
+            _ => 0,
+        };
+        let stalled = (f64::from(group.connections) * group.stalled).round() as u32;
+        let mut planned = Group {
+            name: group.name.clone(),
+            scenario: group.scenario,
+            rooms: Rooms { connections: group.connections, rooms: group.rooms, publishers },
+            pace: Pace::Closed { in_flight: group.in_flight },
+            messages: Messages::new(group),
+            opening: Opening::new(group)?,
+            subscribing: Subscribing {
+                channel: group.channel.clone(),
+                keys: group.keys,
+                deliveries: group.deliveries.clone(),
+            },
+            stalling: Stalling {
+                from: group.connections - stalled,
+                share: group.stalled,
+                lasting: group.stall,
+            },
+            replies: group.messages.into(),
+        };
+        planned.pace = planned.pace_of(group);
+        Ok(planned)
+    }
+
+    /// The pace that a group of a profile asks for, for the senders of this one.
+    pub(super) fn pace_of(&self, group: &profile::Group) -> Pace {
+        match &group.rate {
+            Some(rate) => {
+                Pace::Open { steps: rate.total(self.senders()), arrivals: group.arrivals }
+            }
+            None => Pace::Closed { in_flight: group.in_flight },
+        }
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> u32 {
+        self.rooms.connections
+    }
+
+    /// How many connections send.
+    pub fn senders(&self) -> u32 {
+        if self.publishes() { self.rooms.publishers } else { self.rooms.connections }
+    }
+
+    /// Whether some connections publish to the others.
+    pub fn publishes(&self) -> bool {
+        matches!(self.scenario, Scenario::Broadcast | Scenario::Topics)
+    }
+
+    /// Whether connecting is what it measures.
+    pub fn connects(&self) -> bool {
+        self.scenario == Scenario::Connect
+    }
+
+    /// Whether this connection stops reading.
+    pub fn stalls(&self, connection: u32) -> bool {
+        connection >= self.stalling.from && self.rooms.publisher(connection).is_none()
+    }
+
+    /// Connections that are to be open at the end: all, without those that are opened over
+    /// and over, and those that stall, which the server may close.
+    pub fn staying(&self) -> u32 {
+        let stay = |connection: &u32| !self.connects() && !self.stalls(*connection);
+        (0..self.connections()).filter(stay).count() as u32
+    }
+
+    /// Replies or deliveries that `sent` messages promise. Readers that stall, or want only
+    /// the newest message, are promised none.
+    pub fn promised(&self, sent: u64) -> u64 {
+        let deliveries = &self.subscribing.deliveries;
+        let readers = match self.scenario {
+            Scenario::Echo => return sent,
+            Scenario::Connect | Scenario::Idle => return 0,
+            Scenario::Topics if !deliveries.is_empty() => {
+                let all = deliveries.iter().filter(|delivery| delivery.mode == Mode::All).count();
+                all as f64 / deliveries.len() as f64
+            }
+            Scenario::Broadcast | Scenario::Topics => 1.0,
+        };
+        let reading = f64::from(self.connections()) * (1.0 - self.stalling.share);
+        (sent as f64 * (readers * (reading / f64::from(self.rooms.rooms))).floor()) as u64
+    }
+}
+
+impl Pace {
+    /// Messages in flight on a connection of a closed loop; 0 in the open model, in which an
+    /// answer makes nothing leave.
+    pub fn window(&self) -> u32 {
+        match self {
+            Pace::Open { .. } => 0,
+            Pace::Closed { in_flight } => *in_flight,
+        }
+    }
+
+    /// Whether messages leave when they are planned.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Pace::Open { .. })
+    }
+}

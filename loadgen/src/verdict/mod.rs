@@ -1,0 +1,21 @@
+//! What a run comes to: whether it passed, and the highest rate that keeps an objective.
+//!
+//! It reads reports. It makes runs only through a function that it is given, so that it needs
+//! nothing of `drive`.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `bounds` | whether a report keeps a bound |
+//! | `shortfalls` | what a run fell short of |
+//! | `judge` | passed, failed or suspicious |
+//! | `search` | the search for the highest rate |
+//! | `curve` | what the search found, as a table |
+
+mod bounds;
+mod curve;
+mod judge;
+mod search;
+mod shortfalls;
+
+pub use judge::judge;
+pub use search::{check, search};

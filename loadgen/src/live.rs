@@ -1,5 +1,5 @@
-//! What a user sees during a run: a view that is redrawn in a terminal, and a line a second
-//! elsewhere. It observes `drive` and knows nothing of its threads.
+//! The view of a run while it lasts: redrawn in a terminal, a line a second elsewhere. It
+//! observes `drive` and knows nothing of its threads.
 
 use crate::drive::{News, Phase};
 use crate::measure::Row;

@@ -5,7 +5,7 @@ use super::ledger::{Ledger, sample};
 use super::phase::{News, Phase};
 use super::shared::Shared;
 use crate::measure::{Found, Process, Row};
-use crate::plan::Plan;
+use crate::plan::{Group, Plan};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -90,7 +90,7 @@ impl<'a> Coordinator<'a> {
     fn open(&mut self) -> Result<Duration, RunError> {
         let threads = self.plan.threads;
         self.wait(Phase::Opening, None, |shared| shared.settled() == threads);
-        let reconnects = |group: &crate::plan::Group| group.opening.reconnect.is_some();
+        let reconnects = |group: &Group| group.opening.reconnect.is_some();
         if self.plan.all_stay() && self.plan.groups.iter().any(reconnects) {
             self.wait(Phase::Opening, Some(PATIENCE), |shared| shared.open() > 0);
         }

@@ -6,15 +6,15 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `run` | starts the threads and collects what they found |
+//! | `run` | starts the threads and collects their results |
 //! | `rehearse` | a small run before one that measures memory |
 //! | `coordinator` | leads the threads through the phases |
 //! | `ledger` | makes rows of the seconds that threads end |
 //! | `phase` | the phases of a run, and news of them |
-//! | `shared` | what the threads of a run share |
+//! | `shared` | the state that the threads of a run share |
 //! | `failure` | why a run has no result |
 //! | `worker` | one thread: a ring, its connections, the loop |
-//! | `traffic` | what connections send, and how they judge what arrives |
+//! | `traffic` | the messages that connections send, and how they judge those that arrive |
 
 mod coordinator;
 mod failure;

@@ -15,7 +15,7 @@ pub enum Phase {
     Over,
 }
 
-/// What an observer sees of a run.
+/// News of a run for its observer.
 pub enum News<'a> {
     /// This many of the connections are open.
     Opening { open: i64, of: u32 },

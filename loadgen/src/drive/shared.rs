@@ -1,5 +1,5 @@
-//! What the threads of a run share: the phase, a few counters, the publishers, and the
-//! seconds that have ended.
+//! The state that the threads of a run share: the phase, a few counters, the publishers, and
+//! the seconds that have ended.
 
 use super::phase::Phase;
 use super::traffic::Stream;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 use tapecast::base::{Random, Time};
 
-/// What the threads of a run share.
+/// The state that the threads of a run share.
 #[derive(Debug)]
 pub struct Shared {
     origin: Instant,

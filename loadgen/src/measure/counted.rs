@@ -1,4 +1,4 @@
-//! What the connections of one group on one thread did. Threads count alone; their counts are
+//! The counts of one group's connections on one thread. Threads count alone; their counts are
 //! merged when the run is over.
 
 use super::faults::Faults;

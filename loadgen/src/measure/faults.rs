@@ -1,5 +1,5 @@
-//! What went wrong, by kind, with the first example of each kind. The number of kinds is
-//! bounded, so that a hostile server can't fill the memory.
+//! Faults by kind, with the first example of each kind. The number of kinds is bounded, so
+//! that a hostile server can't fill the memory.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! Everything that a run found, before a report is made of it.
+//! Everything that a run measured, before a report is made of it.
 
 use super::counted::Counted;
 use super::process::Sample;
 use super::row::Row;
 use std::time::{Duration, SystemTime};
 
-/// What a run found.
+/// Everything that a run measured.
 #[derive(Debug)]
 pub struct Found {
     /// When measuring started, and how long it took.
@@ -30,7 +30,7 @@ pub struct Found {
     pub open: i64,
 }
 
-/// What one group found.
+/// Everything that the connections of one group counted.
 #[derive(Debug, Default)]
 pub struct GroupFound {
     pub counted: Counted,

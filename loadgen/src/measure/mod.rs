@@ -1,4 +1,4 @@
-//! What is counted while a run is driven, in fixed memory.
+//! The counts of a run, in fixed memory.
 //!
 //! `drive` fills it and `report` reads it. It imports nothing of the other modules: a count
 //! here means the same in every scenario.
@@ -6,13 +6,13 @@
 //! | file | subject |
 //! |---|---|
 //! | `histogram` | distributions of times |
-//! | `counted` | what the connections of one group on one thread did |
-//! | `faults` | what went wrong, by kind |
+//! | `counted` | the counts of one group on one thread |
+//! | `faults` | faults by kind |
 //! | `track` | gaps, duplicates and reorderings in a numbered stream |
 //! | `second` | one second of one thread |
 //! | `row` | one second of all threads |
 //! | `process` | CPU, memory and descriptors of a local process |
-//! | `found` | everything that a run found |
+//! | `found` | everything that a run measured |
 
 mod counted;
 mod faults;

@@ -28,7 +28,7 @@ impl AddAssign for Sums {
 impl Sub for Sums {
     type Output = Sums;
 
-    /// What was added since `earlier`.
+    /// The increase since `earlier`.
     fn sub(self, earlier: Sums) -> Sums {
         Sums {
             sent: self.sent - earlier.sent,

@@ -1,7 +1,7 @@
 //! Gaps, duplicates and reorderings in one stream of numbered messages, as one reader sees
 //! them, in 16 bytes.
 
-/// What one reader has received of one stream.
+/// The part of one stream that one reader has received.
 ///
 /// A number that is skipped is a gap until it arrives after all. The last 64 numbers are
 /// remembered one by one: within them, late and duplicate messages are distinguished exactly.

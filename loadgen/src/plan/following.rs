@@ -10,7 +10,7 @@ pub struct Following<'a> {
     pub frame: &'a [u8],
     /// The length of its header.
     pub header_bytes: usize,
-    /// What follows it.
+    /// The bytes after it.
     pub rest: &'a [u8],
 }
 

@@ -1,9 +1,9 @@
-//! What the messages of a group look like, and placeholders in texts.
+//! The form of a group's messages, and placeholders in texts.
 
 use crate::profile::values::{Content, Sizes};
 use crate::profile::{Check, Group};
 
-/// What the messages of a group look like.
+/// The form of a group's messages.
 #[derive(Clone, Debug)]
 pub struct Messages {
     pub is_text: bool,

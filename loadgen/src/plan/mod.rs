@@ -1,4 +1,4 @@
-//! What will run: a profile with every default decided and every target resolved.
+//! The plan of a run: a profile with every default decided and every target resolved.
 //!
 //! A [`Plan`] is made once, before the first connection. `drive` carries it out and `report`
 //! describes it; neither looks at a profile again. It imports `profile` and nothing else.
@@ -10,9 +10,9 @@
 //! | `rooms` | which connection is in which room, and which ones publish |
 //! | `opening` | how connections are opened: targets, sources, the request |
 //! | `target` | the address behind a URL |
-//! | `messages` | what messages look like, and placeholders in texts |
+//! | `messages` | the form of messages, and placeholders in texts |
 //! | `payload` | making and checking messages |
-//! | `stamp` | what a publication says of itself |
+//! | `stamp` | the identity and the time of a publication |
 //! | `following` | frames that repeat the one before them |
 //! | `schedule` | when messages are planned, in the open model |
 //! | `resources` | local ports, descriptors and cores that the run needs |

@@ -12,8 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Descriptors that a thread needs in addition to those of its connections.
 const DESCRIPTORS_BESIDES: u64 = 100;
 
-/// What this machine lacks for these groups on `threads` threads, in words. The first thread
-/// is pinned to `core`, the others follow.
+/// The resources that this machine lacks for these groups on `threads` threads, in words. The
+/// first thread is pinned to `core`, the others follow.
 pub(super) fn missing(groups: &[Group], threads: u32, core: Option<usize>) -> Vec<String> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut missing = ports_missing(groups, &range);

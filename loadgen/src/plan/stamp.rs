@@ -1,5 +1,5 @@
-//! What a publication says of itself: its publisher, its run, its number and its time. It
-//! stands in front of the message, as 20 bytes or, in text, as a mark and 40 digits.
+//! The stamp of a publication: its publisher, its run, its number and its time. It stands at
+//! the start of the message, as 20 bytes or, in text, as a mark and 40 digits.
 
 use crate::profile::stamp_bytes;
 use tapecast::base::Time;
@@ -7,7 +7,7 @@ use tapecast::base::Time;
 // As text, each byte is two digits, after the mark.
 const _: () = assert!(Stamp::TEXT_BYTES == 1 + 2 * Stamp::BINARY_BYTES);
 
-/// What a publication says of itself.
+/// The identity and the time of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The publisher's number, counted over all threads.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 /// A rehearsal opens this fraction of the connections.
 const REHEARSAL: u32 = 40;
 
-/// What will run.
+/// The whole run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub threads: u32,

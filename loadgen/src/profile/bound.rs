@@ -42,7 +42,7 @@ impl Bound {
 }
 
 impl FailIf {
-    /// What must not hold.
+    /// The bound that must not hold.
     pub fn bound(&self) -> &Bound {
         &self.0
     }
@@ -54,7 +54,7 @@ impl FailIf {
 }
 
 impl Objective {
-    /// What has to hold.
+    /// The bound that has to hold.
     pub fn bound(&self) -> &Bound {
         &self.0
     }

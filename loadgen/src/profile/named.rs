@@ -47,7 +47,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("generator_bytes_per_connection", "memory of the generator per connection, bytes"),
 ];
 
-/// What a value is measured in.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Microseconds.
@@ -57,7 +57,7 @@ pub enum Unit {
     Number,
 }
 
-/// What the value of this name, or of a group's, is measured in.
+/// The unit of the value of this name, or of a group's.
 pub fn unit(name: &str) -> Unit {
     let name = name.rsplit('.').next().unwrap_or(name);
     let is_time = ["latency_", "uncorrected_", "lateness_", "handshake_"];

@@ -1,4 +1,4 @@
-//! What changed against an earlier run, beyond noise.
+//! Changes against an earlier run, beyond noise.
 //!
 //! The noise is that of the seconds of both runs. A difference of means is a change if it is
 //! larger than three of its standard errors, and at least a hundredth.

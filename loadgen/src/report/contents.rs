@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// The layout of the JSON.
 pub(super) const FORMAT: u32 = 1;
 
-/// What a run found.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub format: u32,

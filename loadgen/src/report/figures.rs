@@ -1,10 +1,10 @@
-//! What the connections of a group counted, over all threads.
+//! The counts of a group's connections, over all threads.
 
 use super::recorded::Recorded;
 use crate::measure::{Counted, Fault, Faults};
 use serde::{Deserialize, Serialize};
 
-/// What connections counted.
+/// Counts of connections.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
     pub sent: u64,

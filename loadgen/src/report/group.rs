@@ -3,7 +3,7 @@
 use super::figures::Figures;
 use serde::{Deserialize, Serialize};
 
-/// What a group of connections was, and what it found.
+/// A group of connections: its load and its results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Group {
     pub name: String,

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 impl Report {
-    /// What a run of `plan` found. `name` is that of its profile, `profile` the profile in
-    /// effect, as text. Nobody has judged it yet.
+    /// The result of a run of `plan`. `name` is that of its profile, `profile` the profile in
+    /// effect, as text. It is not judged yet.
     pub fn new(name: &str, profile: String, plan: &Plan, found: &mut Found) -> Report {
         let started = found.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let [before, with] = found.own;

@@ -1,4 +1,4 @@
-//! What a run found, as data and in every form.
+//! The result of a run, as data and in every form.
 //!
 //! A [`Report`] is computed once from a plan and what was measured. It is written as JSON, read
 //! again, merged, compared and shown: a merged report is one like any other. It reads `plan`
@@ -9,19 +9,19 @@
 //! |---|---|
 //! | `contents` | the report as data, and as JSON |
 //! | `group` | a group of connections in it |
-//! | `figures` | what the connections of a group counted |
+//! | `figures` | the counts of a group's connections |
 //! | `second` | one second in it |
 //! | `recorded` | a histogram as JSON |
 //! | `judgement` | the verdict that it contains |
 //! | `making` | a report of a plan and what was measured |
 //! | `merging` | one report of runs on several machines |
 //! | `values` | its named values |
-//! | `warnings` | what a reader has to know before believing the numbers |
+//! | `warnings` | reasons to doubt the numbers |
 //! | `format` | numbers for people |
 //! | `summary` | for a terminal |
 //! | `tables` | CSV, HdrHistogram's percentile table, Prometheus' text |
 //! | `page` | one page with charts |
-//! | `comparison` | what changed against an earlier report, beyond noise |
+//! | `comparison` | changes against an earlier report, beyond noise |
 
 mod comparison;
 mod contents;

@@ -56,7 +56,7 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// What a group was: its name, its connections, its load, its duration.
+/// A group's name, connections, load and duration.
 pub(super) fn heading(report: &Report, group: &Group, several: bool) -> String {
     let name =
         if several { format!("{} ({})", group.name, group.scenario) } else { report.name.clone() };

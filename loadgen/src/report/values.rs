@@ -89,7 +89,7 @@ impl Report {
         values.0
     }
 
-    /// What the server's process spent, if it was sampled.
+    /// CPU and memory of the server's process, if it was sampled.
     fn server_values(&self, values: &mut Values, total: &Figures) {
         if let Some([before, start, end]) = self.server {
             let cpu_us = end.cpu_ns.saturating_sub(start.cpu_ns) as f64 / 1e3;
@@ -108,7 +108,7 @@ impl Report {
         }
     }
 
-    /// What connections of these groups counted.
+    /// The counts of the connections of these groups.
     fn figures(&self, values: &mut Values, figures: &Figures, groups: &[Group]) {
         let has = |scenario: &str| groups.iter().any(|group| group.scenario == scenario);
         let has_order = has("broadcast") || has("topics") || has("echo");

@@ -1,4 +1,4 @@
-//! What a reader has to know before believing the numbers.
+//! Warnings that a reader needs before believing the numbers.
 
 use super::contents::Report;
 use super::figures::Figures;
@@ -37,7 +37,7 @@ impl Report {
         warnings
     }
 
-    /// What limited the throughput, if it was not the server.
+    /// The limit of the throughput, if it was not the server.
     fn limit(&self) -> Option<String> {
         let is_closed = self.sending().any(|group| group.in_flight.is_some());
         let (busiest, server) = (self.busiest(), self.server_busy());

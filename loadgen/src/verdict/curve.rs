@@ -1,4 +1,4 @@
-//! What a search for the highest rate found: its steps by rate, as a table, and the result.
+//! The result of a search for the highest rate: its steps by rate, as a table, and the best.
 
 use crate::profile::bound::Objective;
 use crate::report::{Report, amount, time};

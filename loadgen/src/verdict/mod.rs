@@ -1,4 +1,4 @@
-//! What a run comes to: whether it passed, and the highest rate that keeps an objective.
+//! Judges runs: whether one has passed, and which is the highest rate that keeps an objective.
 //!
 //! It reads reports. It makes runs only through a function that it is given, so that it needs
 //! nothing of `drive`.
@@ -6,10 +6,10 @@
 //! | file | subject |
 //! |---|---|
 //! | `bounds` | whether a report keeps a bound |
-//! | `shortfalls` | what a run fell short of |
+//! | `shortfalls` | promised messages and connections that are missing |
 //! | `judge` | passed, failed or suspicious |
 //! | `search` | the search for the highest rate |
-//! | `curve` | what the search found, as a table |
+//! | `curve` | the result of the search, as a table |
 
 mod bounds;
 mod curve;

@@ -1,5 +1,5 @@
-//! What a run fell short of: the messages and connections that its scenarios promise. Messages
-//! that may be in flight at the end are not held against it.
+//! Shortfalls of a run: messages and connections that its scenarios promise and that are
+//! missing. Messages that may be in flight at the end are not held against it.
 
 use crate::report::{Figures, Group, Report, amount};
 

@@ -1,4 +1,4 @@
-//! What worker and traffic say to each other.
+//! The exchange between a worker and the traffic of a group.
 
 /// Takes the payload of a message to send. Returns whether there is room for another.
 pub type Send<'a> = dyn FnMut(&[u8]) -> bool + 'a;
@@ -16,7 +16,7 @@ pub(super) fn send_all(mut next: impl FnMut() -> Option<bool>) -> u64 {
     sent
 }
 
-/// What a message that arrived is.
+/// The traffic's judgement of a message that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// The awaited message, or one that is no fault.

@@ -1,4 +1,4 @@
-//! What all threads know of one publisher: how much it has published, and when the latest
+//! One publisher, as all threads see it: how much it has published, and when the latest
 //! publications were planned, for readers that never receive them.
 
 use std::collections::VecDeque;

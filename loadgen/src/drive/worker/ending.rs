@@ -115,7 +115,7 @@ impl Worker<'_> {
             State::Open => {
                 self.census.open -= 1;
                 self.shared.opened(-1);
-                // What was in flight at the end of the load is counted already.
+                // At the end of the load, messages in flight were counted already.
                 if !self.is_over {
                     share.traffic.lost(peer.index as usize, now, &mut share.counted);
                 }

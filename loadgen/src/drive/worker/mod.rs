@@ -18,7 +18,7 @@
 //! | `receiving` | messages that arrive |
 //! | `stalling` | readers that stop reading |
 //! | `ending` | connections that end |
-//! | `seconds` | what is counted, second by second |
+//! | `seconds` | the counts of all groups, second by second |
 
 mod ending;
 mod events;

@@ -51,7 +51,7 @@ pub struct Peer {
     pub planned: Time,
 }
 
-/// What the ring does for a connection.
+/// The operations that the ring carries out for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Operations {
     /// It is in the list of connections with something to send.

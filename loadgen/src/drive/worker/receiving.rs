@@ -16,7 +16,7 @@ const UNAWAITED: &str = "wrong: a message that nothing awaited";
 /// Bytes of a message that an example of a fault shows.
 const SHOWN_BYTES_MAX: usize = 60;
 
-/// What a received buffer contains besides messages that are fine.
+/// The next thing in a received buffer that is not a message to count.
 enum Next {
     /// Nothing more: all of it is consumed.
     Nothing,

@@ -1,4 +1,4 @@
-//! What is counted, second by second, for the live view and for charts.
+//! The counts of all groups, second by second, for the live view and for charts.
 
 use super::state::Worker;
 use crate::measure::{Sums, histogram};

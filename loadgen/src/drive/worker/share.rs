@@ -60,7 +60,7 @@ impl<'a> Share<'a> {
         })
     }
 
-    /// What it found.
+    /// Its result.
     pub fn found(mut self) -> GroupFound {
         let per_connection = self.traffic.per_connection();
         GroupFound { counted: self.counted, stalled: self.stalled, per_connection }

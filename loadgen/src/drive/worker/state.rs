@@ -42,7 +42,7 @@ pub(super) struct Worker<'a> {
     pub is_over: bool,
 }
 
-/// What is to happen, and when.
+/// Pending work, and when it is due.
 #[derive(Default)]
 pub(super) struct Agenda {
     /// Connections with something to send.

@@ -27,7 +27,7 @@ pub(super) struct Wire {
     /// The run's time when the ring's was zero.
     pub skew: Duration,
     pub pool: Workspace,
-    /// What was decrypted of a buffer.
+    /// Plain text of the buffer that is being decrypted.
     pub plain: Vec<u8>,
     pub batch: Option<Batch<'static>>,
     pub outcomes: Vec<Result<usize, Errno>>,

@@ -22,7 +22,7 @@ pub(super) struct Series {
 /// A chart: lines over one axis.
 pub(super) struct Chart {
     pub title: &'static str,
-    /// What the horizontal axis shows.
+    /// The quantity on the horizontal axis.
     pub x: &'static str,
     pub series: Vec<Series>,
     pub show_x: fn(f64) -> String,

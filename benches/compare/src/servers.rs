@@ -1,7 +1,7 @@
-//! The servers: started fresh for every run on a port of their own, pinned, and
-//! ended by their process.
+//! The servers. Each is started for one run on a port of its own, pinned to a core, and ended
+//! by its process.
 
-use crate::cells::{Cell, Layer};
+use crate::cell::{Cell, Layer};
 use clap::ValueEnum;
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -25,10 +25,10 @@ pub enum Kind {
     Fastwebsockets,
     /// npm `ws` on Node, if COMPARE_NODE_MODULES says where it is.
     Ws,
-    /// Tapecast without the layer that a cell is about.
+    /// Tapecast without the layer that a cell measures.
     TapecastPlain,
-    /// nginx that terminates TLS in front of Tapecast, if there is one; its CPU is told
-    /// without that of the server behind it, on the same core.
+    /// nginx that terminates TLS in front of Tapecast, if it is installed. Its CPU is reported
+    /// without that of the server behind it, which runs on the same core.
     Nginx,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// Whether it serves what the cell asks for.
+    /// Whether it serves what the cell needs.
     pub fn can(self, cell: &Cell) -> bool {
         match (self, cell.layer) {
             (Kind::TapecastPlain, layer) => return layer != Layer::None,
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// The kinds to measure: all that are asked for and there.
+/// The kinds to measure: those of `only`, or all, if their programs are installed.
 pub fn available(only: &[Kind]) -> Vec<Kind> {
     let wanted = |kind: &Kind| only.is_empty() || only.contains(kind);
     let has_node = std::env::var_os("COMPARE_NODE_MODULES").is_some();
@@ -74,7 +74,7 @@ pub fn available(only: &[Kind]) -> Vec<Kind> {
         .collect()
 }
 
-/// A server that somebody else has started.
+/// A server that this program did not start.
 #[derive(Clone, Debug)]
 pub struct External {
     pub name: String,
@@ -91,11 +91,14 @@ pub fn external(text: &str) -> Result<External, String> {
     parts.ok_or_else(|| "expected NAME=PORT:PID".into())
 }
 
-/// A folder for certificates and the like, gone with this.
+/// A folder for certificates and configurations, removed when dropped.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
-    /// With a certificate of its own, on P-256, for localhost.
+    /// A folder with a self-signed certificate on P-256 for localhost.
+    ///
+    /// # Errors
+    /// It can't be written.
     pub fn new() -> Result<Folder, String> {
         let path = std::env::temp_dir().join(format!("tapecast-compare-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
@@ -120,7 +123,7 @@ impl Drop for Folder {
 /// A server under measurement; ended when dropped.
 pub struct Server {
     child: Option<Child>,
-    /// What it stands in front of.
+    /// The server that it is a proxy for.
     behind: Option<Box<Server>>,
     url: String,
     pid: u32,
@@ -128,22 +131,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// One that somebody else has started.
+    /// A server that this program did not start.
     pub fn of(external: &External) -> Server {
         let url = format!("ws://127.0.0.1:{}", external.port);
         Server { child: None, behind: None, url, pid: external.pid, is_plain: true }
     }
 
-    /// Without a path.
+    /// Its URL without a path.
     pub fn url(&self) -> &str {
         &self.url
     }
 
+    /// The process whose CPU is measured.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it lacks the layer that its cell is about.
+    /// Whether it lacks the layer that its cell measures.
     pub fn is_plain(&self) -> bool {
         self.is_plain
     }
@@ -155,7 +159,7 @@ impl Drop for Server {
         let _ = child.kill();
         let _ = child.wait();
         drop(self.behind.take());
-        // A ring's sockets close a moment after its process.
+        // The kernel closes a ring's sockets a moment after its process.
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -184,7 +188,7 @@ fn start_nginx(cell: &Cell, core: usize, folder: &Path) -> Result<Server, String
     let config = folder.join("nginx.conf");
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
     let child = Command::new("taskset")
-        .args(["-c", &core.to_string(), nginx().ok_or("there is no nginx")?, "-c"])
+        .args(["-c", &core.to_string(), nginx().ok_or("nginx is not installed")?, "-c"])
         .arg(&config)
         .arg("-p")
         .arg(folder)
@@ -208,13 +212,10 @@ fn start_nginx(cell: &Cell, core: usize, folder: &Path) -> Result<Server, String
 pub fn program(name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let path = own.with_file_name(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!(
-            "{} is missing: `cargo build --release --workspace` builds it",
-            path.display()
-        )),
+    if path.exists() {
+        return Ok(path);
     }
+    Err(format!("{} is missing: `cargo build --release --workspace` builds it", path.display()))
 }
 
 /// Starts a server on a free port, pinned to `core`, and waits for its first line.
@@ -226,7 +227,7 @@ pub fn start(kind: Kind, cell: &Cell, core: usize, folder: &Path) -> Result<Serv
     let scheme = if has_tls { "wss" } else { "ws" };
     let mut command = Command::new("taskset");
     command.args(["-c", &core.to_string()]);
-    // Huge pages of the allocator would move resident memory in steps of 2 MiB.
+    // With huge pages resident memory would grow in steps of 2 MiB.
     command.env("MIMALLOC_ALLOW_THP", "0");
     match kind {
         Kind::Tapecast | Kind::TapecastPlain => {

@@ -1,6 +1,7 @@
 //! Medians with their spread, and ratios: Tapecast's median to each server's.
 
-use crate::cells::{Cell, Run};
+use crate::cell::Cell;
+use crate::measure::Run;
 
 /// The results of one cell, by server.
 pub struct Table<'a> {
@@ -14,7 +15,7 @@ impl<'a> Table<'a> {
         Table { cell, servers: Vec::new() }
     }
 
-    /// What it is about.
+    /// The name of its cell.
     pub fn cell(&self) -> &str {
         &self.cell.name
     }
@@ -40,7 +41,7 @@ impl<'a> Table<'a> {
                 ("server_cpu", "server busy, %"),
             ],
         };
-        // CPU or memory, and throughput where there is any.
+        // CPU or memory, and throughput if there is any.
         let ratios: &[(&str, &str)] = match columns {
             [first] => &[(first.0, "ratio")],
             [first, second, ..] => &[(first.0, "ratio of CPU"), (second.0, "of throughput")],
@@ -66,7 +67,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A median and what lies around it.
+/// A median with the smallest and the largest value.
 struct Spread {
     median: f64,
     least: f64,
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_are_of_the_middle() {
+    fn the_median_is_the_middle_value() {
         let runs: Vec<Run> =
             [3.0, 1.0, 2.0].map(|value| Run::from([("a".to_owned(), value)])).into();
         let spread = Spread::of(&runs, "a");

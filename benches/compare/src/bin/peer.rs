@@ -1,8 +1,7 @@
-//! The servers that Tapecast is measured against, in one program, so that they
-//! share an allocator, a build profile and a listening socket and differ in
-//! nothing but the library under test. One thread serves all connections; the
-//! orchestrator starts one process per run, waits for the line `listening on
-//! 127.0.0.1:PORT` and ends the process when it has its numbers.
+//! The servers that Tapecast is measured against, in one program: they share an allocator, a
+//! build profile and a listening socket, and differ in nothing but the library under test. One
+//! thread serves all connections. `tapecast-compare` starts one process per run, waits for the
+//! line `listening on 127.0.0.1:PORT`, and ends the process when it has its numbers.
 
 use clap::{Parser, ValueEnum};
 use peer::{bare_ring, fast_web_sockets, listener, tokio_ring, tungstenite};

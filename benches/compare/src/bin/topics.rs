@@ -1,10 +1,10 @@
-//! A server whose routes use everything that topics can do, for the live tests and
-//! for measurements of the hub alone. It is started, steered and ended as `tapecast
-//! serve` is, and prints the same line once it listens.
+//! A server whose routes use every feature of topics, for the live tests and for measurements
+//! of the hub alone. It is started and stopped as `tapecast serve` is, and prints the same line
+//! once it listens.
 //!
-//! `/words` takes commands in words and answers in words, for clients that check
-//! what they are told; `/tape` takes its subscriptions from the query and sends
-//! nothing but messages, for load generators.
+//! `/words` takes commands in words and answers in words, for clients that check the answers.
+//! `/tape` takes its subscriptions from the query and sends nothing but messages, for load
+//! generators.
 
 use clap::{Args, Parser, Subcommand};
 use rules::RuleText;
@@ -48,8 +48,8 @@ struct Serve {
     /// A limit, NAME=VALUE; repeated for several
     #[arg(long = "limit", value_parser = named_number)]
     limits: Vec<(String, u64)>,
-    /// A rule of topics, PATTERN:KEY=VALUE,KEY=VALUE; of several the first that
-    /// matches holds
+    /// A rule of topics, PATTERN:KEY=VALUE,KEY=VALUE; the first one that matches
+    /// applies
     #[arg(long = "rule")]
     rules: Vec<RuleText>,
 }
@@ -60,7 +60,7 @@ fn named_number(text: &str) -> Result<(String, u64), String> {
     Ok((name.to_owned(), value))
 }
 
-/// What can go wrong, as it is told.
+/// Any failure, to be printed.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve(arguments: Serve) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ fn serve(arguments: Serve) -> Result<(), Failure> {
     for address in &arguments.listen {
         builder = builder.listen(address)?;
     }
-    // Before the line is printed: whoever has read it may send a signal.
+    // Before the line is printed: a program that has read it may send a signal.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (terminate, interrupt) = {
         let _entered = runtime.enter();

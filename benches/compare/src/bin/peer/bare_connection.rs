@@ -1,11 +1,11 @@
-//! One connection of the bare ring's server: received bytes go in, the echoes to
-//! send are collected. Knows frames and the handshake but nothing of the ring,
-//! which only has to leave `in_flight` alone while it is being sent.
+//! One connection of the bare ring's server: it takes received bytes and collects the echoes
+//! to send. It knows frames and the handshake but nothing of the ring, which only has to leave
+//! `in_flight` alone while it is being sent.
 
 use super::frames::{self, ECHO_OFFSET, Echo, Parsed};
 use super::handshake;
 
-/// So much is reserved for a frame at once; a longer one grows as it arrives.
+/// Bytes that are reserved for a frame at once. A longer one grows as it arrives.
 const RESERVE_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes to send, from `start` on.
@@ -21,8 +21,8 @@ impl Outgoing {
     }
 }
 
-/// Emptied buffers. The last one given is the first one taken: it is in the
-/// cache, and there are no more of them than connections were busy at once.
+/// Emptied buffers. The last one returned is the first one lent, for it is in the cache. There
+/// are no more of them than connections were busy at once.
 #[derive(Debug, Default)]
 pub struct Pool(Vec<Vec<u8>>);
 
@@ -50,9 +50,9 @@ impl Pool {
 
 #[derive(Debug, Default)]
 pub struct Connection {
-    /// The request head or the frame that is not complete.
+    /// An incomplete request head or frame.
     pub partial: Vec<u8>,
-    /// The echoes of this turn, and those that came while a send is in flight.
+    /// The echoes of this turn, and those made while a send is in flight.
     pub waiting: Outgoing,
     /// Owned by the kernel while `is_sending`.
     pub in_flight: Outgoing,
@@ -61,14 +61,14 @@ pub struct Connection {
     /// A multishot receive is armed.
     pub is_receiving: bool,
     pub is_sending: bool,
-    /// Listed as having something to send or to end after this turn.
+    /// Listed as having something to send, or as ending, after this turn.
     pub is_dirty: bool,
-    /// Nothing that is received counts any more.
+    /// Received bytes are ignored.
     pub is_ending: bool,
 }
 
 impl Connection {
-    /// Takes received bytes, in place, and collects what they are answered with.
+    /// Takes received bytes, in place, and collects the answers.
     pub fn received(&mut self, mut bytes: &mut [u8], pool: &mut Pool) {
         if !self.is_upgraded {
             let Some(rest_bytes) = self.shake_hands(bytes, pool) else {
@@ -111,8 +111,8 @@ impl Connection {
         }
     }
 
-    /// Answers the request once it is complete. Says how many of the last bytes
-    /// came behind it, or `None` if that is not known yet.
+    /// Answers the request once it is complete. Returns how many of the last bytes follow it,
+    /// or `None` as long as it is incomplete.
     fn shake_hands(&mut self, bytes: &[u8], pool: &mut Pool) -> Option<usize> {
         pool.append(&mut self.partial, bytes);
         let Some(head_bytes) = handshake::head_bytes(&self.partial) else {
@@ -130,8 +130,8 @@ impl Connection {
         Some(rest_bytes)
     }
 
-    /// Echoes a frame that arrived in pieces: out of the memory that it was put
-    /// together in, unless other echoes wait already.
+    /// Echoes a frame that arrived in pieces: from the memory in which it was joined, unless
+    /// other echoes wait already.
     fn echo_partial(&mut self, frame: frames::Frame, pool: &mut Pool) {
         let mut whole = std::mem::take(&mut self.partial);
         let echo = frame.make_echo(&mut whole);

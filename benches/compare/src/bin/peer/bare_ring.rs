@@ -1,16 +1,15 @@
-//! The floor: an echo server straight on the io_uring, with what a WebSocket
-//! server can't do without and nothing else. No limits, no timers, no check of
-//! the text, no interface. What Tapecast costs more than this is its own.
+//! The floor: an echo server straight on the io_uring, with the least that a WebSocket server
+//! needs. It has no limits, no timers, no check of the text, no API. Whatever Tapecast costs
+//! beyond it is Tapecast's own.
 //!
-//! A turn is one system call that submits everything and waits for at least one
-//! completion. Frames are unmasked where the kernel put them, the echoes of a
-//! turn are collected per connection, and each connection sends at most once at
-//! a time.
+//! A turn is one system call that submits everything and waits for at least one completion.
+//! Frames are unmasked where the kernel put them, the echoes of a turn are collected per
+//! connection, and each connection has at most one send in flight.
 //!
-//! Why the `unsafe` is sound: the kernel holds pointers to the receive buffers
-//! and their ring, which are never freed, and to the bytes of a send in flight,
-//! which lie in a `Vec` that nobody touches before the send's completion.
-//! Dropping the [`Server`] would free those, so that aborts the process.
+//! Why the `unsafe` is sound: the kernel holds pointers to the receive buffers and their ring,
+//! which are never freed, and to the bytes of a send in flight, which are in a `Vec` that
+//! nothing touches before the send completes. Dropping the [`Server`] would free those bytes,
+//! so dropping it aborts the process.
 #![allow(unsafe_code)]
 
 use super::bare_connection::{Connection, Pool};
@@ -43,12 +42,12 @@ pub fn serve(listener: TcpListener) -> io::Result<Infallible> {
     let mut server = Server::new(&listener)?;
     listener::announce(listener.local_addr()?);
     let Err(error) = server.run();
-    // Without the ring nothing can go on, and the server must not be dropped.
+    // The ring has failed, and the server must not be dropped.
     std::mem::forget(server);
     Err(error)
 }
 
-/// What a completion belongs to: the upper half of its user data. The lower half
+/// The operation that a completion belongs to: the upper half of its user data. The lower half
 /// is the connection's slot. A slot is reused only when nothing is in flight for
 /// it, so there are no generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ enum Operation {
     Accept,
     Receive,
     Send,
-    /// Its completion says nothing that is needed.
+    /// Nothing depends on its completion.
     Ignored,
 }
 
@@ -76,8 +75,8 @@ impl Operation {
     }
 }
 
-/// The provided buffers that receives are filled into, and the ring of entries
-/// that hands them to the kernel. Neither is ever freed.
+/// The provided buffers for receives, and the ring of entries that hands them to the kernel.
+/// Neither is ever freed.
 #[derive(Debug)]
 struct Buffers {
     memory: NonNull<u8>,
@@ -101,7 +100,7 @@ impl Buffers {
             tail: 0,
         };
         let address = buffers.entries.as_ptr() as u64;
-        // SAFETY: the entries are page-aligned, so many, and never freed.
+        // SAFETY: the entries are page-aligned, `BUFFERS` in number, and never freed.
         unsafe {
             ring.submitter().register_buf_ring_with_flags(address, BUFFERS, BUFFER_GROUP, 0)?;
         }
@@ -117,7 +116,7 @@ impl Buffers {
         unsafe { self.memory.as_ptr().add(usize::from(id) * (BUFFER_BYTES + BUFFER_STAGGER_BYTES)) }
     }
 
-    /// What the kernel has filled into buffer `id`, until it is given back.
+    /// The bytes that the kernel received into buffer `id`, until the buffer is given back.
     fn filled(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         assert!(bytes <= BUFFER_BYTES, "the kernel filled more than there is");
         // SAFETY: zeroed at first, inside the memory, and nobody else's: the
@@ -152,7 +151,7 @@ struct Server {
     listener: Fd,
     /// By the number of their direct descriptor.
     connections: Vec<Connection>,
-    /// The slots with something to send or to end after this turn.
+    /// Slots with something to send, or that end, after this turn.
     dirty: Vec<u32>,
     pool: Pool,
 }
@@ -206,7 +205,7 @@ impl Server {
         }
     }
 
-    /// Submits everything and waits for so many completions.
+    /// Submits everything and waits for this many completions.
     fn enter(&mut self, completions: usize) -> io::Result<()> {
         match self.ring.submit_and_wait(completions) {
             Ok(_) => Ok(()),
@@ -256,10 +255,7 @@ impl Server {
                 self.receive(slot as u32)?;
             }
         }
-        match cqueue::more(completion.flags()) {
-            true => Ok(()),
-            false => self.accept(),
-        }
+        if cqueue::more(completion.flags()) { Ok(()) } else { self.accept() }
     }
 
     fn receive(&mut self, slot: u32) -> io::Result<()> {
@@ -285,8 +281,8 @@ impl Server {
             return Ok(());
         }
         connection.is_receiving = false;
-        // Every buffer is back by the end of the turn, so a receive that ran out
-        // of them, or that the kernel ended for its own reasons, is armed again.
+        // Every buffer is given back by the end of the turn. A receive that ran out of them, or
+        // that the kernel ended for its own reasons, is armed again.
         if result > 0 || result == -libc::ENOBUFS {
             if !connection.is_ending {
                 self.receive(slot)?;
@@ -302,7 +298,7 @@ impl Server {
         let connection = &mut self.connections[slot as usize];
         if result >= 0 {
             connection.in_flight.start += result as usize;
-            // Cut short by a signal: the rest goes out, still as one send.
+            // Cut short by a signal: the rest is sent, still as one send.
             if !connection.in_flight.is_empty() && result > 0 {
                 return self.send(slot);
             }
@@ -328,7 +324,7 @@ impl Server {
         }
     }
 
-    /// Queues the sends of this turn, and ends what is to end.
+    /// Queues the sends of this turn, and ends connections without anything to send.
     fn settle(&mut self) -> io::Result<()> {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
@@ -359,8 +355,8 @@ impl Server {
         self.push(entry.user_data(Operation::Send.user_data(slot)))
     }
 
-    /// Stops the receive of an idle connection; when that has ended too, nothing
-    /// is in flight and the slot is closed.
+    /// Stops the receive of an idle connection. When it has ended, nothing is in flight and the
+    /// slot is closed.
     fn end(&mut self, slot: u32) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
         let entry = if connection.is_receiving {

@@ -1,6 +1,6 @@
-//! An echo server on fastwebsockets and tokio. The handshake is done by hand,
-//! since the crate's own brings hyper along and leaves a boxed stream between
-//! the library and the socket; this is the library at its best.
+//! An echo server on fastwebsockets and tokio. The handshake is done by hand, because the
+//! crate's own brings hyper along and leaves a boxed stream between the library and the
+//! socket. This is the library at its best.
 
 use super::{handshake, listener};
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, WebSocketError};
@@ -21,7 +21,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(connection(stream))),
-                // Out of descriptors: wait until connections have gone.
+                // Out of descriptors: wait until connections have closed.
                 Err(error) => {
                     eprintln!("tapecast-peer: accept: {error}");
                     std::thread::sleep(listener::ACCEPT_PAUSE);
@@ -32,7 +32,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
 }
 
 async fn connection(mut stream: TcpStream) {
-    // A connection that breaks is the client's affair.
+    // The client reports a connection that breaks.
     if shake_hands(&mut stream).await.is_ok() {
         let _ = echo(stream).await;
     }

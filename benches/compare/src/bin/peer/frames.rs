@@ -1,7 +1,6 @@
-//! Client frames, and how to turn one into its echo where it lies. Frames are
-//! echoed one by one, so a fragmented message comes back as the same fragments
-//! and nothing is ever joined. Knows nothing of sockets; shared by the peers
-//! that are written by hand.
+//! Client frames, and how to turn one into its echo in place. Frames are echoed one by one:
+//! a fragmented message returns as the same fragments, and nothing is ever joined. This file
+//! knows nothing of sockets. The peers that are written by hand share it.
 
 /// A longer frame ends the connection, as it does at the other peers.
 const PAYLOAD_BYTES_MAX: u64 = 64 << 20;
@@ -14,14 +13,14 @@ const OPCODE_PONG: u8 = 0xa;
 /// client's without the masking key.
 pub const ECHO_OFFSET: usize = 4;
 
-/// What some received bytes start with.
+/// The first frame of some received bytes, as far as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// Part of a frame. Only with so many bytes is there more to say.
+    /// Part of a frame, which may be complete with this many bytes.
     Needs(usize),
     /// A complete frame.
     Frame(Frame),
-    /// Nothing that a client may send, or more than is taken.
+    /// Bytes that no client may send, or a frame that is too long.
     Fault,
 }
 
@@ -32,18 +31,18 @@ pub struct Frame {
     payload_bytes: usize,
 }
 
-/// What there is to do about a frame.
+/// The answer to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// Send what the frame has become, from [`ECHO_OFFSET`] on.
+    /// Send the frame from [`ECHO_OFFSET`] on.
     Send,
     /// Send it and end the connection.
     SendAndEnd,
-    /// Nothing.
+    /// Send nothing.
     Silence,
 }
 
-/// Looks at the first frame of `bytes`.
+/// Parses the first frame of `bytes`.
 #[inline]
 pub fn parse(bytes: &[u8]) -> Parsed {
     let [first, second, ..] = *bytes else {
@@ -74,10 +73,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         return Parsed::Fault;
     }
     let frame = Frame { header_bytes, payload_bytes: payload_bytes as usize };
-    match bytes.len() < frame.bytes() {
-        true => Parsed::Needs(frame.bytes()),
-        false => Parsed::Frame(frame),
-    }
+    if bytes.len() < frame.bytes() { Parsed::Needs(frame.bytes()) } else { Parsed::Frame(frame) }
 }
 
 impl Frame {
@@ -112,7 +108,7 @@ impl Frame {
     }
 }
 
-/// Eight bytes at a time, which the compiler widens to what the machine has.
+/// Unmasks eight bytes at a time, which the compiler widens to the machine's vectors.
 #[inline]
 fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);

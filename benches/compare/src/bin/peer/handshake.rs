@@ -1,6 +1,6 @@
-//! The least of an opening handshake that a client accepts: the end of the
-//! request, its key, and the answer. Any path will do and nothing else is
-//! looked at. For the peers without a library that shakes hands.
+//! The least of an opening handshake that a client accepts: the end of the request, its key,
+//! and the answer. Every path is accepted and all other headers are ignored. It is for the
+//! peers without a library that shakes hands.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

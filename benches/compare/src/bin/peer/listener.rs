@@ -1,6 +1,6 @@
-//! The listening socket that every peer gets, so that none differs by its
-//! backlog or by Nagle's algorithm, the line that says that a peer is ready, and
-//! what to do when an accept fails.
+//! The listening socket of every peer, so that none differs by its backlog or by Nagle's
+//! algorithm; the line that a peer prints when it is ready; and the pause after a failed
+//! accept.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,8 +14,8 @@ const BACKLOG: i32 = 65_535;
 /// How long a peer that is out of descriptors leaves the backlog alone.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// The kernel takes an io_uring down after its process has gone, and until then
-/// the last peer's listener still holds the port. Seen: some 20 ms.
+/// The kernel takes an io_uring down some 20 ms after its process has ended. Until then the
+/// last peer's listener holds the port.
 const BIND_PATIENCE: Duration = Duration::from_secs(5);
 const BIND_PAUSE: Duration = Duration::from_millis(10);
 
@@ -45,20 +45,19 @@ fn bind_once(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Says that connections are accepted from now on.
+/// Prints that connections are accepted.
 pub fn announce(address: SocketAddr) {
     println!("listening on {address}");
 }
 
-/// Lets the process have as many descriptors as it may. Best effort: with fewer,
-/// fewer connections fit.
+/// Raises the soft limit of descriptors to the hard one. If that fails, fewer connections fit.
 pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// How many descriptors the process may have.
+/// The limit of descriptors of this process.
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -1,8 +1,7 @@
-//! An echo server written by hand on tokio-uring, the way its documentation
-//! shows: a task and a buffer per connection. What a program gets out of io_uring
-//! without multishot operations and provided buffers. The buffer holds what was
-//! received, is turned into the echoes in place, and is sent from; it grows to
-//! the longest frame and stays so.
+//! An echo server written by hand on tokio-uring, the way its documentation shows: a task and
+//! a buffer per connection. It shows what io_uring gives without multishot operations and
+//! provided buffers. The buffer holds what was received, is turned into the echoes in place,
+//! and is sent from. It grows to the longest frame and does not shrink.
 
 use super::frames::{self, ECHO_OFFSET, Echo, Parsed};
 use super::{handshake, listener};
@@ -19,8 +18,8 @@ const COMPLETIONS: u32 = 16 * 1024;
 /// Serves the connections of `listener`; returns only with an error.
 pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
     let address = listener.local_addr()?;
-    // No interrupt to deliver a completion: the only thread is about to enter
-    // the kernel anyway. Deferred task runs are out: the runtime waits in epoll.
+    // Completions need no interrupt, for the only thread is about to enter the kernel anyway.
+    // Task runs can't be deferred, for the runtime waits in epoll.
     let mut ring = tokio_uring::uring_builder();
     ring.setup_single_issuer().setup_coop_taskrun().setup_cqsize(COMPLETIONS);
     tokio_uring::builder().entries(SUBMISSIONS).uring_builder(&ring).start(async move {
@@ -29,7 +28,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio_uring::spawn(connection(stream))),
-                // Out of descriptors: wait until connections have gone.
+                // Out of descriptors: wait until connections have closed.
                 Err(error) => {
                     eprintln!("tapecast-peer: accept: {error}");
                     std::thread::sleep(listener::ACCEPT_PAUSE);
@@ -40,12 +39,12 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
 }
 
 async fn connection(stream: TcpStream) {
-    // A connection that breaks is the client's affair.
+    // The client reports a connection that breaks.
     let _ = echo(&stream).await;
     let _ = stream.shutdown(std::net::Shutdown::Both);
 }
 
-/// Appends what comes next; an error when nothing does.
+/// Appends the next bytes. The end of the stream is an error.
 async fn receive(stream: &TcpStream, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
     let filled = buffer.len();
     let (result, slice) = stream.read(buffer.slice(filled..)).await;
@@ -73,19 +72,19 @@ async fn shake_hands(stream: &TcpStream, mut buffer: Vec<u8>) -> io::Result<Vec<
     Ok(buffer)
 }
 
-/// What a buffer of frames has become.
+/// A buffer whose complete frames were turned into echoes.
 struct Echoes {
-    /// The echoes lie from [`ECHO_OFFSET`] to here.
+    /// The echoes are from [`ECHO_OFFSET`] to here.
     end: usize,
-    /// The first frame that is not complete starts here.
+    /// The first incomplete frame starts here.
     rest: usize,
-    /// So many bytes it takes.
+    /// Its length once it is complete, as far as it is known.
     rest_bytes: usize,
     ends: bool,
 }
 
-/// Turns the complete frames of `buffer` into echoes without a gap. The first
-/// one stays where it is, the others move down by four more bytes each.
+/// Turns the complete frames of `buffer` into echoes without a gap. The first one stays in
+/// place; each of the others moves down by four more bytes.
 fn make_echoes(buffer: &mut [u8]) -> io::Result<Echoes> {
     let mut echoes = Echoes { end: ECHO_OFFSET, rest: 0, rest_bytes: 0, ends: false };
     while !echoes.ends {

@@ -1,6 +1,6 @@
-//! Echo and broadcast on tokio-tungstenite, tuned: its read buffer is 128 KiB by
-//! default, allocated for every connection, and cost 134 KB per idle connection
-//! where 16 KiB cost 19 KB. Whatever is ready at once is answered by one flush.
+//! Echo and broadcast on tokio-tungstenite, tuned. Its default read buffer of 128 KiB per
+//! connection cost 134 KB per idle connection; one of 16 KiB costs 19 KB. Messages that are
+//! ready at the same time are answered by one flush.
 
 use super::listener;
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 const BUFFER_BYTES: usize = 16 * 1024;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// A subscriber that is further behind is dropped.
+/// A subscriber that is more messages behind is dropped.
 const BROADCAST_MESSAGES_MAX: usize = 64 * 1024;
 
 type Socket = WebSocketStream<TcpStream>;
@@ -32,7 +32,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<Infallible> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(connection(stream, publications.clone()))),
-                // Out of descriptors: wait until connections have gone.
+                // Out of descriptors: wait until connections have closed.
                 Err(error) => {
                     eprintln!("tapecast-peer: accept: {error}");
                     std::thread::sleep(listener::ACCEPT_PAUSE);
@@ -70,18 +70,17 @@ async fn connection(stream: TcpStream, publications: Sender<Message>) {
     let Ok(mut socket) = accepted.await else {
         return;
     };
-    // A connection that breaks is the client's affair.
-    let _ = match is_broadcast {
-        true => broadcast(&mut socket, publications).await,
-        false => {
-            drop(publications);
-            echo(&mut socket).await
-        }
+    // The client reports a connection that breaks.
+    let _ = if is_broadcast {
+        broadcast(&mut socket, publications).await
+    } else {
+        drop(publications);
+        echo(&mut socket).await
     };
 }
 
-/// Whether a message is answered by this program; the library itself answers
-/// pings and closes while it is read from.
+/// Whether this program answers a message. The library itself answers pings and close frames
+/// while it is read from.
 fn is_data(message: &Message) -> bool {
     matches!(message, Message::Text(_) | Message::Binary(_))
 }
@@ -117,7 +116,7 @@ async fn broadcast(socket: &mut Socket, publications: Sender<Message>) -> Result
     }
 }
 
-/// Publishes `message` and all that have arrived behind it.
+/// Publishes `message` and all messages that have arrived after it.
 fn publish(
     socket: &mut Socket,
     message: Message,
@@ -135,7 +134,7 @@ fn publish(
     Ok(())
 }
 
-/// Sends `publication` and all that are queued behind it with one flush.
+/// Sends `publication` and all that are queued after it with one flush.
 async fn deliver(
     socket: &mut Socket,
     publication: Message,
@@ -152,7 +151,8 @@ async fn deliver(
     }
 }
 
-/// Missing messages in silence would make this peer look fast.
+/// Drops a subscriber with a line in the log. Messages that are silently missing would make
+/// this peer look fast.
 fn dropped(reason: impl std::fmt::Display) -> Error {
     eprintln!("tapecast-peer: dropped a subscriber: {reason}");
     Error::AlreadyClosed

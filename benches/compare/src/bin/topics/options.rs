@@ -1,12 +1,12 @@
-//! How a subscription is asked for: `KEY=VALUE` pairs, the same on both routes.
+//! Options of a subscription: `KEY=VALUE` pairs, the same on both routes.
 
 use std::str::FromStr;
 use tapecast::hub::{Delivery, Mode, Since, SlowReader};
 
-/// Sets what one pair asks for.
+/// Sets one option.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The key is unknown, or the value is wrong, in words.
 pub fn set(delivery: &mut Delivery, key: &str, value: &str) -> Result<(), String> {
     match key {
         "mode" => delivery.mode = mode(value)?,
@@ -22,18 +22,18 @@ pub fn set(delivery: &mut Delivery, key: &str, value: &str) -> Result<(), String
     Ok(())
 }
 
-/// A number, of which `key` says what it is.
+/// The number that is the value of `key`.
 ///
 /// # Errors
-/// It is none, or too large.
+/// It is not a number, or too large.
 pub fn number<N: FromStr>(key: &str, value: &str) -> Result<N, String> {
     value.parse().map_err(|_| format!("{key} is {value:?}: expected a number"))
 }
 
-/// What becomes of a slow reader, by its name.
+/// The treatment of a slow reader, by name.
 ///
 /// # Errors
-/// There is none of that name.
+/// The name is unknown.
 pub fn slow_reader(value: &str) -> Result<SlowReader, String> {
     match value {
         "gap" => Ok(SlowReader::Gap),

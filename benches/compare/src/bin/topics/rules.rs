@@ -6,8 +6,8 @@ use std::str::FromStr;
 use tapecast::Limits;
 use tapecast::hub::Rule;
 
-/// A rule as it was written. What it leaves out comes from the limits, which are
-/// known once all words are read.
+/// A rule as it was written. Keys that it leaves out have their values from the limits, which
+/// are known once the whole command line is read.
 #[derive(Clone, Debug)]
 pub struct RuleText(String);
 
@@ -23,7 +23,7 @@ impl RuleText {
     /// The rule under these limits.
     ///
     /// # Errors
-    /// What is wrong with the text; whether its values can be, the server says.
+    /// The text is no rule, in words. The server checks the values.
     pub fn resolve(&self, limits: &Limits) -> Result<Rule, String> {
         // A topic's name may have colons; keys and values have none.
         let (pattern, pairs) = self.0.rsplit_once(':').ok_or_else(|| self.wrong("no colon"))?;

@@ -1,10 +1,10 @@
-//! `/tape?topic=a&mode=latest&publish=a&keys=100`: what is asked for stands in the
-//! query, and nothing but messages is sent, as they were published.
+//! `/tape?topic=a&mode=latest&publish=a&keys=100`: the query has the subscriptions, and the
+//! server sends nothing but messages, as they were published.
 //!
-//! `topic`, repeated, is what to subscribe to, and `publish`, repeated, where
-//! messages that come go, round and round. `topics=100&each=10` stands for both: out
-//! of `t.0` to `t.99` each connection reads the next ten, and publishes to all in
-//! turn. With `keys=100`, what is published has the keys 0 to 99 by turns.
+//! `topic`, repeated, subscribes. `publish`, repeated, names the topics that received messages
+//! are published to, in turn. `topics=100&each=10` stands for both: of `t.0` to `t.99` each
+//! connection subscribes to the next ten, and publishes to all in turn. With `keys=100`,
+//! publications have the keys 0 to 99 in turn.
 
 use super::options::{number, set};
 use tapecast::hub::Delivery;
@@ -16,13 +16,13 @@ const REASON_BYTES_MAX: usize = 123;
 /// The handler of one shard.
 #[derive(Debug, Default)]
 pub struct Tape {
-    /// Messages that came, on all connections.
+    /// Messages received on all connections.
     received: u64,
-    /// Of numbered topics, which the next connection begins with.
+    /// The numbered topic that the next connection starts with.
     next_topic: usize,
 }
 
-/// What a connection asked for.
+/// The subscriptions and publications that the query of a connection asks for.
 #[derive(Debug, Default)]
 pub struct Asked {
     topics: Vec<String>,
@@ -86,14 +86,14 @@ impl Handler for Tape {
         }
         let place = asked.next;
         asked.next = (place + 1) % asked.publish.len();
-        // Taken out for the length of the call, for both are the connection's.
+        // Taken out for the call, which borrows the whole connection.
         let topic = std::mem::take(&mut asked.publish[place]);
         let key = asked.keys.map(|keys| (number % keys).to_string());
         let publish = Publish { key: key.as_deref(), ..Publish::default() };
         let published = conn.publish_with(&topic, message, &publish);
         conn.session().publish[place] = topic;
         if let Err(error) = published {
-            // 1013: try again later. Never dropped in silence.
+            // 1013: try again later. No publication is dropped silently.
             close(conn, 1013, &error.to_string());
         }
     }

@@ -6,18 +6,18 @@
 //! | `unsub TOPIC` | answered with `unsubscribed TOPIC` |
 //! | `ack TOPIC SEQ` | not answered |
 //! | `pub TOPIC KEY TOKEN PAYLOAD` | `-` for no key or no token; with a token answered with `published TOKEN SEQ` |
-//! | `remove TOPIC KEY TOKEN PAYLOAD` | the same, and from then on the key has no value |
+//! | `remove TOPIC KEY TOKEN PAYLOAD` | the same, and the key has no value afterwards |
 //!
-//! What is published is text or binary as the command was. Messages and marks come
-//! in the lane of [`ENVELOPE`], unless the subscription is `raw`. Whatever can't be is
-//! answered with `refused COMMAND WHY`: nothing fails in silence.
+//! A publication is text or binary as its command was. Messages and marks arrive in the lane
+//! of [`ENVELOPE`], unless the subscription is `raw`. A command that fails is answered with
+//! `refused COMMAND WHY`: nothing fails silently.
 
 use super::options::{number, set};
 use tapecast::hub::Delivery;
 use tapecast::testing::ENVELOPE;
 use tapecast::{Conn, Handler, Message, Notice, Publish, Request, Upgrade};
 
-/// The handler; it knows nothing of its connections.
+/// The handler. It keeps nothing about its connections.
 #[derive(Debug)]
 pub struct Words;
 
@@ -56,7 +56,7 @@ impl Handler for Words {
                 None => format!("refused pub {error}"),
             },
             Notice::Refused { topic, error } => format!("refused match {topic} {error}"),
-            // Marks come in their lane. The others were not asked for.
+            // Marks arrive in their lane. Nothing here asks for the other notices.
             _ => return,
         };
         answer(conn, &words);
@@ -64,11 +64,11 @@ impl Handler for Words {
 }
 
 fn answer(conn: &mut Conn<'_, ()>, words: &str) {
-    // Who does not read its answers is closed by the limits.
+    // The limits close a client that does not read its answers.
     let _ = conn.send(words);
 }
 
-/// The words of a command, or of as much of it as is text.
+/// The words of a command, up to the first byte that is not text.
 fn head(payload: &[u8]) -> Vec<&str> {
     let text = match str::from_utf8(payload) {
         Ok(text) => text,
@@ -102,10 +102,10 @@ fn unsubscribe(conn: &mut Conn<'_, ()>, words: &[&str]) -> Result<(), String> {
 
 fn acknowledge(conn: &mut Conn<'_, ()>, words: &[&str]) -> Result<(), String> {
     let [_, topic, seq] = words else { return Err("expected a topic and a number".into()) };
-    match conn.acknowledge(topic, number("seq", seq)?) {
-        true => Ok(()),
-        false => Err(format!("not subscribed to {topic}")),
+    if !conn.acknowledge(topic, number("seq", seq)?) {
+        return Err(format!("not subscribed to {topic}"));
     }
+    Ok(())
 }
 
 fn publish(conn: &mut Conn<'_, ()>, message: Message<'_>) -> Result<(), String> {
@@ -117,7 +117,7 @@ fn publish(conn: &mut Conn<'_, ()>, message: Message<'_>) -> Result<(), String> 
     let [command, topic, key, token] = [word()?, word()?, word()?, word()?];
     let payload = parts.next().ok_or("expected a payload, empty at least")?;
     let payload = match message {
-        // Behind a space of a text it is one too.
+        // The payload starts after a space, so it is valid text too.
         Message::Text(text) => Message::Text(&text[text.len() - payload.len()..]),
         Message::Binary(_) => Message::Binary(payload),
     };
@@ -130,6 +130,6 @@ fn publish(conn: &mut Conn<'_, ()>, message: Message<'_>) -> Result<(), String> 
             .transpose()?,
         json: false,
     };
-    // A publication that waits has the connection paused; more is not to be done.
+    // If the publication waits, the connection is paused: nothing else is needed.
     conn.publish_with(topic, payload, &publish).map(|_| ()).map_err(|error| error.to_string())
 }

@@ -147,7 +147,7 @@ fn counts(report: &Report, group: &Group) -> String {
     let unanswered = match figures.unanswered {
         0 => String::new(),
         count => format!(
-            "\nunanswered   {} at the end; counted with their wait so far",
+            "\nunanswered   {} at the end; counted with their time so far",
             amount(count as f64)
         ),
     };

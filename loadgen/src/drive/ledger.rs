@@ -98,3 +98,43 @@ pub fn sample(process: Option<Process>) -> Result<Option<Sample>, RunError> {
     let Some(process) = process else { return Ok(None) };
     process.sample().map(Some).map_err(|error| RunError::Process(process.pid(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Sums, histogram};
+
+    fn second(number: Option<u64>, sent: u64) -> Second {
+        Second {
+            number,
+            lasting: Duration::from_secs(1),
+            open: 5,
+            sums: Sums { sent, ..Sums::default() },
+            latency: histogram(),
+            cpu: Duration::from_millis(30),
+            spun: Duration::from_millis(10),
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_seconds_of_all_threads_and_the_last_one_what_is_left() {
+        let mut ledger = Ledger::new(2, None);
+        let mut seen = 0;
+        let mut take = |ledger: &mut Ledger, seconds| {
+            ledger.take(seconds, &mut |_| seen += 1);
+        };
+        // A second of the warm-up is shown and not kept.
+        take(&mut ledger, vec![(0, second(None, 1)), (1, second(None, 1))]);
+        take(&mut ledger, vec![(0, second(Some(0), 10)), (0, second(Some(1), 10))]);
+        take(&mut ledger, vec![(1, second(Some(0), 20))]);
+        // A thread that ends a second twice adds to the same row.
+        take(&mut ledger, vec![(1, second(Some(0), 3))]);
+        assert_eq!(seen, 2);
+        let rows = ledger.close();
+        let sent: Vec<u64> = rows.iter().map(|row| row.sums.sent).collect();
+        assert_eq!(sent, [33, 10]);
+        assert_eq!((rows[0].open(), rows[1].open()), (10, 5));
+        assert_eq!(rows[0].lasting, Duration::from_secs(1));
+        assert_eq!(rows[0].busy, [20, 40].map(Duration::from_millis));
+    }
+}

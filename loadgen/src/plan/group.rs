@@ -165,3 +165,64 @@ impl Pace {
         matches!(self, Pace::Open { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(change: impl Fn(&mut profile::Group)) -> Group {
+        let url = "ws://127.0.0.1:9001/".parse().unwrap();
+        let mut group =
+            profile::Group { urls: vec![url], connections: 20, ..profile::Group::default() };
+        change(&mut group);
+        Group::new(&group).unwrap()
+    }
+
+    #[test]
+    fn a_group_without_publishers_publishes_on_every_connection() {
+        for (scenario, publishers, senders) in [
+            (Scenario::Broadcast, 0, 20),
+            (Scenario::Topics, 3, 3),
+            (Scenario::Echo, 3, 20),
+            (Scenario::Connect, 0, 20),
+        ] {
+            let group = planned(|group| {
+                (group.scenario, group.publishers) = (scenario, publishers);
+            });
+            assert_eq!(group.senders(), senders, "{scenario:?}");
+            let Pace::Open { steps, .. } = &group.pace else { panic!("a rate is the default") };
+            assert_eq!((steps[0].per_second, group.pace.window()), (1_000.0, 0));
+        }
+        let per_connection = planned(|group| {
+            (group.scenario, group.publishers) = (Scenario::Broadcast, 4);
+            group.rate = Some("5/connection".parse().unwrap());
+        });
+        let Pace::Open { steps, .. } = &per_connection.pace else { panic!("it has a rate") };
+        assert_eq!(steps[0].per_second, 20.0);
+    }
+
+    #[test]
+    fn publishers_never_stall_and_others_stay_and_are_promised_messages() {
+        let group = planned(|group| {
+            group.scenario = Scenario::Broadcast;
+            (group.rooms, group.publishers, group.stalled) = (2, 2, 0.6);
+        });
+        // The last twelve stall, without the publisher of the second room.
+        let stalled: Vec<u32> = (0..20).filter(|number| group.stalls(*number)).collect();
+        assert_eq!(stalled, [8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        assert_eq!((group.staying(), group.promised(10)), (9, 40));
+        let newest = planned(|group| {
+            group.scenario = Scenario::Topics;
+            group.deliveries = vec!["all".parse().unwrap(), "latest".parse().unwrap()];
+        });
+        assert_eq!((newest.staying(), newest.promised(10)), (20, 100));
+        let connect = planned(|group| group.scenario = Scenario::Connect);
+        assert_eq!((connect.staying(), connect.promised(10)), (0, 0));
+    }
+
+    #[test]
+    fn a_group_without_a_target_names_the_remedy() {
+        let problems = Group::new(&profile::Group::default()).unwrap_err();
+        assert_eq!(problems, ["no target: pass --url ws://HOST:PORT/PATH"]);
+    }
+}

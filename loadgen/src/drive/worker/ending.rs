@@ -36,21 +36,21 @@ impl Worker<'_> {
     }
 
     /// Sends a close frame and waits for the server's end.
-    pub(super) fn say_goodbye(&mut self, connection: u32) {
+    pub(super) fn close(&mut self, connection: u32) {
         let now = self.now();
         let peer = &mut self.peers[connection as usize];
         match (peer.state, &mut peer.client) {
             (State::Open, Some(client)) => {
                 client.close(&mut peer.out, Some((CloseCode::NORMAL, "")));
-                self.leaves(connection, now);
+                self.await_end(connection, now);
             }
             (State::Connecting | State::ShakingHands, _) => self.give_up(connection),
             _ => {}
         }
     }
 
-    /// The server has broken the protocol.
-    pub(super) fn is_broken(&mut self, connection: u32, cause: CloseCause) {
+    /// Fails the connection: the server has broken the protocol.
+    pub(super) fn fail_protocol(&mut self, connection: u32, cause: CloseCause) {
         let now = self.now();
         let kind = format!("protocol: {}", cause.reason());
         self.fault(connection, &kind, String::new());
@@ -58,18 +58,18 @@ impl Worker<'_> {
         peer.is_broken = true;
         match (peer.state, &mut peer.client) {
             (State::Open, Some(client)) => {
-                // RFC 6455, 7.1.7: an endpoint that fails the connection sends a close frame
-                // with the reason.
+                // RFC 6455, 7.1.7: an endpoint that fails an established connection should send
+                // a close frame with an appropriate status code.
                 client.close(&mut peer.out, Some((cause.code(), cause.reason())));
-                self.leaves(connection, now);
+                self.await_end(connection, now);
             }
             _ => self.give_up(connection),
         }
     }
 
     /// A close frame was queued: the end of the stream is next.
-    pub(super) fn leaves(&mut self, connection: u32, now: Time) {
-        self.not_open(connection, now);
+    pub(super) fn await_end(&mut self, connection: u32, now: Time) {
+        self.uncount(connection, now);
         let peer = &mut self.peers[connection as usize];
         peer.state = State::Leaving;
         self.agenda.deadlines.push(Reverse((now + LEAVING, connection, peer.generation)));
@@ -79,7 +79,7 @@ impl Worker<'_> {
     /// Ends a connection without a close frame.
     pub(super) fn give_up(&mut self, connection: u32) {
         let now = self.now();
-        self.not_open(connection, now);
+        self.uncount(connection, now);
         let peer = &mut self.peers[connection as usize];
         if matches!(peer.state, State::Absent | State::Ending) {
             return;
@@ -108,7 +108,7 @@ impl Worker<'_> {
     }
 
     /// A connection is no longer open, or will not open: updates every count of it.
-    fn not_open(&mut self, connection: u32, now: Time) {
+    fn uncount(&mut self, connection: u32, now: Time) {
         let peer = &self.peers[connection as usize];
         let share = &mut self.shares[usize::from(peer.group)];
         match peer.state {
@@ -145,12 +145,12 @@ impl Worker<'_> {
         }
         match peer.socket.take() {
             Some(socket) => self.wire.ring.close(socket, token(connection)),
-            None => self.is_absent(connection),
+            None => self.free_place(connection),
         }
     }
 
     /// The place is free: a connection that reconnects is opened in it later.
-    pub(super) fn is_absent(&mut self, connection: u32) {
+    pub(super) fn free_place(&mut self, connection: u32) {
         let now = self.now();
         let peer = &mut self.peers[connection as usize];
         peer.state = State::Absent;

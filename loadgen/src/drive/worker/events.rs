@@ -28,7 +28,7 @@ impl Worker<'_> {
                     _ => self.queue(connection),
                 }
             }
-            Event::Closed { token } => self.is_absent(token.index),
+            Event::Closed { token } => self.free_place(token.index),
             _ => {}
         }
     }

@@ -156,7 +156,7 @@ impl Worker<'_> {
         }
         let end = self.now() + LEAVING;
         for connection in 0..self.peers.len() as u32 {
-            self.say_goodbye(connection);
+            self.close(connection);
         }
         while self.now() < end && self.peers.iter().any(|peer| peer.state != State::Absent) {
             let until = self.now() + NAP;

@@ -80,9 +80,11 @@ impl Worker<'_> {
                 Next::Nothing => break,
                 Next::Ping(payload) => self.answer(connection, &payload),
                 Next::Fault(kind, detail) => self.fault(connection, kind, detail),
-                Next::Goodbye(code, reason) => return self.server_leaves(connection, code, reason),
-                Next::Done => return self.has_done(connection),
-                Next::Broken(cause) => return self.is_broken(connection, cause),
+                Next::Goodbye(code, reason) => {
+                    return self.closed_by_server(connection, code, reason);
+                }
+                Next::Done => return self.complete(connection),
+                Next::Broken(cause) => return self.fail_protocol(connection, cause),
             }
         }
         // A reply may make room in the window of a closed loop.
@@ -133,13 +135,13 @@ impl Worker<'_> {
     }
 
     /// A connection that connects has its last reply.
-    fn has_done(&mut self, connection: u32) {
+    fn complete(&mut self, connection: u32) {
         let peer = &mut self.peers[connection as usize];
         let share = &mut self.shares[usize::from(peer.group)];
         peer.is_done = true;
         share.in_flight -= 1;
         if share.group.opening.reconnect.is_some() {
-            self.say_goodbye(connection);
+            self.close(connection);
         }
     }
 
@@ -155,7 +157,7 @@ impl Worker<'_> {
     }
 
     /// The server's close frame arrived: it is answered, unless it is the answer.
-    fn server_leaves(&mut self, connection: u32, code: Option<CloseCode>, reason: String) {
+    fn closed_by_server(&mut self, connection: u32, code: Option<CloseCode>, reason: String) {
         let now = self.now();
         let peer = &mut self.peers[connection as usize];
         match peer.state {
@@ -167,7 +169,7 @@ impl Worker<'_> {
         }
         let code = code.map_or("without a code".into(), |code| code.to_string());
         self.fault(connection, &format!("closed by the server: {code}"), reason);
-        self.leaves(connection, now);
+        self.await_end(connection, now);
     }
 }
 

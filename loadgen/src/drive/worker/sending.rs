@@ -17,7 +17,7 @@ impl Worker<'_> {
             let peer = &self.peers[connection as usize];
             let share = &self.shares[usize::from(peer.group)];
             if peer.state == State::Open && (!share.group.pace.is_open() || share.connects()) {
-                self.say(connection, Duration::ZERO, |traffic, index, send| {
+                self.send_with(connection, Duration::ZERO, |traffic, index, send| {
                     traffic.due(index, now, send)
                 });
             }
@@ -67,7 +67,7 @@ impl Worker<'_> {
                 }
                 let Some(connection) = self.next_sender(number) else { break };
                 self.shares[number].schedule.as_mut().map(Schedule::take);
-                self.say(connection, late, |traffic, index, send| {
+                self.send_with(connection, late, |traffic, index, send| {
                     traffic.planned(index, planned, now, send);
                     1
                 });
@@ -89,13 +89,13 @@ impl Worker<'_> {
         None
     }
 
-    /// Lets the traffic of a connection send, `late` after the planned time. `say` returns
+    /// Lets the traffic of a connection send, `late` after the planned time. `send` returns
     /// how many messages it sent.
-    fn say(
+    fn send_with(
         &mut self,
         connection: u32,
         late: Duration,
-        say: impl FnOnce(&mut Traffic, usize, &mut Send<'_>) -> u64,
+        send: impl FnOnce(&mut Traffic, usize, &mut Send<'_>) -> u64,
     ) {
         let number = self.number(&self.peers[connection as usize]);
         let Peer { group, index, client, out, sent, .. } = &mut self.peers[connection as usize];
@@ -106,7 +106,7 @@ impl Worker<'_> {
         let template = messages.template.as_ref();
         let (rooms, pool) = (share.group.rooms, &mut self.wire.pool);
         let unsent = *sent;
-        let count = say(&mut share.traffic, *index as usize, &mut |payload| {
+        let count = send(&mut share.traffic, *index as usize, &mut |payload| {
             match template {
                 None => client.deflated(out, pool, opcode, payload),
                 Some(template) => {

@@ -93,7 +93,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
 /// with its allocator.
 const ISLANDS: &[&str] = &[
     "main.rs",
-    "driver/uring/mod.rs",
+    "driver/uring/ring.rs",
     "driver/uring/buffers.rs",
     "driver/uring/queues.rs",
     "mailbox/queue.rs",

@@ -1,7 +1,12 @@
 //! The sends of one turn, borrowed for exactly that turn.
 
-use super::{Errno, SLICES_PER_SEND, Socket};
+use super::token::Socket;
+use rustix::io::Errno;
 use std::io::IoSlice;
+
+/// Slices that one send may carry: what the kernel takes in one message header.
+/// A [`Batch`] refuses more.
+pub const SLICES_PER_SEND: usize = 64;
 
 /// Sends to hand over together, and what became of each.
 ///

@@ -7,6 +7,7 @@
 //!
 //! The memory is shared with every `ReceiveBuffer` by count, so that a buffer
 //! that outlives its ring still points at live memory.
+#![allow(unsafe_code)]
 
 use io_uring::{Submitter, types::BufRingEntry};
 use std::alloc::Layout;

@@ -7,7 +7,7 @@
 //!
 //! Why the `unsafe` is sound: the ring lies in memory of its own, which does not move and
 //! is freed behind the submitter that borrows it. Until then it is reached by shared
-//! references alone, and each queue by one value at a time, for whoever makes it borrows
+//! references alone, and each queue by one value at a time, since making one borrows
 //! [`Queues`] exclusively.
 #![allow(unsafe_code)]
 
@@ -39,27 +39,36 @@ impl Queues {
         Ok(Queues { submitter, ring })
     }
 
-    /// What enters the kernel.
+    /// The calls that enter the kernel.
     #[inline]
     pub fn submitter(&self) -> &Submitter<'_> {
         &self.submitter
     }
 
-    /// Where operations are put.
+    /// Submits `submissions` entries of the queue and lets the kernel run deferred work, without
+    /// waiting.
+    #[inline]
+    pub fn enter(&self, submissions: u32) -> std::io::Result<usize> {
+        const GETEVENTS: u32 = 1;
+        // SAFETY: no argument is passed. Whatever pushed an entry has vouched for its pointers.
+        unsafe { self.submitter.enter::<libc::sigset_t>(submissions, 0, GETEVENTS, None) }
+    }
+
+    /// The queue of operations to submit.
     #[inline]
     pub fn submission(&mut self) -> SubmissionQueue<'_> {
         // SAFETY: `self` is borrowed for as long as it lives, so it is the only one.
         unsafe { self.ring.0.as_ref().submission_shared() }
     }
 
-    /// Where their ends come out.
+    /// The queue of their completions.
     #[inline]
     pub fn completion(&mut self) -> CompletionQueue<'_> {
         // SAFETY: as in `submission`.
         unsafe { self.ring.0.as_ref().completion_shared() }
     }
 
-    /// What the kernel has said of the ring.
+    /// The parameters that the kernel has set the ring up with.
     pub fn params(&self) -> &Parameters {
         // SAFETY: nothing refers to it exclusively.
         unsafe { self.ring.0.as_ref() }.params()

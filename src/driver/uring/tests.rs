@@ -1,10 +1,14 @@
 //! The driver against the real kernel.
 
-use super::*;
-use crate::base::Limits;
+use super::ring::{DROP_WAIT, SUBMISSIONS};
+use super::{ReceiveBuffer, Uring};
+use crate::base::{Limits, Time, Wake};
+use crate::driver::{
+    Batch, Driver, Errno, Event, Interest, ReceiveEnd, Setup, SetupError, Socket, Token,
+};
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 const TOKEN: Token = Token { index: 3, generation: 9 };
 

@@ -1,7 +1,7 @@
 //! Request heads (RFC 9112, as far as a WebSocket server needs it).
 
 use super::extensions;
-use super::handshake::Refusal;
+use super::refusal::Refusal;
 use std::borrow::Cow;
 
 /// Header fields of one head, unless a limit says otherwise.

@@ -60,7 +60,7 @@ fn vector(bytes: &mut [u8], key: [u8; 4]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::portable;
+    use crate::protocol::mask::portable;
     use std::arch::x86_64::*;
 
     /// # Safety
@@ -126,7 +126,7 @@ fn vector(bytes: &mut [u8], key: [u8; 4]) {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::portable;
+    use crate::protocol::mask::portable;
     use std::arch::aarch64::*;
 
     /// # Safety

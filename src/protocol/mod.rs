@@ -15,13 +15,14 @@ pub mod inbound;
 pub mod json;
 pub mod mask;
 pub mod message;
+mod refusal;
 pub mod utf8;
 mod workspace;
 
 pub use cause::{CloseCause, CloseCode};
 pub use frame::{Opcode, Role};
-pub use handshake::Refusal;
 pub use head::Request;
 pub use inbound::{Inbound, Incoming, Input, Rules};
 pub use message::{Kind, Message};
+pub use refusal::Refusal;
 pub use workspace::Workspace;

@@ -10,7 +10,7 @@
 //! that is worth it by itself, or the second in a row that is not.
 
 use super::deflater::{compress, new_deflate};
-use super::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::base::planted::{Bug, planted};
 use std::fmt;
 use zlib_rs::Deflate;

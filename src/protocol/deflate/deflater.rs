@@ -1,6 +1,6 @@
 //! Messages made smaller.
 
-use super::{TAIL, WINDOW_BITS_MAX};
+use super::window::{TAIL, WINDOW_BITS_MAX};
 use crate::base::Limits;
 use crate::protocol::frame::{self, Opcode, Role};
 use std::fmt;

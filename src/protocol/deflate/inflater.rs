@@ -1,6 +1,6 @@
 //! Compressed messages as they were.
 
-use super::TAIL;
+use super::window::TAIL;
 use crate::base::pool::lengthen;
 use std::fmt;
 use zlib_rs::{Inflate, InflateFlush, Status};

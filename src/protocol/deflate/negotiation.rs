@@ -1,6 +1,6 @@
 //! Which offer is accepted, and what is answered (RFC 7692, 7.1).
 
-use super::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::protocol::extensions::{self, Extension};
 
 /// What a client of this crate offers.

@@ -3,7 +3,7 @@
 //! Its buffers are the pool's. Text is checked as it comes, and nothing is allocated by
 //! what a header declares.
 
-use super::Rules;
+use super::rules::Rules;
 use crate::base::BufferPool;
 use crate::base::pool::lengthen;
 use crate::protocol::cause::CloseCause;

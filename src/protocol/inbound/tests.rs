@@ -3,6 +3,10 @@
 
 use super::assembly::FIRST_BYTES;
 use super::*;
+use crate::protocol::frame::{self, Opcode, Role};
+use crate::protocol::mask;
+use crate::protocol::message::{Kind, Message};
+use crate::protocol::{CloseCause, Workspace};
 use proptest::prelude::*;
 
 /// What came out, owned.

@@ -1,187 +1,16 @@
-//! Received bytes to messages.
-//!
-//! A frame that lies whole in the receive buffer is unmasked in place and its
-//! message borrows that buffer. Only what is incomplete at the buffer's end is
-//! kept: a piece of a header, or a message in a buffer of the pool. So all input
-//! is always consumed, and a connection between two messages keeps nothing, unless its
-//! compressed messages may look back at earlier ones.
-//!
-//! A compressed message is inflated into a buffer of its own. One that comes in pieces is
-//! kept as it came while it is short, since a decompressor is larger than that; then it
-//! has one, and what comes is inflated as it comes.
+//! The receiving half of a connection: received bytes to messages.
 
-mod assembly;
-
-use super::cause::{CloseCause, CloseCode};
-use super::deflate::Inflater;
-use super::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Role, SERVER_HEADER_BYTES_MAX};
-use super::mask;
-use super::message::{Kind, Message};
-use super::workspace::{Size, Workspace};
+use super::assembly::{self, Assembly, Packed, Unpacked};
+use super::incoming::{Incoming, incoming, text};
+use super::input::Input;
+use super::partial::{Partial, Step};
+use super::rules::Rules;
 use crate::base::BufferPool;
-use assembly::{Assembly, Packed, Unpacked};
-
-/// What one side accepts.
-///
-/// ```
-/// use tapecast::protocol::{CloseCause, Inbound, Input, Role, Rules, Workspace};
-///
-/// let rules = Rules { role: Role::Client, message_bytes_max: 4, message_fragments_max: 1, deflate: false };
-/// let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
-/// let mut five_bytes = *b"\x81\x05hello";
-/// let mut input = Input::new(&mut five_bytes);
-/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Err(CloseCause::MessageTooBig));
-/// ```
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// The side that receives.
-    pub role: Role,
-    /// Bytes of a message after reassembly.
-    pub message_bytes_max: usize,
-    /// Frames of a message.
-    pub message_fragments_max: u32,
-    /// Messages may be compressed: that was agreed on.
-    pub deflate: bool,
-}
-
-impl Rules {
-    /// The same, for connections that have agreed on compression.
-    #[must_use]
-    pub fn with_deflate(&self) -> Rules {
-        Rules { deflate: true, ..self.clone() }
-    }
-
-    /// Bytes of a compressed message: what can't be made smaller becomes a little longer.
-    fn compressed_bytes_max(&self) -> usize {
-        self.message_bytes_max.saturating_add(self.message_bytes_max / 1024 + 64)
-    }
-}
-
-/// A piece of the stream, as the kernel delivered it.
-///
-/// ```
-/// use tapecast::protocol::Input;
-/// use tapecast::protocol::head::HeadEnd;
-///
-/// let mut bytes = *b"GET / HTTP/1.1\r\n\r\nframes";
-/// let mut input = Input::new(&mut bytes);
-/// let head_bytes = HeadEnd::default().find(input.rest()).expect("it is whole");
-/// input.consume(head_bytes);
-/// assert_eq!(input.rest(), b"frames");
-/// ```
-#[derive(Debug)]
-pub struct Input<'b> {
-    bytes: &'b mut [u8],
-    /// `consumed <= bytes.len()`
-    consumed: usize,
-    /// Where the payload of the last message lies that was whole in `bytes`.
-    payload: std::ops::Range<usize>,
-}
-
-impl<'b> Input<'b> {
-    /// Nothing of `bytes` is consumed yet.
-    pub fn new(bytes: &'b mut [u8]) -> Input<'b> {
-        Input { bytes, consumed: 0, payload: 0..0 }
-    }
-
-    /// The bytes not consumed yet.
-    pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.consumed..]
-    }
-
-    /// Counts `bytes` more bytes as consumed.
-    pub fn consume(&mut self, bytes: usize) {
-        self.consumed += bytes;
-        debug_assert!(self.consumed <= self.bytes.len());
-    }
-
-    /// The frame that was consumed last, and the bytes of its header, if it was a whole
-    /// uncompressed message of a server and nothing has been consumed since. A frame that
-    /// follows with the same header is such a message too.
-    ///
-    /// ```
-    /// use tapecast::protocol::{Inbound, Input, Role, Rules, Workspace};
-    ///
-    /// let rules = Rules { role: Role::Client, message_bytes_max: 9, message_fragments_max: 1, deflate: false };
-    /// let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
-    /// let mut messages = *b"\x82\x05hello\x82\x05world";
-    /// let mut input = Input::new(&mut messages);
-    /// assert!(inbound.next(&rules, &mut pool, &mut input).is_ok());
-    /// assert_eq!(input.last_message(), Some((&b"\x82\x05hello"[..], 2)));
-    /// assert_eq!(input.rest(), b"\x82\x05world");
-    /// ```
-    #[inline]
-    pub fn last_message(&self) -> Option<(&[u8], usize)> {
-        let std::ops::Range { start, end } = self.payload;
-        let (header_bytes, length) = match end - start {
-            bytes @ ..126 => (2, bytes as u8),
-            ..0x1_0000 => (4, 126),
-            _ => (10, 127),
-        };
-        let frame = self.bytes.get(start.checked_sub(header_bytes)?..end)?;
-        let is_message =
-            matches!(frame[0], 0x81 | 0x82) && frame[1] == length && end == self.consumed;
-        is_message.then_some((frame, header_bytes))
-    }
-
-    /// Consumes a payload of `bytes` bytes and unmasks it where it lies.
-    #[inline]
-    fn take(&mut self, bytes: usize, key: [u8; 4]) -> &[u8] {
-        self.payload = self.consumed..self.consumed + bytes;
-        self.consumed = self.payload.end;
-        let payload = &mut self.bytes[self.payload.clone()];
-        // A server's frames, and a key of zeroes, leave the payload as it is.
-        if key != [0; 4] {
-            mask::apply(payload, key);
-        }
-        payload
-    }
-}
-
-/// What [`Inbound::next`] found.
-///
-/// ```
-/// use tapecast::CloseCode;
-/// use tapecast::protocol::{Inbound, Incoming, Input, Role, Rules, Workspace};
-///
-/// # let rules = Rules { role: Role::Client, message_bytes_max: 125, message_fragments_max: 1, deflate: false };
-/// # let (mut inbound, mut pool) = (Inbound::new(), Workspace::new(1 << 20));
-/// let mut ping_and_close = *b"\x89\x02hi\x88\x02\x03\xE8";
-/// let mut input = Input::new(&mut ping_and_close);
-/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(Some(Incoming::Ping(b"hi"))));
-/// let close = Incoming::Close(Some((CloseCode::NORMAL, "")));
-/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(Some(close)));
-/// assert_eq!(inbound.next(&rules, &mut pool, &mut input), Ok(None));
-/// ```
-#[derive(Debug, PartialEq, Eq)]
-pub enum Incoming<'a> {
-    /// A whole message.
-    Message(Message<'a>),
-    /// To be answered with a pong of the same payload.
-    Ping(&'a [u8]),
-    /// Answers a ping of ours, or comes unasked.
-    Pong(&'a [u8]),
-    /// The peer's last frame, with its code and reason if it had them.
-    Close(Option<(CloseCode, &'a str)>),
-}
-
-/// What is incomplete, and what stays of messages that may be looked back at.
-#[derive(Debug, Default)]
-struct Partial {
-    /// The start of a header, `header_len < 14`.
-    header: [u8; HEADER_BYTES_MAX],
-    header_len: u8,
-    /// The frame whose payload is arriving; `payload_bytes` counts down and
-    /// `mask` is rotated to the next byte.
-    frame: Option<Header>,
-    /// The payload of a control frame that came in pieces, at most 125 bytes.
-    control: Vec<u8>,
-    message: Option<Assembly>,
-    /// Messages may look back at earlier ones: this stays between them.
-    remembers: bool,
-    /// Then what remembers them, once there were any and while none is inflated.
-    inflater: Option<Inflater>,
-}
+use crate::protocol::cause::CloseCause;
+use crate::protocol::frame::{self, HEADER_BYTES_MAX, Header, Opcode, SERVER_HEADER_BYTES_MAX};
+use crate::protocol::mask;
+use crate::protocol::message::{Kind, Message};
+use crate::protocol::workspace::{Size, Workspace};
 
 /// The receiving half of a connection.
 ///
@@ -199,14 +28,6 @@ struct Partial {
 #[derive(Debug, Default)]
 pub struct Inbound {
     partial: Option<Box<Partial>>,
-}
-
-/// What a step led to; says where the thing lies, not the thing itself.
-enum Step {
-    NeedInput,
-    InPlace(Header),
-    Control(Opcode),
-    Whole,
 }
 
 impl Inbound {
@@ -614,7 +435,7 @@ impl Inbound {
         }
     }
 
-    fn assembly(&self) -> Option<&Assembly> {
+    pub(super) fn assembly(&self) -> Option<&Assembly> {
         self.partial.as_ref()?.message.as_ref()
     }
 
@@ -622,98 +443,3 @@ impl Inbound {
         self.partial.as_mut()?.message.as_mut()
     }
 }
-
-impl Partial {
-    /// Whether there is a piece of a message, or of a header.
-    fn has_begun(&self) -> bool {
-        self.message.is_some() || self.frame.is_some() || self.header_len > 0
-    }
-
-    /// A decompressor for one message: its own if it has one.
-    fn take_inflater(&mut self, workspace: &mut Workspace) -> Inflater {
-        match self.remembers {
-            true => self.inflater.take().unwrap_or_default(),
-            false => workspace.take_inflater(),
-        }
-    }
-
-    fn put_inflater(&mut self, inflater: Inflater, workspace: &mut Workspace) {
-        match self.remembers {
-            true => self.inflater = Some(inflater),
-            false => workspace.put_inflater(inflater),
-        }
-    }
-
-    fn count_fragment(&mut self, opcode: Opcode) {
-        if let Some(assembly) = self.message.as_mut().filter(|_| !opcode.is_control()) {
-            assembly.fragments += 1;
-        }
-    }
-
-    /// Counts `taken` bytes of payload off the frame; says what is whole by them.
-    fn advance(&mut self, taken: usize) -> Result<Option<Step>, CloseCause> {
-        let header = self.frame.as_mut().expect("a frame has begun");
-        header.payload_bytes -= taken as u64;
-        header.mask = mask::rotate(header.mask, taken);
-        if header.payload_bytes > 0 {
-            return Ok(Some(Step::NeedInput));
-        }
-        let Header { opcode, fin, .. } = *header;
-        self.frame = None;
-        if opcode.is_control() {
-            return Ok(Some(Step::Control(opcode)));
-        }
-        if !fin {
-            return Ok(None);
-        }
-        // One that is compressed is not before it is inflated.
-        if self.message.as_ref().is_some_and(Assembly::is_compressed) {
-            return Ok(None);
-        }
-        self.finish().map(|()| Some(Step::Whole))
-    }
-
-    /// The message is whole.
-    fn finish(&mut self) -> Result<(), CloseCause> {
-        let assembly = self.message.as_mut().expect("a data frame has its message");
-        // RFC 6455, 5.6: the whole message, not each frame, is valid UTF-8.
-        assembly.utf8.finish().map_err(|_| CloseCause::InvalidUtf8)?;
-        assembly.whole = true;
-        Ok(())
-    }
-}
-
-/// Types a payload that has been unmasked. Called from three places, and still
-/// inlined: a result that goes through memory costs as much as decoding the frame.
-#[inline(always)]
-fn incoming(opcode: Opcode, payload: &[u8]) -> Result<Incoming<'_>, CloseCause> {
-    Ok(match opcode {
-        Opcode::Text => Incoming::Message(Message::Text(text(payload)?)),
-        Opcode::Binary => Incoming::Message(Message::Binary(payload)),
-        Opcode::Ping => Incoming::Ping(payload),
-        Opcode::Pong => Incoming::Pong(payload),
-        Opcode::Close => Incoming::Close(close(payload)?),
-        Opcode::Continuation => unreachable!("a continuation is collected into its message"),
-    })
-}
-
-#[inline]
-fn text(payload: &[u8]) -> Result<&str, CloseCause> {
-    simdutf8::basic::from_utf8(payload).map_err(|_| CloseCause::InvalidUtf8)
-}
-
-/// RFC 6455, 5.5.1: a close frame is empty, or a code and a UTF-8 reason.
-fn close(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, CloseCause> {
-    match payload {
-        [] => Ok(None),
-        [_] => Err(CloseCause::CloseTooShort),
-        &[high, low, ref reason @ ..] => {
-            let code = CloseCode::new(u16::from_be_bytes([high, low]))
-                .ok_or(CloseCause::CloseCodeInvalid)?;
-            Ok(Some((code, text(reason)?)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,111 @@
+//! Messages of the server become events, and acknowledgements when the caller takes them.
+
+use super::state::{RequestKind, Session};
+use crate::client::event::{Event, Position, Received, RequestId};
+use crate::client::words::Word;
+
+impl Session {
+    pub(super) fn hear(&mut self, word: Word<'_>) {
+        let answered = match &word {
+            Word::Message { channel, .. }
+            | Word::Snapshot { channel, .. }
+            | Word::SnapshotEnd { channel, .. }
+            | Word::Gap { channel, .. }
+            | Word::Conflated { channel, .. } => {
+                if let Some(index) = self.route(channel) {
+                    self.subscriptions[index].take(word, &mut self.events);
+                }
+                return;
+            }
+            Word::Subscribed { channel, id, .. } => {
+                let (index, id) = (self.route(channel), *id);
+                if let Some(index) = index {
+                    self.subscriptions[index].take(word, &mut self.events);
+                }
+                id
+            }
+            Word::Heartbeat(positions) => {
+                for (channel, seq) in positions {
+                    if let Some(index) = self.route(channel) {
+                        self.subscriptions[index].heartbeat(channel, *seq, &mut self.events);
+                    }
+                }
+                return;
+            }
+            Word::Published { seq, id: Some(id), .. } => {
+                let (request, seq) = (RequestId(*id), *seq);
+                self.events.push_back(Event::Published { request, seq });
+                Some(*id)
+            }
+            Word::Pong { id: Some(id) } => {
+                self.events.push_back(Event::Pong { request: RequestId(*id) });
+                Some(*id)
+            }
+            Word::Error { code, message, id } => {
+                self.refused(*code, message, *id);
+                return;
+            }
+            Word::Shutdown { within_ms } => {
+                self.events.push_back(Event::Shutdown { within_ms: *within_ms });
+                return;
+            }
+            Word::Unsubscribed { id, .. } => *id,
+            _ => return,
+        };
+        if let Some(id) = answered {
+            self.requests.remove(&id);
+        }
+    }
+
+    pub(super) fn refused(&mut self, code: u16, message: &str, id: Option<u64>) {
+        let request = id.and_then(|id| self.requests.remove(&id));
+        let channel = match request.map(|request| request.kind) {
+            // Its subscription has ended already.
+            Some(RequestKind::Unsubscribe) => return,
+            Some(RequestKind::Subscribe(channel)) => {
+                self.subscriptions.retain(|subscription| *subscription.name() != channel);
+                Some(channel)
+            }
+            _ => None,
+        };
+        let (request, message) = (id.map(RequestId), message.to_owned());
+        self.events.push_back(Event::Refused { request, channel, code, message });
+    }
+
+    /// The subscription that gets what is published to `channel`: that of its name, or
+    /// else of the first pattern that matches.
+    pub(super) fn route(&self, channel: &str) -> Option<usize> {
+        let by_name = self.place_of(channel);
+        by_name.or_else(|| self.subscriptions.iter().position(|it| it.matches(channel)))
+    }
+
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|it| **it.name() == *name)
+    }
+
+    /// What happened next. A message that is taken counts as acknowledged, unless that
+    /// is done by hand.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if let Event::Message(Received { channel, .. })
+        | Event::Subscribed { channel, .. }
+        | Event::SnapshotEnd { channel, .. }
+        | Event::Gap { channel, .. } = &event
+            && let Some(index) = self.route(channel)
+            && let Some(seq) = self.subscriptions[index].hand(&event)
+        {
+            self.send_ack(channel, seq);
+        }
+        Some(event)
+    }
+
+    /// Events that were not taken yet.
+    pub fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Where `channel` could be gone on behind what was taken of it.
+    pub fn position(&self, channel: &str) -> Option<Position> {
+        self.subscriptions[self.route(channel)?].position(channel)
+    }
+}

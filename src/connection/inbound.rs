@@ -1,6 +1,8 @@
 //! What has arrived: first a request head, then messages.
 
-use super::{Close, KeepAlive, Outbound};
+use super::close::Close;
+use super::keepalive::KeepAlive;
+use super::outbound::Outbound;
 use crate::base::{BufferPool, Limits, Time};
 use crate::protocol::deflate::Accepted;
 use crate::protocol::head::{self, HeadEnd};

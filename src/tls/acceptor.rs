@@ -1,7 +1,9 @@
 //! What a server is: its certificates, and whom it lets in.
 
-use super::identity::certificates;
-use super::{CertificateError, Identity, PROVIDER, Session};
+use super::certificates::{CertificateError, certificates};
+use super::identity::Identity;
+use super::provider::PROVIDER;
+use super::session::Session;
 use rustls::RootCertStore;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::Ticketer;

@@ -1,7 +1,9 @@
 //! Whom a client trusts.
 
-use super::identity::certificates;
-use super::{CertificateError, Identity, PROVIDER, Session};
+use super::certificates::{CertificateError, certificates};
+use super::identity::Identity;
+use super::provider::PROVIDER;
+use super::session::Session;
 use rustls::RootCertStore;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{

@@ -1,8 +1,9 @@
 //! Who one is: a chain of certificates and the key of the first.
 
-use super::{CertificateError, PROVIDER};
+use super::certificates::{CertificateError, certificates, read};
+use super::provider::PROVIDER;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -54,18 +55,4 @@ impl Identity {
             error => CertificateError::of(key, error),
         })
     }
-}
-
-/// All certificates of a PEM file; at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let pem = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(CertificateError::of(path, "there is no certificate in PEM")),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|error| CertificateError::of(path, error))
 }

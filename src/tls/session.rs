@@ -1,6 +1,8 @@
 //! One connection's TLS: records in, plaintext out, and back.
 
-use super::{CertificateError, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, TlsError};
+use super::certificates::CertificateError;
+use super::error::TlsError;
+use super::record::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;

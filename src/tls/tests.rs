@@ -2,7 +2,9 @@
 
 use super::*;
 use rcgen::{CertificateParams, Issuer, KeyPair};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Files of a test, gone with it.

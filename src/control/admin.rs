@@ -1,12 +1,12 @@
 //! The administration server: HTTP and JSON, described by `openapi.json`.
 
-use super::LinesDropped;
 use super::bodies::{self, Bodies};
+use super::fault::Fault;
+use super::lines::LinesDropped;
 use super::metrics;
 use super::signals::Order;
 use crate::app::{Answer, ConnectionSummary, Page, Publish, ShardCommand, Shards};
 use crate::base::ConnectionId;
-use crate::hub::HubError;
 use crate::protocol::{CloseCode, Message};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
@@ -89,41 +89,6 @@ impl Admin {
                 tracing::error!(%error, "the administration server has ended");
             }
         })
-    }
-}
-
-/// A request that can't be done, and why.
-#[derive(Debug)]
-pub(super) struct Fault(pub StatusCode, pub String);
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
-    }
-}
-
-impl From<JsonRejection> for Fault {
-    fn from(rejection: JsonRejection) -> Fault {
-        Fault(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<HubError> for Fault {
-    fn from(error: HubError) -> Fault {
-        let status = match error {
-            HubError::Full | HubError::OverBudget | HubError::Stopped | HubError::TooManyTopics => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            HubError::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Fault(status, error.to_string())
-    }
-}
-
-impl From<QueryRejection> for Fault {
-    fn from(rejection: QueryRejection) -> Fault {
-        Fault(rejection.status(), rejection.body_text())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bodies of requests to the administration server: what all of them hold together is
 //! bounded, and each has a deadline.
 
-use super::admin::Fault;
+use super::fault::Fault;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;

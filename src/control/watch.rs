@@ -2,7 +2,7 @@
 //! been busy with one turn. The supervisor hears that all is well only while no
 //! shard is stuck. Log lines that were dropped are reported, and free memory goes back to the system by the same clock.
 
-use super::LinesDropped;
+use super::lines::LinesDropped;
 use crate::app::Shards;
 use crate::base::Counters;
 use std::time::{Duration, Instant};

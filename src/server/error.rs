@@ -1,6 +1,6 @@
 //! Why a server did not start, or ended.
 
-use super::Address;
+use super::address::Address;
 use crate::base::limits::LimitError;
 use crate::driver::SetupError;
 use crate::hub::RuleError;

@@ -4,7 +4,8 @@
 //! connections over them. A Unix socket, and one that was inherited, is there
 //! once; every shard accepts from it.
 
-use super::{Address, ServerError};
+use super::address::Address;
+use super::error::ServerError;
 use crate::base::Limits;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;

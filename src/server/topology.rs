@@ -1,6 +1,6 @@
 //! Cores for shards, and descriptors for connections.
 
-use super::ServerError;
+use super::error::ServerError;
 use crate::base::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

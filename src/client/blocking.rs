@@ -74,9 +74,10 @@ impl Client {
         for (name, value) in &options.headers {
             check_header(name, value).map_err(Error::Header)?;
         }
-        let connector = match url.is_secure() {
-            true => Some(Connector::new(&options.trust, true).map_err(Error::Trust)?),
-            false => None,
+        let connector = if url.is_secure() {
+            Some(Connector::new(&options.trust, true).map_err(Error::Trust)?)
+        } else {
+            None
         };
         // Random for the process and the moment, which is enough to spread delays.
         let seed = RandomState::new().hash_one(Instant::now());
@@ -290,10 +291,10 @@ impl Client {
 
     /// Writes and reads what can be without waiting.
     fn exchange(&mut self) {
-        let result = self.write().and_then(|()| match self.session.events() < EVENTS_MAX {
-            true => self.read(),
-            false => Ok(()),
-        });
+        let mut result = self.write();
+        if result.is_ok() && self.session.events() < EVENTS_MAX {
+            result = self.read();
+        }
         if let Err(error) = result
             && !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
         {

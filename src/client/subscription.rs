@@ -94,10 +94,7 @@ impl Subscription {
     /// Whether it gets what is published to `channel`, unless that has a subscription of
     /// its own.
     pub fn matches(&self, channel: &str) -> bool {
-        match self.is_pattern {
-            true => matches(&self.name, channel),
-            false => *self.name == *channel,
-        }
+        if self.is_pattern { matches(&self.name, channel) } else { *self.name == *channel }
     }
 
     /// What asks for it with this id: the first time, or for what has come since.

@@ -57,10 +57,10 @@ impl Url {
     /// It has none, or nobody knows.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses: Vec<_> = (self.name.as_str(), self.port).to_socket_addrs()?.collect();
-        match addresses.is_empty() {
-            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            false => Ok(addresses),
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
+        Ok(addresses)
     }
 }
 

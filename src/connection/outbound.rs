@@ -133,9 +133,10 @@ impl Outbound {
             self.overflowed = true;
             return SendOutcome::Dropped;
         }
-        match queued > limits.queued_bytes_pause {
-            true => SendOutcome::Backpressure,
-            false => SendOutcome::Queued,
+        if queued > limits.queued_bytes_pause {
+            SendOutcome::Backpressure
+        } else {
+            SendOutcome::Queued
         }
     }
 

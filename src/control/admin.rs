@@ -350,10 +350,13 @@ async fn disconnect(
         return Err(bad(format!("there is no shard {}", id.shard)));
     }
     let errand = |answer| ShardCommand::Disconnect { id, code, reason, answer };
-    match access.ask(id.shard.index(), errand).await? {
-        true => Ok(Json(json!({ "disconnected": true }))),
-        false => Err(Fault(StatusCode::NOT_FOUND, format!("{id} has ended or never was"))),
+    if !access.ask(id.shard.index(), errand).await? {
+        return Err(Fault(
+            StatusCode::NOT_FOUND,
+            format!("{id}: no such connection, or it has ended"),
+        ));
     }
+    Ok(Json(json!({ "disconnected": true })))
 }
 
 async fn drain(State(access): State<Access>) -> (StatusCode, Json<Value>) {

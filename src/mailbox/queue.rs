@@ -172,9 +172,10 @@ impl<T> Sender<T> {
         }
         let under_way = self.sent_weight - self.shared.taken_weight.load(Ordering::Relaxed);
         let weight = weight as u64;
-        match self.shared.is_heavy(weight) {
-            true => under_way == 0 && self.shared.allowance.has_room(weight),
-            false => under_way + weight <= self.shared.weight_max,
+        if self.shared.is_heavy(weight) {
+            under_way == 0 && self.shared.allowance.has_room(weight)
+        } else {
+            under_way + weight <= self.shared.weight_max
         }
     }
 

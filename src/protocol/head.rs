@@ -148,9 +148,10 @@ impl<'a> Request<'a> {
 
     /// Path and query, not decoded.
     pub fn path_and_query(&self) -> Cow<'a, str> {
-        match self.target.starts_with('/') {
-            true => Cow::Borrowed(self.target),
-            false => Cow::Owned(format!("/{}", self.target)),
+        if self.target.starts_with('/') {
+            Cow::Borrowed(self.target)
+        } else {
+            Cow::Owned(format!("/{}", self.target))
         }
     }
 

@@ -154,9 +154,10 @@ impl Workspace {
     #[inline]
     pub(super) fn count_grown(&mut self, before: Size, buffer: &Vec<u8>) {
         // All of it is copied to fresh memory, or more of it is made zero.
-        self.grown_work += match buffer.capacity() > before.capacity {
-            true => work::keep(buffer.len()),
-            false => work::copy(buffer.len() - before.len),
+        self.grown_work += if buffer.capacity() > before.capacity {
+            work::keep(buffer.len())
+        } else {
+            work::copy(buffer.len() - before.len)
         };
     }
 

@@ -107,9 +107,10 @@ impl Acceptor {
         clients: &ClientCertificates,
     ) -> Result<Acceptor, CertificateError> {
         let clients = Asked::new(clients)?;
-        let ticketer = match clients == self.clients {
-            true => Arc::clone(&self.ticketer),
-            false => Ticketer::new().map_err(CertificateError::new)?,
+        let ticketer = if clients == self.clients {
+            Arc::clone(&self.ticketer)
+        } else {
+            Ticketer::new().map_err(CertificateError::new)?
         };
         Acceptor::with_ticketer(identities, clients, ticketer)
     }

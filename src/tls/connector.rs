@@ -105,9 +105,10 @@ impl Connector {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = match resumes {
-            true => Resumption::store(Arc::new(Tickets::default())),
-            false => Resumption::disabled(),
+        config.resumption = if resumes {
+            Resumption::store(Arc::new(Tickets::default()))
+        } else {
+            Resumption::disabled()
         };
         Ok(Connector(Arc::new(config)))
     }

@@ -138,10 +138,11 @@ fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
         }
         other => {
             let why = words(other);
-            let kind = match why.starts_with("unsupported signature algorithm") {
+            let kind = if why.starts_with("unsupported signature algorithm") {
                 // No authority that is trusted here could have signed it.
-                true => TlsErrorKind::UnknownIssuer,
-                false => TlsErrorKind::Other,
+                TlsErrorKind::UnknownIssuer
+            } else {
+                TlsErrorKind::Other
             };
             (kind, of(&format!("can't be used: {why}")))
         }

@@ -131,12 +131,11 @@ impl Session {
             Some(json) => words.raw("message", json).end(),
             None => words.end(),
         };
-        let unsent = match self.is_open() {
-            true => {
-                self.write(&text);
-                None
-            }
-            false => Some(text),
+        let unsent = if self.is_open() {
+            self.write(&text);
+            None
+        } else {
+            Some(text)
         };
         self.requests.insert(id, Request { kind, unsent });
         RequestId(id)

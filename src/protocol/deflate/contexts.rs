@@ -149,10 +149,8 @@ impl Contexts {
         let bytes =
             usize::from(outbound) * COMPRESSOR_BYTES + usize::from(inbound) * DECOMPRESSOR_BYTES;
         let left = self.bytes_left.checked_sub(bytes)?;
-        let compression = match outbound {
-            false => Compression::alone(window_bits),
-            true => self.take_number(window_bits)?,
-        };
+        let compression =
+            if outbound { self.take_number(window_bits)? } else { Compression::alone(window_bits) };
         self.bytes_left = left;
         Some(compression)
     }

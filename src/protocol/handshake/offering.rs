@@ -99,8 +99,8 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(format!("{name}: a value has no control characters"));
     }
-    match OF_THE_HANDSHAKE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
-        true => Err(format!("{name} belongs to the handshake and can't be given")),
-        false => Ok(()),
+    if OF_THE_HANDSHAKE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Err(format!("{name} belongs to the handshake and can't be given"));
     }
+    Ok(())
 }

@@ -155,12 +155,11 @@ pub fn check_beginning(start: &[u8]) -> Result<(), ResponseError> {
     // RFC 9112, 2.2: empty lines before a message may be left out.
     let start = start.trim_ascii_start();
     let bytes = start.len().min(BEGINNING.len());
-    match start[..bytes] == BEGINNING[..bytes] {
-        true => Ok(()),
-        // The record's length may still be to come.
-        false if matches!(start, [0x15 | 0x16]) => Ok(()),
-        false => Err(ResponseError::Malformed),
+    // Of a TLS record, the second byte may still be to come.
+    if start[..bytes] == BEGINNING[..bytes] || matches!(start, [0x15 | 0x16]) {
+        return Ok(());
     }
+    Err(ResponseError::Malformed)
 }
 
 /// Whether a whole response head is of an interim response (RFC 9110, 15.2), behind which the

@@ -42,16 +42,18 @@ impl Partial {
 
     /// A decompressor for one message: its own if it has one.
     pub(super) fn take_inflater(&mut self, workspace: &mut Workspace) -> Inflater {
-        match self.remembers {
-            true => self.inflater.take().unwrap_or_default(),
-            false => workspace.take_inflater(),
+        if self.remembers {
+            self.inflater.take().unwrap_or_default()
+        } else {
+            workspace.take_inflater()
         }
     }
 
     pub(super) fn put_inflater(&mut self, inflater: Inflater, workspace: &mut Workspace) {
-        match self.remembers {
-            true => self.inflater = Some(inflater),
-            false => workspace.put_inflater(inflater),
+        if self.remembers {
+            self.inflater = Some(inflater);
+        } else {
+            workspace.put_inflater(inflater);
         }
     }
 

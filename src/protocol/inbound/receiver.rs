@@ -59,9 +59,10 @@ impl Inbound {
         {
             input.consume(short.header_bytes);
             let payload = input.take(short.payload_bytes, short.mask);
-            return Ok(Some(Incoming::Message(match short.text {
-                true => Message::Text(text(payload)?),
-                false => Message::Binary(payload),
+            return Ok(Some(Incoming::Message(if short.text {
+                Message::Text(text(payload)?)
+            } else {
+                Message::Binary(payload)
             })));
         }
         self.next_of_any(rules, workspace, input)
@@ -180,10 +181,8 @@ impl Inbound {
             (None, _) => (0, 0),
         };
         let is_compressed = self.assembly().map_or(header.compressed, Assembly::is_compressed);
-        let bytes_max = match is_compressed {
-            false => rules.message_bytes_max,
-            true => rules.compressed_bytes_max(),
-        };
+        let bytes_max =
+            if is_compressed { rules.compressed_bytes_max() } else { rules.message_bytes_max };
         // `bytes` is at most the limit, so neither side can wrap.
         if header.payload_bytes > (bytes_max - bytes) as u64 {
             return Err(CloseCause::MessageTooBig);
@@ -204,16 +203,15 @@ impl Inbound {
             Opcode::Binary => Kind::Binary,
             _ => return partial.count_fragment(header.opcode),
         };
-        partial.message = Some(match header.compressed {
-            false => Assembly::new(kind, header.payload_bytes, workspace),
-            true => {
-                // One that is there anyway has nothing kept for it.
-                let inflater = partial.remembers.then(|| partial.take_inflater(workspace));
-                Assembly {
-                    packed: Some(Packed::new(workspace.take(), inflater)),
-                    ..Assembly::new(kind, 0, workspace)
-                }
+        partial.message = Some(if header.compressed {
+            // One that is there anyway has nothing kept for it.
+            let inflater = partial.remembers.then(|| partial.take_inflater(workspace));
+            Assembly {
+                packed: Some(Packed::new(workspace.take(), inflater)),
+                ..Assembly::new(kind, 0, workspace)
             }
+        } else {
+            Assembly::new(kind, header.payload_bytes, workspace)
         });
         partial.count_fragment(header.opcode);
     }

@@ -214,12 +214,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, word: &'static str) -> Result<(), Malformed> {
-        match self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            true => {
-                self.at += word.len();
-                Ok(())
-            }
-            false => Err(Malformed { message: "expected a value", at: self.at }),
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(Malformed { message: "expected a value", at: self.at })
         }
     }
 

@@ -329,10 +329,11 @@ impl Channel {
         self.has_failed
     }
 
-    /// Whether its keys are nearly used up: it is to be closed while that can be said.
+    /// Whether its keys are close to their limit: it has to close while it can still encrypt a
+    /// close frame.
     #[inline]
-    pub fn is_worn(&self) -> bool {
-        self.session.is_worn()
+    pub fn nears_key_limit(&self) -> bool {
+        self.session.nears_key_limit()
     }
 
     /// What is to be sent.

@@ -136,7 +136,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             // It is not read from: that it takes bytes shows that it lives.
             slot.inbound.keep_alive.hear(core.now);
         }
-        let nears_key_limit = slot.channel.as_deref().is_some_and(Channel::is_worn);
+        let nears_key_limit = slot.channel.as_deref().is_some_and(Channel::nears_key_limit);
         let state = &mut slot.state;
         if let Some(channel) = &mut slot.channel {
             // What was encrypted has left queue and tapes before.
@@ -181,7 +181,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     /// A connection whose keys are nearly used up is closed while its close frame can still be
     /// encrypted.
     pub fn close_near_key_limit(&mut self, peer: &mut Peer<'_, H::Session>) {
-        if peer.phase == Phase::Open && peer.channel.as_deref().is_some_and(Channel::is_worn) {
+        if peer.phase == Phase::Open && peer.channel.as_deref().is_some_and(Channel::nears_key_limit) {
             self.close(peer, CloseCause::MaximumAge);
         }
     }

@@ -49,9 +49,9 @@ pub struct Session {
     sealed: u64,
 }
 
-/// Records after which a connection of TLS 1.2 is to be closed. It can't renew its keys,
-/// and with AES-GCM they end at 2^24: what is left is for the farewell.
-const WORN_RECORDS: u64 = if cfg!(test) { 4_000 } else { (1 << 24) - (1 << 14) };
+/// Records after which a TLS 1.2 connection has to close. It can't renew its keys, and AES-GCM
+/// limits them to 2^24 records: the rest is for the closing handshake.
+const KEY_LIMIT_RECORDS: u64 = if cfg!(test) { 4_000 } else { (1 << 24) - (1 << 14) };
 
 enum Side {
     Server(UnbufferedServerConnection),
@@ -107,9 +107,10 @@ impl Session {
         kind == Some(HandshakeKind::Resumed)
     }
 
-    /// Its keys will soon be used up, and can't be renewed: another connection is needed.
-    pub fn is_worn(&self) -> bool {
-        self.sealed >= WORN_RECORDS && {
+    /// Whether its keys are close to their limit and can't be renewed: the peer needs another
+    /// connection.
+    pub fn nears_key_limit(&self) -> bool {
+        self.sealed >= KEY_LIMIT_RECORDS && {
             let version = match &self.side {
                 Side::Server(connection) => connection.protocol_version(),
                 Side::Client(connection) => connection.protocol_version(),

@@ -196,7 +196,7 @@ pub fn decode_with(bytes: &[u8], role: Role, deflate: bool) -> Result<Option<Hea
 
 /// A message of at most 125 bytes that is one frame, as most messages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
+pub struct SmallMessage {
     /// It is text, not binary.
     pub text: bool,
     /// The masking key; all zero on frames that are not masked.
@@ -210,7 +210,7 @@ pub struct Short {
 /// The short message at the start of `bytes`, if one lies there whole. Everything else,
 /// and whatever breaks a rule, is for [`decode_with`]; of a short message both say the same.
 #[inline]
-pub fn decode_short(bytes: &[u8], role: Role) -> Option<Short> {
+pub fn decode_small(bytes: &[u8], role: Role) -> Option<SmallMessage> {
     let &[first, second, ref rest @ ..] = bytes else { return None };
     // Final, a message's first frame, and no reserved bit.
     let is_message = first == 0x80 | Opcode::Text as u8 || first == 0x80 | Opcode::Binary as u8;
@@ -225,7 +225,7 @@ pub fn decode_short(bytes: &[u8], role: Role) -> Option<Short> {
     };
     let is_whole = header_bytes + payload_bytes <= bytes.len();
     let text = first == 0x80 | Opcode::Text as u8;
-    is_whole.then_some(Short { text, mask, header_bytes, payload_bytes })
+    is_whole.then_some(SmallMessage { text, mask, header_bytes, payload_bytes })
 }
 
 /// RFC 7692, 6: the first reserved bit.
@@ -414,7 +414,7 @@ mod tests {
                                     && matches!(header.opcode, Opcode::Text | Opcode::Binary)
                                     && length <= 125 =>
                             {
-                                Some(Short {
+                                Some(SmallMessage {
                                     text: header.opcode == Opcode::Text,
                                     mask: header.mask,
                                     header_bytes: header.header_bytes.into(),
@@ -423,11 +423,11 @@ mod tests {
                             }
                             _ => None,
                         };
-                        assert_eq!(decode_short(&bytes, role), expected, "{bytes:?}");
+                        assert_eq!(decode_small(&bytes, role), expected, "{bytes:?}");
                         let all = bytes.len();
-                        assert!((0..all).all(|end| decode_short(&bytes[..end], role).is_none()));
+                        assert!((0..all).all(|end| decode_small(&bytes[..end], role).is_none()));
                         bytes.push(0);
-                        assert_eq!(decode_short(&bytes, role), expected, "and more");
+                        assert_eq!(decode_small(&bytes, role), expected, "and more");
                     }
                 }
             }

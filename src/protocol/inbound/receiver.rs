@@ -54,12 +54,12 @@ impl Inbound {
     ) -> Result<Option<Incoming<'a>>, CloseCause> {
         // What most frames are, in a straight line.
         if self.partial.is_none()
-            && let Some(short) = frame::decode_short(input.rest(), rules.role)
-            && short.payload_bytes <= rules.message_bytes_max
+            && let Some(small) = frame::decode_small(input.rest(), rules.role)
+            && small.payload_bytes <= rules.message_bytes_max
         {
-            input.consume(short.header_bytes);
-            let payload = input.take(short.payload_bytes, short.mask);
-            return Ok(Some(Incoming::Message(if short.text {
+            input.consume(small.header_bytes);
+            let payload = input.take(small.payload_bytes, small.mask);
+            return Ok(Some(Incoming::Message(if small.text {
                 Message::Text(text(payload)?)
             } else {
                 Message::Binary(payload)

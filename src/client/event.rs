@@ -61,27 +61,27 @@ pub struct Subscribe {
 impl Subscribe {
     /// The request for it, which goes on behind `from`, or else begins with a snapshot if
     /// it is to.
-    pub fn words(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
-        let mut words = Object::new("subscribe").text("channel", channel);
+    pub fn request(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
+        let mut request = Object::new("subscribe").text("channel", channel);
         if self.mode == Mode::Latest {
-            words = words.text("mode", "latest");
+            request = request.text("mode", "latest");
         }
         if let Some(max_rate) = self.max_rate {
-            words = words.json("max_rate", max_rate);
+            request = request.json("max_rate", max_rate);
         }
         if let Some(window) = self.window {
-            words = words.json("window", window);
+            request = request.json("window", window);
         }
         if let Some(name) = &self.name {
-            words = words.text("name", name);
+            request = request.text("name", name);
         }
         match from {
             // Where it can't go on, a snapshot follows unasked.
             Some(Position { epoch, seq }) => {
-                words.json("since", format_args!(r#"{{"epoch":{epoch},"seq":{seq}}}"#))
+                request.json("since", format_args!(r#"{{"epoch":{epoch},"seq":{seq}}}"#))
             }
-            None if snapshot => words.json("snapshot", true),
-            None => words,
+            None if snapshot => request.json("snapshot", true),
+            None => request,
         }
     }
 }

@@ -10,20 +10,20 @@
 //! | `event` | what a client is told and asked, errors, options |
 //! | `session` | the connection's life, requests and answers, without I/O |
 //! | `subscription` | where a subscription is in its channels |
-//! | `words` | what the server says, read from its text |
+//! | `server_message` | the messages of the server, read from their text |
 //! | `url` | where a server is |
 //!
 //! It knows nothing of the server's side.
 
 mod blocking;
 mod event;
+mod server_message;
 mod session;
 mod subscription;
 mod url;
-mod words;
 
 pub use blocking::Client;
 pub use event::{Error, Event, Mode, Options, Position, Received, RequestId, Subscribe};
+pub use server_message::{NAME, NotAMessage, ServerMessage};
 pub use session::{Need, Session};
 pub use url::Url;
-pub use words::{NAME, NotAWord, Word};

@@ -6,7 +6,7 @@
 //! lost then begins with a new snapshot.
 
 use super::event::{Event, Mode, Position, Received, Subscribe};
-use super::words::Word;
+use super::server_message::ServerMessage;
 use crate::protocol::json::Object;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -100,15 +100,15 @@ impl Subscription {
     /// What asks for it with this id: the first time, or for what has come since.
     pub fn request(&mut self, id: u64) -> Object {
         self.asked = Some(id);
-        self.words()
+        self.current_request()
     }
 
-    fn words(&self) -> Object {
+    fn current_request(&self) -> Object {
         match self.places.get(&self.name) {
-            None => self.how.words(&self.name, self.how.since, self.how.snapshot),
+            None => self.how.request(&self.name, self.how.since, self.how.snapshot),
             Some(place) => {
                 let from = place.position().filter(|_| !place.is_snapshot);
-                self.how.words(&self.name, from, true)
+                self.how.request(&self.name, from, true)
             }
         }
     }
@@ -119,17 +119,22 @@ impl Subscription {
     }
 
     /// Takes what the server says of one of its channels.
-    pub fn take(&mut self, word: Word<'_>, events: &mut VecDeque<Event>) {
-        match word {
+    pub fn take(&mut self, message: ServerMessage<'_>, events: &mut VecDeque<Event>) {
+        match message {
             // One with another id answers a subscription of this name that has ended.
-            Word::Subscribed { id: Some(id), .. } if self.asked != Some(id) => {}
-            Word::Subscribed {
-                channel, epoch: Some(epoch), seq, recovered, is_unlisted, ..
+            ServerMessage::Subscribed { id: Some(id), .. } if self.asked != Some(id) => {}
+            ServerMessage::Subscribed {
+                channel,
+                epoch: Some(epoch),
+                seq,
+                recovered,
+                is_unlisted,
+                ..
             } => {
                 let how = Begun { position: Position { epoch, seq }, recovered, is_unlisted };
                 self.subscribed(&channel, &how, events);
             }
-            Word::Message { channel, seq, time_ms, key, is_removed, body } => {
+            ServerMessage::Publication { channel, seq, time_ms, key, is_removed, body } => {
                 let mode = self.how.mode;
                 let Some(place) = self.place(&channel, seq) else { return };
                 if !place.is_snapshot {
@@ -146,23 +151,23 @@ impl Subscription {
                     Received { channel, seq, time_ms, key, is_removed, is_snapshot, body };
                 events.push_back(Event::Message(received));
             }
-            Word::Snapshot { channel, count } => {
+            ServerMessage::Snapshot { channel, count } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };
                 place.is_snapshot = true;
                 events.push_back(Event::Snapshot { channel: place.channel.clone(), count });
             }
-            Word::SnapshotEnd { channel, seq, complete } => {
+            ServerMessage::SnapshotEnd { channel, seq, complete } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };
                 (place.is_snapshot, place.seq) = (false, seq);
                 let channel = place.channel.clone();
                 events.push_back(Event::SnapshotEnd { channel, seq, complete });
             }
-            Word::Gap { channel, from, to } => {
+            ServerMessage::Gap { channel, from, to } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };
                 place.seq = place.seq.max(to);
                 events.push_back(Event::Gap { channel: place.channel.clone(), from, to });
             }
-            Word::Conflated { channel, from, to } => {
+            ServerMessage::Conflated { channel, from, to } => {
                 let Some(place) = self.places.get_mut(&*channel) else { return };
                 place.conflated_to = place.conflated_to.max(to);
                 events.push_back(Event::Conflated { channel: place.channel.clone(), from, to });
@@ -285,13 +290,13 @@ impl Subscription {
 /// `*` is one segment, `>` at the end one or more.
 fn matches(pattern: &str, channel: &str) -> bool {
     let mut segments = channel.split('.');
-    let mut words = pattern.split('.').peekable();
-    while let Some(word) = words.next() {
+    let mut parts = pattern.split('.').peekable();
+    while let Some(part) = parts.next() {
         let Some(segment) = segments.next() else { return false };
-        match word {
-            ">" if words.peek().is_none() => return true,
+        match part {
+            ">" if parts.peek().is_none() => return true,
             "*" => {}
-            _ if word == segment => {}
+            _ if part == segment => {}
             _ => return false,
         }
     }
@@ -305,7 +310,7 @@ mod tests {
     fn says(subscription: &mut Subscription, texts: &[&str]) -> Vec<String> {
         let mut events = VecDeque::new();
         for text in texts {
-            subscription.take(Word::read(text).unwrap(), &mut events);
+            subscription.take(ServerMessage::read(text).unwrap(), &mut events);
         }
         let short = |event| match event {
             Event::Message(Received { seq, is_snapshot, .. }) => {
@@ -359,7 +364,7 @@ mod tests {
     fn goes_on_where_it_was() {
         let snapshot = Subscribe { snapshot: true, ..Subscribe::default() };
         let mut subscription = Subscription::new("a", snapshot);
-        let asks = |subscription: &Subscription| subscription.words().end();
+        let asks = |subscription: &Subscription| subscription.current_request().end();
         let plain = r#"{"type":"subscribe","channel":"a","snapshot":true}"#;
         assert_eq!(asks(&subscription), plain);
         let begin = r#"{"type":"snapshot","channel":"a","count":1}"#;
@@ -383,11 +388,11 @@ mod tests {
         let how = Subscribe { name: Some("Alice".into()), ..Subscribe::default() };
         let mut listed = Subscription::new("a", how);
         let asks = r#"{"type":"subscribe","channel":"a","name":"Alice"}"#;
-        assert_eq!(listed.words().end(), asks);
+        assert_eq!(listed.current_request().end(), asks);
         says(&mut listed, &[&subscribed(1, 4, false)]);
         let again =
             r#"{"type":"subscribe","channel":"a","name":"Alice","since":{"epoch":1,"seq":4}}"#;
-        assert_eq!(listed.words().end(), again);
+        assert_eq!(listed.current_request().end(), again);
     }
 
     #[test]
@@ -396,7 +401,7 @@ mod tests {
         let mut subscription = Subscription::new("a", window);
         let mut events = VecDeque::new();
         for text in [subscribed(1, 0, false), message(1), message(2), message(3)] {
-            subscription.take(Word::read(&text).unwrap(), &mut events);
+            subscription.take(ServerMessage::read(&text).unwrap(), &mut events);
         }
         assert_eq!(subscription.position("a"), None);
         let mut hand = || subscription.hand(&events.pop_front().unwrap());
@@ -407,7 +412,7 @@ mod tests {
         // Nor was it when the channel began anew: it is of the old one, and acknowledges
         // nothing of the new.
         for text in [subscribed(2, 0, true), message(1), message(2)] {
-            subscription.take(Word::read(&text).unwrap(), &mut events);
+            subscription.take(ServerMessage::read(&text).unwrap(), &mut events);
         }
         let mut hand = || {
             let event = events.pop_front().unwrap();

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tapecast::Limits;
-use tapecast::client::Word;
+use tapecast::client::ServerMessage;
 use tapecast::hub::{Rule, SlowReader};
 use tapecast::subprotocol::json::Json;
 use tapecast::testing::{Received, TestClient, TestShard};
@@ -135,22 +135,22 @@ struct Heard {
 fn hear(client: &mut TestClient, heard: &mut Heard) {
     while let Some(received) = client.receive() {
         let Received::Text(text) = received else { continue };
-        let word = Word::read(&text).unwrap_or_else(|_| panic!("no word: {text}"));
+        let word = ServerMessage::read(&text).unwrap_or_else(|_| panic!("no word: {text}"));
         let id = match word {
-            Word::Subscribed { id, epoch, .. } => {
+            ServerMessage::Subscribed { id, epoch, .. } => {
                 heard.epoch = epoch.unwrap_or(heard.epoch);
                 id
             }
-            Word::Unsubscribed { id, .. } | Word::Published { id, .. } => id,
-            Word::Error { id, code, .. } => {
+            ServerMessage::Unsubscribed { id, .. } | ServerMessage::Published { id, .. } => id,
+            ServerMessage::Error { id, code, .. } => {
                 assert!((100..=130).contains(&code), "{text}");
                 id
             }
-            Word::Pong { id } => {
+            ServerMessage::Pong { id } => {
                 heard.pongs += 1;
                 id
             }
-            Word::Other => panic!("another word: {text}"),
+            ServerMessage::Other => panic!("another word: {text}"),
             _ => None,
         };
         // Ids of garbage are small.

@@ -4,7 +4,7 @@
 use super::state::{Connection, Phase, Request, RequestKind, Session};
 use crate::base::{Time, entropy};
 use crate::client::event::{Event, RequestId};
-use crate::client::words::{NAME, Word};
+use crate::client::server_message::{NAME, ServerMessage};
 use crate::connection::client::Client as Codec;
 use crate::protocol::deflate::Offered;
 use crate::protocol::handshake::Offer;
@@ -173,8 +173,9 @@ impl Session {
         loop {
             match codec.next_open(pool, input) {
                 Ok(None) => return Ok(()),
-                Ok(Some(Incoming::Message(Message::Text(text)))) => match Word::read(text) {
-                    Ok(word) => self.hear(word),
+                Ok(Some(Incoming::Message(Message::Text(text)))) => match ServerMessage::read(text)
+                {
+                    Ok(message) => self.take_message(message),
                     Err(_) => {
                         let reason = format!("not a message of {NAME}");
                         return Err(Ended::with(reason, CloseCode::UNSUPPORTED, ""));

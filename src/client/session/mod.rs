@@ -3,9 +3,9 @@
 //! The caller does what [`Session::need`] says, writes the bytes in [`Session::outgoing`],
 //! passes on the bytes that it reads, and takes the events.
 
-mod asking;
 mod connecting;
-mod hearing;
+mod messages;
+mod requests;
 mod state;
 
 pub use connecting::Need;

@@ -11,7 +11,7 @@ use crate::measure::{Counted, Order, Track};
 use crate::plan::{Group, fill_in};
 use crate::profile::values::Delivery;
 use tapecast::base::Time;
-use tapecast::client::{Mode, Subscribe, Word};
+use tapecast::client::{Mode, ServerMessage, Subscribe};
 use tapecast::protocol::json::Object;
 
 /// The connections of one thread.
@@ -67,7 +67,7 @@ impl Topics {
         let Reader { channel, delivery, .. } = &self.readers[connection];
         let &Delivery { mode, max_rate } = delivery;
         let subscribe = Subscribe { mode, max_rate, ..Subscribe::default() };
-        subscribe.words(channel, None, false).end()
+        subscribe.request(channel, None, false).end()
     }
 
     /// Publishes until the window is full. Returns how many messages it sent.
@@ -108,11 +108,13 @@ impl Topics {
         bytes: &[u8],
         counted: &mut Counted,
     ) -> Received {
-        let word = std::str::from_utf8(bytes).ok().and_then(|text| Word::read(text).ok());
+        let word = std::str::from_utf8(bytes).ok().and_then(|text| ServerMessage::read(text).ok());
         let Some(word) = word else { return Received::Wrong };
         let reader = &mut self.readers[connection];
         match word {
-            Word::Message { channel, seq, body, .. } if *channel == *reader.channel => {
+            ServerMessage::Publication { channel, seq, body, .. }
+                if *channel == *reader.channel =>
+            {
                 let text = body.strip_prefix('"').and_then(|body| body.strip_suffix('"'));
                 let stamp = text.and_then(|text| self.broadcast.stamp(text.as_bytes()));
                 let Some(stamp) = stamp else { return Received::Wrong };
@@ -140,14 +142,14 @@ impl Topics {
                 }
                 Received::Fine
             }
-            Word::Message { .. } => Received::Wrong,
-            Word::Subscribed { seq, .. } => {
+            ServerMessage::Publication { .. } => Received::Wrong,
+            ServerMessage::Subscribed { seq, .. } => {
                 reader.track = Track::from(seq + 1);
                 counted.other += 1;
                 Received::Fine
             }
-            Word::Error { .. } => Received::Refused,
-            // A notice of a gap: the gap itself shows in the numbers.
+            ServerMessage::Error { .. } => Received::Refused,
+            // A gap shows in the numbers.
             _ => {
                 counted.other += 1;
                 Received::Fine

@@ -39,8 +39,8 @@ impl Session {
             }
         }
         if self.is_open() {
-            let words = Object::new("unsubscribe").text("channel", channel);
-            self.ask(RequestKind::Unsubscribe, words, None);
+            let request = Object::new("unsubscribe").text("channel", channel);
+            self.ask(RequestKind::Unsubscribe, request, None);
         }
         Ok(())
     }
@@ -60,12 +60,12 @@ impl Session {
         Scanner::new(json)
             .whole()
             .map_err(|malformed| Error::NotJson { message: malformed.message, at: malformed.at })?;
-        let words = Object::new("publish").text("channel", channel);
-        let words = match key {
-            Some(key) => words.text("key", key),
-            None => words,
+        let request = Object::new("publish").text("channel", channel);
+        let request = match key {
+            Some(key) => request.text("key", key),
+            None => request,
         };
-        self.bounded(words, Some(json))
+        self.bounded(request, Some(json))
     }
 
     /// Publishes that a key has no value any more. Else as [`Session::publish`].
@@ -73,8 +73,8 @@ impl Session {
     /// # Errors
     /// Too much is under way.
     pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
-        let words = Object::new("publish").text("channel", channel).text("key", key);
-        self.bounded(words.json("remove", true), Some("null"))
+        let request = Object::new("publish").text("channel", channel).text("key", key);
+        self.bounded(request.json("remove", true), Some("null"))
     }
 
     /// Asks whether the server is there: [`Event::Pong`].
@@ -106,30 +106,30 @@ impl Session {
     /// A request of the caller's, who is refused where there is no room.
     pub(super) fn bounded(
         &mut self,
-        words: Object,
+        request: Object,
         message: Option<&str>,
     ) -> Result<RequestId, Error> {
         let Options { requests_max, unsent_bytes_max, .. } = self.options;
         if self.requests.len() >= requests_max || self.out.len() >= unsent_bytes_max {
             return Err(Error::Full);
         }
-        Ok(self.ask(RequestKind::Other, words, message))
+        Ok(self.ask(RequestKind::Other, request, message))
     }
 
     /// The message comes last: of a request that is too long, the server reads no more than
-    /// the first words.
+    /// the first request.
     pub(super) fn ask(
         &mut self,
         kind: RequestKind,
-        words: Object,
+        request: Object,
         message: Option<&str>,
     ) -> RequestId {
         let id = self.next_id;
         self.next_id += 1;
-        let words = words.json("id", id);
+        let request = request.json("id", id);
         let text = match message {
-            Some(json) => words.raw("message", json).end(),
-            None => words.end(),
+            Some(json) => request.raw("message", json).end(),
+            None => request.end(),
         };
         let unsent = if self.is_open() {
             self.write(&text);

@@ -2,29 +2,29 @@
 
 use super::state::{RequestKind, Session};
 use crate::client::event::{Event, Position, Received, RequestId};
-use crate::client::words::Word;
+use crate::client::server_message::ServerMessage;
 
 impl Session {
-    pub(super) fn hear(&mut self, word: Word<'_>) {
-        let answered = match &word {
-            Word::Message { channel, .. }
-            | Word::Snapshot { channel, .. }
-            | Word::SnapshotEnd { channel, .. }
-            | Word::Gap { channel, .. }
-            | Word::Conflated { channel, .. } => {
+    pub(super) fn take_message(&mut self, message: ServerMessage<'_>) {
+        let answered = match &message {
+            ServerMessage::Publication { channel, .. }
+            | ServerMessage::Snapshot { channel, .. }
+            | ServerMessage::SnapshotEnd { channel, .. }
+            | ServerMessage::Gap { channel, .. }
+            | ServerMessage::Conflated { channel, .. } => {
                 if let Some(index) = self.route(channel) {
-                    self.subscriptions[index].take(word, &mut self.events);
+                    self.subscriptions[index].take(message, &mut self.events);
                 }
                 return;
             }
-            Word::Subscribed { channel, id, .. } => {
+            ServerMessage::Subscribed { channel, id, .. } => {
                 let (index, id) = (self.route(channel), *id);
                 if let Some(index) = index {
-                    self.subscriptions[index].take(word, &mut self.events);
+                    self.subscriptions[index].take(message, &mut self.events);
                 }
                 id
             }
-            Word::Heartbeat(positions) => {
+            ServerMessage::Heartbeat(positions) => {
                 for (channel, seq) in positions {
                     if let Some(index) = self.route(channel) {
                         self.subscriptions[index].heartbeat(channel, *seq, &mut self.events);
@@ -32,24 +32,24 @@ impl Session {
                 }
                 return;
             }
-            Word::Published { seq, id: Some(id), .. } => {
+            ServerMessage::Published { seq, id: Some(id), .. } => {
                 let (request, seq) = (RequestId(*id), *seq);
                 self.events.push_back(Event::Published { request, seq });
                 Some(*id)
             }
-            Word::Pong { id: Some(id) } => {
+            ServerMessage::Pong { id: Some(id) } => {
                 self.events.push_back(Event::Pong { request: RequestId(*id) });
                 Some(*id)
             }
-            Word::Error { code, message, id } => {
+            ServerMessage::Error { code, message, id } => {
                 self.refused(*code, message, *id);
                 return;
             }
-            Word::Shutdown { within_ms } => {
+            ServerMessage::Shutdown { within_ms } => {
                 self.events.push_back(Event::Shutdown { within_ms: *within_ms });
                 return;
             }
-            Word::Unsubscribed { id, .. } => *id,
+            ServerMessage::Unsubscribed { id, .. } => *id,
             _ => return,
         };
         if let Some(id) = answered {

@@ -9,16 +9,16 @@ pub const NAME: &str = "tapecast.v1.json";
 /// A message of the server, borrowed from its text.
 ///
 /// ```
-/// use tapecast::client::Word;
+/// use tapecast::client::ServerMessage;
 ///
-/// let word = Word::read(r#"{"type":"gap","channel":"trades","from":7,"to":9}"#);
-/// assert_eq!(word, Ok(Word::Gap { channel: "trades".into(), from: 7, to: 9 }));
+/// let message = ServerMessage::read(r#"{"type":"gap","channel":"trades","from":7,"to":9}"#);
+/// assert_eq!(message, Ok(ServerMessage::Gap { channel: "trades".into(), from: 7, to: 9 }));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Word<'a> {
+pub enum ServerMessage<'a> {
     /// A publication.
-    Message {
+    Publication {
         /// To which channel.
         channel: Cow<'a, str>,
         /// Its number.
@@ -124,29 +124,29 @@ pub enum Word<'a> {
 
 /// A text that no server of this protocol says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAWord;
+pub struct NotAMessage;
 
-impl<'a> Word<'a> {
+impl<'a> ServerMessage<'a> {
     /// Reads a message. Fields that it does not know are passed over.
     ///
     /// # Errors
     /// It is not JSON, or lacks what its type needs.
-    pub fn read(text: &'a str) -> Result<Word<'a>, NotAWord> {
+    pub fn read(text: &'a str) -> Result<ServerMessage<'a>, NotAMessage> {
         let fields = Fields::read(text)?;
-        let channel = || fields.channel.and_then(string).ok_or(NotAWord);
-        let number = |value: Option<&str>| value.and_then(|it| it.parse().ok()).ok_or(NotAWord);
+        let channel = || fields.channel.and_then(string).ok_or(NotAMessage);
+        let number = |value: Option<&str>| value.and_then(|it| it.parse().ok()).ok_or(NotAMessage);
         let optional = |value: Option<&str>| value.and_then(|it| it.parse().ok());
         let id = optional(fields.id);
         Ok(match fields.kind {
-            r#""message""# => Word::Message {
+            r#""message""# => ServerMessage::Publication {
                 channel: channel()?,
                 seq: number(fields.seq)?,
                 time_ms: number(fields.time)?,
                 key: fields.key.and_then(string),
                 is_removed: fields.removed == Some("true"),
-                body: fields.message.ok_or(NotAWord)?,
+                body: fields.message.ok_or(NotAMessage)?,
             },
-            r#""subscribed""# => Word::Subscribed {
+            r#""subscribed""# => ServerMessage::Subscribed {
                 channel: channel()?,
                 epoch: optional(fields.epoch),
                 seq: optional(fields.seq).unwrap_or(0),
@@ -154,34 +154,42 @@ impl<'a> Word<'a> {
                 is_unlisted: fields.listed == Some("false"),
                 id,
             },
-            r#""unsubscribed""# => Word::Unsubscribed { channel: channel()?, id },
+            r#""unsubscribed""# => ServerMessage::Unsubscribed { channel: channel()?, id },
             r#""published""# => {
-                Word::Published { channel: channel()?, seq: number(fields.seq)?, id }
+                ServerMessage::Published { channel: channel()?, seq: number(fields.seq)?, id }
             }
-            r#""snapshot""# => Word::Snapshot { channel: channel()?, count: number(fields.count)? },
+            r#""snapshot""# => {
+                ServerMessage::Snapshot { channel: channel()?, count: number(fields.count)? }
+            }
             r#""snapshot_end""# => {
                 let complete = fields.complete != Some("false");
-                Word::SnapshotEnd { channel: channel()?, seq: number(fields.seq)?, complete }
+                ServerMessage::SnapshotEnd {
+                    channel: channel()?,
+                    seq: number(fields.seq)?,
+                    complete,
+                }
             }
-            r#""gap""# => Word::Gap {
+            r#""gap""# => ServerMessage::Gap {
                 channel: channel()?,
                 from: number(fields.from)?,
                 to: number(fields.to)?,
             },
-            r#""conflated""# => Word::Conflated {
+            r#""conflated""# => ServerMessage::Conflated {
                 channel: channel()?,
                 from: number(fields.from)?,
                 to: number(fields.to)?,
             },
-            r#""heartbeat""# => Word::Heartbeat(positions(fields.channels.ok_or(NotAWord)?)?),
-            r#""pong""# => Word::Pong { id },
-            r#""shutdown""# => Word::Shutdown { within_ms: number(fields.within_ms)? },
-            r#""error""# => Word::Error {
-                code: fields.code.and_then(|it| it.parse().ok()).ok_or(NotAWord)?,
+            r#""heartbeat""# => {
+                ServerMessage::Heartbeat(positions(fields.channels.ok_or(NotAMessage)?)?)
+            }
+            r#""pong""# => ServerMessage::Pong { id },
+            r#""shutdown""# => ServerMessage::Shutdown { within_ms: number(fields.within_ms)? },
+            r#""error""# => ServerMessage::Error {
+                code: fields.code.and_then(|it| it.parse().ok()).ok_or(NotAMessage)?,
                 message: fields.message.and_then(string).unwrap_or_default(),
                 id,
             },
-            _ => Word::Other,
+            _ => ServerMessage::Other,
         })
     }
 }
@@ -210,7 +218,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str) -> Result<Fields<'a>, NotAWord> {
+    fn read(text: &'a str) -> Result<Fields<'a>, NotAMessage> {
         let mut fields = Fields::default();
         let read = Scanner::new(text).members(|name, value| match name {
             "type" => fields.kind = value,
@@ -233,13 +241,13 @@ impl<'a> Fields<'a> {
             "listed" => fields.listed = Some(value),
             _ => {}
         });
-        read.map_err(|_| NotAWord)?;
+        read.map_err(|_| NotAMessage)?;
         Ok(fields)
     }
 }
 
 /// Channels and their positions.
-fn positions(object: &str) -> Result<Vec<(Cow<'static, str>, u64)>, NotAWord> {
+fn positions(object: &str) -> Result<Vec<(Cow<'static, str>, u64)>, NotAMessage> {
     let mut positions = Vec::new();
     let mut is_sound = true;
     let read = Scanner::new(object).members(|name, value| match value.parse() {
@@ -248,7 +256,7 @@ fn positions(object: &str) -> Result<Vec<(Cow<'static, str>, u64)>, NotAWord> {
     });
     match read {
         Ok(()) if is_sound => Ok(positions),
-        _ => Err(NotAWord),
+        _ => Err(NotAMessage),
     }
 }
 
@@ -257,12 +265,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word() {
-        let check = |text, word| assert_eq!(Word::read(text), Ok(word), "{text}");
+    fn every_type_of_message_is_read() {
+        let check = |text, message| assert_eq!(ServerMessage::read(text), Ok(message), "{text}");
         let channel = Cow::Borrowed("a");
         check(
             r#"{"type":"message","channel":"a","seq":3,"time":9,"key":"k","removed":true,"message":{"x":[1]}}"#,
-            Word::Message {
+            ServerMessage::Publication {
                 channel: channel.clone(),
                 seq: 3,
                 time_ms: 9,
@@ -273,7 +281,7 @@ mod tests {
         );
         check(
             r#"{"type":"subscribed","channel":"a","epoch":5,"seq":3,"recovered":true,"id":8}"#,
-            Word::Subscribed {
+            ServerMessage::Subscribed {
                 channel: channel.clone(),
                 epoch: Some(5),
                 seq: 3,
@@ -284,7 +292,7 @@ mod tests {
         );
         check(
             r#"{"type":"subscribed","channel":"a.*","id":8}"#,
-            Word::Subscribed {
+            ServerMessage::Subscribed {
                 channel: "a.*".into(),
                 epoch: None,
                 seq: 0,
@@ -295,39 +303,39 @@ mod tests {
         );
         check(
             r#"{"type":"unsubscribed","channel":"a"}"#,
-            Word::Unsubscribed { channel: channel.clone(), id: None },
+            ServerMessage::Unsubscribed { channel: channel.clone(), id: None },
         );
         check(
             r#"{"type":"published","channel":"a","seq":1,"id":2}"#,
-            Word::Published { channel: channel.clone(), seq: 1, id: Some(2) },
+            ServerMessage::Published { channel: channel.clone(), seq: 1, id: Some(2) },
         );
         check(
             r#"{"type":"snapshot","channel":"a","count":1}"#,
-            Word::Snapshot { channel: channel.clone(), count: 1 },
+            ServerMessage::Snapshot { channel: channel.clone(), count: 1 },
         );
         check(
             r#"{"type":"snapshot_end","channel":"a","seq":1}"#,
-            Word::SnapshotEnd { channel: channel.clone(), seq: 1, complete: true },
+            ServerMessage::SnapshotEnd { channel: channel.clone(), seq: 1, complete: true },
         );
         check(
             r#"{"type":"conflated","channel":"a","from":1,"to":2}"#,
-            Word::Conflated { channel, from: 1, to: 2 },
+            ServerMessage::Conflated { channel, from: 1, to: 2 },
         );
         check(
             r#"{"type":"heartbeat","channels":{"a":1,"b\u002ec":2}}"#,
-            Word::Heartbeat(vec![("a".into(), 1), ("b.c".into(), 2)]),
+            ServerMessage::Heartbeat(vec![("a".into(), 1), ("b.c".into(), 2)]),
         );
-        check(r#"{"type":"pong","id":2}"#, Word::Pong { id: Some(2) });
-        check(r#"{"type":"shutdown","within_ms":2}"#, Word::Shutdown { within_ms: 2 });
+        check(r#"{"type":"pong","id":2}"#, ServerMessage::Pong { id: Some(2) });
+        check(r#"{"type":"shutdown","within_ms":2}"#, ServerMessage::Shutdown { within_ms: 2 });
         check(
             r#"{"type":"error","code":112,"message":"no\n","id":2}"#,
-            Word::Error { code: 112, message: "no\n".into(), id: Some(2) },
+            ServerMessage::Error { code: 112, message: "no\n".into(), id: Some(2) },
         );
-        check(r#"{"type":"later","x":1}"#, Word::Other);
+        check(r#"{"type":"later","x":1}"#, ServerMessage::Other);
     }
 
     #[test]
-    fn no_words() {
+    fn texts_that_are_no_messages_are_refused() {
         for text in [
             "",
             "[]",
@@ -339,7 +347,7 @@ mod tests {
             r#"{"type":"heartbeat","channels":[1]}"#,
             r#"{"type":"error","message":"x"}"#,
         ] {
-            assert_eq!(Word::read(text), Err(NotAWord), "{text}");
+            assert_eq!(ServerMessage::read(text), Err(NotAMessage), "{text}");
         }
     }
 }

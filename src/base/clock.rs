@@ -1,4 +1,4 @@
-//! Time as a value: whoever needs the time is handed it, so that a simulation
+//! Time as a value: code that needs the time takes it as an argument, so that a simulation
 //! decides what time it is.
 
 use std::ops::{Add, Sub};

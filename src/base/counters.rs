@@ -1,4 +1,4 @@
-//! Counters of one shard: written by that shard only, read by anybody.
+//! Counters of one shard: written by that shard only, read by any thread.
 //!
 //! A count is a relaxed load and a relaxed store, never a locked
 //! read-modify-write: there is one writer. Each shard's block is padded to its
@@ -78,8 +78,8 @@ impl LimitHits {
     }
 }
 
-/// Ends of connections by close code: 1000 to 1015 each, those of libraries (3000
-/// to 3999) and applications (4000 to 4999) together, but for the two that this crate
+/// Closed connections by close code: 1000 to 1015 each, those of libraries (3000
+/// to 3999) and of applications (4000 to 4999) as a group each, except the two that this crate
 /// uses.
 ///
 /// ```
@@ -115,7 +115,7 @@ impl CloseCodes {
     }
 }
 
-/// Sessions by route. The names are told once; at most 32 are counted apart.
+/// Sessions by route. The names are set once; at most 32 routes are counted.
 ///
 /// ```
 /// use tapecast::base::counters::Routes;
@@ -132,7 +132,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Says what the routes are called, in their order. Only the first call counts.
+    /// Sets the names of the routes, in their order. Only the first call has an effect.
     pub fn name(&self, names: Vec<String>) {
         let _ = self.names.set(names);
     }
@@ -158,7 +158,7 @@ impl Routes {
     }
 }
 
-/// Answers to requests, by HTTP status.
+/// Responses, by HTTP status.
 ///
 /// ```
 /// use tapecast::base::counters::Statuses;
@@ -173,7 +173,7 @@ impl Routes {
 pub struct Statuses([Counter; 13]);
 
 impl Statuses {
-    /// The statuses that are counted alone.
+    /// The statuses that have a counter of their own.
     const KNOWN: [u16; 12] = [101, 200, 400, 401, 403, 404, 405, 408, 426, 431, 500, 503];
 
     /// A request was answered with this status.
@@ -189,8 +189,8 @@ impl Statuses {
     }
 }
 
-/// A histogram of powers of two: bucket `b` counts values below `2^b` that are in
-/// no smaller one.
+/// A histogram of powers of two: bucket `b` counts the values below `2^b` that fit no smaller
+/// bucket.
 ///
 /// ```
 /// use tapecast::base::counters::Powers;
@@ -217,7 +217,7 @@ impl Powers {
         self.sum.add(value);
     }
 
-    /// Each bucket: what its values are below, and how many.
+    /// Each bucket: its upper bound, exclusive, and its count.
     pub fn all(&self) -> impl Iterator<Item = (u64, u64)> {
         self.buckets.iter().enumerate().map(|(bucket, count)| (1 << bucket, count.get()))
     }
@@ -230,7 +230,7 @@ impl Powers {
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What one shard counts. Gauges are named so in their text; everything
+        /// The counters of one shard. The text of a gauge begins with "Gauge: "; everything
         /// else only grows.
         ///
         /// ```
@@ -244,17 +244,17 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
-            /// Limits that were hit, by name.
+            /// Times that each limit was hit.
             pub limits_hit: LimitHits,
             /// Gauge: sessions by route.
             pub routes: Routes,
-            /// Answers to requests, by status: 101 is a handshake that succeeded.
+            /// Responses by status: 101 is an accepted handshake.
             pub statuses: Statuses,
-            /// Ends by close code.
+            /// Closed connections by close code.
             pub close_codes: CloseCodes,
-            /// Nanoseconds from the end of one wait to the next.
+            /// Nanoseconds of work between two waits.
             pub turn_ns: Powers,
-            /// Events of a turn.
+            /// Events handled in one turn.
             pub turn_events: Powers,
         }
 
@@ -264,8 +264,8 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name.get()),)+]
             }
 
-            /// The name and the text of every counter, in the same order. A text that
-            /// begins with "Gauge: " is of one that goes down too.
+            /// The name and the text of every counter, in the same order. The text of a gauge,
+            /// which also goes down, begins with "Gauge: ".
             pub const TEXTS: &'static [(&'static str, &'static str)] =
                 &[$((stringify!($name), concat!($($doc,)+)),)+];
         }
@@ -273,92 +273,91 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Gauge: slots taken, from accept to close.
+    /// Gauge: open connections, from accept to close.
     connections,
     /// Connections accepted.
     accepted,
-    /// Accepts that failed (descriptors or memory exhausted, peer gone).
+    /// Accepts that failed: descriptors or memory exhausted, or the peer gone.
     accept_errors,
     /// Handshakes answered with 101.
     handshakes,
-    /// Times that accepting was put off: an accept failed for a reason that may last, or all
-    /// descriptors are in use.
+    /// Pauses in accepting: an accept failed for a reason that may last, or all descriptors are
+    /// in use.
     accepts_put_off,
-    /// Requests answered with anything else.
+    /// Requests answered with any other status.
     refusals,
-    /// Of the handshakes, those that agreed on permessage-deflate.
+    /// Handshakes that negotiated permessage-deflate.
     handshakes_deflate,
-    /// Of those, ones that remember their earlier messages.
+    /// Handshakes that negotiated permessage-deflate with context takeover.
     handshakes_deflate_context,
     /// TLS handshakes completed.
     tls_handshakes,
-    /// Of those, ones that took up an earlier session.
+    /// TLS handshakes that resumed an earlier session.
     tls_resumptions,
-    /// TLS handshakes that waited for a later turn.
+    /// TLS handshakes delayed to a later turn by tls_handshakes_per_turn.
     tls_handshakes_delayed,
     /// Connections whose TLS failed.
     tls_failures,
-    /// Connections that ended, for whatever reason.
+    /// Connections that ended, for any reason.
     closed,
-    /// Reads of publishers that are read once a millisecond, for their topics gather.
+    /// Reads of publishers that are read once a millisecond, because their topics batch (flush_ms).
     paced_reads,
     /// Data messages received.
     messages_received,
     /// Bytes received, framing included.
     bytes_received,
-    /// Data messages queued to their own connection by handlers.
+    /// Data messages that handlers queued to their own connection.
     messages_sent,
-    /// Bytes handed to the kernel, framing included.
+    /// Bytes sent, framing included.
     bytes_sent,
     /// Send operations.
     sends,
-    /// Send operations that the kernel took only in part, or not at all.
+    /// Send operations of which the socket took a part or nothing.
     sends_short,
-    /// Multishot receives that ended for want of receive buffers.
+    /// Multishot receives that ended because no receive buffer was free.
     receive_buffers_exhausted,
-    /// Multishot receives armed again after they had ended.
+    /// Multishot receives that were armed again after they ended.
     receives_rearmed,
-    /// Times that a connection's receive was paused.
+    /// Pauses of a connection's receive.
     receives_paused,
     /// Messages delivered to subscribers from tapes.
     deliveries,
     /// Publications accepted on this shard.
     publications,
-    /// Publications refused: a mailbox was full, or the memory of topics, or there were too
-    /// many topics at the home of a new one.
+    /// Publications refused: a mailbox was full, the memory for topics was used up, or topics_max
+    /// was reached.
     publications_refused,
-    /// Messages for another connection that it could not take, or that came too late.
+    /// Messages for another connection that it could not take, or that arrived after its end.
     letters_dropped,
-    /// Readers that fell off their tape and were closed for it.
+    /// Subscribers that fell off their tape and were closed for it.
     readers_fallen,
-    /// Gaps that readers were told of.
+    /// Gaps reported to subscribers.
     gaps,
-    /// Readers that got the newest values instead of every message, in times.
+    /// Times that a subscriber got the newest values instead of every message.
     conflations,
-    /// Messages delivered from logs: replays and snapshots.
+    /// Messages delivered from logs, as replays and snapshots.
     replayed,
-    /// Subscribers that were one too many for the list of their topic's members.
+    /// Subscribers left off a presence list that was full.
     members_refused,
     /// Connections closed for a protocol violation of the peer.
     protocol_errors,
-    /// Handlers that panicked, and lanes: each time it was one connection that ended, or one
-    /// message that became a gap.
+    /// Panics of handlers and lanes: each ended one connection, or turned one message into a gap.
     handler_panics,
-    /// Events whose connection had already ended.
+    /// Events for connections that had already ended.
     stale_events,
-    /// Gauge: connections whose handshake was accepted and whose session lives.
+    /// Gauge: connections whose handshake was accepted and that have not ended.
     sessions,
     /// Gauge: connections that are being closed.
     closing,
-    /// Data messages received that were text.
+    /// Text messages received.
     messages_received_text,
-    /// Data messages queued that were text.
+    /// Text messages that handlers queued to their own connection.
     messages_sent_text,
-    /// Mails taken from other shards.
+    /// Mails received from other shards.
     mails_received,
-    /// Times that mail for another shard found its mailbox full.
+    /// Times that another shard's mailbox was full.
     mailbox_stalls,
-    /// Gauge: mails under way in the mailboxes of other shards, looked at now and then.
+    /// Gauge: mails in flight in other shards' mailboxes, sampled.
     mailbox_mails,
     /// Gauge: bytes of mail that waits for room in other shards' mailboxes.
     mail_waiting_bytes,
@@ -370,24 +369,24 @@ counters! {
     tape_bytes,
     /// Gauge: bytes of messages kept in logs.
     log_bytes,
-    /// Gauge: bytes that connections hold: messages that are not whole, what is queued and was
-    /// not taken, backlogs, pieces of TLS records.
+    /// Gauge: bytes of memory that connections hold: incomplete messages, send queues, backlogs,
+    /// partial TLS records.
     connection_bytes,
-    /// Times that a connection was not read from, for connections held much memory.
+    /// Connections paused because connections_bytes_max was near.
     memory_pauses,
-    /// Connections closed since connections held too much memory.
+    /// Connections closed because connections_bytes_max was reached.
     memory_closes,
-    /// Gauge: bytes of free buffers that the pool keeps.
+    /// Gauge: bytes of free buffers in the pool.
     pool_kept_bytes,
     /// Gauge: 1 while the shard is in the kernel, sending or waiting; 0 while it works.
     is_waiting,
-    /// Gauge: connections with a backlog, or in debt: they are not read from.
+    /// Gauge: connections that are not read from, because they have a backlog or a debt.
     backlogs,
-    /// Connections that had done more work than their share in one piece, in times.
+    /// Times that one piece of work exceeded its connection's share.
     debts,
     /// Work done, in units of about a microsecond.
     work_units,
-    /// Turns that took longer than they may.
+    /// Turns that took longer than turn_ms_max.
     turns_long,
     /// Turns of the event loop.
     turns,

@@ -1,5 +1,5 @@
-//! The operating system's random numbers, for what nobody may predict: keys that mask frames,
-//! and nonces. A thread takes them in batches, for a call into the kernel costs as much as a
+//! The operating system's random numbers, for values that must be unpredictable: masking keys
+//! and nonces. A thread takes them in batches, because a call into the kernel costs as much as a
 //! hundred keys.
 
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ thread_local! {
     static BATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// So many random bytes, each of them used once.
+/// `COUNT` random bytes, each of them used once.
 ///
 /// ```
 /// use tapecast::base::entropy;
@@ -38,7 +38,7 @@ pub fn bytes<const COUNT: usize>() -> [u8; COUNT] {
 
 #[cfg(test)]
 thread_local! {
-    /// Where the thread's numbers come from in a simulation, which has to repeat itself.
+    /// The thread's source of numbers in a simulation, which has to be repeatable.
     static REPEATED: RefCell<Option<super::Random>> = const { RefCell::new(None) };
 }
 
@@ -67,7 +67,7 @@ fn refill(batch: &mut Vec<u8>) {
         match getrandom(&mut batch[filled..], GetRandomFlags::empty()) {
             Ok(bytes) => filled += bytes,
             Err(Errno::INTR) => {}
-            // Linux has had it since 3.17, and nobody is served with keys that can be guessed.
+            // Linux has it since 3.17. Predictable keys are worse than a crash.
             Err(error) => panic!("the kernel gives no random numbers: {error}"),
         }
     }

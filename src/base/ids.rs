@@ -29,8 +29,8 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// One connection of one shard, for as long as the process runs: the slot may
-/// be reused, the generation then differs.
+/// One connection of one shard, unique for as long as the process runs: a slot may
+/// be reused, and then its generation differs.
 ///
 /// ```
 /// use tapecast::{ConnectionId, ShardId};
@@ -47,20 +47,20 @@ pub struct ConnectionId {
     pub shard: ShardId,
     /// The slot on that shard.
     pub index: u32,
-    /// How often the slot had been given out before.
+    /// How often the slot was in use before.
     pub generation: u32,
 }
 
 impl FromStr for ConnectionId {
     type Err = String;
 
-    /// Reads what `Display` writes.
+    /// Reads the form that `Display` writes.
     fn from_str(text: &str) -> Result<ConnectionId, String> {
         let mut numbers = text.split('.').map(str::parse::<u32>);
         let mut next = || numbers.next().and_then(Result::ok);
         let read = (next(), next(), next(), next());
         let (Some(shard), Some(index), Some(generation), None) = read else {
-            return Err(format!("{text:?}: expected a connection's name, like 0.17.3"));
+            return Err(format!("{text:?}: expected a connection id, like 0.17.3"));
         };
         let shard = u16::try_from(shard).map_err(|_| format!("{text:?}: no such shard"))?;
         Ok(ConnectionId { shard: ShardId(shard), index, generation })

@@ -1,7 +1,7 @@
-//! Layer 0: the words that every other module uses.
+//! Layer 0: the vocabulary of every other module.
 //!
 //! Limits with their names, identifiers, a slab with generations, the pool of
-//! buffers, the timer wheel, counters, what things cost, and time as a value. It knows
+//! buffers, the timer wheel, counters, the costs of work, and time as a value. It knows
 //! nothing of the rest of the crate, does no I/O and reads no clock; `entropy` asks the kernel
 //! for random numbers.
 

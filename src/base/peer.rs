@@ -1,10 +1,10 @@
-//! A peer's address, as small as it gets: every connection has one.
+//! A peer's address in few bytes, since every connection has one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// The network that counts as one peer: an IPv4 address, or the /64 that one host has. Never 0.
+/// The network that counts as one peer: an IPv4 address, or the /64 of an IPv6 host. Never 0.
 pub fn network_of(address: IpAddr) -> u64 {
-    // No /64 begins like this: it is the block that IPv4 addresses are mapped into.
+    // No /64 has this prefix: it is the block of IPv4-mapped addresses.
     let of_v4 = |address: Ipv4Addr| u64::from(address.to_bits()) | 0xFFFF << 32;
     match address {
         IpAddr::V4(address) => of_v4(address),
@@ -15,8 +15,8 @@ pub fn network_of(address: IpAddr) -> u64 {
     }
 }
 
-/// An `Option<SocketAddr>` in 24 bytes instead of 32. The flow label is left out: nobody
-/// is told apart by it.
+/// An `Option<SocketAddr>` in 24 bytes instead of 32. The flow label is left out: it does not
+/// distinguish peers.
 ///
 /// ```
 /// use tapecast::base::PeerAddress;
@@ -27,7 +27,7 @@ pub fn network_of(address: IpAddr) -> u64 {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// Of an IPv4 address, the first four count.
+    /// An IPv4 address uses the first four.
     octets: [u8; 16],
     scope: u32,
     port: u16,
@@ -44,7 +44,7 @@ enum Family {
 }
 
 impl PeerAddress {
-    /// What is to be kept.
+    /// Packs `address`.
     pub fn new(address: Option<SocketAddr>) -> PeerAddress {
         let Some(address) = address else { return PeerAddress::default() };
         let (octets, scope, family) = match address {
@@ -64,7 +64,7 @@ impl PeerAddress {
         self.get().map_or(0, |address| network_of(address.ip()))
     }
 
-    /// What was kept.
+    /// The address that was packed.
     pub fn get(&self) -> Option<SocketAddr> {
         let [a, b, c, d, ..] = self.octets;
         match self.family {

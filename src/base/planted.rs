@@ -23,15 +23,15 @@ pub enum Bug {
     LeakedSlot,
     /// A replay starts one message too late.
     ReplayJoin,
-    /// A message is taken for superseded by itself.
+    /// A message counts as superseded by itself.
     SupersededEarly,
-    /// After a move that a rate has allowed, what comes next does not wait for another.
+    /// After a delivery that a rate has allowed, the next value is not scheduled.
     LostLastValue,
     /// A home is not told that a shard reads a topic.
     LostInterest,
-    /// A chunk of a tape is let go of although a cursor lies before its end.
+    /// A chunk of a tape is freed although a cursor lies before its end.
     EarlyFree,
-    /// A compressor goes on as if its peer had not been sent something else meanwhile.
+    /// A compressor continues although its peer has received a frame that it has not seen.
     UnseenFrame,
     /// A publisher that waited for room is not read from again.
     ForgottenPublisher,

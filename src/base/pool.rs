@@ -2,31 +2,31 @@
 //!
 //! Last in, first out, so that the buffer handed out is the one most likely to
 //! be in the cache. A connection takes a buffer when it has something to keep
-//! and gives it back when that is gone: an idle connection owns none. What the
-//! pool itself keeps is bounded by bytes; above that, large buffers go back to the
-//! allocator, those first that have lain there for longest.
+//! and returns it when that is gone: an idle connection owns none. The free buffers of
+//! the pool are bounded by bytes; above the bound, large buffers return to the
+//! allocator, the oldest first.
 
 /// Capacity of a fresh small buffer, in bytes: a short reply, or a dozen. Not a
 /// power of two, since buffers that lie a page apart fall into the same few sets of
 /// a cache.
 const SMALL_BYTES: usize = 1792;
 /// Above this capacity a buffer counts as large and is kept apart, so that a
-/// small reply never occupies a megabyte. 64 KiB, and what four TLS records of that have
-/// around them.
+/// small reply never occupies a megabyte. 64 KiB, and the overhead of the four TLS records that
+/// carry them.
 const LARGE_BYTES: usize = 65 << 10;
 
-/// A buffer becomes longer by at least so many bytes, and by at most so many, unless more are
-/// needed at once: the bytes are made zero, so that they are resident.
+/// A buffer grows in steps within these bounds, unless more is needed at once: new bytes are
+/// zeroed, which makes them resident.
 const LENGTHENED_BYTES_MIN: usize = 4 << 10;
 const LENGTHENED_BYTES_MAX: usize = 256 << 10;
-/// A buffer longer than this gets the address space for all that may come, up to this much:
-/// what it holds is not copied again and again.
+/// A buffer longer than this reserves the address space of the whole message, up to
+/// [`RESERVED_BYTES_MAX`], so that its content is not copied again and again.
 const COPIED_BYTES_MAX: usize = 1 << 20;
 const RESERVED_BYTES_MAX: usize = 64 << 20;
 
-/// Makes a buffer, which is in use to `end`, at least `needed` bytes long, and no longer than
-/// `all` bytes if those are enough. It grows with what has come, not with what may come, and
-/// by no more than 256 KiB at a time.
+/// Makes a buffer, of which `end` bytes are in use, at least `needed` bytes long, and at most
+/// `all` bytes if those are enough. It grows with the bytes that have arrived, not with the
+/// declared length, and by at most 256 KiB at a time.
 ///
 /// ```
 /// use tapecast::base::pool::lengthen;
@@ -76,7 +76,7 @@ pub struct BufferPool {
     /// Capacity of all buffers kept, `<= kept_bytes_max`.
     kept_bytes: usize,
     kept_bytes_max: usize,
-    /// Buffers handed out and not yet back.
+    /// Buffers handed out and not yet returned.
     lent: usize,
 }
 
@@ -128,17 +128,16 @@ impl BufferPool {
         }
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool.
     #[inline]
     pub fn put(&mut self, mut buffer: Vec<u8>) {
-        debug_assert!(self.lent > 0, "a buffer came back that was never lent");
+        debug_assert!(self.lent > 0, "a returned buffer was never lent");
         self.lent -= 1;
         let capacity = buffer.capacity();
         if capacity < SMALL_BYTES || capacity > self.kept_bytes_max {
             return;
         }
-        // The buffer that has lain there for longest may be of a size that nobody asks for any
-        // more.
+        // The oldest buffer may be of a size that is no longer asked for.
         while self.kept_bytes + capacity > self.kept_bytes_max && !self.large.is_empty() {
             self.kept_bytes -= self.large.remove(0).capacity();
         }
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_buffer_back_is_the_first_out() {
+    fn the_last_buffer_returned_is_the_first_out() {
         let mut pool = BufferPool::new(1 << 20);
         let (first, second) = (pool.take(), pool.take());
         let address = second.as_ptr();
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_large_buffers_serve_large_requests_only() {
+    fn free_buffers_are_bounded_and_large_ones_serve_large_requests_only() {
         let mut pool = BufferPool::new(300 << 10);
         let large = pool.take_for(256 << 10, 256 << 10);
         pool.put(large);
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_nobody_asks_for_do_not_fill_it() {
+    fn sizes_that_are_no_longer_asked_for_do_not_fill_the_pool() {
         let mut pool = BufferPool::new(1 << 20);
         let odd: Vec<_> = (0..10).map(|_| pool.take_for(100 << 10, 100 << 10)).collect();
         odd.into_iter().for_each(|buffer| pool.put(buffer));

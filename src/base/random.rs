@@ -1,5 +1,5 @@
-//! Random numbers that must differ, not be secret: epochs, delays, simulations. Those that
-//! nobody may predict are [`entropy`](super::entropy)'s.
+//! Random numbers that must differ but need not be secret: epochs, delays, simulations. For
+//! unpredictable ones there is [`entropy`](super::entropy).
 
 /// SplitMix64: every seed gives a full-period sequence.
 ///

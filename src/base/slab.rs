@@ -1,14 +1,14 @@
 //! A slab with generations, in pages, so that growing it never moves a value
 //! and never doubles its memory.
 
-/// Values per page: few enough that the first costs little, enough that what a
-/// page's end wastes is small.
+/// Values per page: few enough that the first page costs little, many enough that a partly used
+/// last page wastes little.
 const PAGE: usize = 512;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Entry<T> {
-    /// Goes up each time the slot is given back.
+    /// Increments each time the slot is freed.
     generation: u32,
     /// While the slot is free: the next free one.
     next_free: u32,
@@ -25,7 +25,7 @@ struct Entry<T> {
 /// assert_eq!(slab.remove(index), Some("alice"));
 /// let (reused, _) = slab.insert("bob");
 /// assert_eq!(reused, index);
-/// // Who still asks for alice does not get bob.
+/// // A stale name does not find the new value.
 /// assert_eq!(slab.get(index, generation), None);
 /// assert_eq!(slab.at(index), Some(&"bob"));
 /// ```
@@ -58,7 +58,7 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
-    /// One more than the greatest index ever given out, rounded up to a page.
+    /// One more than the greatest index in use so far, rounded up to a page.
     pub fn index_end(&self) -> u32 {
         (self.pages.len() * PAGE) as u32
     }
@@ -73,7 +73,7 @@ impl<T> Slab<T> {
         self.pages.get_mut(index as usize / PAGE).map(|page| &mut page[index as usize % PAGE])
     }
 
-    /// Puts `value` in and says where: index and generation.
+    /// Inserts `value` and returns its index and generation.
     pub fn insert(&mut self, value: T) -> (u32, u32) {
         if self.first_free == NO_SLOT {
             self.grow();
@@ -99,7 +99,7 @@ impl<T> Slab<T> {
         self.first_free = base;
     }
 
-    /// Takes the value at `index` out; its generation goes up.
+    /// Removes the value at `index` and increments the slot's generation.
     pub fn remove(&mut self, index: u32) -> Option<T> {
         let first_free = self.first_free;
         let entry = self.entry_mut(index)?;

@@ -1,8 +1,8 @@
-//! Lists that have grown in a burst become small again.
+//! Shrinking lists that have grown in a burst.
 
 use std::collections::VecDeque;
 
-/// Places that a list keeps however few it uses.
+/// The capacity that a list always keeps.
 const KEPT: usize = 1_024;
 
 /// A list with room to spare.
@@ -16,11 +16,11 @@ const KEPT: usize = 1_024;
 /// assert!(burst.capacity() < 10_000 && burst.len() == 10);
 /// ```
 pub trait Spare {
-    /// Gives back most of the room that it does not use, if that is much.
+    /// Frees most of the unused capacity, if there is much.
     fn give_spare_back(&mut self);
 }
 
-/// How much room to keep, if less than there is.
+/// The capacity to keep, if it is less than there is.
 fn kept(len: usize, capacity: usize) -> Option<usize> {
     let used = len.max(KEPT);
     (capacity > 4 * used).then_some(2 * used)

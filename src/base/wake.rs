@@ -1,7 +1,7 @@
 //! Waking a thread that sleeps in the kernel.
 
-/// Something that can be woken from any thread. Waking what is awake is
-/// harmless and does nothing but cost time.
+/// Something that can be woken from any thread. Waking something awake is
+/// harmless and costs only time.
 ///
 /// ```
 /// use std::thread::{self, Thread};

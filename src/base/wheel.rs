@@ -3,10 +3,10 @@
 //! A hashed wheel of `BUCKETS` lists, each a tick of [`TICK_MS`] wide; the
 //! lists are linked through a table indexed by slot, so that setting, moving
 //! and clearing a timer are O(1) and never allocate beyond twelve bytes a slot.
-//! A timer further away than the wheel is wide waits in the last bucket and is
-//! put back when that comes round. Timers fire late by at most one tick and
-//! never early, but for those that are set for more than a year ahead: they fire
-//! after a year, and whoever has set them sets them again.
+//! A timer beyond the width of the wheel waits in the last bucket and is
+//! linked again when that bucket comes round. Timers fire late by at most one tick and
+//! never early. The exception are those set more than a year ahead: they fire
+//! after a year, and their owner sets them again.
 
 use super::clock::Time;
 
@@ -14,8 +14,8 @@ use super::clock::Time;
 pub const TICK_MS: u64 = 16;
 const BUCKETS: usize = 1024;
 const NONE: u32 = u32::MAX;
-/// A timer is at most so many ticks ahead: 397 days. Ticks are kept without their upper
-/// half, and are told apart as long as that is less than half of what fits.
+/// How many ticks ahead a timer may be: 397 days. Ticks are stored without their upper
+/// half, and stay distinct as long as they span less than half of its range.
 const AHEAD_MAX: u64 = 1 << 31;
 /// Set in `Node::previous` of a node that heads its bucket; the rest is the
 /// bucket's number.
@@ -30,7 +30,7 @@ struct Node {
     tick: u32,
 }
 
-/// Of a timer that is not set: no node heads a bucket of that number.
+/// A timer that is not set: no bucket has this number.
 const UNSET: Node = Node { next: NONE, previous: NONE, tick: 0 };
 
 /// A wheel of timers named by slot index.
@@ -71,7 +71,7 @@ impl TimerWheel {
         }
     }
 
-    /// Sets the timer of `slot` to `deadline`, instead of what it was.
+    /// Sets the timer of `slot` to `deadline`, in place of the earlier one.
     /// `Time::NEVER` clears it.
     pub fn set(&mut self, slot: u32, deadline: Time) {
         self.clear(slot);
@@ -135,7 +135,7 @@ impl TimerWheel {
             self.now_tick += 1;
             while slot != NONE {
                 let node = std::mem::replace(&mut self.nodes[slot as usize], UNSET);
-                // It is at most `AHEAD_MAX` ahead, and never behind: every tick is gone through.
+                // It is at most `AHEAD_MAX` ahead and never behind, since no tick is skipped.
                 let ahead = node.tick.wrapping_sub(tick as u32);
                 if ahead == 0 {
                     self.count -= 1;

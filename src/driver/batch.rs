@@ -1,4 +1,4 @@
-//! The sends of one turn, borrowed for exactly that turn.
+//! The sends of one turn. The batch borrows their bytes for exactly that turn.
 
 use super::token::Socket;
 use rustix::io::Errno;
@@ -8,7 +8,7 @@ use std::io::IoSlice;
 /// A [`Batch`] refuses more.
 pub const SLICES_PER_SEND: usize = 64;
 
-/// Sends to hand over together, and what became of each.
+/// Sends that are submitted together, and the outcome of each.
 ///
 /// ```
 /// # use tapecast::Limits;
@@ -55,15 +55,15 @@ impl<'a> Batch<'a> {
         Batch::default()
     }
 
-    /// Begins a send to `socket`; [`Batch::slice`] adds what it carries.
+    /// Begins a send to `socket`; [`Batch::slice`] adds its bytes.
     #[inline]
     pub fn begin(&mut self, socket: Socket) {
         let first_slice = self.slices.len() as u32;
         self.sends.push(Send { socket, first_slice, slice_count: 0, bytes: 0, outcome: Ok(0) });
     }
 
-    /// Adds a slice to the send that was begun last, which carries at most
-    /// [`SLICES_PER_SEND`]. An empty one adds nothing.
+    /// Adds a slice to the last send, which carries at most
+    /// [`SLICES_PER_SEND`]. An empty slice adds nothing.
     #[inline]
     pub fn slice(&mut self, slice: &'a [u8]) {
         if slice.is_empty() {
@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
         self.sends.is_empty()
     }
 
-    /// After the turn: the bytes that were taken of send `index`, or why none were.
+    /// After the turn: how many bytes of send `index` the socket took, or why it took none.
     #[inline]
     pub fn outcome(&self, index: usize) -> Result<usize, Errno> {
         self.sends[index].outcome
@@ -99,7 +99,7 @@ impl<'a> Batch<'a> {
         self.sends[index].bytes
     }
 
-    /// For drivers: what send `index` carries, and where to.
+    /// For drivers: the socket and the slices of send `index`.
     #[inline]
     pub(super) fn get(&self, index: usize) -> (Socket, &[IoSlice<'a>]) {
         let send = &self.sends[index];
@@ -107,7 +107,7 @@ impl<'a> Batch<'a> {
         (send.socket, &self.slices[first..first + send.slice_count as usize])
     }
 
-    /// For drivers: what became of send `index`, unless all of it was taken.
+    /// For drivers: the outcome of send `index`, unless the socket took all of it.
     pub(super) fn set_outcome(&mut self, index: usize, outcome: Result<usize, Errno>) {
         self.sends[index].outcome = outcome;
     }

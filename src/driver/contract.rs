@@ -20,7 +20,7 @@ use crate::base::{Time, Wake};
 use rustix::io::Errno;
 use std::ops::DerefMut;
 
-/// A ring as a shard sees it. See the module for the contract.
+/// The kernel as a shard sees it. Every implementation keeps the contract of this file.
 ///
 /// ```
 /// # use tapecast::Limits;
@@ -67,10 +67,10 @@ pub trait Driver {
     /// the listeners: new connections are refused by the kernel.
     fn stop_listening(&mut self);
 
-    /// Arms a receive that goes on until it ends.
+    /// Arms a receive that continues until it ends.
     fn receive(&mut self, socket: Socket, token: Token);
 
-    /// Ends the receive of `token`. Bytes may still come before its end does.
+    /// Ends the receive of `token`. Bytes may still arrive before its end does.
     fn stop_receive(&mut self, token: Token);
 
     /// Waits once for `interest`.
@@ -79,18 +79,18 @@ pub trait Driver {
     /// Ends the poll of `token` for `interest`.
     fn stop_poll(&mut self, token: Token, interest: Interest);
 
-    /// Shuts the sending side: the peer sees the end of the stream. The kernel does
-    /// so in a thread of its own and looks the descriptor up late, so that the end
-    /// of this must be awaited before the descriptor is anybody else's.
+    /// Shuts the sending side: the peer sees the end of the stream. A kernel thread does
+    /// so and looks the descriptor up late, so the caller must await the end
+    /// of this operation before the descriptor is reused.
     fn shutdown(&mut self, socket: Socket, token: Token);
 
-    /// Closes the socket. No other operation on it may be under way.
+    /// Closes the socket. No other operation on it may be in flight.
     fn close(&mut self, socket: Socket, token: Token);
 
-    /// Receives what is there, without waiting: 0 bytes is the end of the stream.
+    /// Receives available bytes without waiting: 0 bytes is the end of the stream.
     ///
     /// # Errors
-    /// `Errno::AGAIN` when nothing is there; otherwise the connection is broken.
+    /// `Errno::AGAIN` when no bytes are available; otherwise the connection is broken.
     fn receive_now(&mut self, socket: Socket, bytes: &mut [u8]) -> Result<usize, Errno>;
 
     /// Sends as much of the slices as fits, without waiting.
@@ -99,9 +99,9 @@ pub trait Driver {
     /// `Errno::AGAIN` when nothing fits; otherwise the connection is broken.
     fn send_now(&mut self, socket: Socket, slices: &[&[u8]]) -> Result<usize, Errno>;
 
-    /// Enters the kernel: hands over all operations and the sends of `batch`,
-    /// writes their outcomes into it, and waits until something happened or it
-    /// is `until`. `Time::ZERO` does not wait. Appends what happened to `events`.
+    /// Enters the kernel: submits all operations and the sends of `batch`,
+    /// writes their outcomes into it, and waits for an event, `until` at the latest.
+    /// `Time::ZERO` does not wait. Appends the events to `events`.
     ///
     /// # Errors
     /// The ring itself is broken.
@@ -112,6 +112,6 @@ pub trait Driver {
         events: &mut Vec<Event<Self::Buffer>>,
     ) -> std::io::Result<()>;
 
-    /// Gives a receive buffer back to the kernel.
+    /// Returns a receive buffer to the kernel.
     fn release(&mut self, buffer: Self::Buffer);
 }

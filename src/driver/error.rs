@@ -1,4 +1,4 @@
-//! Why there is no ring, in words that name the setting to change.
+//! Why a ring can't be set up, with the setting to change.
 
 use rustix::io::Errno;
 use std::fmt;
@@ -13,15 +13,15 @@ use std::fmt;
 /// ```
 #[derive(Debug)]
 pub enum SetupError {
-    /// The kernel has no io_uring, or a sandbox answers as if it had none.
+    /// The kernel has no io_uring, or a sandbox hides it.
     Missing,
-    /// The sysctl `kernel.io_uring_disabled` forbids it; its value.
+    /// The sysctl `kernel.io_uring_disabled` forbids it: its value.
     Disabled(u8),
     /// A seccomp filter or a security module forbids it.
     Forbidden,
     /// The kernel is older than 6.1, or lacks this feature.
     Feature(&'static str),
-    /// Memory or descriptors ran out, or something else failed: where, and how.
+    /// Memory or descriptors ran out, or a step failed: which one, and how.
     Failed(&'static str, std::io::Error),
 }
 

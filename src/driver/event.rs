@@ -68,13 +68,13 @@ pub enum ReceiveEnd {
     NoBuffers,
     /// It was stopped by [`Driver::stop_receive`](super::Driver::stop_receive).
     Stopped,
-    /// The kernel ended it for reasons of its own. Nothing is lost; arm again.
+    /// The kernel ended it for a reason of its own. Nothing is lost; arm again.
     Expired,
     /// The connection is broken.
     Broken(Errno),
 }
 
-/// What happened.
+/// An event of a driver.
 ///
 /// ```
 /// # use tapecast::Limits;
@@ -107,7 +107,7 @@ pub enum ReceiveEnd {
 /// ```
 #[derive(Debug)]
 pub enum Event<B> {
-    /// A connection came in.
+    /// A connection was accepted.
     Accepted {
         /// The listener's number.
         listener: u32,
@@ -137,14 +137,14 @@ pub enum Event<B> {
         /// Why.
         end: ReceiveEnd,
     },
-    /// A poll ended, because what it waited for came or because it was cancelled.
+    /// A poll ended, because the socket became ready or because it was cancelled.
     Polled {
         /// The owner of the poll.
         token: Token,
         /// What it waited for.
         interest: Interest,
     },
-    /// The sending side is shut, or could not be because the connection is over.
+    /// The sending side is shut, or the connection was over already.
     ShutDown {
         /// The owner of the shutdown.
         token: Token,
@@ -154,6 +154,6 @@ pub enum Event<B> {
         /// The owner of the close.
         token: Token,
     },
-    /// Somebody woke this ring.
+    /// Another thread woke this ring.
     Woken,
 }

@@ -2,7 +2,7 @@
 
 use crate::base::Limits;
 
-/// What a ring is built with, out of the [`Limits`].
+/// The sizes of a ring, taken from the [`Limits`].
 ///
 /// ```
 /// use tapecast::Limits;
@@ -28,7 +28,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The part of `limits` that concerns the ring, for `sockets_max` sockets.
+    /// The sizes that `limits` sets, for `sockets_max` sockets.
     pub fn new(limits: &Limits, sockets_max: u32) -> Setup {
         Setup {
             sockets_max,

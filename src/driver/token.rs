@@ -53,7 +53,7 @@ pub struct Socket(pub(crate) u32);
 pub struct Token {
     /// The slot, `< 2^32`.
     pub index: u32,
-    /// The slot's generation; the low 28 bits travel.
+    /// The slot's generation, of which the low 28 bits are carried.
     pub generation: u32,
 }
 

@@ -45,8 +45,8 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes JSON. The answer is an [`Event::Published`] or [`Event::Refused`]; or
-    /// [`Event::Unanswered`], when the connection is lost before it comes. What is
+    /// Publishes JSON. The answer is an [`Event::Published`](crate::client::Event::Published) or [`Event::Refused`](crate::client::Event::Refused); or
+    /// [`Event::Unanswered`](crate::client::Event::Unanswered), when the connection is lost before it comes. What is
     /// published while there is no connection is sent once there is.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Session {
         self.bounded(request.json("remove", true), Some("null"))
     }
 
-    /// Asks whether the server is there: [`Event::Pong`].
+    /// Asks whether the server is there: [`Event::Pong`](crate::client::Event::Pong).
     ///
     /// # Errors
     /// Too much is under way.

@@ -57,7 +57,7 @@ pub(super) enum RequestKind {
 ///
 /// Whoever drives it does what [`Session::need`] says, writes what is in
 /// [`Session::outgoing`], hands over what was read, and takes the events.
-/// [`Client`](super::Client) does so on a blocking socket.
+/// [`Client`](crate::client::Client) does so on a blocking socket.
 #[derive(Debug)]
 pub struct Session {
     pub(super) url: Url,

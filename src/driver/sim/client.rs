@@ -40,7 +40,7 @@ impl SimClient {
         with(&mut self.state.borrow_mut().pipes[self.pipe])
     }
 
-    /// Sends bytes. They are lost on a connection that is over.
+    /// Sends bytes. A connection that has ended drops them.
     pub fn write(&self, bytes: &[u8]) {
         self.pipe(|pipe| {
             if !pipe.broken && !pipe.server_closed && !pipe.client_ended {
@@ -49,7 +49,7 @@ impl SimClient {
         });
     }
 
-    /// Takes at most `bytes_max` bytes that the server has sent.
+    /// Reads at most `bytes_max` bytes that the server has sent.
     pub fn read(&self, bytes_max: usize) -> Vec<u8> {
         self.pipe(|pipe| {
             let bytes = pipe.to_client.len().min(bytes_max);
@@ -57,7 +57,7 @@ impl SimClient {
         })
     }
 
-    /// Sends the last byte.
+    /// Ends the client's sending side.
     pub fn end(&self) {
         self.pipe(|pipe| pipe.client_ended = true);
     }
@@ -71,7 +71,7 @@ impl SimClient {
         });
     }
 
-    /// Whether nothing more will come: the server has ended, and all is read.
+    /// Whether no more bytes will arrive: the server has ended, and all are read.
     pub fn is_ended(&self) -> bool {
         self.pipe(|pipe| {
             pipe.broken || (pipe.to_client.is_empty() && (pipe.server_ended || pipe.server_closed))

@@ -19,7 +19,7 @@ impl Pipe {
         !self.to_server.is_empty() || self.client_ended || self.broken
     }
 
-    /// Bytes that the server's socket takes; a broken one takes all, and fails.
+    /// How many bytes the server's socket takes; a broken one takes all, and fails.
     pub(super) fn room(&self, socket_bytes_max: usize) -> usize {
         if self.broken { usize::MAX } else { socket_bytes_max.saturating_sub(self.to_client.len()) }
     }

@@ -41,7 +41,7 @@ impl Wake for SimWaker {
     }
 }
 
-/// One ring of a [`World`].
+/// One ring of a [`World`](super::World).
 ///
 /// ```
 /// use tapecast::Limits;
@@ -167,7 +167,7 @@ impl Driver for SimRing {
         self.state.borrow_mut().send(self.number, socket, &mut bytes, len)
     }
 
-    /// Never waits: the test lets time pass when no ring can run.
+    /// Never waits: the test advances time when no ring can run.
     fn turn(
         &mut self,
         batch: &mut Batch<'_>,

@@ -66,13 +66,13 @@ impl World {
         self.0.borrow_mut().unix_ms = unix_ms;
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn advance_to(&self, time: Time) {
         let mut state = self.0.borrow_mut();
         state.now = state.now.max(time);
     }
 
-    /// Whether a turn of this ring would not wait.
+    /// Whether a turn of this ring would return at once.
     pub fn is_runnable(&self, ring: usize) -> bool {
         let state = self.0.borrow();
         let this = &state.rings[ring];
@@ -81,7 +81,7 @@ impl World {
             || this.has_completion(&state.pipes, state.socket_bytes_max)
     }
 
-    /// Until when this ring waits.
+    /// When the wait of this ring ends.
     pub fn waits_until(&self, ring: usize) -> Time {
         self.0.borrow().rings[ring].waits_until
     }

@@ -1,9 +1,9 @@
 //! The receive buffers that the kernel picks from (a provided buffer ring).
 //!
 //! Ownership: a buffer is with the kernel (its entry is between the ring's head
-//! and tail), or with whoever holds its [`ReceiveBuffer`]. [`Buffers::filled`]
+//! and tail), or with the holder of its [`ReceiveBuffer`]. [`Buffers::filled`]
 //! makes the one value for a buffer that the kernel has just reported, and
-//! [`Buffers::give`] consumes it; no other way leads from one to the other.
+//! [`Buffers::give`] consumes it; there is no other transition.
 //!
 //! The memory is shared with every `ReceiveBuffer` by count, so that a buffer
 //! that outlives its ring still points at live memory.
@@ -17,15 +17,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 const PAGE_BYTES: usize = 4096;
-/// Buffers start this much further apart than they are long, so that their first
-/// lines, all that a small message touches, fall into different cache sets.
+/// The gap between two buffers. It puts their first cache lines, all that a small message
+/// touches, into different cache sets.
 const STAGGER_BYTES: usize = 64;
 
 fn invalid(text: &'static str) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidInput, text)
 }
 
-/// Zeroed memory of its own, freed with the last reference.
+/// Zeroed memory, freed with the last reference.
 #[derive(Debug)]
 struct Region {
     start: NonNull<u8>,
@@ -34,10 +34,10 @@ struct Region {
 
 impl Region {
     /// # Errors
-    /// So much can't be.
+    /// The size is more than an address space has.
     fn new(bytes: Option<usize>) -> std::io::Result<Region> {
         let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes.max(1), PAGE_BYTES).ok());
-        let layout = layout.ok_or_else(|| invalid("more bytes than memory can have"))?;
+        let layout = layout.ok_or_else(|| invalid("more bytes than an address space has"))?;
         // SAFETY: the layout's size is not zero.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
         let start = NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
@@ -59,7 +59,7 @@ impl Drop for Region {
 /// use std::os::unix::net::UnixStream;
 /// # use tapecast::base::Time;
 /// use tapecast::driver::{Batch, Driver, Event, Token, Uring, UringBuffer};
-/// # use tapecast::{Limits, ring::Setup};
+/// # use tapecast::{Limits, driver::Setup};
 ///
 /// # let mut ring = Uring::new(&Setup::new(&Limits::default(), 64))?;
 /// let (near, mut far) = UnixStream::pair()?;
@@ -113,7 +113,7 @@ impl Buffers {
     /// Registers `count` buffers of `buffer_bytes` bytes, all with the kernel.
     ///
     /// # Errors
-    /// The count is no power of two, there can't be so many bytes, or the kernel refuses.
+    /// The count is not a power of two, there are too many bytes, or the kernel refuses.
     pub fn new(
         submitter: &Submitter<'_>,
         group: u16,
@@ -121,11 +121,11 @@ impl Buffers {
         buffer_bytes: usize,
     ) -> std::io::Result<Buffers> {
         if !count.is_power_of_two() {
-            return Err(invalid("the count of receive buffers is no power of two"));
+            return Err(invalid("the number of receive buffers is not a power of two"));
         }
-        // Lengths are told to the kernel, and told by it, in 32 bits with a sign.
+        // The kernel takes and reports lengths as signed 32-bit numbers.
         if buffer_bytes == 0 || i32::try_from(buffer_bytes).is_err() {
-            return Err(invalid("a receive buffer has 1 to 2,147,483,647 bytes"));
+            return Err(invalid("a receive buffer needs 1 to 2,147,483,647 bytes"));
         }
         let bytes_each = buffer_bytes.checked_add(STAGGER_BYTES);
         let bytes = bytes_each.and_then(|bytes| bytes.checked_mul(count.into()));
@@ -143,7 +143,7 @@ impl Buffers {
     }
 
     fn start(&self, id: u16) -> NonNull<u8> {
-        assert!(id < self.count, "the kernel knows no such buffer");
+        assert!(id < self.count, "the kernel named a buffer that does not exist");
         // SAFETY: the assertion keeps it inside the region.
         unsafe { self.memory.start.add(usize::from(id) * (self.buffer_bytes + STAGGER_BYTES)) }
     }
@@ -170,7 +170,7 @@ impl Buffers {
 
     /// The buffer that the kernel has just reported as filled with `len` bytes.
     pub fn filled(&mut self, id: u16, len: usize) -> ReceiveBuffer {
-        assert!(len <= self.buffer_bytes, "the kernel filled more than there is");
+        assert!(len <= self.buffer_bytes, "the kernel filled more than the buffer holds");
         ReceiveBuffer {
             start: self.start(id),
             memory: Rc::clone(&self.memory),
@@ -179,9 +179,9 @@ impl Buffers {
         }
     }
 
-    /// Takes a buffer back and hands it to the kernel.
+    /// Returns a buffer to the kernel.
     pub fn give(&mut self, buffer: ReceiveBuffer) {
-        assert!(Rc::ptr_eq(&buffer.memory, &self.memory), "a buffer of another ring");
+        assert!(Rc::ptr_eq(&buffer.memory, &self.memory), "the buffer belongs to another ring");
         self.add(buffer.id);
     }
 

@@ -1,4 +1,4 @@
-//! Completions become typed events.
+//! Turning completions into typed events.
 
 use super::buffers::ReceiveBuffer;
 use super::operation::{Operation, outcome_of, token};
@@ -72,7 +72,7 @@ impl Uring {
         events.push(Event::ReceiveEnded { token, end });
     }
 
-    /// An accept in flight refers to its listener's descriptor.
+    /// Closes the listeners once no accept is in flight: one refers to its listener's descriptor.
     pub(super) fn close_listeners_if_idle(&mut self) {
         if self.stops_listening && self.accepts.iter().all(|slot| !slot.in_flight) {
             self.listeners.clear();

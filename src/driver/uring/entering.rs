@@ -1,4 +1,4 @@
-//! Entering the kernel: submitting, waiting, and what to do when that fails.
+//! Entering the kernel: submitting, waiting, and handling errors of both.
 //!
 //! A ring that has failed in any way submits nothing any more: entries that the kernel has not
 //! consumed may point at memory that was lent for one call.
@@ -37,14 +37,14 @@ impl Uring {
         }
     }
 
-    /// The ring has failed. Entries that were not consumed may point at memory that is lent
+    /// Marks the ring as failed. Entries that were not consumed may point at memory that is lent
     /// for this call only: the kernel must never see them.
     pub(super) fn fail(&mut self, error: std::io::Error) -> std::io::Error {
         self.is_broken = true;
         error
     }
 
-    /// Nothing is submitted any more once the ring has failed.
+    /// Refuses to submit once the ring has failed.
     pub(super) fn check(&self) -> std::io::Result<()> {
         if self.is_broken {
             return Err(std::io::Error::other("the ring has failed before"));

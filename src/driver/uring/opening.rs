@@ -23,10 +23,10 @@ fn origin() -> Instant {
 }
 
 impl Uring {
-    /// Sets a ring up on this thread, which is then the only one to use it.
+    /// Sets a ring up on this thread, the only one that may use it.
     ///
     /// # Errors
-    /// Why there can be no ring, with the setting to change.
+    /// Why the ring can't be set up, with the setting to change.
     pub fn new(setup: &Setup) -> Result<Uring, SetupError> {
         let failed = |place| move |error| SetupError::Failed(place, error);
         let completions = (setup.events_per_turn as u32).max(2 * SUBMISSIONS);
@@ -50,7 +50,7 @@ impl Uring {
         ring.submitter()
             .register_files_sparse(setup.sockets_max)
             .map_err(failed("registering the descriptor table"))?;
-        // Only shutdown goes to worker threads; two are plenty.
+        // Only shutdown uses worker threads; two suffice.
         ring.submitter()
             .register_iowq_max_workers(&mut [1, 1])
             .map_err(failed("limiting worker threads"))?;
@@ -84,8 +84,8 @@ impl Uring {
         Ok(uring)
     }
 
-    /// Checks on a socket pair what every send relies on: it ends inside the
-    /// submitting call, silently when whole, with a count when cut short, with
+    /// Checks on a socket pair the assumption of every send: it ends inside the
+    /// submitting call, without a completion when whole, with a count when cut short, with
     /// EAGAIN when nothing fits.
     fn verify_sends(&mut self) -> Result<(), SetupError> {
         let failed = |place| move |error: Errno| SetupError::Failed(place, error.into());

@@ -1,9 +1,9 @@
 //! The two queues of one ring, entered through its registered descriptor.
 //!
-//! A thread that registers a ring's descriptor enters the kernel by an index and spares
-//! the look-up of a descriptor: some 30 ns each time. A [`Submitter`] remembers that index,
-//! so one lives as long as the ring. Dropping it takes the registration back: the kernel
-//! has sixteen of them for a thread, and a registered ring outlives its descriptor.
+//! A thread that registers a ring's descriptor enters the kernel by an index and saves
+//! the lookup of a descriptor, some 30 ns each time. A [`Submitter`] stores that index,
+//! so one lives as long as the ring. Dropping it undoes the registration: the kernel
+//! has sixteen of them per thread, and a registered ring outlives its descriptor.
 //!
 //! Why the `unsafe` is sound: the ring lies in memory of its own, which does not move and
 //! is freed behind the submitter that borrows it. Until then it is reached by shared
@@ -30,7 +30,7 @@ impl Drop for Owned {
 }
 
 impl Queues {
-    /// Registers the ring's descriptor with this thread, which is the only one to use it.
+    /// Registers the ring's descriptor with this thread, the only one to use it.
     pub fn new(ring: IoUring) -> std::io::Result<Queues> {
         let ring = Owned(NonNull::from(Box::leak(Box::new(ring))));
         // SAFETY: the memory lives until `ring` is dropped, behind the submitter.
@@ -77,8 +77,8 @@ impl Queues {
 
 impl Drop for Queues {
     fn drop(&mut self) {
-        // Fails only if the thread is not the one that has registered it, or is at its end:
-        // then the kernel takes the registration back itself.
+        // Fails only on another thread than the one that registered it, or at a thread's end:
+        // then the kernel undoes the registration itself.
         let _ = self.submitter.unregister_ring_fd();
     }
 }

@@ -76,11 +76,11 @@ pub struct Uring {
     pub(super) listeners: Vec<OwnedFd>,
     pub(super) stops_listening: bool,
     pub(super) is_broken: bool,
-    /// Operations that end later than in the submitting call.
+    /// Operations in flight that end after the submitting call.
     pub(super) in_flight: usize,
     pub(super) event: EventWaker,
     pub(super) event_polled: bool,
-    /// Completions that came out while something else was looked for.
+    /// Completions that were reaped while waiting for another one.
     pub(super) backlog: VecDeque<cqueue::Entry>,
     /// The message headers of the sends being submitted.
     pub(super) headers: Vec<libc::msghdr>,
@@ -88,8 +88,8 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// Adds listening sockets, numbered from 0, with so many accepts in flight
-    /// for each. Called once, before the first accept.
+    /// Adds listening sockets, numbered from 0, with `accepts_in_flight` accepts
+    /// each. Called once, before the first accept.
     pub fn listen(&mut self, listeners: Vec<OwnedFd>, accepts_in_flight: usize) {
         assert!(self.listeners.is_empty(), "listeners are added once");
         let slots = listeners.len() * accepts_in_flight;
@@ -105,7 +105,7 @@ impl Uring {
             .collect();
     }
 
-    /// Takes a connected socket over into the ring's table.
+    /// Moves a connected socket into the ring's table.
     ///
     /// # Errors
     /// `Errno::NFILE` when the table is full.
@@ -117,8 +117,8 @@ impl Uring {
         Ok(Socket(index as u32))
     }
 
-    /// Queues an entry; submits first when the queue is full. A ring that has failed drops
-    /// it, and the next turn says so.
+    /// Queues an entry, and submits first when the queue is full. A ring that has failed drops
+    /// it, and the next turn returns the error.
     #[inline]
     fn push(&mut self, entry: &squeue::Entry) -> bool {
         loop {
@@ -133,14 +133,14 @@ impl Uring {
         }
     }
 
-    /// Queues an entry of an operation that ends with a later turn.
+    /// Queues an operation that ends in a later turn.
     #[inline]
     fn begin(&mut self, entry: &squeue::Entry) {
         self.in_flight += usize::from(self.push(entry));
     }
 
-    /// Submits `entry`, which must end inside the submitting call, and says how
-    /// it ended; silence means that all `bytes` were done.
+    /// Submits `entry`, which must end inside the submitting call, and returns its
+    /// outcome. Without a completion, all `bytes` were done.
     fn now_operation(&mut self, entry: squeue::Entry, bytes: usize) -> Result<usize, Errno> {
         let user_data = Operation::Now.numbered(0);
         let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(user_data);
@@ -156,7 +156,7 @@ impl Uring {
                 backlog.push_back(completion);
             }
         }
-        // An overflow may have put it there.
+        // An overflow may have moved the completion there.
         backlog.retain(|completion| {
             let other = completion.user_data() != user_data;
             if !other {
@@ -173,8 +173,8 @@ impl Uring {
         socket: Socket,
         slices: &[IoSlice<'_>],
     ) -> squeue::Entry {
-        // MSG_WAITALL turns a short count into a failure, which is reported
-        // although success is silent; MSG_DONTWAIT keeps it from waiting for it.
+        // MSG_WAITALL turns a short count into a failure, which has a completion
+        // although success has none; MSG_DONTWAIT keeps the send from waiting.
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let target = types::Fixed(socket.0);
         if let [slice] = slices {
@@ -209,7 +209,7 @@ impl Uring {
         self.push(&entry.user_data(Operation::Ignored.numbered(0)));
     }
 
-    /// One operation less is in flight, if this is the last word about one.
+    /// Counts an operation as ended, if this is its last completion.
     #[inline]
     pub(super) fn count_end(&mut self, completion: &cqueue::Entry) {
         use Operation::{Accept, Close, PollReadable, PollWritable, Receive, Shutdown, Wake};
@@ -242,7 +242,7 @@ impl Driver for Uring {
 
     fn accept(&mut self, listener: u32) {
         let number = self.accepts.iter().position(|slot| !slot.in_flight);
-        let number = number.expect("no more accepts than `listen` allowed for");
+        let number = number.expect("at most as many accepts as `listen` allowed for");
         let slot = &mut self.accepts[number];
         slot.in_flight = true;
         slot.listener = listener;
@@ -296,8 +296,8 @@ impl Driver for Uring {
 
     fn receive_now(&mut self, socket: Socket, bytes: &mut [u8]) -> Result<usize, Errno> {
         let length = bytes.len().min(u32::MAX as usize);
-        // MSG_WAITALL makes a short count a failure, which is reported; so a
-        // silent success means that all of `bytes` was filled.
+        // MSG_WAITALL turns a short count into a failure, which has a completion; without
+        // one, all of `bytes` was filled.
         let entry = opcode::Recv::new(types::Fixed(socket.0), bytes.as_mut_ptr(), length as u32)
             .flags(libc::MSG_DONTWAIT | libc::MSG_WAITALL)
             .build();
@@ -342,7 +342,7 @@ impl Driver for Uring {
         } else {
             self.run_task_work()?;
         }
-        // A wait may have been cut off before everything was submitted.
+        // An interrupted wait may leave entries unsubmitted.
         self.submit_all()?;
         self.flush_overflow()?;
         for _ in 0..self.backlog.len() {
@@ -362,7 +362,7 @@ impl Driver for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        // Sockets that were to be closed are.
+        // Submits closes that are still queued.
         let _ = self.submit_all();
         let started = Instant::now();
         self.cancel_all();

@@ -25,7 +25,7 @@ fn until<T>(uring: &mut Uring, found: impl Fn(Event<ReceiveBuffer>) -> Option<T>
         if let Some(value) = events.drain(..).find_map(&found) {
             return value;
         }
-        assert!(Driver::now(uring) < deadline, "nothing of the kind happened");
+        assert!(Driver::now(uring) < deadline, "the event did not happen");
     }
 }
 
@@ -78,7 +78,7 @@ fn a_connection_from_accept_to_close() {
 }
 
 #[test]
-fn receives_run_out_of_buffers_and_go_on() {
+fn receives_that_run_out_of_buffers_resume() {
     let mut uring = uring();
     let (socket, mut client) = connected(&mut uring);
     let writer = std::thread::spawn(move || {
@@ -114,7 +114,7 @@ fn receives_run_out_of_buffers_and_go_on() {
 }
 
 #[test]
-fn a_full_socket_cuts_sends_short_and_polls_tell_when_there_is_room() {
+fn a_full_socket_cuts_sends_short_and_a_poll_reports_room() {
     let mut uring = uring();
     let (socket, mut client) = connected(&mut uring);
     let bytes = vec![1; 64 << 20];
@@ -124,7 +124,7 @@ fn a_full_socket_cuts_sends_short_and_polls_tell_when_there_is_room() {
     uring.turn(&mut batch, Time::ZERO, &mut Vec::new()).unwrap();
     let sent = batch.outcome(0).unwrap();
     assert!(sent > 0 && sent < bytes.len());
-    // What the socket still takes after a short count is bounded.
+    // After a short count, the socket takes only a bounded rest.
     let more =
         std::iter::from_fn(|| uring.send_now(socket, &[&bytes]).ok()).take(100).sum::<usize>();
     assert_eq!(uring.send_now(socket, &[b"a", b"b"]), Err(Errno::AGAIN));
@@ -138,7 +138,7 @@ fn a_full_socket_cuts_sends_short_and_polls_tell_when_there_is_room() {
 }
 
 #[test]
-fn receive_now_takes_what_is_there() {
+fn receive_now_takes_the_bytes_that_are_there() {
     let mut uring = uring();
     let (socket, mut client) = connected(&mut uring);
     let mut bytes = [0; 8];
@@ -193,7 +193,7 @@ fn wakes_from_another_thread_are_not_lost() {
 
 #[test]
 fn a_dropped_ring_closes_its_connections_and_leaves_nothing_in_flight() {
-    // More than a thread may have registered at a time.
+    // More rings than a thread may register at a time.
     for _ in 0..40 {
         let mut ring = uring();
         let (socket, mut client) = connected(&mut ring);
@@ -240,7 +240,7 @@ fn a_ring_that_has_failed_submits_nothing() {
 }
 
 #[test]
-fn a_setup_that_can_not_be_is_refused() {
+fn an_impossible_setup_is_refused() {
     let good = Setup::new(&Limits { receive_buffers: 4, ..Limits::default() }, 64);
     for bad in [
         Setup { receive_buffer_bytes: usize::MAX - 63, ..good.clone() },

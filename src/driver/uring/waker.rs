@@ -4,7 +4,7 @@ use crate::base::Wake;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Wakes a [`Uring`] through an eventfd that the ring polls.
+/// Wakes a [`Uring`](super::Uring) through an eventfd that the ring polls.
 ///
 /// ```no_run
 /// use tapecast::Limits;

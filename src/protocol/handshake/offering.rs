@@ -40,7 +40,7 @@ impl<'a> Offer<'a> {
 }
 
 /// Appends a client's handshake request (RFC 6455, 4.1). `nonce` is 16 random
-/// bytes; the key made of them is returned, for [`check_response`].
+/// bytes; the key made of them is returned, for [`check_response`](super::check_response).
 pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> String {
     let Offer { host, target, protocols, headers, deflate } = offer;
     let key = BASE64.encode(nonce);

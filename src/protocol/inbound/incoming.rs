@@ -5,7 +5,7 @@ use crate::protocol::cause::{CloseCause, CloseCode};
 use crate::protocol::frame::Opcode;
 use crate::protocol::message::Message;
 
-/// What [`Inbound::next`] found.
+/// A piece of the stream, as [`Inbound::next`](super::Inbound::next) returns it.
 ///
 /// ```
 /// use tapecast::CloseCode;

@@ -16,13 +16,13 @@ use std::fmt;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose is fulfilled.
+    /// 1000: the connection is no longer needed.
     pub const NORMAL: CloseCode = CloseCode(1000);
     /// 1001: the endpoint goes away.
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
     /// 1005: the peer's close frame had no code. Never sent.
     pub const NO_STATUS: CloseCode = CloseCode(1005);
-    /// The peer sent something that this end can't make sense of.
+    /// 1003: the peer sent data that this end can't handle.
     pub const UNSUPPORTED: CloseCode = CloseCode(1003);
     /// 1006: the connection ended without a close frame. Never sent.
     pub const ABNORMAL: CloseCode = CloseCode(1006);
@@ -53,7 +53,7 @@ impl fmt::Display for CloseCode {
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $name:ident => $code:literal, $reason:literal;)+) => {
-        /// Everything for which this end closes a connection.
+        /// The reasons for which this end closes a connection.
         ///
         /// ```
         /// use tapecast::protocol::CloseCause;
@@ -91,13 +91,13 @@ causes! {
     Draining => 1001, "server is going away";
     /// The connection is as old as connections may become.
     MaximumAge => 1001, "maximum age reached: connect again";
-    /// No message came for as long as a connection may be idle.
+    /// No message arrived for as long as a connection may be idle.
     Idle => 1001, "idle for too long";
     /// A reserved bit was set that no extension in use defines (RFC 6455, 5.2; RFC 7692, 6).
     ReservedBit => 1002, "a reserved bit is set";
     /// An opcode that is not defined (RFC 6455, 5.2).
     ReservedOpcode => 1002, "the opcode is reserved";
-    /// A length that would have fitted into fewer bytes (RFC 6455, 5.2).
+    /// A length that fits into fewer bytes (RFC 6455, 5.2).
     LengthNotMinimal => 1002, "the payload length is not in its shortest form";
     /// A 64-bit length with its top bit set (RFC 6455, 5.2).
     LengthTopBit => 1002, "the most significant bit of the payload length is set";
@@ -123,15 +123,15 @@ causes! {
     InvalidUtf8 => 1007, "invalid utf-8";
     /// More fragments in one message than allowed.
     TooManyFragments => 1008, "the message has too many fragments";
-    /// A message was under way for longer than allowed.
+    /// A message took longer to arrive than allowed.
     MessageTooSlow => 1008, "the message takes too long";
     /// A message longer than allowed.
     MessageTooBig => 1009, "the message is too big";
     /// A handler panicked on this connection.
     HandlerPanicked => 1011, "internal error";
-    /// Connections hold more memory than they may, and this one is among the largest.
+    /// Connections hold more memory than allowed, and this one is among the largest.
     OutOfMemory => 1013, "the server is short of memory: try again later";
-    /// More bytes wait for this reader than a connection may queue.
+    /// More bytes wait for this reader than its send queue holds.
     SlowReader => 4008, "too slow: the send queue is full";
     /// The reader fell off a topic's tape, and the topic's policy is to close.
     FellBehind => 4009, "too slow: fell off the tape";

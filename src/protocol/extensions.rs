@@ -4,8 +4,8 @@
 //! extension-list  = #extension
 //! extension       = token *( ";" token [ "=" ( token | quoted-string ) ] )
 //! ```
-//! A quoted value must be a token once its quotes and escapes are gone. Empty elements of the
-//! list are left out, as those of every list (RFC 9110, 5.6.1.2).
+//! A quoted value must be a token once its quotes and escapes are removed. Empty elements of the
+//! list are ignored, as in every list (RFC 9110, 5.6.1.2).
 
 use std::borrow::Cow;
 
@@ -47,7 +47,7 @@ pub type Parameter<'a> = (&'a str, Option<Cow<'a, str>>);
 pub struct Extension<'a> {
     /// Its registered name.
     pub name: &'a str,
-    /// Its parameters in order; duplicates are the negotiator's to judge.
+    /// Its parameters in order; the negotiation decides about duplicates.
     pub parameters: Vec<Parameter<'a>>,
 }
 
@@ -103,7 +103,7 @@ pub fn parse(value: &str) -> Result<Vec<Extension<'_>>, Malformed> {
     }
 }
 
-/// Each byte is looked at once: every method only moves forward.
+/// Every method only moves forward, so each byte is read once.
 struct Lexer<'a> {
     rest: &'a str,
 }

@@ -9,7 +9,7 @@ pub const SERVER_HEADER_BYTES_MAX: usize = 10;
 /// RFC 6455, 5.5: control frames carry at most 125 bytes.
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
-/// Which end of the connection this is.
+/// The side of the connection that decodes or encodes.
 ///
 /// ```
 /// use tapecast::protocol::{CloseCause, Role, frame};
@@ -27,7 +27,7 @@ pub enum Role {
     Client,
 }
 
-/// What a frame is.
+/// The type of a frame.
 ///
 /// ```
 /// use tapecast::protocol::Opcode;
@@ -40,17 +40,17 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// More of the message that has begun.
+    /// A further frame of the message that has begun.
     Continuation = 0x0,
     /// The first frame of a text.
     Text = 0x1,
     /// The first frame of a binary message.
     Binary = 0x2,
-    /// The last frame in its direction.
+    /// The last frame of its direction.
     Close = 0x8,
     /// Answered with a pong.
     Ping = 0x9,
-    /// Answers a ping, or comes on its own.
+    /// Answers a ping, or is sent unasked.
     Pong = 0xA,
 }
 
@@ -74,7 +74,7 @@ impl Opcode {
     }
 }
 
-/// A decoded frame header that has passed every rule that needs no context.
+/// A decoded frame header that satisfies every rule that needs no context.
 ///
 /// ```
 /// use tapecast::protocol::{Opcode, Role, frame};
@@ -103,7 +103,7 @@ pub struct Header {
 }
 
 /// Decodes the header at the start of `bytes`, as received by `role`, where no extension is
-/// in use: [`decode_with`].
+/// in use. See [`decode_with`].
 ///
 /// # Errors
 /// The rule that was broken.
@@ -113,7 +113,7 @@ pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
 }
 
 /// Decodes the header at the start of `bytes`, as received by `role`; where `deflate` was
-/// agreed on, messages may be compressed.
+/// negotiated, messages may be compressed.
 ///
 /// `Ok(None)` when more bytes are needed. A rule that the bytes so far break is
 /// an error even while the header is incomplete.
@@ -207,8 +207,8 @@ pub struct SmallMessage {
     pub payload_bytes: usize,
 }
 
-/// The short message at the start of `bytes`, if one lies there whole. Everything else,
-/// and whatever breaks a rule, is for [`decode_with`]; of a short message both say the same.
+/// The small message at the start of `bytes`, if one lies there whole. Everything else,
+/// and every violation, is left to [`decode_with`]; for a small message both agree.
 #[inline]
 pub fn decode_small(bytes: &[u8], role: Role) -> Option<SmallMessage> {
     let &[first, second, ref rest @ ..] = bytes else { return None };
@@ -233,8 +233,8 @@ pub const COMPRESSED_BIT: u8 = 0x40;
 
 #[inline]
 fn check_first(first: u8, deflate: bool) -> Result<Opcode, CloseCause> {
-    // RFC 6455, 5.2: the reserved bits must be 0 unless an extension defines them; RFC
-    // 7692, 6.1, does on the first frame of a message alone.
+    // RFC 6455, 5.2: the reserved bits must be 0 unless an extension defines them. RFC
+    // 7692, 6.1, defines one, on the first frame of a message only.
     if first & 0x70 != 0
         && !(deflate && first & 0x70 == COMPRESSED_BIT && matches!(first & 0x0F, 0x1 | 0x2))
     {
@@ -248,7 +248,7 @@ fn check_first(first: u8, deflate: bool) -> Result<Opcode, CloseCause> {
     Ok(opcode)
 }
 
-/// An encoded header: the bytes and how many of them count.
+/// An encoded header: the bytes, and how many of them are in use.
 ///
 /// ```
 /// use tapecast::protocol::{Opcode, frame};
@@ -265,7 +265,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// The same, of a frame that begins a compressed message.
+    /// The same header for a frame that begins a compressed message.
     #[must_use]
     pub fn compressed(mut self) -> Encoded {
         self.bytes[0] |= COMPRESSED_BIT;
@@ -283,7 +283,7 @@ impl Encoded {
     pub fn append(&self, out: &mut Vec<u8>, payload: &[u8]) {
         out.reserve(HEADER_BYTES_MAX + payload.len());
         let end = out.len() + usize::from(self.len);
-        // All of it, for a length that is known needs no call.
+        // The whole array, since a constant length needs no call.
         out.extend_from_slice(&self.bytes);
         out.truncate(end);
         out.extend_from_slice(payload);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn violations() {
+    fn every_violation_has_its_cause() {
         use CloseCause::*;
         let table: &[(&[u8], CloseCause)] = &[
             (&[0xC1, 0x80], ReservedBit),
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_messages_where_they_were_agreed_on() {
+    fn compressed_messages_are_accepted_where_they_were_negotiated() {
         let decode = |first: u8| decode_with(&[first, 0], Role::Client, true);
         for (first, compressed) in [(0xC1, true), (0x42, true), (0x81, false), (0x80, false)] {
             assert_eq!(decode(first).unwrap().unwrap().compressed, compressed, "{first:x}");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_at_every_length_border() {
+    fn encoded_headers_are_decoded_at_every_length_boundary() {
         for payload_bytes in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 1 << 32, (1 << 62) + 1] {
             for (role, mask) in [(Role::Server, Some([1, 2, 3, 4])), (Role::Client, None)] {
                 for fin in [true, false] {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_message_is_what_the_whole_decoder_says_it_is() {
+    fn a_small_message_is_decoded_as_the_full_decoder_does() {
         for (role, mask) in [(Role::Server, [0x80, 1, 2, 3, 4].as_slice()), (Role::Client, &[0])] {
             for first in 0..=255 {
                 for length in 0..128_u8 {
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc() {
+    fn the_examples_of_the_rfc_are_decoded() {
         // RFC 6455, 5.7.
         let hello = decode(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d], Role::Server).unwrap().unwrap();
         assert_eq!((hello.opcode, hello.payload_bytes), (Opcode::Text, 5));

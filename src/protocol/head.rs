@@ -4,11 +4,11 @@ use super::extensions;
 use super::refusal::Refusal;
 use std::borrow::Cow;
 
-/// Header fields of one head, unless a limit says otherwise.
+/// Header fields of one head at most.
 pub const HEADERS_MAX: usize = 96;
 
-/// The text that stands for a header field's value that is not UTF-8. It is never equal to a value that
-/// means something, and the field is still there.
+/// The text that replaces a header field's value that is not UTF-8. It equals no meaningful
+/// value, and the field is still present.
 pub const NOT_TEXT: &str = "\u{FFFD}";
 
 /// The schemes that a target in absolute form may have.
@@ -31,7 +31,7 @@ const SCHEMES: [&str; 4] = ["http://", "https://", "ws://", "wss://"];
 #[derive(Debug)]
 pub struct Request<'a> {
     is_head: bool,
-    /// Of a target in absolute form.
+    /// The authority of a target in absolute form.
     authority: Option<&'a str>,
     /// Path and query; begins with a slash, or with the query of an absolute target that
     /// has no path.
@@ -40,7 +40,7 @@ pub struct Request<'a> {
     headers: &'a [httparse::Header<'a>],
 }
 
-/// Finds the end of a head in a stream that arrives in pieces, looking at each
+/// Finds the end of a head in a stream that arrives in pieces, reading each
 /// byte once.
 ///
 /// ```
@@ -64,7 +64,7 @@ impl HeadEnd {
             self.seen = match (byte, self.seen) {
                 (b'\r', 0 | 2) => self.seen + 1,
                 (b'\n', 1 | 3) => self.seen + 1,
-                // A bare line feed ends a line too, as httparse has it.
+                // A bare line feed ends a line too, as in httparse.
                 (b'\n', 2) => 4,
                 (b'\n', _) => 2,
                 (b'\r', _) => 1,
@@ -78,8 +78,8 @@ impl HeadEnd {
     }
 }
 
-/// Whether `first` can begin a request. What can't (a TLS hello, say) is refused
-/// at once instead of waited for.
+/// Whether `first` can begin a request. Other bytes, such as a TLS hello, are refused
+/// at once.
 pub fn can_begin(first: u8) -> bool {
     extensions::is_token_byte(first) || matches!(first, b'\r' | b'\n')
 }
@@ -119,7 +119,7 @@ impl<'a> Request<'a> {
         if hosts > 1 || (self.minor_version > 0 && hosts == 0) {
             return Err(Refusal::BadRequest("exactly one Host header is needed"));
         }
-        // A body would be read as frames.
+        // A body would be decoded as frames.
         if self.all("transfer-encoding").next().is_some()
             || self.all("content-length").any(|length| length.trim() != "0")
         {
@@ -128,20 +128,20 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// Whether only the head of the answer is wanted: the method is HEAD, not GET.
+    /// Whether the client wants only the head of the answer: the method is HEAD, not GET.
     pub fn is_head(&self) -> bool {
         self.is_head
     }
 
-    /// The host and port that were asked for: those of a target in absolute form, else those
+    /// The host and port that the client requests: those of a target in absolute form, else those
     /// of the `Host` header. `None` only for HTTP/1.0.
     pub fn host(&self) -> Option<&'a str> {
         // RFC 9112, 3.2.2: the target replaces the Host header.
         self.authority.or_else(|| self.header("host"))
     }
 
-    /// Path and query as they were sent. Of an absolute target without a path, the query alone:
-    /// [`Request::path_and_query`] has the slash too.
+    /// Path and query as they were sent. An absolute target without a path yields the query alone:
+    /// [`Request::path_and_query`] adds the slash.
     pub fn target(&self) -> &'a str {
         self.target
     }
@@ -163,7 +163,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What follows the first `?`, not decoded.
+    /// The part behind the first `?`, not decoded.
     pub fn query(&self) -> Option<&'a str> {
         self.target.split_once('?').map(|(_, query)| query)
     }
@@ -196,7 +196,7 @@ impl<'a> Request<'a> {
     }
 
     /// The elements of a comma-separated field that may be repeated, trimmed. Empty ones are
-    /// left out (RFC 9110, 5.6.1.2).
+    /// ignored (RFC 9110, 5.6.1.2).
     pub fn elements<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a str> + use<'a, 's> {
         self.all(name).flat_map(elements)
     }
@@ -206,7 +206,7 @@ impl<'a> Request<'a> {
         self.elements(name).any(|element| element.eq_ignore_ascii_case(word))
     }
 
-    /// The subprotocols that the client offers, by its preference.
+    /// The subprotocols that the client offers, in the order of its preference.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a, '_> {
         self.elements("sec-websocket-protocol")
     }
@@ -222,12 +222,12 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Takes a request target apart: the authority that it names, and path and query.
+/// Splits a request target into its authority, if it has one, and path and query.
 fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     if target.starts_with('/') {
         return Ok((None, target));
     }
-    // RFC 9112, 3.2.2: a server accepts the absolute form, which is meant for proxies, too.
+    // RFC 9112, 3.2.2: a server also accepts the absolute form, which is meant for proxies.
     let begins = |scheme: &str| {
         target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
@@ -236,7 +236,7 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     };
     let rest = &target[scheme.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    // RFC 9110, 4.2.1 and 4.2.4: a host is there, and nobody's name and password.
+    // RFC 9110, 4.2.1 and 4.2.4: a host is required; a user name and password are not allowed.
     if authority.is_empty() || authority.starts_with(':') || authority.contains('@') {
         return Err(Refusal::BadRequest("the target's host is malformed"));
     }

@@ -10,14 +10,14 @@
 /// Below this length the portable kernel is as fast as any.
 const SHORT_BYTES: usize = 64;
 
-/// Xors `bytes` with the key, in place. To go on with the next piece of the
-/// same payload, use [`rotate`] on the key by the length of this one.
+/// Xors `bytes` with the key, in place. For the next piece of the
+/// same payload, [`rotate`] the key by the length of this one.
 #[inline]
 pub fn apply(bytes: &mut [u8], key: [u8; 4]) {
     if bytes.len() < SHORT_BYTES { portable(bytes, key) } else { vector(bytes, key) }
 }
 
-/// The key as it stands after `bytes` bytes of payload.
+/// The key for the bytes behind the first `bytes` bytes of payload.
 #[inline]
 pub const fn rotate(key: [u8; 4], bytes: usize) -> [u8; 4] {
     u32::from_le_bytes(key).rotate_right((bytes % 4) as u32 * 8).to_le_bytes()

@@ -1,4 +1,4 @@
-//! What applications exchange: a text or a run of bytes.
+//! Messages of applications: text or bytes.
 
 use super::frame::Opcode;
 
@@ -65,7 +65,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether it is a text that is one JSON value (RFC 8259).
+    /// Whether it is text that is one JSON value (RFC 8259).
     pub fn is_json(&self) -> bool {
         matches!(self, Message::Text(text) if super::json::Scanner::new(text).whole().is_ok())
     }

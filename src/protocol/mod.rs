@@ -1,9 +1,9 @@
 //! Layer 1: RFC 6455 and RFC 7692 without I/O, for both sides.
 //!
-//! Bytes in, messages out, and the other way round: request heads and
+//! Bytes in, messages out, and the reverse: request heads and
 //! handshakes, frame headers, masking, UTF-8, reassembly, compression, close codes. It knows
-//! of no socket, clock, thread or topic. What arrives is never copied while a
-//! frame lies whole in the receive buffer.
+//! no socket, clock, thread or topic. A frame that lies whole in the receive buffer is never
+//! copied.
 
 pub mod cause;
 pub mod deflate;

@@ -18,9 +18,9 @@ use std::fmt;
 pub enum Refusal {
     /// 400: the head or a WebSocket header is malformed, and how.
     BadRequest(&'static str),
-    /// 401: who are you?
+    /// 401: the client has not authenticated.
     Unauthorized,
-    /// 403: not you.
+    /// 403: the client may not.
     Forbidden,
     /// 404: no such route.
     NotFound,
@@ -28,13 +28,13 @@ pub enum Refusal {
     MethodNotAllowed,
     /// 408: the head did not come in time.
     Timeout,
-    /// 426: a WebSocket of version 13 is needed here.
+    /// 426: a WebSocket handshake of version 13 is needed.
     UpgradeRequired,
     /// 431: the head is too long.
     HeadTooLarge,
-    /// 431: the head has too many fields.
+    /// 431: the head has too many header fields.
     TooManyFields,
-    /// 503: full, or going away.
+    /// 503: the server is full or draining.
     Unavailable,
     /// 500: the handler panicked.
     Internal,
@@ -57,8 +57,8 @@ impl Refusal {
         }
     }
 
-    /// Appends the whole response, after which the connection ends; without its body if the
-    /// request `is_head`.
+    /// Appends the whole response, after which the connection ends. If the request `is_head`, the
+    /// body is left out.
     pub fn write(self, is_head: bool, out: &mut Vec<u8>) {
         let headers = match self {
             // RFC 6455, 4.4: name the versions that are understood.
@@ -87,7 +87,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The phrase of a status; empty for one that is not used often.
+/// The reason phrase of a status; empty for uncommon ones.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -128,16 +128,16 @@ fn reason_phrase(status: u16) -> &'static str {
 pub struct Answer<'a> {
     /// The status code.
     pub status: u16,
-    /// Of the body. A browser is told to believe it.
+    /// The type of the body. The response forbids browsers to guess another.
     pub content_type: &'a str,
-    /// Further header lines, each with its line end.
+    /// Further header lines, each with its line ending.
     pub headers: &'a str,
     /// The document.
     pub body: &'a str,
 }
 
 impl Answer<'_> {
-    /// Appends the response; without its body if the request `is_head`.
+    /// Appends the response. If the request `is_head`, the body is left out.
     pub fn write(&self, is_head: bool, out: &mut Vec<u8>) {
         let Answer { status, content_type, headers, body } = self;
         let phrase = reason_phrase(*status);

@@ -1,7 +1,7 @@
-//! UTF-8 over pieces, failing at the earliest byte that can't be right.
+//! UTF-8 validation over pieces, failing at the earliest byte that can't be valid.
 
-/// The state between two pieces of one text: the bytes of a character that has
-/// begun. They are a valid start, `0..=3` of them.
+/// The state between two pieces of one text: the bytes of an incomplete
+/// character. They are a valid start, `0..=3` of them.
 ///
 /// ```
 /// use tapecast::protocol::utf8::Utf8;
@@ -9,7 +9,7 @@
 /// let (first, second) = "ü".as_bytes().split_at(1);
 /// let mut utf8 = Utf8::default();
 /// assert!(utf8.push(first).is_ok());
-/// // Not in the middle of a character.
+/// // A text does not end in the middle of a character.
 /// assert!(utf8.finish().is_err());
 /// assert!(utf8.push(second).is_ok());
 /// assert!(utf8.finish().is_ok());
@@ -20,7 +20,7 @@ pub struct Utf8 {
     begun_bytes: u8,
 }
 
-/// The text is not UTF-8, whatever may follow.
+/// The text is not UTF-8, whatever follows.
 ///
 /// ```
 /// use tapecast::protocol::utf8::{Invalid, Utf8};
@@ -34,7 +34,7 @@ pub struct Utf8 {
 pub struct Invalid;
 
 impl Utf8 {
-    /// Takes the next piece.
+    /// Validates the next piece.
     ///
     /// # Errors
     /// [`Invalid`] as soon as no continuation could make the text valid.
@@ -54,7 +54,7 @@ impl Utf8 {
         }
     }
 
-    /// Completes the character that has begun; says what is left of the piece.
+    /// Completes the incomplete character; returns the rest of the piece.
     fn complete<'a>(&mut self, piece: &'a [u8]) -> Result<&'a [u8], Invalid> {
         let mut character = [0; 4];
         let mut have = self.begun_bytes as usize;
@@ -80,7 +80,7 @@ impl Utf8 {
     /// Whether the text may end here.
     ///
     /// # Errors
-    /// [`Invalid`] when a character has begun and not ended.
+    /// [`Invalid`] when a character is incomplete.
     pub fn finish(&self) -> Result<(), Invalid> {
         if self.begun_bytes == 0 { Ok(()) } else { Err(Invalid) }
     }

@@ -1,4 +1,4 @@
-//! What the connections of one thread share to work with: buffers, and a compressor and
+//! Memory that the connections of one thread share: buffers, and a compressor and
 //! decompressors, which are large.
 
 use super::deflate::{Compression, Contexts, Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
@@ -6,13 +6,13 @@ use crate::base::BufferPool;
 use crate::base::work::{self, Work};
 use std::ops::{Deref, DerefMut};
 
-/// Decompressors that are kept while nobody uses them.
+/// Decompressors that are kept while they are unused.
 const INFLATERS_MAX: usize = 4;
 
-/// Bytes that may come out of however few.
+/// Inflated bytes up to which the ratio does not matter.
 const RATIO_FREE_BYTES: usize = 4 << 20;
 
-/// Buffers and compressors of one thread. It is the pool of buffers, and more.
+/// Buffers and compressors of one thread. It dereferences to the pool of buffers.
 ///
 /// ```
 /// use tapecast::protocol::Workspace;
@@ -27,20 +27,20 @@ pub struct Workspace {
     pool: BufferPool,
     inflaters: Vec<Inflater>,
     deflater: Deflater,
-    /// Those with smaller windows, by their bits from the least on, once they are used: each
-    /// takes less than the other, and there are six at most.
+    /// Compressors with smaller windows, ordered by their bits, created at their first use. Each
+    /// takes less memory than `deflater`, and there are six at most.
     narrow: Vec<Deflater>,
     contexts: Contexts,
     inflated_bytes: u64,
     /// Bytes that went into a compressor.
     deflated_bytes: u64,
     grown_work: Work,
-    /// So many more may come out before whoever inflates has to pause.
+    /// How many more bytes may be inflated before the message has to pause.
     inflate_left: usize,
     ratio_max: usize,
 }
 
-/// How long a buffer is, and may become where it lies.
+/// The length and capacity of a buffer.
 pub(super) struct Size {
     len: usize,
     capacity: usize,
@@ -54,7 +54,7 @@ impl Size {
 }
 
 impl Workspace {
-    /// Buffers of at most this many bytes are kept; nothing is compressed.
+    /// Keeps at most this many bytes of free buffers, and compresses nothing.
     pub fn new(kept_bytes_max: usize) -> Workspace {
         Workspace {
             pool: BufferPool::new(kept_bytes_max),
@@ -70,39 +70,39 @@ impl Workspace {
         }
     }
 
-    /// Messages are compressed by this, where that was agreed on.
+    /// Compresses messages with this compressor, where compression was negotiated.
     #[must_use]
     pub fn compressing(mut self, deflater: Deflater) -> Workspace {
         self.deflater = deflater;
         self
     }
 
-    /// So many bytes may come out of a compressed message for each of its own, from 4 MiB
-    /// on; any number if this is 0.
+    /// Sets the highest ratio of inflated to compressed bytes of a message. It applies above
+    /// 4 MiB of inflated bytes; 0 allows any ratio.
     #[must_use]
     pub fn with_ratio_max(mut self, ratio_max: usize) -> Workspace {
         self.ratio_max = ratio_max;
         self
     }
 
-    /// From now on `bytes` bytes may come out of compressed messages: then the message pauses
+    /// Allows `bytes` more inflated bytes. The message that reaches the bound pauses
     /// ([`Inbound::is_inflating`](super::Inbound::is_inflating)).
     pub fn may_inflate(&mut self, bytes: usize) {
         self.inflate_left = bytes;
     }
 
-    /// How many that still are.
+    /// How many bytes may still be inflated.
     pub(super) fn inflate_left(&self) -> usize {
         self.inflate_left
     }
 
-    /// Whether `inflated` bytes are more than may come out of `packed` ones.
+    /// Whether `inflated` bytes exceed the ratio to `packed` ones.
     pub(super) fn is_bomb(&self, packed: usize, inflated: usize) -> bool {
         self.ratio_max > 0
             && inflated > RATIO_FREE_BYTES.saturating_add(packed.saturating_mul(self.ratio_max))
     }
 
-    /// Some connections have contexts.
+    /// Sets the budget of contexts.
     #[must_use]
     pub fn with_contexts(mut self, contexts: Contexts) -> Workspace {
         self.contexts = contexts;
@@ -115,8 +115,8 @@ impl Workspace {
         &mut self.contexts
     }
 
-    /// The payload of a message as a connection sends it compressed; `None` when it does not,
-    /// or that would not be smaller.
+    /// The compressed payload of a message; `None` when the connection does not compress it,
+    /// or it would not be smaller.
     pub fn deflate(&mut self, compression: Compression, payload: &[u8]) -> Option<&[u8]> {
         if compression == Compression::NONE || self.deflater.is_too_long(payload.len()) {
             return None;
@@ -135,25 +135,25 @@ impl Workspace {
         self.narrow[usize::from(window_bits - WINDOW_BITS_MIN)].deflate(payload)
     }
 
-    /// Bytes that came out of compressed messages since this was last asked.
+    /// Bytes inflated since the last call.
     pub fn take_inflated_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.inflated_bytes)
     }
 
-    /// Bytes that went into a compressor since this was last asked.
+    /// Bytes that went into a compressor since the last call.
     pub fn take_deflated_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.deflated_bytes)
     }
 
-    /// The work of making buffers longer since this was last asked.
+    /// The work of growing buffers since the last call.
     pub fn take_grown_work(&mut self) -> Work {
         std::mem::take(&mut self.grown_work)
     }
 
-    /// A buffer that was of this size may have been made longer.
+    /// Counts the work of growing a buffer that had this size before.
     #[inline]
     pub(super) fn count_grown(&mut self, before: Size, buffer: &Vec<u8>) {
-        // All of it is copied to fresh memory, or more of it is made zero.
+        // All of it was copied to new memory, or only the new bytes were zeroed.
         self.grown_work += if buffer.capacity() > before.capacity {
             work::keep(buffer.len())
         } else {
@@ -166,16 +166,16 @@ impl Workspace {
         self.inflaters.pop().unwrap_or_default()
     }
 
-    /// So many bytes have come out of one.
+    /// Counts `bytes` inflated bytes.
     pub(super) fn count_inflated(&mut self, bytes: usize) {
         self.inflated_bytes += bytes as u64;
         self.inflate_left = self.inflate_left.saturating_sub(bytes);
     }
 
-    /// Takes it back.
+    /// Returns a decompressor.
     pub(super) fn put_inflater(&mut self, mut inflater: Inflater) {
         if self.inflaters.len() < INFLATERS_MAX {
-            // The next message is another connection's.
+            // The next message belongs to another connection.
             inflater.reset();
             self.inflaters.push(inflater);
         }

@@ -1,13 +1,14 @@
-//! What connections remember of their earlier messages, within a budget.
+//! The compression contexts of connections, within a budget.
 //!
-//! A message that may look back at those before it becomes much smaller when it resembles
-//! them, and sooner: but both ends then keep a window, and this one a compressor, for each
-//! connection. So a connection gets them at its handshake if the budget has room, or never.
+//! A message that may look back at earlier ones becomes much smaller when it resembles
+//! them, and compresses faster. But both ends then keep a window, and this one a compressor, for
+//! each connection. So a connection gets a context at its handshake if the budget has room, or
+//! never.
 //!
-//! What a tape sends is compressed by itself, once for all who read it. The peer can read
-//! that with a window or without, but its window then holds what the connection's own
-//! compressor has not seen: that begins anew ([`Contexts::interrupt`]), with the next message
-//! that is worth it by itself, or the second in a row that is not.
+//! A tape's messages are compressed by themselves, once for all subscribers. The peer can read
+//! them with a window or without, but its window then holds bytes that the connection's own
+//! compressor has not seen. That compressor restarts ([`Contexts::interrupt`]) with the next
+//! message that is worth compressing by itself, or the second in a row that is not.
 
 use super::deflater::{compress, new_deflate};
 use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
@@ -15,7 +16,7 @@ use crate::base::planted::{Bug, planted};
 use std::fmt;
 use zlib_rs::Deflate;
 
-/// Whether what a connection sends is compressed, and how.
+/// Whether and how a connection compresses its messages.
 ///
 /// ```
 /// use tapecast::protocol::deflate::Compression;
@@ -23,18 +24,18 @@ use zlib_rs::Deflate;
 /// assert!(!Compression::default().is_agreed());
 /// assert!(Compression::ALONE.is_agreed() && !Compression::ALONE.has_context());
 /// ```
-// In 16 bits, since every idle connection pays for it: 0 is no, 1 to 7 are alone with a
-// window of 9 to 15 bits, and what is above is the number of a context and eight.
+// In 16 bits, since every idle connection pays for it: 0 is none, 1 to 7 are single messages with
+// a window of 9 to 15 bits, and higher values are the number of a context plus eight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compression(u16);
 
 impl Compression {
-    /// It was not agreed on.
+    /// Compression was not negotiated.
     pub const NONE: Compression = Compression(0);
     /// Each message by itself, with the largest window.
     pub const ALONE: Compression = Compression(7);
 
-    /// Each message by itself, with a window of so many bits, 9 to 15.
+    /// Each message by itself, with a window of `window_bits`, 9 to 15.
     pub fn alone(window_bits: u8) -> Compression {
         debug_assert!((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits));
         Compression(u16::from(window_bits - WINDOW_BITS_MIN) + 1)
@@ -46,7 +47,7 @@ impl Compression {
         self != Compression::NONE
     }
 
-    /// Whether they may look back at earlier ones.
+    /// Whether messages may look back at earlier ones.
     #[inline]
     pub fn has_context(self) -> bool {
         self.0 > Compression::ALONE.0
@@ -56,21 +57,21 @@ impl Compression {
         self.has_context().then(|| usize::from(self.0 - FIRST_NUMBER))
     }
 
-    /// The bits of the window of one that stands alone and has not the largest.
+    /// The window's bits, if each message stands by itself and the window is not the largest.
     pub(crate) fn narrow_bits(self) -> Option<u8> {
         (1..Compression::ALONE.0).contains(&self.0).then(|| self.0 as u8 - 1 + WINDOW_BITS_MIN)
     }
 }
 
 const FIRST_NUMBER: u16 = Compression::ALONE.0 + 1;
-/// Compressors of a thread: as many as a [`Compression`] can number.
+/// Compressors of a thread at most: as many as a [`Compression`] can number.
 const CONTEXTS_MAX: usize = (u16::MAX - FIRST_NUMBER) as usize;
-/// Bytes of a compressor that has been used, whatever its level.
+/// Bytes of a compressor in use, at any level.
 const COMPRESSOR_BYTES: usize = 372 << 10;
-/// Bytes of a decompressor that has been used.
+/// Bytes of a decompressor in use.
 const DECOMPRESSOR_BYTES: usize = 47 << 10;
 
-/// What the contexts of a connection are counted with, for both ways.
+/// The bytes that the budget counts for a connection with contexts in both directions.
 pub const CONTEXT_BYTES: usize = COMPRESSOR_BYTES + DECOMPRESSOR_BYTES;
 
 /// The contexts of the connections of one thread.
@@ -92,9 +93,9 @@ pub struct Contexts {
     alone_bytes_min: usize,
     bytes_left: usize,
     compressors: Vec<Compressor>,
-    /// Numbers that nobody has.
+    /// Numbers that are free.
     free: Vec<u16>,
-    /// What became of the last message.
+    /// The last message, compressed.
     out: Vec<u8>,
 }
 
@@ -104,31 +105,31 @@ impl fmt::Debug for Contexts {
     }
 }
 
-/// One connection's.
+/// The compressor of one connection.
 #[derive(Default)]
 struct Compressor {
-    /// There once it has been used.
+    /// Created at the first use.
     deflate: Option<Deflate>,
     window_bits: u8,
     window: Window,
 }
 
-/// Whether the peer's window is what a compressor remembers.
+/// Whether the peer's window has the content that the compressor assumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Window {
     #[default]
     Known,
-    /// It has what the compressor has not seen, or the other way round.
+    /// The window holds bytes that the compressor has not seen, or the reverse.
     Unknown,
-    /// The same, and a short message has left as it was since: where another follows, it is
-    /// worth beginning anew.
+    /// As `Unknown`, and a short message has been sent uncompressed since. If another one
+    /// follows, restarting is worth it.
     ShortSince,
 }
 
 impl Contexts {
-    /// At a level from 1 to 9, for messages of at least `bytes_min` bytes, or
-    /// `alone_bytes_min` if there is nothing to look back at, in at most `bytes_max` bytes of
-    /// memory altogether.
+    /// Contexts with a level from 1 to 9, for messages of at least `bytes_min` bytes, or
+    /// `alone_bytes_min` without earlier ones to look back at. All of them take at most
+    /// `bytes_max` bytes of memory.
     pub fn new(level: u8, bytes_min: usize, alone_bytes_min: usize, bytes_max: usize) -> Contexts {
         Contexts {
             level: level.max(1),
@@ -141,10 +142,10 @@ impl Contexts {
         }
     }
 
-    /// A connection begins whose messages may remember earlier ones: those that it sends,
-    /// if `outbound`, with a window of `window_bits`, 9 to 15, and those that it receives, if
-    /// `inbound`. Says how the former are compressed; `None` if there is no room for what was
-    /// asked. [`Contexts::end`] gives back the one, [`Contexts::end_inbound`] the other.
+    /// Reserves the contexts of a new connection: for the messages that it sends, if `outbound`,
+    /// with a window of `window_bits`, 9 to 15, and for those that it receives, if `inbound`.
+    /// Returns how the former are compressed; `None` if the budget has no room.
+    /// [`Contexts::end`] frees the former, [`Contexts::end_inbound`] the latter.
     pub fn begin(&mut self, outbound: bool, inbound: bool, window_bits: u8) -> Option<Compression> {
         let bytes =
             usize::from(outbound) * COMPRESSOR_BYTES + usize::from(inbound) * DECOMPRESSOR_BYTES;
@@ -167,7 +168,7 @@ impl Contexts {
         Some(Compression(number + FIRST_NUMBER))
     }
 
-    /// The connection sends nothing more.
+    /// Frees the context for sending.
     pub fn end(&mut self, compression: Compression) {
         let Some(number) = compression.number() else { return };
         self.compressors[number] = Compressor::default();
@@ -175,17 +176,17 @@ impl Contexts {
         self.bytes_left += COMPRESSOR_BYTES;
     }
 
-    /// The connection is no longer read from.
+    /// Frees the context for receiving.
     pub fn end_inbound(&mut self) {
         self.bytes_left += DECOMPRESSOR_BYTES;
     }
 
-    /// What is left of the budget, in bytes.
+    /// The rest of the budget, in bytes.
     pub fn bytes_left(&self) -> usize {
         self.bytes_left
     }
 
-    /// Something has been sent compressed that the connection's compressor has not seen.
+    /// Notes that the peer receives compressed bytes that the connection's compressor has not seen.
     #[inline]
     pub fn interrupt(&mut self, compression: Compression) {
         if let Some(number) = compression.number()
@@ -195,11 +196,11 @@ impl Contexts {
         }
     }
 
-    /// The payload of the compressed message; `None` when that would not be smaller, or the
+    /// The compressed payload; `None` when it would not be smaller, or the
     /// connection has no context.
     pub fn deflate(&mut self, compression: Compression, payload: &[u8]) -> Option<&[u8]> {
         let compressor = &mut self.compressors[compression.number()?];
-        // An empty one would be longer.
+        // An empty message would become longer.
         if payload.len() < self.bytes_min.max(1) {
             return None;
         }
@@ -214,7 +215,7 @@ impl Contexts {
             deflate.reset();
         }
         match compress(deflate, payload, &mut self.out) {
-            // It leaves as it is, and the peer's window without it.
+            // It is sent uncompressed, so the peer's window lacks it.
             Some(small) if small >= payload.len() => compressor.window = Window::Unknown,
             Some(small) => return Some(&self.out[..small]),
             None => compressor.deflate = None,

@@ -1,4 +1,4 @@
-//! Messages made smaller.
+//! Compressing messages.
 
 use super::window::{TAIL, WINDOW_BITS_MAX};
 use crate::base::Limits;
@@ -6,7 +6,7 @@ use crate::protocol::frame::{self, Opcode, Role};
 use std::fmt;
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-/// Makes messages smaller, each by itself. It takes some 370 KiB, once it is used.
+/// Compresses messages, each by itself. It takes some 370 KiB from its first use on.
 ///
 /// ```
 /// use tapecast::protocol::deflate::{Deflater, Inflater};
@@ -18,7 +18,7 @@ use zlib_rs::{Deflate, DeflateFlush, Status};
 /// let mut back = Vec::new();
 /// Inflater::new().inflate_whole(small, &mut back, 1_000).unwrap();
 /// assert_eq!(back, text.as_bytes());
-/// // Not worth it.
+/// // Too short to be worth it.
 /// assert_eq!(deflater.deflate(b"short"), None);
 /// ```
 pub struct Deflater {
@@ -27,7 +27,7 @@ pub struct Deflater {
     window_bits: u8,
     bytes_min: usize,
     bytes_max: usize,
-    /// What became of the last message.
+    /// The last message, compressed.
     out: Vec<u8>,
 }
 
@@ -37,21 +37,21 @@ impl fmt::Debug for Deflater {
     }
 }
 
-/// Larger buffers are not kept for the next message.
+/// The largest buffer that is kept for the next message.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// That looks back by at most two to the power of `window_bits` bytes.
+/// A compressor with a window of two to the power of `window_bits` bytes.
 pub(super) fn new_deflate(level: u8, window_bits: u8) -> Deflate {
     Deflate::new(level.into(), false, window_bits)
 }
 
-/// Compresses a message, up to the end of a block, to the start of `out`, and says how many
-/// bytes it became. `None` if it can't be: the compressor is then of no more use.
+/// Compresses a message, up to the end of a block, to the start of `out`, and returns its
+/// compressed length. After `None`, the compressor has to be replaced.
 pub(super) fn compress(deflate: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    // Room for what can't be made smaller: noise in fixed codes, nine bits a byte.
+    // Room for the worst case: noise in fixed codes, nine bits a byte.
     let room = payload.len() + payload.len() / 7 + 64;
     if out.len() > KEPT_BYTES {
-        // A large message leaves no large buffer behind.
+        // No large buffer is kept after a large message.
         *out = Vec::new();
     }
     out.resize(room, 0);
@@ -59,15 +59,15 @@ pub(super) fn compress(deflate: &mut Deflate, payload: &[u8], out: &mut Vec<u8>)
     let status = deflate.compress(payload, out, DeflateFlush::SyncFlush);
     let taken = (deflate.total_in() - taken) as usize;
     let written = (deflate.total_out() - written) as usize;
-    // With room left, all of it is out, and the end of a block that holds nothing.
+    // If room is left, all output is written, including the empty block at its end.
     let is_whole = status == Ok(Status::Ok) && taken == payload.len() && written < room;
     let small = out[..written].strip_suffix(&TAIL).filter(|_| is_whole)?;
     Some(small.len())
 }
 
 impl Deflater {
-    /// At a level from 1, fast, to 9, small; 0 is as 1. Messages of fewer than `bytes_min`
-    /// bytes are left as they are.
+    /// A compressor with a level from 1, fast, to 9, small; 0 counts as 1. Messages of fewer than
+    /// `bytes_min` bytes are not compressed.
     pub fn new(level: u8, bytes_min: usize) -> Deflater {
         Deflater {
             deflate: None,
@@ -79,7 +79,7 @@ impl Deflater {
         }
     }
 
-    /// Another one, which looks back by at most two to the power of `window_bits` bytes,
+    /// Another compressor, with a window of two to the power of `window_bits` bytes,
     /// 9 to 15.
     #[must_use]
     pub fn narrowed(&self, window_bits: u8) -> Deflater {
@@ -87,28 +87,28 @@ impl Deflater {
         Deflater { deflate: None, level, window_bits, bytes_min, bytes_max, out: Vec::new() }
     }
 
-    /// As the limits say.
+    /// A compressor as `limits` configures it.
     pub fn within(limits: &Limits) -> Deflater {
         Deflater::new(limits.deflate_level as u8, limits.deflate_bytes_min)
             .at_most(limits.deflate_bytes_max)
     }
 
-    /// Messages of more than `bytes_max` bytes are left as they are too: they take long.
+    /// Does not compress messages of more than `bytes_max` bytes either: they take long.
     #[must_use]
     pub fn at_most(mut self, bytes_max: usize) -> Deflater {
         self.bytes_max = bytes_max;
         self
     }
 
-    /// Whether a message of so many bytes is too long to be compressed.
+    /// Whether a message of `bytes` bytes is too long to be compressed.
     #[inline]
     pub(crate) fn is_too_long(&self, bytes: usize) -> bool {
         bytes > self.bytes_max
     }
 
-    /// The payload of the compressed message; `None` when that would not be smaller.
+    /// The compressed payload; `None` when it would not be smaller.
     pub fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
-        // An empty one would be longer.
+        // An empty message would become longer.
         if payload.len() < self.bytes_min.max(1) || self.is_too_long(payload.len()) {
             return None;
         }
@@ -117,14 +117,14 @@ impl Deflater {
         deflate.reset();
         let small = compress(deflate, payload, &mut self.out);
         if small.is_none() {
-            // A reset in the middle of a block leaves traces at level 1 (zlib-rs 0.6.8).
+            // A reset in the middle of a block leaves state behind at level 1 (zlib-rs 0.6.8).
             self.deflate = None;
         }
         small.filter(|&small| small < payload.len()).map(|small| &self.out[..small])
     }
 
-    /// Appends frames of a server, those with data as compressed messages where that is
-    /// smaller. Each frame with data is a whole message.
+    /// Appends frames of a server, and compresses data frames where that makes them
+    /// smaller. Each data frame is a whole message.
     pub fn frames(&mut self, frames: &[u8], out: &mut Vec<u8>) {
         let mut rest = frames;
         while let Ok(Some(header)) = frame::decode(rest, Role::Client) {
@@ -141,6 +141,6 @@ impl Deflater {
             }
             rest = behind;
         }
-        debug_assert!(rest.is_empty(), "whole frames of a server");
+        debug_assert!(rest.is_empty(), "the input is whole frames of a server");
     }
 }

@@ -1,4 +1,4 @@
-//! Compressed messages as they were.
+//! Decompressing messages.
 
 use super::window::TAIL;
 use crate::base::pool::lengthen;
@@ -16,14 +16,14 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InflateError {
-    /// It is not DEFLATE (RFC 1951).
+    /// The message is not DEFLATE (RFC 1951).
     Malformed,
-    /// It would have more bytes than it may have.
+    /// The message would exceed its limit.
     TooBig,
 }
 
-/// Inflates messages, one after the other, piece by piece: each may look back at those
-/// before it, until [`Inflater::reset`]. It takes some 47 KiB.
+/// Inflates messages piece by piece. Each may look back at earlier ones, until
+/// [`Inflater::reset`]. It takes some 47 KiB.
 ///
 /// ```
 /// use tapecast::protocol::deflate::Inflater;
@@ -37,13 +37,13 @@ pub enum InflateError {
 /// ```
 pub struct Inflater {
     inflate: Inflate,
-    /// Nothing has been read since the end of a message, or of a last block.
+    /// No input since the end of a message, or of a last block.
     is_between: bool,
-    /// The bytes that were read last.
+    /// The last bytes of the input.
     last: [u8; 4],
 }
 
-/// A block of no bytes, and a byte that is not for it.
+/// An empty block, and a byte that does not belong to it.
 const EMPTY_AND_MORE: [u8; 6] = [0, 0, 0, 0xFF, 0xFF, 0];
 
 impl fmt::Debug for Inflater {
@@ -59,23 +59,23 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// Between two messages.
+    /// A decompressor between two messages.
     pub fn new() -> Inflater {
-        // Whatever window was agreed on: the largest reads them all.
+        // The largest window reads messages of every negotiated one.
         Inflater { inflate: Inflate::new(false, 15), is_between: true, last: [0; 4] }
     }
 
-    /// Forgets all that came before.
+    /// Drops the context of earlier messages.
     pub fn reset(&mut self) {
         self.inflate.reset(false);
         self.is_between = true;
     }
 
-    /// Inflates the next piece of a message to `out[end..]`; says where that ends now. `out`
-    /// grows as it has to, and what lies behind the end is of no meaning.
+    /// Inflates the next piece of a message to `out[end..]`; returns its new end. `out`
+    /// grows as needed, and bytes behind the end have no meaning.
     ///
     /// # Errors
-    /// It is none, or the end is beyond `bytes_max`: no more than a byte above that is ever
+    /// The piece is malformed, or the end exceeds `bytes_max`: at most one byte beyond it is
     /// written.
     pub fn inflate(
         &mut self,
@@ -87,8 +87,8 @@ impl Inflater {
         Ok(self.inflate_some(&mut piece, out, end, bytes_max, usize::MAX)?.0)
     }
 
-    /// As [`Inflater::inflate`], and stops when `some` bytes have come out: takes what it has
-    /// used off `piece`, and says whether that was all. If not, it goes on with the rest,
+    /// As [`Inflater::inflate`], but stops after `some` bytes of output: it advances `piece` past
+    /// the consumed input, and returns whether that was all. If not, call it again with the rest,
     /// which may be empty.
     ///
     /// # Errors
@@ -121,8 +121,8 @@ impl Inflater {
             *piece = &piece[(self.inflate.total_in() - taken) as usize..];
             end += (self.inflate.total_out() - written) as usize;
             match status {
-                // RFC 7692, 7.2.3.4: a last block is not the end of the message. Who ends one
-                // begins anew behind it, as zlib does.
+                // RFC 7692, 7.2.3.4: a last block is not the end of the message. A compressor
+                // restarts behind it, as zlib does.
                 Status::StreamEnd => {
                     self.reset();
                     if piece.is_empty() {
@@ -130,7 +130,7 @@ impl Inflater {
                     }
                     self.is_between = false;
                 }
-                // It may hold back what had no room.
+                // Output without room may be held back.
                 Status::Ok if end == room => {}
                 _ if piece.is_empty() => return Ok((end, true)),
                 Status::Ok => {}
@@ -147,20 +147,20 @@ impl Inflater {
         self.last[place..].copy_from_slice(&piece[piece.len() - kept..]);
     }
 
-    /// All pieces of a message have been inflated, so it has to be at its end.
+    /// Checks that a message whose pieces are all inflated is at its end.
     ///
     /// # Errors
-    /// It ends inside a block.
+    /// The message ends inside a block.
     pub fn end_message(&mut self) -> Result<(), InflateError> {
-        // An empty payload, and a last block without an empty one behind it, are whole as
-        // they are: what is left out of others would begin a block here.
+        // An empty payload, and a last block without an empty one behind it, are whole without
+        // the omitted tail, which would begin a block here.
         if self.is_between {
             return Ok(());
         }
-        // RFC 7692, 7.2.2: what was left out completes a block of no bytes. So all of it is
-        // taken, nothing comes out, and where it stops is between two blocks. Inside of a
-        // block the byte behind it would be taken too, or something would come out. A message
-        // that has left nothing out is taken as well: another such block follows.
+        // RFC 7692, 7.2.2: the omitted tail completes an empty block. So all of it is
+        // consumed without output, and the decompressor stops between two blocks. Inside a
+        // block it would also consume the next byte, or produce output. A message
+        // that keeps its tail is accepted too: another empty block follows.
         let begun = usize::from(self.last != TAIL);
         let rest = &EMPTY_AND_MORE[begun..];
         let (taken, written) = (self.inflate.total_in(), self.inflate.total_out());
@@ -173,8 +173,8 @@ impl Inflater {
         is_at_end.then_some(()).ok_or(InflateError::Malformed)
     }
 
-    /// Appends a whole message that stands by itself to `out`, which then has `bytes_max`
-    /// bytes at most.
+    /// Appends a whole message without context to `out`, which then has at most `bytes_max`
+    /// bytes.
     ///
     /// # Errors
     /// As [`Inflater::inflate`].

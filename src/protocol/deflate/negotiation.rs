@@ -1,9 +1,9 @@
-//! Which offer is accepted, and what is answered (RFC 7692, 7.1).
+//! The negotiation: which offer is accepted, and the answer (RFC 7692, 7.1).
 
 use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::protocol::extensions::{self, Extension};
 
-/// What a client of this crate offers.
+/// The offer of a client of this crate.
 ///
 /// ```
 /// use tapecast::protocol::deflate::Offered;
@@ -17,7 +17,7 @@ pub enum Offered {
     /// No compression.
     #[default]
     Nothing,
-    /// Messages by themselves, in both directions.
+    /// Each message by itself, in both directions.
     Alone,
     /// Messages may look back at earlier ones, in both directions.
     Contexts,
@@ -26,7 +26,7 @@ pub enum Offered {
 impl Offered {
     /// The value of `Sec-WebSocket-Extensions` in the request.
     pub fn header(self) -> Option<&'static str> {
-        // RFC 7692, 7.1.2.2: the server may then ask for a smaller window of the client's.
+        // RFC 7692, 7.1.2.2: the server may then demand a smaller window of the client.
         match self {
             Offered::Nothing => None,
             Offered::Alone => Some(
@@ -38,7 +38,7 @@ impl Offered {
     }
 }
 
-/// An offer that a server takes.
+/// An offer that a server accepts.
 ///
 /// ```
 /// use tapecast::protocol::deflate::accept;
@@ -59,18 +59,18 @@ impl Offered {
 pub struct Accepted {
     /// The server's messages may look back at earlier ones.
     pub server_context: bool,
-    /// The client's may.
+    /// The client's messages may look back at earlier ones.
     pub client_context: bool,
-    /// The server looks back by at most two to this power of bytes, 9 to 15 for a server.
+    /// The server's window as a power of two, 9 to 15 for a server.
     pub server_window_bits: u8,
-    /// The client looks back by at most two to this power of bytes, 8 to 15.
+    /// The client's window as a power of two, 8 to 15.
     pub client_window_bits: u8,
-    /// It asked how far the server looks back: that has to be answered.
+    /// The offer names the server's window, so the answer has to.
     names_window: bool,
 }
 
 impl Accepted {
-    /// The same, with every message by itself.
+    /// The same terms, with every message compressed by itself.
     #[must_use]
     pub fn without_contexts(self) -> Accepted {
         Accepted { server_context: false, client_context: false, ..self }
@@ -92,23 +92,23 @@ impl Accepted {
     }
 }
 
-/// The first offer, in the values of a request's `Sec-WebSocket-Extensions`, that can be
-/// accepted, with the contexts that it leaves open. One that is odd is declined, and the next
-/// one looked at (RFC 7692, 5.1).
+/// The first acceptable offer in the values of a request's `Sec-WebSocket-Extensions`, with the
+/// contexts that it allows. An invalid offer is declined, and the next
+/// one is considered (RFC 7692, 5.1).
 pub fn accept<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Accepted> {
     values.into_iter().filter_map(|value| extensions::parse(value).ok()).flatten().find_map(
         |offer| {
             let Parameters { server_alone, client_alone, server_window, .. } =
                 Parameters::of(&offer)?;
-            // RFC 7692, 7.1.2.1: the window that the server may use at most.
+            // RFC 7692, 7.1.2.1: the largest window that the server may use.
             let server_window_bits = server_window.flatten().unwrap_or(WINDOW_BITS_MAX);
             (server_window_bits >= WINDOW_BITS_MIN).then_some(Accepted {
-                // RFC 7692, 7.1.1.1: what the client demands of the server.
+                // RFC 7692, 7.1.1.1: the client's demand on the server.
                 server_context: !server_alone,
-                // RFC 7692, 7.1.1.2: it says that its own messages stand by themselves.
+                // RFC 7692, 7.1.1.2: the client promises this of its own messages.
                 client_context: !client_alone,
                 server_window_bits,
-                // Whatever the client's window is: the largest reads it.
+                // The largest window reads messages of every smaller one.
                 client_window_bits: WINDOW_BITS_MAX,
                 names_window: server_window.is_some(),
             })
@@ -116,8 +116,8 @@ pub fn accept<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Accepted>
     )
 }
 
-/// What the values of a response accept of what was offered: `Some(None)` if nothing,
-/// `None` if they accept something else.
+/// The terms that the values of a response accept: `Some(None)` if none,
+/// `None` if they accept something that was not offered.
 pub fn check_accepted<'a>(
     values: impl IntoIterator<Item = &'a str>,
     offered: Offered,
@@ -132,8 +132,8 @@ pub fn check_accepted<'a>(
     let [only] = &accepted[..] else { return None };
     let Parameters { server_alone, client_alone, server_window, client_window } =
         Parameters::of(only)?;
-    // RFC 7692, 7.1.1.1 and 7.1.2.2: what was demanded of the server is confirmed, and a
-    // window of the client's has its bits.
+    // RFC 7692, 7.1.1.1 and 7.1.2.2: the server confirms the client's demand, and a
+    // window for the client has a number of bits.
     let is_ours = match offered {
         Offered::Nothing => false,
         Offered::Alone => server_alone && client_window != Some(None),
@@ -158,8 +158,8 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Those of an offer or answer; `None` if it is another extension, or one of them is
-    /// unknown, there twice, or has a value that it can't have.
+    /// The parameters of an offer or answer; `None` if it is another extension, or a parameter is
+    /// unknown, duplicate, or has an invalid value.
     fn of(extension: &Extension<'_>) -> Option<Parameters> {
         if extension.name != "permessage-deflate" {
             return None;

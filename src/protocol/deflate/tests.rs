@@ -12,7 +12,7 @@ fn inflate(payload: &[u8]) -> Result<Vec<u8>, InflateError> {
 }
 
 #[test]
-fn the_examples_of_the_rfc() {
+fn the_examples_of_the_rfc_are_inflated() {
     // RFC 7692, 7.2.3: compressed, in a stored block, in a last block, in two blocks, empty.
     for example in [
         &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00][..],
@@ -27,7 +27,7 @@ fn the_examples_of_the_rfc() {
 }
 
 #[test]
-fn offers() {
+fn offers_are_answered() {
     let answer = |value: &str| accept([value]).map(|it| it.without_contexts().answer());
     let usual = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     let usual = Some(usual.to_owned());
@@ -38,7 +38,7 @@ fn offers() {
         "permessage-deflate; server_no_context_takeover",
         "permessage-deflate; client_no_context_takeover",
         ", permessage-deflate,",
-        // The first that can be had.
+        // The first acceptable offer.
         "permessage-deflate; server_max_window_bits=8, permessage-deflate",
     ] {
         assert_eq!(answer(offer), usual, "{offer}");
@@ -71,7 +71,7 @@ fn offers() {
 }
 
 #[test]
-fn contexts_are_what_an_offer_leaves_open() {
+fn contexts_are_used_where_an_offer_allows_them() {
     let check = |value: &str, expected: &str| {
         let answered = accept([value]).map(Accepted::answer);
         assert_eq!(answered.as_deref(), Some(expected), "{value}");
@@ -90,7 +90,7 @@ fn contexts_are_what_an_offer_leaves_open() {
     ] {
         let offer = plain.to_owned() + &parameters;
         check(&offer, &offer);
-        // What a server answers is an answer to what a client offers.
+        // The client accepts the server's answer to its own offer.
         let names_server = parameters.contains("server_no");
         let accepted = check_accepted([&offer[..]], Offered::Contexts).unwrap().unwrap();
         assert_eq!(accepted.server_context, !names_server, "{offer}");
@@ -102,7 +102,7 @@ fn contexts_are_what_an_offer_leaves_open() {
 }
 
 #[test]
-fn answers() {
+fn answers_are_checked() {
     for offered in [Offered::Nothing, Offered::Alone, Offered::Contexts] {
         assert_eq!(check_accepted([], offered), Some(None));
         assert_eq!(check_accepted([" "], offered), Some(None));
@@ -115,7 +115,7 @@ fn answers() {
             .map(|it| it.map(|it| (it.server_context, it.client_context)))
     };
     let alone = "permessage-deflate; server_no_context_takeover";
-    // It offered to have none, so that has not to be said again.
+    // The client offered to have none, so the answer need not repeat it.
     assert_eq!(check(&[alone]), Some(Some((false, false))));
     let windowed = format!("{alone}; server_max_window_bits=10");
     assert_eq!(check(&[&windowed]), Some(Some((false, false))));
@@ -130,18 +130,18 @@ fn answers() {
         assert_eq!(check(&[wrong]), None, "{wrong}");
     }
     assert_eq!(check(&[alone, alone]), None);
-    // A window of the client's, since it has offered to have one.
+    // A window for the client, which has offered to limit it.
     let windowed = format!("{alone}; client_max_window_bits=10");
     let accepted = check_accepted([&windowed[..]], Offered::Alone).unwrap().unwrap();
     assert_eq!((accepted.client_window_bits, accepted.server_window_bits), (10, 15));
 }
 
-/// Inflates what a compressor with a window of so many bits has made of a message that stands
-/// by itself, with a decompressor that has no larger one.
+/// Inflates a message of a compressor with a window of `window_bits`, with a decompressor that has
+/// no larger window.
 fn inflate_within(payload: &[u8], window_bits: u8) -> Vec<u8> {
     let mut inflate = zlib_rs::Inflate::new(false, window_bits);
     let mut out = Vec::new();
-    // No more of what came out is in reach than the window, if the room is small.
+    // With a small output buffer, no more output than the window is in reach.
     let mut room = [0; 64];
     let mut rest = payload;
     loop {
@@ -157,8 +157,8 @@ fn inflate_within(payload: &[u8], window_bits: u8) -> Vec<u8> {
 }
 
 #[test]
-fn a_window_is_no_larger_than_was_agreed_on() {
-    // It repeats itself at every distance up to 20,000 bytes.
+fn a_window_is_no_larger_than_negotiated() {
+    // The text repeats at every distance up to 20,000 bytes.
     let mut random = fastrand::Rng::with_seed(3);
     let mut text: Vec<u8> = (0..20_000).map(|_| random.u8(b'a'..=b'p')).collect();
     for _ in 0..2_000 {
@@ -210,7 +210,7 @@ fn an_odd_end_does_not_break_the_next_message() {
     for odd in [
         &[][..],
         &[0x00],
-        // The empty block has not been left out.
+        // The empty block is still there.
         &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00, 0x00, 0xFF, 0xFF],
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00],
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00],
@@ -243,7 +243,7 @@ fn an_odd_end_does_not_break_the_next_message() {
 }
 
 #[test]
-fn what_does_not_become_smaller_stays() {
+fn a_message_that_would_not_shrink_is_not_compressed() {
     let mut random = fastrand::Rng::with_seed(7);
     for (level, bytes) in [(1, 5_000), (1, 3 << 20), (2, 3 << 20), (6, 5_000), (9, 100_000)] {
         let noise: Vec<u8> = (0..bytes).map(|_| random.u8(..)).collect();
@@ -251,7 +251,7 @@ fn what_does_not_become_smaller_stays() {
         assert_eq!(deflater.deflate(&noise), None);
         assert_eq!(deflater.deflate(b""), None);
         assert_eq!(deflater.deflate(&[7; 9]), None);
-        // And nothing of it is left for the next.
+        // The next message is not affected.
         let small = deflater.deflate(&[7; 5_000]).unwrap().to_vec();
         assert_eq!(inflate(&small), Ok(vec![7; 5_000]), "{level} {bytes}");
     }
@@ -285,7 +285,7 @@ fn rules(role: Role, message_bytes_max: usize) -> Rules {
     Rules { role, message_bytes_max, message_fragments_max: 1_000, deflate: true }
 }
 
-/// A budget of this many bytes at a level.
+/// Contexts with a budget of `bytes_max` bytes.
 fn contexts(level: u8, bytes_max: usize) -> Contexts {
     Contexts::new(level, 1, 1, bytes_max)
 }
@@ -300,12 +300,12 @@ fn a_context_looks_back_until_it_is_interrupted() {
         let first = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
         let again = contexts.deflate(one, text.as_bytes()).unwrap().to_vec();
         assert!(again.len() * 9 < first.len(), "{level}: {} {}", again.len(), first.len());
-        // What it refers to is not there for somebody else.
+        // A decompressor without the context can't read it.
         assert_eq!(inflate(&again), Err(InflateError::Malformed));
         assert_eq!(contexts.deflate(other, text.as_bytes()), Some(&first[..]));
         contexts.interrupt(one);
         assert_eq!(contexts.deflate(one, text.as_bytes()), Some(&first[..]));
-        // Noise leaves as it is, and the next message begins anew.
+        // Noise is sent uncompressed, and the next message restarts the compressor.
         let mut random = fastrand::Rng::with_seed(u64::from(level));
         let noise: Vec<u8> = (0..3_000).map(|_| random.u8(..)).collect();
         assert_eq!(contexts.deflate(one, &noise), None);
@@ -315,7 +315,7 @@ fn a_context_looks_back_until_it_is_interrupted() {
 }
 
 #[test]
-fn short_messages_between_others_leave_as_they_are() {
+fn a_short_message_after_an_interruption_is_not_compressed() {
     let quote = br#"{"symbol":"BTC","bid":64000.5,"ask":64001.0,"venue":"one","last":63999.5}"#;
     let mut contexts = Contexts::new(1, 16, 512, 1 << 20);
     let one = contexts.begin(true, false, 15).unwrap();
@@ -324,27 +324,27 @@ fn short_messages_between_others_leave_as_they_are() {
         contexts.interrupt(one);
         assert_eq!(contexts.deflate(one, quote), None);
     }
-    // The second in a row begins anew, and the third looks back at it.
+    // The second in a row restarts the compressor, and the third looks back at it.
     let second = contexts.deflate(one, quote).unwrap().len();
     let third = contexts.deflate(one, quote).unwrap().len();
     assert!(third * 3 < second && second < quote.len(), "{second} {third}");
-    // A long one does so at once.
+    // A long message restarts it at once.
     contexts.interrupt(one);
     assert!(contexts.deflate(one, &quote.repeat(8)).is_some());
 }
 
 #[test]
-fn a_budget_is_given_out_and_comes_back() {
+fn a_budget_is_reserved_and_freed() {
     let mut contexts = contexts(1, 1 << 20);
     let (first, second) = (contexts.begin(true, true, 15).unwrap(), contexts.begin(true, true, 15));
     assert!(first.has_context() && second.is_some_and(|it| it.has_context() && it != first));
-    // What is left over from two is too little for a compressor.
+    // The rest after two contexts is too little for another.
     assert_eq!(contexts.begin(true, true, 15), None);
     assert_eq!(contexts.begin(true, false, 15), None);
     assert_eq!(contexts.begin(false, true, 15), Some(Compression::ALONE));
     contexts.end(first);
     contexts.end_inbound();
-    // Who comes next does not remember what another sent.
+    // The next connection does not see the context of an earlier one.
     let text = b"somebody's secret, somebody's secret";
     contexts.deflate(second.unwrap(), text).unwrap();
     let next = contexts.begin(true, true, 15).unwrap();
@@ -377,7 +377,7 @@ fn message(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
     out
 }
 
-/// What comes of bytes that arrive `step` at a time; and nothing is kept behind.
+/// Receives `bytes`, `step` at a time, and checks that no buffer is leaked.
 fn receive(bytes: Vec<u8>, step: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseCause> {
     let (mut inbound, mut workspace) = (Inbound::new(), Workspace::new(1 << 20));
     let received = receive_with(&mut inbound, &mut workspace, bytes, step, rules);
@@ -417,12 +417,12 @@ fn a_bomb_is_stopped_at_the_limit() {
         let result = receive(frame.clone(), step, &rules(Role::Server, 1 << 20));
         assert_eq!(result, Err(CloseCause::MessageTooBig), "{step}");
     }
-    // No more is written than that, and a byte.
+    // At most one byte beyond the limit is written.
     let mut out = Vec::new();
     let result = Inflater::new().inflate_whole(&bomb, &mut out, 1 << 20);
     assert_eq!(result, Err(InflateError::TooBig));
     assert!(out.len() <= (1 << 20) + 1);
-    // Exactly the limit is within it.
+    // A message of exactly the limit passes.
     let fits = message(Opcode::Binary, &compressed(&vec![0; 1 << 20]), 3);
     let received = receive(fits.clone(), 999, &rules(Role::Server, 1 << 20)).unwrap();
     assert_eq!(received, [vec![0; 1 << 20]]);
@@ -431,18 +431,18 @@ fn a_bomb_is_stopped_at_the_limit() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn every_fault_of_a_compressed_message_has_its_cause() {
     let rules = rules(Role::Server, 1 << 20);
     for step in [1, 7, 1_000] {
         let frame = message(Opcode::Text, &[0xFF; 20], 2);
         assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidDeflate));
-        // Text that is none, and text that ends inside of a character.
+        // Invalid text, and text that ends inside a character.
         for text in [&[0xFF; 100][..], &"é".repeat(50).as_bytes()[..99]] {
             let frame = message(Opcode::Text, &compressed(text), 2);
             assert_eq!(receive(frame, step, &rules), Err(CloseCause::InvalidUtf8));
         }
     }
-    // Too many bytes, whatever they would become.
+    // Too many compressed bytes, whatever their content.
     let small = Rules { message_bytes_max: 100, ..rules };
     let noise: Vec<u8> = (0..300).map(|at| (at * 31) as u8).collect();
     let frame = message(Opcode::Binary, &noise, 1);
@@ -450,9 +450,9 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn a_long_one_is_inflated_as_it_comes() {
+fn a_long_message_is_inflated_as_it_arrives() {
     let mut random = fastrand::Rng::with_seed(1);
-    // Half noise: some 300 KB compressed, beyond what is kept.
+    // Half noise: some 300 KB compressed, more than is kept compressed.
     let payload: Vec<u8> =
         (0..600_000).map(|at| if at % 2 == 0 { random.u8(..) } else { 7 }).collect();
     let small = compressed(&payload);
@@ -466,7 +466,7 @@ fn a_long_one_is_inflated_as_it_comes() {
 
 proptest! {
     #[test]
-    fn what_was_compressed_comes_back(
+    fn a_compressed_message_inflates_to_the_original(
         words in prop::collection::vec("[a-d]{0,40}", 1..40),
         level in 1u8..=9,
         fragments in 1usize..5,
@@ -489,10 +489,10 @@ proptest! {
         prop_assert_eq!(received, expected);
     }
 
-    /// As the peer of a connection sees it: its own messages and others', compressed by
-    /// themselves or not at all, come in any order through one decompressor.
+    /// The view of a connection's peer: messages with context, and others compressed by
+    /// themselves or not at all, pass in any order through one decompressor.
     #[test]
-    fn what_a_context_sends_comes_back_whatever_comes_between(
+    fn messages_of_a_context_inflate_whatever_is_sent_between_them(
         steps in prop::collection::vec((0..4, "[a-d]{0,60}"), 1..60),
         level in 1u8..=9,
         fragments in 1usize..5,
@@ -532,14 +532,14 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_end_well(bytes in prop::collection::vec(any::<u8>(), 0..400), step in 1usize..50) {
+    fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), step in 1usize..50) {
         let frame = message(Opcode::Text, &bytes, 3);
         let _ = receive(frame, step, &rules(Role::Server, 10_000));
     }
 }
 
-/// What comes of messages of which a few bytes may come out at a time, and how often that
-/// was waited for.
+/// Receives messages of which a few bytes may be inflated at a time; returns them, and how often
+/// they paused.
 fn receive_in_steps(
     mut bytes: Vec<u8>,
     step: usize,
@@ -598,7 +598,7 @@ fn a_message_is_inflated_in_steps() {
 }
 
 #[test]
-fn what_becomes_far_longer_than_it_is_is_refused() {
+fn a_message_beyond_the_ratio_is_refused() {
     let rules = rules(Role::Server, 16 << 20);
     let ratio = |payload: &[u8], ratio_max, fragments| {
         let mut workspace = Workspace::new(1 << 20).with_ratio_max(ratio_max);

@@ -8,11 +8,11 @@ use crate::protocol::refusal::Refusal;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, PAD};
 
-/// A client's key may have any bits behind its last byte, as encoders leave them.
+/// Accepts keys with any trailing bits, as some encoders leave them.
 const LENIENT_BASE64: GeneralPurpose =
     GeneralPurpose::new(&base64::alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
-/// Checks what RFC 6455, 4.2.1, asks of a client's handshake.
+/// Checks the requirements of RFC 6455, 4.2.1, on a client's handshake.
 ///
 /// # Errors
 /// The refusal to answer with.
@@ -27,18 +27,18 @@ pub fn check_upgrade(request: &Request<'_>) -> Result<(), Refusal> {
     if !request.names("connection", "upgrade") {
         return Err(Refusal::BadRequest("the Connection header must name Upgrade"));
     }
-    // RFC 6455, 4.4: another version is answered with the one that is understood.
+    // RFC 6455, 4.4: a request for another version is answered with the supported one.
     let mut versions = request.all("sec-websocket-version");
     if versions.next() != Some("13") {
         return Err(Refusal::UpgradeRequired);
     }
-    // RFC 6455, 11.3.5: it must not be there more than once.
+    // RFC 6455, 11.3.5: it must not appear more than once.
     if versions.next().is_some() {
-        return Err(Refusal::BadRequest("Sec-WebSocket-Version is there twice"));
+        return Err(Refusal::BadRequest("Sec-WebSocket-Version appears twice"));
     }
     let mut keys = request.all("sec-websocket-key");
     let key = keys.next().ok_or(Refusal::BadRequest("Sec-WebSocket-Key is missing"))?;
-    // RFC 6455, 4.2.1: the key is 16 bytes in base64, and there is one.
+    // RFC 6455, 4.2.1: there is one key, 16 bytes in base64.
     if keys.next().is_some() || !LENIENT_BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
         return Err(Refusal::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64, once"));
     }
@@ -51,9 +51,9 @@ pub fn check_upgrade(request: &Request<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Appends the 101 response to a request that [`check_upgrade`] has passed.
-/// `headers` is further lines, each with its line end; `deflate` an offer of compression
-/// that is accepted.
+/// Appends the 101 response to a request that has passed [`check_upgrade`].
+/// `headers` is further lines, each with its line ending; `deflate` is the accepted offer of
+/// compression.
 pub fn write_accept(
     out: &mut Vec<u8>,
     request: &Request<'_>,

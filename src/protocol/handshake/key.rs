@@ -1,4 +1,4 @@
-//! The key of a handshake and the value that proves that the server has read it.
+//! The answer to a handshake's key, which proves that the server has read the request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

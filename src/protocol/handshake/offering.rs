@@ -5,7 +5,7 @@ use crate::protocol::extensions;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-/// What a client asks a server for.
+/// The handshake request of a client.
 ///
 /// ```
 /// use tapecast::protocol::handshake::{Offer, write_request};
@@ -23,10 +23,10 @@ pub struct Offer<'a> {
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
-    /// Subprotocols, the favourite first.
+    /// Subprotocols, the preferred one first.
     pub protocols: &'a [String],
-    /// Further headers, as [`check_header`] lets them pass: they go out as they are, and
-    /// `Host` in place of the other.
+    /// Further headers that have passed [`check_header`]. They are sent unchanged, and a
+    /// `Host` replaces the one above.
     pub headers: &'a [(String, String)],
     /// How messages may be compressed.
     pub deflate: Offered,
@@ -40,7 +40,7 @@ impl<'a> Offer<'a> {
 }
 
 /// Appends a client's handshake request (RFC 6455, 4.1). `nonce` is 16 random
-/// bytes; the key made of them is returned, for [`check_response`](super::check_response).
+/// bytes. Returns the key made of them, for [`check_response`](super::check_response).
 pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> String {
     let Offer { host, target, protocols, headers, deflate } = offer;
     let key = BASE64.encode(nonce);
@@ -65,7 +65,7 @@ pub fn write_request(out: &mut Vec<u8>, offer: &Offer<'_>, nonce: [u8; 16]) -> S
     key
 }
 
-/// The fields that a handshake is made of: a client can't add its own.
+/// The header fields of the handshake itself: a user can't add them.
 const OF_THE_HANDSHAKE: [&str; 11] = [
     "upgrade",
     "connection",
@@ -80,8 +80,8 @@ const OF_THE_HANDSHAKE: [&str; 11] = [
     "trailer",
 ];
 
-/// Checks a header that is to be added to a request. `Host` may: it takes the place of the one
-/// that the URL makes.
+/// Checks a header that a user adds to a request. `Host` is allowed: it replaces the one of the
+/// URL.
 ///
 /// ```
 /// use tapecast::protocol::handshake::check_header;
@@ -91,16 +91,16 @@ const OF_THE_HANDSHAKE: [&str; 11] = [
 /// ```
 ///
 /// # Errors
-/// It is no header, or belongs to the handshake.
+/// The header is invalid, or belongs to the handshake.
 pub fn check_header(name: &str, value: &str) -> Result<(), String> {
     if !extensions::is_token(name) {
-        return Err(format!("{name:?} is no name of a header"));
+        return Err(format!("{name:?} is not a header name"));
     }
     if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(format!("{name}: a value has no control characters"));
+        return Err(format!("{name}: the value contains a control character"));
     }
     if OF_THE_HANDSHAKE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
-        return Err(format!("{name} belongs to the handshake and can't be given"));
+        return Err(format!("{name} is set by the handshake and can't be added"));
     }
     Ok(())
 }

@@ -20,19 +20,19 @@ use std::fmt;
 pub enum ResponseError {
     /// Not an HTTP response.
     Malformed,
-    /// TLS, where plain text was expected.
+    /// TLS, where plaintext was expected.
     Secure,
-    /// More bytes, or header fields, than are read.
+    /// The head has too many bytes or header fields.
     TooLong,
     /// Another status than 101.
     Status(u16),
-    /// The response leads elsewhere: its status, and where to.
+    /// The response redirects: its status, and the location.
     Redirect(u16, String),
-    /// A header that has to be there is not.
+    /// A required header is missing.
     Missing(&'static str),
-    /// A header, and how it is wrong.
+    /// A header, and what is wrong with it.
     Header(&'static str, &'static str),
-    /// A subprotocol was chosen that was not offered.
+    /// The server chose a subprotocol that was not offered.
     Subprotocol(String),
 }
 
@@ -41,12 +41,12 @@ impl fmt::Display for ResponseError {
         match self {
             ResponseError::Malformed => formatter.write_str("the response is not HTTP/1.1"),
             ResponseError::Secure => {
-                formatter.write_str("the server speaks TLS there: the URL has to begin with wss://")
+                formatter.write_str("the server speaks TLS on this port: use a wss:// URL")
             }
             ResponseError::TooLong => formatter.write_str("the head of the response is too long"),
             ResponseError::Status(status) => write!(formatter, "the server answered {status}"),
             ResponseError::Redirect(status, to) => {
-                write!(formatter, "the server answered {status} and leads to {to}")
+                write!(formatter, "the server answered {status} and redirects to {to}")
             }
             ResponseError::Missing(name) => write!(formatter, "the response has no {name}"),
             ResponseError::Header(name, wrong) => {
@@ -64,12 +64,12 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
-/// The terms that a server has accepted.
+/// The terms that the server has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response {
     /// How messages may be compressed, if they may.
     pub deflate: Option<Accepted>,
-    /// One of the subprotocols that were offered was chosen.
+    /// Whether the server chose one of the offered subprotocols.
     pub has_subprotocol: bool,
 }
 
@@ -77,7 +77,7 @@ pub struct Response {
 /// subprotocols and the compression that were offered (RFC 6455, 4.1).
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the response.
 pub fn check_response(
     head: &[u8],
     key: &str,
@@ -100,19 +100,19 @@ pub fn check_response(
             None => ResponseError::Status(status),
         });
     }
-    // The one field of this name.
+    // The only field of this name.
     let one = |name: &'static str| {
         let mut values = all(name);
         match (values.next(), values.next()) {
             (found, None) => Ok(found),
-            _ => Err(ResponseError::Header(name, "is there twice")),
+            _ => Err(ResponseError::Header(name, "appears twice")),
         }
     };
     let required = |name| one(name)?.ok_or(ResponseError::Missing(name));
     if response.version == Some(0) {
         return Err(ResponseError::Malformed);
     }
-    // RFC 6455, 4.1: what the client has to look at, in this order.
+    // RFC 6455, 4.1: the client checks these headers, in this order.
     if !required("Upgrade")?.eq_ignore_ascii_case("websocket") {
         return Err(ResponseError::Header("Upgrade", "is not websocket"));
     }
@@ -125,7 +125,7 @@ pub fn check_response(
     if required("Sec-WebSocket-Accept")? != accept_value(key) {
         return Err(ResponseError::Header(
             "Sec-WebSocket-Accept",
-            "is not that of the key that was sent: another request was answered",
+            "does not match the key that was sent: the response belongs to another request",
         ));
     }
     let Some(accepted) = deflate::check_accepted(all("Sec-WebSocket-Extensions"), offered) else {
@@ -142,27 +142,27 @@ pub fn check_response(
     }
 }
 
-/// Whether a response head that begins like this can still be one.
+/// Checks whether `start` can begin a response head.
 ///
 /// # Errors
-/// It can't: it is TLS, or no HTTP.
+/// It can't: it is TLS, or not HTTP.
 pub fn check_beginning(start: &[u8]) -> Result<(), ResponseError> {
     const BEGINNING: &[u8] = b"HTTP/1.";
     // RFC 8446, 5.1: an alert or a handshake, of TLS 1.x.
     if let [0x15 | 0x16, 3, ..] = start {
         return Err(ResponseError::Secure);
     }
-    // RFC 9112, 2.2: empty lines before a message may be left out.
+    // RFC 9112, 2.2: empty lines before a message may be ignored.
     let start = start.trim_ascii_start();
     let bytes = start.len().min(BEGINNING.len());
-    // Of a TLS record, the second byte may still be to come.
+    // The second byte of a TLS record may not have arrived yet.
     if start[..bytes] == BEGINNING[..bytes] || matches!(start, [0x15 | 0x16]) {
         return Ok(());
     }
     Err(ResponseError::Malformed)
 }
 
-/// Whether a whole response head is of an interim response (RFC 9110, 15.2), behind which the
+/// Whether a whole response head belongs to an interim response (RFC 9110, 15.2), which the
 /// final one follows.
 pub fn is_interim(head: &[u8]) -> bool {
     let status = head.trim_ascii_start().get(9..12);

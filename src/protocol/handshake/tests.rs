@@ -17,13 +17,13 @@ fn check(head: &str, expected: Result<(), u16>) {
 }
 
 #[test]
-fn the_accept_value_of_the_rfc() {
+fn the_accept_value_is_that_of_the_rfc() {
     // RFC 6455, 1.3.
     assert_eq!(accept_value("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
 #[test]
-fn upgrades() {
+fn upgrades_are_checked() {
     check(HEAD, Ok(()));
     check(&HEAD.replace("websocket", "WebSocket"), Ok(()));
     check(&HEAD.replace("Upgrade: websocket\r\n", ""), Err(426));
@@ -47,7 +47,7 @@ fn upgrades() {
 }
 
 #[test]
-fn responses() {
+fn responses_are_checked() {
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     let accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -69,19 +69,19 @@ fn responses() {
         "Connection: \u{fc}",
         "Connection of the response does not name Upgrade",
     );
-    check("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n", "Upgrade of the response is there twice");
+    check("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n", "Upgrade of the response appears twice");
     check("HTTP/1.1", "HTTP/1.0", "the response is not HTTP/1.1");
     check(
         "101 Switching Protocols\r\n",
         "302 Found\r\nLocation: wss://there/\r\n",
-        "the server answered 302 and leads to wss://there/",
+        "the server answered 302 and redirects to wss://there/",
     );
     let many = "a: b\r\n".repeat(HEADERS_MAX);
     check("Upgrade: W", &format!("{many}Upgrade: W"), "the head of the response is too long");
 }
 
 #[test]
-fn what_is_no_response_is_seen_at_its_start() {
+fn other_protocols_are_recognised_by_their_first_bytes() {
     for fine in [&b""[..], b"H", b"HTTP/1.1 200", b"\r\nHTTP/1.0 ", b"\x15", b"\r\n"] {
         assert_eq!(check_beginning(fine), Ok(()), "{fine:?}");
     }
@@ -94,7 +94,7 @@ fn what_is_no_response_is_seen_at_its_start() {
 }
 
 #[test]
-fn a_host_of_the_users_own_replaces_ours() {
+fn a_host_header_of_the_user_replaces_the_one_of_the_url() {
     let headers = [("HOST".to_owned(), "b".to_owned()), ("X".to_owned(), "y".to_owned())];
     let mut head = Vec::new();
     write_request(&mut head, &Offer { headers: &headers, ..Offer::new("a", "/") }, [7; 16]);
@@ -108,7 +108,7 @@ fn a_host_of_the_users_own_replaces_ours() {
 }
 
 #[test]
-fn both_sides_agree() {
+fn both_sides_agree_on_a_handshake() {
     let mut head = Vec::new();
     let protocols = ["p".to_owned(), "q".to_owned()];
     let offer = Offer { protocols: &protocols, ..Offer::new("h:1", "/echo?a=b") };
@@ -124,7 +124,7 @@ fn both_sides_agree() {
     let accepted = Response { deflate: None, has_subprotocol: true };
     assert_eq!(check(&response, &key), Ok(accepted));
     let wrong = |response: &[u8], key: &str| check(response, key).unwrap_err().to_string();
-    assert!(wrong(&response, "other").starts_with("Sec-WebSocket-Accept of the response is"));
+    assert!(wrong(&response, "other").starts_with("Sec-WebSocket-Accept of the response does"));
     response.clear();
     write_accept(&mut response, &request, Some("r"), "", None);
     assert_eq!(check(&response, &key), Err(ResponseError::Subprotocol("r".into())));

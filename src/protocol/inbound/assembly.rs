@@ -1,7 +1,7 @@
-//! A message that arrives in pieces, or compressed: where its payload is put together.
+//! Assembling the payload of a message that arrives in pieces, or compressed.
 //!
-//! Its buffers are the pool's. Text is checked as it comes, and nothing is allocated by
-//! what a header declares.
+//! Its buffers belong to the pool. Text is validated as it arrives, and the length that a header
+//! declares allocates nothing.
 
 use super::rules::Rules;
 use crate::base::BufferPool;
@@ -21,13 +21,13 @@ pub(super) struct Assembly {
     pub utf8: Utf8,
     pub fragments: u32,
     /// `SERVER_HEADER_BYTES_MAX` bytes of room for a header, then the payload.
-    /// All of it is initialised; what lies behind `end` is of no meaning.
+    /// All of it is initialised; bytes behind `end` have no meaning.
     pub storage: Vec<u8>,
     /// `SERVER_HEADER_BYTES_MAX <= end <= storage.len()`
     pub end: usize,
-    /// The message is whole and lent out; the next call gives the buffer back.
+    /// The message is whole and lent out; the next call returns the buffer.
     pub whole: bool,
-    /// Of a compressed message: what is not inflated.
+    /// For a compressed message: the bytes that are not inflated yet.
     pub packed: Option<Packed>,
 }
 
@@ -36,16 +36,16 @@ pub(super) struct Assembly {
 pub(super) struct Packed {
     /// Received and unmasked.
     pub bytes: Vec<u8>,
-    /// So many of them are inflated.
+    /// How many of `bytes` are inflated.
     pub taken: usize,
-    /// All of it has come.
+    /// The whole message has arrived.
     pub is_whole: bool,
-    /// As much has come out as may in one go: there is more.
+    /// Inflating has reached the bound of this turn, and there is more.
     pub is_paused: bool,
-    /// All that has come, these included.
+    /// All compressed bytes that have arrived, including `bytes`.
     pub total: usize,
-    /// There once more than [`PACKED_BYTES_MAX`] have come, or from the start if the
-    /// connection has one that remembers.
+    /// Present once more than [`PACKED_BYTES_MAX`] have arrived, or from the start if the
+    /// connection has its own.
     pub inflater: Option<Inflater>,
 }
 
@@ -55,17 +55,17 @@ impl Packed {
     }
 }
 
-/// How far a compressed message is.
+/// The progress of a compressed message.
 pub(super) enum Unpacked {
-    /// More of it has to come.
+    /// More of it has to arrive.
     Waits,
-    /// It goes on when more may come out.
+    /// It continues once more bytes may be inflated.
     Paused,
-    /// It is whole; its decompressor comes back.
+    /// It is whole; its decompressor is returned.
     Whole(Inflater),
 }
 
-/// Bytes of a compressed message that are kept as they came: somewhat more than a
+/// Bytes of a message that are kept compressed: somewhat more than a
 /// decompressor takes.
 const PACKED_BYTES_MAX: usize = 64 << 10;
 
@@ -73,11 +73,11 @@ const PACKED_BYTES_MAX: usize = 64 << 10;
 const INFLATER_BYTES: usize = 47 << 10;
 
 /// A message of which only a piece has arrived starts with at most this many
-/// bytes of address space, whatever its header declares; what is resident grows
-/// with what arrives.
+/// bytes of address space, whatever its header declares; resident memory grows
+/// with the bytes that arrive.
 pub(super) const FIRST_BYTES: usize = 16 << 10;
 
-/// The whole of a compressed message has been inflated.
+/// Ends a compressed message after all of it was inflated.
 pub(super) fn end(inflater: &mut Inflater) -> Result<(), CloseCause> {
     inflater.end_message().map_err(|_| CloseCause::InvalidDeflate)
 }
@@ -102,8 +102,8 @@ impl Assembly {
         self.storage.len() + packed
     }
 
-    /// Inflates of `piece` what may come out now, and takes that off it; checks what came out.
-    /// Says whether that was all.
+    /// Inflates `piece` up to the bound of this turn, advances it, and validates the output.
+    /// Returns whether all of it was inflated.
     pub fn inflate(
         &mut self,
         inflater: &mut Inflater,
@@ -130,8 +130,8 @@ impl Assembly {
         Ok(is_all)
     }
 
-    /// Inflates what was kept of a compressed message, if there is enough of it, or it
-    /// `is_last`, as much as may come out now.
+    /// Inflates the kept bytes of a compressed message up to the bound of this turn, if there are
+    /// enough of them, or the last frame has arrived (`is_last`).
     pub fn unpack(
         &mut self,
         is_last: bool,
@@ -170,7 +170,7 @@ impl Assembly {
         }
         let is_paused = packed.is_paused;
         if !is_paused {
-            // What comes from here on does not stay: no need of so much room.
+            // Later bytes are inflated at once and need less room.
             workspace.put(std::mem::take(&mut packed.bytes));
             (packed.bytes, packed.taken) = (workspace.take(), 0);
         }
@@ -179,7 +179,7 @@ impl Assembly {
         Ok(if is_paused { Unpacked::Paused } else { Unpacked::Waits })
     }
 
-    /// Gives its buffers back.
+    /// Returns its buffers.
     pub fn release(self, pool: &mut BufferPool) {
         pool.put(self.storage);
         if let Some(packed) = self.packed {
@@ -187,7 +187,7 @@ impl Assembly {
         }
     }
 
-    /// Gives its storage away, up to the payload's end, and has another, which is empty.
+    /// Hands its storage over, up to the payload's end, and continues with an empty one.
     pub fn hand_over(&mut self, pool: &mut BufferPool) -> Vec<u8> {
         let mut empty = pool.take();
         empty.resize(SERVER_HEADER_BYTES_MAX, 0);
@@ -204,7 +204,7 @@ impl Assembly {
         self.end - SERVER_HEADER_BYTES_MAX
     }
 
-    /// Whether it is compressed, and more of it can come out before more of it comes.
+    /// Whether it is compressed and pauses although more can be inflated.
     pub fn is_paused(&self) -> bool {
         self.packed.as_ref().is_some_and(|packed| packed.is_paused)
     }
@@ -213,19 +213,19 @@ impl Assembly {
         self.packed.is_some()
     }
 
-    /// Bytes of its frames that have come.
+    /// Payload bytes of its frames that have arrived.
     pub fn received_bytes(&self) -> usize {
         self.packed.as_ref().map_or(self.payload_bytes(), |packed| packed.total)
     }
 
-    /// Makes room for `bytes` more bytes, of `expected` that are to come.
+    /// Makes room for `bytes` more bytes, of `expected` that follow.
     pub fn reserve(&mut self, bytes: usize, expected: u64) {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let all = self.end.saturating_add(expected);
         lengthen(&mut self.storage, self.end, self.end + bytes, all);
     }
 
-    /// Counts in `bytes` bytes that have been written, masked, behind `end`.
+    /// Counts `bytes` bytes that were written, masked, behind `end`, and unmasks them.
     pub fn written(&mut self, bytes: usize, key: [u8; 4]) -> Result<(), CloseCause> {
         let piece = &mut self.storage[self.end..self.end + bytes];
         mask::apply(piece, key);

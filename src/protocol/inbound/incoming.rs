@@ -1,5 +1,5 @@
-//! What the stream carries, typed: payloads that have been unmasked become messages, pings,
-//! pongs and close frames.
+//! Typing what the stream carries: unmasked payloads become messages, pings, pongs and close
+//! frames.
 
 use crate::protocol::cause::{CloseCause, CloseCode};
 use crate::protocol::frame::Opcode;
@@ -24,11 +24,11 @@ use crate::protocol::message::Message;
 pub enum Incoming<'a> {
     /// A whole message.
     Message(Message<'a>),
-    /// To be answered with a pong of the same payload.
+    /// A ping, which a pong of the same payload answers.
     Ping(&'a [u8]),
-    /// Answers a ping of ours, or comes unasked.
+    /// A pong, which answers a ping of this side or comes unasked.
     Pong(&'a [u8]),
-    /// The peer's last frame, with its code and reason if it had them.
+    /// The peer's last frame, with its code and reason if it has them.
     Close(Option<(CloseCode, &'a str)>),
 }
 

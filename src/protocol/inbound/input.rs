@@ -19,12 +19,12 @@ pub struct Input<'b> {
     pub(super) bytes: &'b mut [u8],
     /// `consumed <= bytes.len()`
     pub(super) consumed: usize,
-    /// Where the payload of the last message lies that was whole in `bytes`.
+    /// The payload of the last message that was whole in `bytes`.
     pub(super) payload: std::ops::Range<usize>,
 }
 
 impl<'b> Input<'b> {
-    /// Nothing of `bytes` is consumed yet.
+    /// A piece of which nothing is consumed yet.
     pub fn new(bytes: &'b mut [u8]) -> Input<'b> {
         Input { bytes, consumed: 0, payload: 0..0 }
     }
@@ -40,9 +40,9 @@ impl<'b> Input<'b> {
         debug_assert!(self.consumed <= self.bytes.len());
     }
 
-    /// The frame that was consumed last, and the bytes of its header, if it was a whole
-    /// uncompressed message of a server and nothing has been consumed since. A frame that
-    /// follows with the same header is such a message too.
+    /// The frame that was consumed last, and the length of its header, if it was a whole
+    /// uncompressed message of a server and nothing has been consumed since. A following frame
+    /// with the same header is such a message too.
     ///
     /// ```
     /// use tapecast::protocol::{Inbound, Input, Role, Rules, Workspace};
@@ -69,13 +69,13 @@ impl<'b> Input<'b> {
         is_message.then_some((frame, header_bytes))
     }
 
-    /// Consumes a payload of `bytes` bytes and unmasks it where it lies.
+    /// Consumes a payload of `bytes` bytes and unmasks it in place.
     #[inline]
     pub(super) fn take(&mut self, bytes: usize, key: [u8; 4]) -> &[u8] {
         self.payload = self.consumed..self.consumed + bytes;
         self.consumed = self.payload.end;
         let payload = &mut self.bytes[self.payload.clone()];
-        // A server's frames, and a key of zeroes, leave the payload as it is.
+        // A server's frames are not masked, and a key of zeroes changes nothing.
         if key != [0; 4] {
             mask::apply(payload, key);
         }

@@ -1,5 +1,5 @@
-//! What is incomplete at the end of a receive buffer: a piece of a header, a frame whose payload
-//! is arriving, a message in pieces.
+//! The incomplete rest of a receive buffer: a piece of a header, a frame whose payload is
+//! arriving, a message in pieces.
 
 use super::assembly::Assembly;
 use crate::protocol::cause::CloseCause;
@@ -8,7 +8,7 @@ use crate::protocol::frame::{HEADER_BYTES_MAX, Header, Opcode};
 use crate::protocol::mask;
 use crate::protocol::workspace::Workspace;
 
-/// What is incomplete, and what stays of messages that may be looked back at.
+/// Incomplete input, and the context of messages that may look back at earlier ones.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     /// The start of a header, `header_len < 14`.
@@ -17,16 +17,16 @@ pub(super) struct Partial {
     /// The frame whose payload is arriving; `payload_bytes` counts down and
     /// `mask` is rotated to the next byte.
     pub(super) frame: Option<Header>,
-    /// The payload of a control frame that came in pieces, at most 125 bytes.
+    /// The payload of a control frame that arrived in pieces, at most 125 bytes.
     pub(super) control: Vec<u8>,
     pub(super) message: Option<Assembly>,
-    /// Messages may look back at earlier ones: this stays between them.
+    /// Messages may look back at earlier ones: the value stays between them.
     pub(super) remembers: bool,
-    /// Then what remembers them, once there were any and while none is inflated.
+    /// In that case the decompressor, from the first message on, while no message uses it.
     pub(super) inflater: Option<Inflater>,
 }
 
-/// What a step led to; says where the thing lies, not the thing itself.
+/// The result of a step. It names the place of the payload and does not borrow it.
 pub(super) enum Step {
     NeedInput,
     InPlace(Header),
@@ -35,12 +35,12 @@ pub(super) enum Step {
 }
 
 impl Partial {
-    /// Whether there is a piece of a message, or of a header.
+    /// Whether a message or a header is incomplete.
     pub(super) fn has_begun(&self) -> bool {
         self.message.is_some() || self.frame.is_some() || self.header_len > 0
     }
 
-    /// A decompressor for one message: its own if it has one.
+    /// A decompressor for one message: the connection's own if it has one.
     pub(super) fn take_inflater(&mut self, workspace: &mut Workspace) -> Inflater {
         if self.remembers {
             self.inflater.take().unwrap_or_default()
@@ -63,7 +63,7 @@ impl Partial {
         }
     }
 
-    /// Counts `taken` bytes of payload off the frame; says what is whole by them.
+    /// Counts `taken` bytes of the frame's payload; returns what they complete.
     pub(super) fn advance(&mut self, taken: usize) -> Result<Option<Step>, CloseCause> {
         let header = self.frame.as_mut().expect("a frame has begun");
         header.payload_bytes -= taken as u64;
@@ -79,14 +79,14 @@ impl Partial {
         if !fin {
             return Ok(None);
         }
-        // One that is compressed is not before it is inflated.
+        // A compressed message is whole once it is inflated.
         if self.message.as_ref().is_some_and(Assembly::is_compressed) {
             return Ok(None);
         }
         self.finish().map(|()| Some(Step::Whole))
     }
 
-    /// The message is whole.
+    /// Completes the message.
     pub(super) fn finish(&mut self) -> Result<(), CloseCause> {
         let assembly = self.message.as_mut().expect("a data frame has its message");
         // RFC 6455, 5.6: the whole message, not each frame, is valid UTF-8.

@@ -31,12 +31,12 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// Between two messages.
+    /// A connection between two messages.
     pub fn new() -> Inbound {
         Inbound::default()
     }
 
-    /// Compressed messages may look back at earlier ones from now on.
+    /// From now on, compressed messages may look back at earlier ones.
     pub fn remember(&mut self) {
         self.partial.get_or_insert_default().remembers = true;
     }
@@ -52,7 +52,7 @@ impl Inbound {
         workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, CloseCause> {
-        // What most frames are, in a straight line.
+        // The most frequent frames take a straight line.
         if self.partial.is_none()
             && let Some(small) = frame::decode_small(input.rest(), rules.role)
             && small.payload_bytes <= rules.message_bytes_max
@@ -129,7 +129,7 @@ impl Inbound {
         }
     }
 
-    /// Reads a header, from what was kept of it and from the input.
+    /// Decodes a header from its kept start and the input.
     #[inline]
     fn header(
         &mut self,
@@ -165,8 +165,8 @@ impl Inbound {
         }
     }
 
-    /// The rules that depend on what came before, and the limits: all of them
-    /// before anything is allocated for the frame.
+    /// Checks the rules that depend on earlier frames, and the limits, before anything is
+    /// allocated for the frame.
     fn check_sequence(&self, header: &Header, rules: &Rules) -> Result<(), CloseCause> {
         if header.opcode.is_control() {
             return Ok(());
@@ -204,7 +204,7 @@ impl Inbound {
             _ => return partial.count_fragment(header.opcode),
         };
         partial.message = Some(if header.compressed {
-            // One that is there anyway has nothing kept for it.
+            // A connection with its own decompressor need not keep compressed bytes.
             let inflater = partial.remembers.then(|| partial.take_inflater(workspace));
             Assembly {
                 packed: Some(Packed::new(workspace.take(), inflater)),
@@ -216,7 +216,7 @@ impl Inbound {
         partial.count_fragment(header.opcode);
     }
 
-    /// Inflates a message that lies whole in the input, or as much of it as may come out now.
+    /// Inflates a message that lies whole in the input, up to the bound of this turn.
     fn inflate_in_place(
         &mut self,
         header: Header,
@@ -263,8 +263,8 @@ impl Inbound {
         }
     }
 
-    /// Inflates what may come out now of the message that is arriving, of which a frame has
-    /// come that is its last or not. Says what became whole, or that it has to pause.
+    /// Inflates the arriving message up to the bound of this turn. `is_last` says whether its last
+    /// frame has arrived. Returns what became whole, or that the message pauses.
     fn inflate_on(
         &mut self,
         is_last: bool,
@@ -283,14 +283,14 @@ impl Inbound {
         }
     }
 
-    /// Whether as much has come out of a compressed message as might: [`Inbound::next`] goes
-    /// on with it before it takes more input, once more may.
+    /// Whether a compressed message pauses at the bound of inflated bytes: [`Inbound::next`]
+    /// continues it before it takes more input, once the bound is raised.
     #[inline]
     pub fn is_inflating(&self) -> bool {
         self.assembly().is_some_and(Assembly::is_paused)
     }
 
-    /// Collects payload of the frame that has begun.
+    /// Collects payload of the current frame.
     fn collect(
         &mut self,
         rules: &Rules,
@@ -328,20 +328,19 @@ impl Inbound {
         partial.advance(taken)
     }
 
-    /// Bytes of payload missing from the data frame that is arriving; 0 when
-    /// none is.
+    /// Bytes of payload missing from the arriving data frame; 0 when there is none.
     pub fn missing(&self) -> u64 {
         let frame = self.partial.as_ref().and_then(|partial| partial.frame.as_ref());
         frame.filter(|frame| !frame.opcode.is_control()).map_or(0, |frame| frame.payload_bytes)
     }
 
-    /// Room for the next bytes of the data frame that is arriving, so that the
-    /// kernel can put them where they belong: not empty, and at most what is
-    /// missing. [`Inbound::received`] tells how many came.
+    /// Room for the next bytes of the arriving data frame, so that the
+    /// kernel can write them to their place: not empty, and at most the missing
+    /// bytes. Call [`Inbound::received`] with the number of bytes written.
     pub fn room(&mut self) -> Option<&mut [u8]> {
         let partial = self.partial.as_mut()?;
         let header = partial.frame.as_ref().filter(|frame| !frame.opcode.is_control())?;
-        // What is compressed does not belong there.
+        // Compressed bytes have another place.
         let assembly = partial.message.as_mut().filter(|message| !message.is_compressed())?;
         assembly.reserve(1, header.payload_bytes);
         let room = &mut assembly.storage[assembly.end..];
@@ -349,9 +348,8 @@ impl Inbound {
         Some(&mut room[..bytes])
     }
 
-    /// `bytes` bytes were written into [`Inbound::room`]. A message that became
-    /// whole by them is given out by [`Inbound::next`], for which `input` may be
-    /// empty.
+    /// Counts `bytes` bytes that were written into [`Inbound::room`]. [`Inbound::next`] returns
+    /// a message that they complete, even if its `input` is empty.
     ///
     /// # Errors
     /// As [`Inbound::next`].
@@ -365,9 +363,9 @@ impl Inbound {
         Ok(())
     }
 
-    /// Turns the message that [`Inbound::next`] gave out last into the frame
-    /// that echoes it: the header is written in front of the payload, where the
-    /// received one was.
+    /// Turns the last message that [`Inbound::next`] returned into the frame
+    /// that echoes it: the header is written in front of the payload, in place of the
+    /// received one.
     ///
     /// # Errors
     /// The payload as it is, when its header arrived in an earlier buffer and
@@ -392,7 +390,7 @@ impl Inbound {
         Ok(&storage[start..payload.end])
     }
 
-    /// The buffer of the message that [`Inbound::next`] gave out last, up to its payload's
+    /// The buffer of the last message that [`Inbound::next`] returned, up to its payload's
     /// end and with the header that [`Inbound::frame_in_place`] has written; `None` if the
     /// message lies in the input.
     pub fn hand_over(&mut self, pool: &mut BufferPool) -> Option<Vec<u8>> {
@@ -400,19 +398,19 @@ impl Inbound {
         Some(assembly.hand_over(pool))
     }
 
-    /// Whether a message, or a piece of a header, has begun and not ended.
+    /// Whether a message or a header is incomplete.
     pub fn is_partial(&self) -> bool {
         self.partial.as_ref().is_some_and(|partial| partial.has_begun())
     }
 
-    /// Bytes of memory that a message holds which is not whole.
+    /// Bytes of memory that an incomplete message holds.
     #[inline]
     pub fn held_bytes(&self) -> usize {
         self.assembly().filter(|assembly| !assembly.whole).map_or(0, Assembly::held_bytes)
     }
 
-    /// Gives every buffer back, and forgets earlier messages; says whether it remembered
-    /// any.
+    /// Returns every buffer, and drops the context of earlier messages; returns whether it had
+    /// one.
     pub fn release(&mut self, pool: &mut BufferPool) -> bool {
         let Some(partial) = self.partial.take() else { return false };
         if let Some(assembly) = partial.message {
@@ -421,7 +419,7 @@ impl Inbound {
         partial.remembers
     }
 
-    /// Takes back what the last call lent out.
+    /// Reclaims the message that the last call lent out.
     #[inline]
     fn take_back(&mut self, pool: &mut BufferPool) {
         let Some(partial) = &mut self.partial else { return };

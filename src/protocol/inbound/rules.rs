@@ -1,8 +1,8 @@
-//! What one side accepts.
+//! The limits of messages that one side accepts.
 
 use crate::protocol::frame::Role;
 
-/// What one side accepts.
+/// The limits of messages that one side accepts.
 ///
 /// ```
 /// use tapecast::protocol::{CloseCause, Inbound, Input, Role, Rules, Workspace};
@@ -21,18 +21,18 @@ pub struct Rules {
     pub message_bytes_max: usize,
     /// Frames of a message.
     pub message_fragments_max: u32,
-    /// Messages may be compressed: that was agreed on.
+    /// Whether compression was negotiated.
     pub deflate: bool,
 }
 
 impl Rules {
-    /// The same, for connections that have agreed on compression.
+    /// The same rules for connections that have negotiated compression.
     #[must_use]
     pub fn with_deflate(&self) -> Rules {
         Rules { deflate: true, ..self.clone() }
     }
 
-    /// Bytes of a compressed message: what can't be made smaller becomes a little longer.
+    /// Bytes of a compressed message: incompressible data becomes a little longer.
     pub(super) fn compressed_bytes_max(&self) -> usize {
         self.message_bytes_max.saturating_add(self.message_bytes_max / 1024 + 64)
     }

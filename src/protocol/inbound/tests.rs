@@ -9,7 +9,7 @@ use crate::protocol::message::{Kind, Message};
 use crate::protocol::{CloseCause, Workspace};
 use proptest::prelude::*;
 
-/// What came out, owned.
+/// An owned [`Incoming`], or a violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Out {
     Text(String),
@@ -61,7 +61,7 @@ fn run(rules: &Rules, pieces: &[&[u8]]) -> Vec<Out> {
     outs
 }
 
-/// The same stream with its payload received straight into the message.
+/// The same stream, with its payload received straight into the message.
 fn run_with_room(rules: &Rules, stream: &[u8], step: usize) -> Vec<Out> {
     let mut pool = Workspace::new(1 << 20);
     let mut inbound = Inbound::new();
@@ -136,7 +136,7 @@ fn text(text: &str) -> Out {
 }
 
 #[test]
-fn vectors() {
+fn messages_are_the_same_whole_and_split_at_every_byte() {
     check(&frame(0x81, b"Hello"), &[text("Hello")]);
     check(&frame(0x81, b""), &[text("")]);
     check(&frame(0x82, &[0, 255, 1]), &[Out::Binary(vec![0, 255, 1])]);
@@ -161,7 +161,7 @@ fn vectors() {
 }
 
 #[test]
-fn violations() {
+fn violations_are_found_whole_and_split_at_every_byte() {
     let fault = |cause| vec![Out::Fault(cause)];
     check(&frame(0x80, b"x"), &fault(CloseCause::ContinuationUnexpected));
     check(
@@ -177,7 +177,7 @@ fn violations() {
         &[frame(0x02, b"a"), frame(0x00, b"b").repeat(8)].concat(),
         &fault(CloseCause::TooManyFragments),
     );
-    // The header alone decides: no payload follows.
+    // The header alone decides, without a payload.
     let too_big = frame::encode(Opcode::Binary, true, (1 << 20) + 1, Some([0; 4]));
     check(too_big.as_bytes(), &fault(CloseCause::MessageTooBig));
     let huge = frame::encode(Opcode::Binary, true, (1 << 62) + 1, Some([0; 4]));
@@ -187,7 +187,7 @@ fn violations() {
 }
 
 #[test]
-fn bad_text_is_refused_before_its_frame_ends() {
+fn invalid_text_is_refused_before_its_frame_ends() {
     let mut stream = frame(0x81, &[&b"\xce\xba\xed\xa0\x80"[..], &[b'a'; 60_000]].concat());
     stream.truncate(20);
     assert_eq!(run(&RULES, &[&stream]), [Out::Fault(CloseCause::InvalidUtf8)]);
@@ -221,8 +221,8 @@ fn a_message_becomes_its_echo_in_place() {
             assert_eq!(inbound.next(&RULES, &mut pool, &mut input), Ok(None));
             let mut input = Input::new(&mut tail);
             assert!(inbound.next(&RULES, &mut pool, &mut input).unwrap().is_some());
-            // A header of which less than the reply's own is in the second
-            // buffer leaves no room; a message in pieces has its own.
+            // A second buffer with less of the header than the reply's header is long leaves no
+            // room. A message in pieces has room of its own.
             let header_bytes = stream.len() - payload.len();
             let own_bytes = echo.len() - payload.len();
             let room = split >= header_bytes || header_bytes - split >= own_bytes;
@@ -232,7 +232,7 @@ fn a_message_becomes_its_echo_in_place() {
     }
 }
 
-/// Frames that are legal in any order, with the outcome they must have.
+/// Frames that are legal in any order, with their expected outcome.
 fn any_item() -> impl Strategy<Value = (Vec<u8>, Vec<Out>)> {
     let payload = proptest::collection::vec(any::<u8>(), 0..200);
     prop_oneof![

@@ -3,10 +3,10 @@
 use super::string::quoted;
 use std::fmt::{Display, Write};
 
-/// Bytes that most objects have room in.
+/// The initial capacity, enough for most objects.
 const OBJECT_BYTES: usize = 160;
 
-/// An object that is being written, member by member.
+/// A JSON object that is written member by member.
 ///
 /// ```
 /// use tapecast::protocol::json::Object;
@@ -19,7 +19,7 @@ const OBJECT_BYTES: usize = 160;
 pub struct Object(String);
 
 impl Object {
-    /// With its `type`, which needs no escapes.
+    /// An object with its `type`, which needs no escapes.
     pub fn new(kind: &str) -> Object {
         let mut out = String::with_capacity(OBJECT_BYTES);
         out.push_str(r#"{"type":""#);
@@ -28,14 +28,14 @@ impl Object {
         Object(out)
     }
 
-    /// A member's name, which needs no escapes.
+    /// Writes a member's name, which needs no escapes.
     fn name(&mut self, name: &str) {
         self.0.push_str(r#",""#);
         self.0.push_str(name);
         self.0.push_str(r#"":"#);
     }
 
-    /// A member that is text.
+    /// Adds a member that is text.
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Object {
         self.name(name);
@@ -43,7 +43,7 @@ impl Object {
         self
     }
 
-    /// A member whose value is displayed as JSON: a number, or a truth.
+    /// Adds a member whose value displays as JSON: a number or a Boolean.
     #[must_use]
     pub fn json(mut self, name: &str, value: impl Display) -> Object {
         self.name(name);
@@ -51,7 +51,7 @@ impl Object {
         self
     }
 
-    /// A member that is JSON already.
+    /// Adds a member that is JSON already.
     #[must_use]
     pub fn raw(mut self, name: &str, value: &str) -> Object {
         self.name(name);
@@ -59,12 +59,12 @@ impl Object {
         self
     }
 
-    /// What there is so far, without an end, for whoever adds to it.
+    /// The object so far, without its end, for callers that add members themselves.
     pub fn open(self) -> Vec<u8> {
         self.0.into_bytes()
     }
 
-    /// The whole of it.
+    /// Ends the object.
     pub fn end(mut self) -> String {
         self.0.push('}');
         self.0

@@ -1,27 +1,27 @@
-//! A validating scanner of JSON (RFC 8259): finds where values end, and nothing else.
-//! Text that passes is passed on as it was written.
+//! A validating scanner of JSON (RFC 8259): it finds where values end, and nothing else.
+//! Valid text is passed on as it was written.
 //!
-//! It takes text, so UTF-8 is checked already; it never recurses, and refuses what is
-//! nested deeper than [`DEPTH_MAX`]. It also refuses what JSON has and some of its readers can't
+//! It takes text, so UTF-8 is checked already; it never recurses, and refuses values that are
+//! nested deeper than [`DEPTH_MAX`]. It also refuses JSON that some readers can't
 //! read (RFC 7493, 2.1 and 2.2): half of a surrogate pair, and numbers beyond those of a double.
 
 use super::string::string;
 
-/// Objects and arrays inside of each other, in a value. It may stand in an object or array:
-/// what is a body when it is published is one when it is delivered.
+/// How deep objects and arrays of a value may be nested. The value itself may be a member of one
+/// more object: a body that can be published can be delivered.
 pub const DEPTH_MAX: u32 = 64;
 const TOO_DEEP: &str = "objects and arrays are nested more than 64 deep";
 
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// What was expected, or is wrong.
+    /// What was expected or is wrong.
     pub message: &'static str,
-    /// The byte at which it was not.
+    /// The byte at which the text is wrong.
     pub at: usize,
 }
 
-/// A text that is being read.
+/// A position in a text.
 #[derive(Debug)]
 pub struct Scanner<'a> {
     text: &'a str,
@@ -34,11 +34,11 @@ impl<'a> Scanner<'a> {
         Scanner { text, at: 0 }
     }
 
-    /// The members of an object that is the whole text, each a name, without its quotes and
-    /// escapes, and a value as it stands there.
+    /// The members of an object that is the whole text: each name without its quotes and
+    /// escapes, and each value as it is written.
     ///
     /// # Errors
-    /// It is not JSON, or not an object.
+    /// The text is not JSON, or not an object.
     pub fn members(mut self, mut each: impl FnMut(&str, &'a str)) -> Result<(), Malformed> {
         self.white();
         self.expect(b'{', "expected an object")?;
@@ -68,10 +68,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The elements of an array that is the whole text, as they stand there.
+    /// The elements of an array that is the whole text, as they are written.
     ///
     /// # Errors
-    /// It is not JSON, or not an array.
+    /// The text is not JSON, or not an array.
     pub fn elements(mut self, mut each: impl FnMut(&'a str)) -> Result<(), Malformed> {
         self.white();
         self.expect(b'[', "expected an array")?;
@@ -93,7 +93,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Checks that the whole text is one value, which can then be a member of an object.
+    /// Checks that the whole text is one value, which may be a member of an object.
     ///
     /// # Errors
     /// It is not.
@@ -117,7 +117,7 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Goes on behind the end as well, where there is no way but to fail.
+    /// Advances beyond the end too, after which only failing is possible.
     #[inline]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek();
@@ -125,7 +125,7 @@ impl<'a> Scanner<'a> {
         byte
     }
 
-    /// The byte before, or that there is none, is not what was expected.
+    /// Fails at the last byte, or at the end of the text.
     fn fail<T>(&self, message: &'static str) -> Result<T, Malformed> {
         Err(Malformed { message, at: self.at.saturating_sub(1) })
     }
@@ -147,7 +147,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes over one value in which objects and arrays are at most `depth_max` deep.
+    /// Skips one value in which objects and arrays are at most `depth_max` deep.
     fn value(&mut self, depth_max: u32) -> Result<(), Malformed> {
         // A bit per level: set in an object.
         let mut levels: u64 = 0;
@@ -179,7 +179,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => return Err(Malformed { message: "expected a value", at: self.at }),
             }
-            // A value has ended; with it, it may be, some of those around it.
+            // A value has ended, and perhaps some of those around it.
             loop {
                 if depth == 0 {
                     return Ok(());
@@ -244,8 +244,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The digits of an escaped character; of one beyond the basic plane, the second escape
-    /// too (RFC 8259, 7).
+    /// The digits of an escaped character, and the second escape of one beyond the basic plane
+    /// (RFC 8259, 7).
     fn character(&mut self) -> Result<(), Malformed> {
         match self.code_unit()? {
             0xD800..0xDC00 => {
@@ -275,19 +275,19 @@ impl<'a> Scanner<'a> {
         Ok(unit)
     }
 
-    /// Passes over characters that stand for themselves, eight bytes at a time.
+    /// Skips characters that stand for themselves, eight bytes at a time.
     #[inline]
     fn plain(&mut self) {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const TOPS: u64 = ONES << 7;
-        // A byte that is zero borrows from its own top bit; those beyond ASCII have it.
+        // A zero byte borrows from its own top bit; bytes beyond ASCII have that bit set.
         let zeros = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes & TOPS;
         while let Some(chunk) = self.text.as_bytes()[self.at..].first_chunk() {
             let bytes = u64::from_le_bytes(*chunk);
             let controls = bytes.wrapping_sub(ONES * 0x20) & !bytes & TOPS;
             let quotes = zeros(bytes ^ (ONES * u64::from(b'"')));
             let escapes = zeros(bytes ^ (ONES * u64::from(b'\\')));
-            // Above the first that is found there may be false ones.
+            // Hits above the first one may be false.
             let found = controls | quotes | escapes;
             if found != 0 {
                 self.at += found.trailing_zeros() as usize / 8;
@@ -323,7 +323,7 @@ impl<'a> Scanner<'a> {
             self.digit()?;
             exponent_bytes = self.at - exponent;
         }
-        // The others are in range by their length: 200 digits, and two of an exponent.
+        // Shorter numbers are in range by their length: 200 digits, and two of an exponent.
         if (exponent_bytes > "e99".len() || integer_bytes > 200)
             && self.text[start..self.at].parse().is_ok_and(f64::is_infinite)
         {

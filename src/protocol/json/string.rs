@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// What a scanned value says as a string; `None` if it is none, or has half of a
-/// surrogate pair.
+/// The content of a scanned value that is a string; `None` if it is not a string, or has half of
+/// a surrogate pair.
 pub fn string(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
@@ -51,7 +51,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     quoted(text, |piece| out.extend_from_slice(piece.as_bytes()));
 }
 
-/// Puts a text as a string, piece by piece.
+/// Passes `text`, quoted, to `put` piece by piece.
 #[inline]
 pub(super) fn quoted(text: &str, mut put: impl FnMut(&str)) {
     put("\"");

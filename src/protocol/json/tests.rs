@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// Eight bytes at a time find what one at a time would, wherever it stands.
+/// Scanning eight bytes at a time finds the same end as one at a time, at every offset.
 #[test]
-fn strings_end_where_they_do() {
+fn the_end_of_a_string_is_found_at_every_offset() {
     let neighbours = ["a", "!", "#", "[", "]", "\u{7f}", "é", "\u{ff}", "世", "🦀"];
     for before in 0..20 {
         for neighbour in neighbours {
@@ -25,9 +25,9 @@ fn strings_end_where_they_do() {
 }
 
 /// The corner cases of the JSON test suite (Nicolas Seriot's "Parsing JSON is a
-/// minefield"), by what a parser must do with them.
+/// minefield"), with the verdict that a parser must give.
 #[test]
-fn the_corner_cases() {
+fn corner_cases_have_the_verdict_of_the_test_suite() {
     let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let objects = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
     for good in [
@@ -64,7 +64,7 @@ fn the_corner_cases() {
         &objects(64),
     ] {
         assert_eq!(Scanner::new(good).whole(), Ok(()), "{good}");
-        // What is published can be delivered, and read.
+        // A published body can be delivered, and read.
         let delivered = format!("{{\"message\":{good}}}");
         let mut body = None;
         let read = Scanner::new(&delivered).members(|_, value| body = Some(value.trim()));
@@ -143,7 +143,7 @@ fn the_corner_cases() {
 }
 
 #[test]
-fn members_and_elements_come_as_they_stand() {
+fn members_and_elements_are_returned_as_they_are_written() {
     let mut found = Vec::new();
     let text = " {\"\\u0061\" : [1, {\"b\":\"}\"}] ,\"c\":\"\\\"\" , \"d\":-1.0e5} ";
     let read = Scanner::new(text).members(|name, value| found.push((name.to_owned(), value)));
@@ -161,7 +161,7 @@ fn members_and_elements_come_as_they_stand() {
 }
 
 #[test]
-fn what_ends_too_early_fails_at_its_end() {
+fn a_text_that_is_cut_fails_at_its_end() {
     let text = r#"{"a":[1,-2.5e+7,{}],"b":{"c":"\n\u00e9"}}"#;
     for end in 0..text.len() {
         let cut = &text[..end];
@@ -172,7 +172,7 @@ fn what_ends_too_early_fails_at_its_end() {
 }
 
 #[test]
-fn strings_there_and_back() {
+fn strings_are_read_as_they_were_written() {
     for (value, text) in [
         ("\"\"", Some("")),
         ("\"a€\"", Some("a€")),

@@ -1,16 +1,18 @@
-//! A connection's TLS with its buffers, which are the pool's: the beginning of a record
-//! that has not come whole, and what is encrypted and not yet sent. An idle connection
-//! has neither.
+//! The TLS of a connection with its buffers, which belong to the pool: the start of an incomplete
+//! record, and encrypted bytes that are not sent yet. An idle connection has neither.
+//!
+//! Only connections with TLS have a channel. The bytes of plain ones never pass through this
+//! file.
 
 use crate::base::{BufferPool, Time};
 use crate::protocol::head;
 use crate::tls::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, Session, TlsError};
 use std::fmt;
 
-/// What may be encrypted before it is sent. What is encrypted has left its queue and its
-/// tapes: neither a newer message nor a close can overtake it.
+/// How many bytes may be encrypted before they are sent. Encrypted bytes have left their queue and
+/// their tapes: neither a newer message nor a close can overtake them.
 pub const SEALED_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
-/// What a client keeps of a handshake, of which a server's certificates are the longest.
+/// How many bytes of a handshake a client keeps; a server's certificates are the longest part.
 pub const SERVER_HANDSHAKE_BYTES_MAX: usize = 96 << 10;
 const HEADER_BYTES: usize = 5;
 /// RFC 8446, 5.2: a protected record is at most this much longer than its plaintext.
@@ -25,11 +27,11 @@ const EXPANSION_BYTES_MAX: usize = 2 << 10;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelError {
-    /// The first byte is HTTP's.
+    /// The first byte belongs to HTTP.
     Plain,
-    /// See there. What the peer is told of it is queued.
+    /// The session failed. The alert for the peer is queued.
     Tls(TlsError),
-    /// A handshake has too many bytes.
+    /// The handshake has too many bytes.
     TooLong,
 }
 
@@ -45,7 +47,7 @@ impl fmt::Display for ChannelError {
 
 impl std::error::Error for ChannelError {}
 
-/// A connection's TLS.
+/// The TLS of a connection.
 ///
 /// ```
 /// use tapecast::base::BufferPool;
@@ -59,7 +61,7 @@ impl std::error::Error for ChannelError {}
 /// channel.receive(&mut pool, &mut [], &mut Vec::new()).expect("nothing can be wrong yet");
 /// let hello = channel.queued_bytes();
 /// assert!(hello > 100 && channel.is_handshaking());
-/// // Once that has left, it holds no buffer.
+/// // Once that is sent, the channel holds no buffer.
 /// channel.advance(&mut pool, hello);
 /// assert_eq!(pool.lent(), 0);
 /// # Ok::<(), tapecast::tls::CertificateError>(())
@@ -67,29 +69,29 @@ impl std::error::Error for ChannelError {}
 #[derive(Debug)]
 pub struct Channel {
     session: Session,
-    /// Records that the session is not done with, and the beginning of one that is not
-    /// whole. Without capacity while there is nothing.
+    /// Records that the session still needs, and the start of an incomplete one. Without capacity
+    /// while empty.
     kept: Vec<u8>,
-    /// Bytes of `kept` that the session has seen: whole records. It joins messages that
-    /// come in pieces in there, so that what was a header may be one no more.
+    /// Bytes of `kept` that the session has seen: whole records. It joins messages in pieces
+    /// there, so a record's header may no longer be one.
     seen: usize,
-    /// What is encrypted. Without capacity while there is nothing.
+    /// Encrypted bytes. Without capacity while empty.
     sealed: Vec<u8>,
-    /// Bytes at the front of `sealed` that the kernel has: `sent <= sealed.len()`.
+    /// Bytes at the front of `sealed` that are sent: `sent <= sealed.len()`.
     sent: usize,
-    /// How many bytes may be kept.
+    /// The bound of `kept`.
     kept_bytes_max: u32,
-    /// Since when its handshake waits its turn, for whoever drives it to remember.
+    /// Since when the handshake waits for its turn, as the shard sets it.
     pub waits_since: Option<Time>,
-    /// Nothing was received yet.
+    /// Whether nothing was received yet.
     is_new: bool,
-    /// Nothing is sealed any more: it was said that nothing follows, or that it is over.
+    /// Whether nothing can be sealed any more: the end was announced, or the session failed.
     is_closed: bool,
     has_failed: bool,
 }
 
-/// How far whole records go, and how many bytes at least are missing of the next. One that
-/// is too long to be one counts as whole: the session says what is wrong with it.
+/// The end of the whole records, and how many bytes at least the next one lacks. A record that
+/// is too long counts as whole: the session reports the fault.
 fn whole(records: &[u8]) -> (usize, usize) {
     let mut rest = records;
     loop {
@@ -109,8 +111,9 @@ fn whole(records: &[u8]) -> (usize, usize) {
 }
 
 impl Channel {
-    /// Nothing was received or sent. A message of the handshake may come in several records;
-    /// `kept_bytes_max` bytes of what is not whole are kept at most, and one record always.
+    /// A channel that has received and sent nothing. A message of the handshake may arrive in
+    /// several records; at most `kept_bytes_max` incomplete bytes are kept, and always one
+    /// record.
     pub fn new(session: Session, kept_bytes_max: usize) -> Channel {
         let record = HEADER_BYTES + RECORD_BYTES_MAX + EXPANSION_BYTES_MAX;
         let kept_bytes_max = kept_bytes_max.max(record).try_into().unwrap_or(u32::MAX);
@@ -139,11 +142,11 @@ impl Channel {
         self.session.is_handshaking()
     }
 
-    /// Takes bytes as they came, and appends to `plain` what they say. Says whether the
-    /// peer has said that it sends nothing more.
+    /// Takes received bytes, and appends their plaintext to `plain`. Returns whether the
+    /// peer has announced its end.
     ///
     /// # Errors
-    /// It has ended; what was said before is in `plain`.
+    /// The session has ended; the plaintext before that is in `plain`.
     pub fn receive(
         &mut self,
         pool: &mut BufferPool,
@@ -175,8 +178,8 @@ impl Channel {
         Ok(is_closed)
     }
 
-    /// Whether there is something to do once `bytes` have come to what is kept: a record is
-    /// whole, or what comes is none.
+    /// Whether the kept bytes and `bytes` together give the session something to do: a record is
+    /// whole, or the bytes are no record.
     pub fn is_ready(&self, bytes: &[u8]) -> bool {
         let kept = &self.kept[self.seen..];
         let first = kept.first().or(bytes.first()).copied();
@@ -203,8 +206,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Has the session take `more` bytes of what is kept, whole records all of them. Says
-    /// whether the peer has said that it sends nothing more.
+    /// Passes `more` kept bytes to the session, all of them whole records. Returns
+    /// whether the peer has announced its end.
     fn open_kept(
         &mut self,
         pool: &mut BufferPool,
@@ -227,8 +230,8 @@ impl Channel {
         }
     }
 
-    /// Has the session take records; says how many bytes it is done with, and whether
-    /// nothing follows.
+    /// Passes records to the session; returns how many bytes it has consumed, and whether
+    /// the peer has announced its end.
     fn open(
         &mut self,
         pool: &mut BufferPool,
@@ -249,10 +252,10 @@ impl Channel {
         }
     }
 
-    /// Keeps bytes as they came, for [`Channel::receive_kept`].
+    /// Keeps received bytes for [`Channel::receive_kept`].
     ///
     /// # Errors
-    /// They are too many.
+    /// There are too many bytes.
     pub fn keep(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> Result<(), ChannelError> {
         if self.kept.len() + bytes.len() > self.kept_bytes_max as usize {
             self.is_closed = true;
@@ -265,7 +268,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes what was kept, as if it came now.
+    /// Takes the kept bytes, as if they arrived now.
     ///
     /// # Errors
     /// As [`Channel::receive`].
@@ -281,8 +284,8 @@ impl Channel {
         }
     }
 
-    /// Bytes that may be sealed now: of whole records, or a reader that takes little at a
-    /// time would get records that are as little.
+    /// How many bytes may be sealed now. Room is given for whole records only, so that a reader
+    /// that takes few bytes at a time does not get records of that size.
     pub fn room(&self) -> usize {
         if self.is_closed || self.is_handshaking() {
             return 0;
@@ -300,13 +303,13 @@ impl Channel {
             self.sealed = pool.take();
         }
         if self.session.encrypt(&mut self.kept[..self.seen], plain, &mut self.sealed).is_err() {
-            // Its keys are used up, and what would renew them is of TLS 1.3.
+            // The keys are at their limit, and only TLS 1.3 renews them.
             self.has_failed = true;
             self.is_closed = true;
         }
     }
 
-    /// Says that nothing follows, if there is anybody to say it to.
+    /// Announces the end to the peer, unless the handshake is incomplete.
     pub fn close(&mut self, pool: &mut BufferPool) {
         if std::mem::replace(&mut self.is_closed, true) || self.is_handshaking() {
             return;
@@ -324,7 +327,7 @@ impl Channel {
         self.is_closed
     }
 
-    /// Whether something could not be encrypted: the connection is of no more use.
+    /// Whether encrypting has failed: the connection is unusable.
     pub fn has_failed(&self) -> bool {
         self.has_failed
     }
@@ -336,26 +339,26 @@ impl Channel {
         self.session.nears_key_limit()
     }
 
-    /// What is to be sent.
+    /// The bytes to send.
     #[inline]
     pub fn queued(&self) -> &[u8] {
         &self.sealed[self.sent..]
     }
 
-    /// How much is to be sent.
+    /// How many bytes are to be sent.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
         self.sealed.len() - self.sent
     }
 
-    /// The kernel took `bytes` bytes. The buffer goes back when it has all.
+    /// Counts `bytes` bytes as sent. The buffer is returned once all are.
     #[inline]
     pub fn advance(&mut self, pool: &mut BufferPool, bytes: usize) {
         self.sent += bytes;
         debug_assert!(self.sent <= self.sealed.len());
         self.put_back_sealed(pool);
         if self.sent > self.sealed.len() / 2 {
-            // Keeps the buffer within twice of what is queued.
+            // Keeps the buffer within twice the queued bytes.
             self.sealed.drain(..self.sent);
             self.sent = 0;
         }
@@ -374,18 +377,18 @@ impl Channel {
         }
     }
 
-    /// Bytes of memory that it holds, without what the session itself needs.
+    /// Bytes of memory that the channel holds, beside the session itself.
     pub fn held_bytes(&self) -> usize {
         self.kept.capacity() + self.sealed.capacity()
     }
 
-    /// How many buffers of the pool it needs.
+    /// How many buffers of the pool it holds.
     #[cfg(test)]
     pub fn buffers(&self) -> usize {
         usize::from(!self.kept.is_empty()) + usize::from(self.queued_bytes() > 0)
     }
 
-    /// Drops what is queued and kept and gives the buffers back.
+    /// Drops queued and kept bytes, and returns the buffers.
     pub fn release(&mut self, pool: &mut BufferPool) {
         self.kept.clear();
         self.seen = 0;

@@ -1,5 +1,5 @@
-//! The client side: a handshake that is started rather than answered, and
-//! masked frames. For the load generator, tests and simulated peers.
+//! The client side of a connection: it starts the handshake and masks its frames. The load
+//! generator, the client, tests and simulated peers use it.
 
 use crate::base::entropy;
 use crate::protocol::deflate::{Compression, Offered, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
@@ -28,11 +28,11 @@ pub struct Client {
     has_subprotocol: bool,
     messages: protocol::Inbound,
     rules: Rules,
-    /// Its own messages may remember earlier ones.
+    /// Whether its own messages may look back at earlier ones.
     may_remember: bool,
-    /// They look back by at most two to this power of bytes.
+    /// The window of its own messages, as a power of two.
     window_bits: u8,
-    /// How they are compressed, once one was.
+    /// How its own messages are compressed, from the first one on.
     compression: Compression,
 }
 
@@ -43,16 +43,16 @@ struct Handshake {
     offered: Offered,
     head: Vec<u8>,
     end: HeadEnd,
-    /// Of this head and of those of interim responses before it.
+    /// Bytes of this head and of those of earlier interim responses.
     read_bytes: usize,
 }
 
-/// Bytes of response heads that are read before the handshake is given up.
+/// Bytes of response heads after which the handshake fails.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a message, unless it is said otherwise.
+/// The default limit of a message.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Why a client gives up.
+/// Why a client ends a connection.
 ///
 /// ```
 /// use tapecast::connection::client::{Client, ClientError};
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Refuses messages of more bytes than this, 64 MiB unless it is called.
+    /// Sets the limit of a message in bytes. The default is 64 MiB.
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Client {
         self.rules.message_bytes_max = bytes;
@@ -124,7 +124,7 @@ impl Client {
         self.handshake.is_none()
     }
 
-    /// Whether the server has chosen one of the subprotocols that were offered.
+    /// Whether the server has chosen one of the offered subprotocols.
     pub fn has_subprotocol(&self) -> bool {
         self.has_subprotocol
     }
@@ -132,7 +132,7 @@ impl Client {
     /// The next thing in `input`; `None` when all of it is consumed.
     ///
     /// # Errors
-    /// Why the connection is of no more use.
+    /// Why the connection is unusable.
     pub fn next<'a>(
         &'a mut self,
         workspace: &mut Workspace,
@@ -144,11 +144,11 @@ impl Client {
         self.next_open(workspace, input).map_err(ClientError::Protocol)
     }
 
-    /// Reads the response to the handshake; `false` while more of it is to come. What
-    /// follows it is left in `input`.
+    /// Reads the response to the handshake; `false` while it is incomplete. Bytes that
+    /// follow it are left in `input`.
     ///
     /// # Errors
-    /// The server did not accept.
+    /// The server did not accept the handshake.
     pub fn shake_hands(&mut self, input: &mut Input<'_>) -> Result<bool, ResponseError> {
         let Some(handshake) = &mut self.handshake else { return Ok(true) };
         loop {
@@ -164,7 +164,7 @@ impl Client {
             handshake::check_beginning(&handshake.head)?;
             match found {
                 None => return Ok(false),
-                // RFC 9110, 15.2: any number of them may come before the final response.
+                // RFC 9110, 15.2: any number of interim responses may precede the final one.
                 Some(_) if handshake::is_interim(&handshake.head) => {
                     handshake.head.clear();
                     handshake.end = HeadEnd::default();
@@ -187,10 +187,10 @@ impl Client {
         Ok(true)
     }
 
-    /// As [`Client::next`], once hands are shaken: without a look at whether they are.
+    /// As [`Client::next`] after the handshake, without checking that it is complete.
     ///
     /// # Errors
-    /// The server broke this rule of the protocol.
+    /// The rule of the protocol that the server broke.
     #[inline]
     pub fn next_open<'a>(
         &'a mut self,
@@ -200,14 +200,14 @@ impl Client {
         self.messages.next(&self.rules, workspace, input)
     }
 
-    /// Whether the server has agreed to compressed messages.
+    /// Whether compression was negotiated.
     #[inline]
     pub fn has_deflate(&self) -> bool {
         self.rules.deflate
     }
 
-    /// Appends a message as one frame, compressed if that was agreed on and makes it
-    /// smaller; with a context if that was agreed on and the workspace has one.
+    /// Appends a message as one frame, compressed if that was negotiated and makes it
+    /// smaller; with a context if that was negotiated and the workspace has one.
     pub fn deflated(
         &mut self,
         out: &mut Vec<u8>,
@@ -215,7 +215,7 @@ impl Client {
         opcode: Opcode,
         payload: &[u8],
     ) {
-        // Where the server allows a window of 8 bits only, messages leave as they are.
+        // If the server allows only a window of 8 bits, messages are not compressed.
         let may_deflate = self.rules.deflate && self.window_bits >= WINDOW_BITS_MIN;
         if may_deflate && !self.compression.is_agreed() {
             let contexts = workspace.contexts();
@@ -235,8 +235,8 @@ impl Client {
         self.frame(out, message.kind().opcode(), true, message.payload());
     }
 
-    /// Appends a close frame; a reason that does not fit is cut at a character. Nothing may
-    /// be sent behind it.
+    /// Appends a close frame; a reason that does not fit is cut at a character boundary. Nothing
+    /// may be sent after it.
     pub fn close(&mut self, out: &mut Vec<u8>, close: Option<(CloseCode, &str)>) {
         let mut payload = Vec::new();
         if let Some((code, reason)) = close {
@@ -250,17 +250,17 @@ impl Client {
 
     /// Appends any frame, legal or not.
     pub fn frame(&mut self, out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8]) {
-        // RFC 6455, 5.3 and 10.3: a key that nobody can predict who chooses the payload, or
-        // it could be made to look like a request to what stands between.
+        // RFC 6455, 5.3 and 10.3: the key must be unpredictable for the author of the payload, or
+        // the payload could look like a request to an intermediary.
         let key: [u8; 4] = entropy::bytes();
         frame::encode(opcode, fin, payload.len(), Some(key)).append(out, payload);
         let start = out.len() - payload.len();
         protocol::mask::apply(&mut out[start..], key);
     }
 
-    /// Gives every buffer back, and its contexts.
+    /// Returns every buffer, and frees the contexts.
     pub fn release(&mut self, workspace: &mut Workspace) {
-        // What the server looks back at is a client's to remember, whatever it takes.
+        // A client's receiving context is not counted in the budget.
         self.messages.release(workspace);
         workspace.contexts().end(std::mem::take(&mut self.compression));
     }

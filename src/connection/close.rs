@@ -14,10 +14,10 @@ use crate::protocol::CloseCode;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// The code that the peer sent, or that this end sent, or 1006 when the
+    /// The code of the first close frame, sent by either end, or 1006 if the
     /// connection was lost.
     pub code: CloseCode,
-    /// The reason beside it, empty if there was none.
+    /// The reason beside it, empty if there is none.
     pub reason: Box<str>,
     /// Whether the peer sent the first close frame.
     pub by_peer: bool,

@@ -1,4 +1,4 @@
-//! What has arrived: first a request head, then messages.
+//! The receiving half of a connection: first a request head, then messages.
 
 use super::close::Close;
 use super::keepalive::KeepAlive;
@@ -33,20 +33,20 @@ use crate::protocol::{
 pub struct Inbound {
     stage: Stage,
     messages: protocol::Inbound,
-    /// Asks a silent peer.
+    /// Pings a silent peer.
     pub keep_alive: KeepAlive,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// The request head has not ended; what there is of it, if any is kept.
+    /// The request head is incomplete; its start, if any of it is kept.
     Head(Option<Box<PartialHead>>),
     /// Messages.
     Open {
-        /// They may be compressed.
+        /// Whether messages may be compressed.
         deflate: bool,
     },
-    /// A close frame came, or a fault, or the end: nothing more is read.
+    /// A close frame, a violation or the end has come: nothing more is read.
     Ended,
 }
 
@@ -56,7 +56,7 @@ struct PartialHead {
     end: HeadEnd,
 }
 
-/// What [`Inbound::next`] found.
+/// The next thing that [`Inbound::next`] returns.
 ///
 /// ```
 /// use tapecast::CloseCode;
@@ -82,9 +82,9 @@ struct PartialHead {
 pub enum Arrival<'a> {
     /// A whole message.
     Message(Message<'a>),
-    /// A ping or pong, which has been dealt with.
+    /// A ping or pong, which has been handled.
     Control,
-    /// The peer's close frame; it has been answered if this end had not closed.
+    /// The peer's close frame. It has been answered, unless this end closed first.
     Closed(Close),
 }
 
@@ -109,11 +109,11 @@ impl Inbound {
     }
 
     /// The request head, once it is whole; `None` when more bytes are needed.
-    /// Each byte is looked at once for the head's end, and the head is parsed
-    /// once, when it is whole. After it, [`Inbound::open`] or [`Inbound::end`].
+    /// Each byte is scanned once for the head's end, and the head is parsed
+    /// once, when it is whole. [`Inbound::open`] or [`Inbound::end`] follows.
     ///
     /// # Errors
-    /// The refusal to answer with: not a request, or too long.
+    /// The refusal to answer with: the bytes are not a request, or too many.
     pub fn head(
         &mut self,
         limits: &Limits,
@@ -140,8 +140,8 @@ impl Inbound {
         Ok(found.map(|_| std::mem::take(&mut partial.bytes)))
     }
 
-    /// The handshake was accepted: messages follow, which may be compressed if that was
-    /// agreed on.
+    /// Accepts the handshake: messages follow, which may be compressed if `deflate` was
+    /// negotiated.
     pub fn open(&mut self, deflate: Option<Accepted>) {
         self.stage = Stage::Open { deflate: deflate.is_some() };
         if deflate.is_some_and(|accepted| accepted.client_context) {
@@ -155,7 +155,7 @@ impl Inbound {
         matches!(self.stage, Stage::Open { deflate: true })
     }
 
-    /// Nothing more is read.
+    /// Ends receiving.
     pub fn end(&mut self, workspace: &mut Workspace) {
         self.stage = Stage::Ended;
         if self.messages.release(workspace) {
@@ -167,7 +167,7 @@ impl Inbound {
     /// `outbound`.
     ///
     /// # Errors
-    /// The cause for which the connection is to be closed.
+    /// The cause for which the connection has to close.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -178,7 +178,7 @@ impl Inbound {
         outbound: &mut Outbound,
     ) -> Result<Option<Arrival<'a>>, CloseCause> {
         if !matches!(self.stage, Stage::Open { .. }) {
-            // After a close frame or a fault: read and dropped.
+            // After a close frame or a violation, input is dropped.
             input.consume(input.rest().len());
             return Ok(None);
         }
@@ -194,9 +194,9 @@ impl Inbound {
                 return Ok(Some(Arrival::Control));
             }
             Some(Incoming::Close(close)) => {
-                // RFC 6455, 5.5.1: answered with a close frame, typically with the
-                // code that was received, unless this end has sent one already.
-                // Then, and only then, the peer was not the first.
+                // RFC 6455, 5.5.1: a close frame is answered with a close frame, typically with
+                // the received code, unless this end has sent one already.
+                // Then, and only then, the peer was not the first to close.
                 let by_peer = !outbound.is_ended();
                 let code = close.map(|(code, _)| (code, ""));
                 outbound.close_with(workspace, code, None);
@@ -208,20 +208,20 @@ impl Inbound {
         Ok(Some(Arrival::Closed(closed)))
     }
 
-    /// Whether as much has come out of a compressed message as might: [`Inbound::next`] goes
-    /// on with it, with or without input, once more may.
+    /// Whether a compressed message pauses at the bound of inflated bytes: [`Inbound::next`]
+    /// continues it, with or without input, once the bound is raised.
     #[inline]
     pub fn is_inflating(&self) -> bool {
         self.messages.is_inflating()
     }
 
-    /// Whether a data frame is arriving of which more than `bytes` are missing.
+    /// Whether more than `bytes` bytes are missing from the arriving data frame.
     pub fn is_missing(&self, bytes: usize) -> bool {
         self.messages.missing() > bytes as u64
     }
 
-    /// Room for the next bytes of the data frame that is arriving, if one is.
-    /// [`Inbound::received`] tells how many came.
+    /// Room for the next bytes of the arriving data frame, if there is one.
+    /// Call [`Inbound::received`] with the number of bytes written.
     pub fn room(&mut self) -> Option<&mut [u8]> {
         if !matches!(self.stage, Stage::Open { .. }) {
             return None;
@@ -229,8 +229,8 @@ impl Inbound {
         self.messages.room()
     }
 
-    /// `bytes` bytes were written into [`Inbound::room`]; [`Inbound::next`], with
-    /// an empty input, then gives out what became whole.
+    /// Counts `bytes` bytes that were written into [`Inbound::room`]. [`Inbound::next`], with
+    /// an empty input, then returns a message that they complete.
     ///
     /// # Errors
     /// As [`Inbound::next`].
@@ -238,11 +238,10 @@ impl Inbound {
         self.messages.received(bytes)
     }
 
-    /// The frame that echoes the message given out last, in place of it; or its
-    /// payload, when there is no room for the frame's header.
+    /// The frame that echoes the last message, written in place of it.
     ///
     /// # Errors
-    /// The payload alone.
+    /// The payload alone, when there is no room for the frame's header.
     pub fn frame_in_place<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
@@ -251,19 +250,19 @@ impl Inbound {
         self.messages.frame_in_place(input, kind)
     }
 
-    /// The buffer of the message given out last, up to its payload's end, with the frame that
+    /// The buffer of the last message, up to its payload's end, with the frame that
     /// [`Inbound::frame_in_place`] has made of it; `None` if the message lies in the input.
     pub fn hand_over(&mut self, pool: &mut BufferPool) -> Option<Vec<u8>> {
         self.messages.hand_over(pool)
     }
 
-    /// Whether a message has begun and is not whole.
+    /// Whether a message is incomplete.
     #[inline]
     pub fn is_partial(&self) -> bool {
         self.messages.is_partial()
     }
 
-    /// Bytes of memory that are held for what is not whole, a request head or a message.
+    /// Bytes of memory that an incomplete request head or message holds.
     #[inline]
     pub fn held_bytes(&self) -> usize {
         match &self.stage {
@@ -272,7 +271,7 @@ impl Inbound {
         }
     }
 
-    /// Whether it holds nothing that is incomplete.
+    /// Whether nothing is incomplete.
     pub fn is_idle(&self) -> bool {
         !self.messages.is_partial() && !matches!(self.stage, Stage::Head(Some(_)))
     }
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_in_pieces_and_what_is_refused() {
+    fn heads_are_read_in_pieces_and_bad_ones_refused() {
         let limits = Limits { head_bytes_max: 64, ..Limits::default() };
         let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         for cut in 1..head.len() {
@@ -309,7 +308,7 @@ mod tests {
         assert!(matches!(head_of(&[b"\x16\x03\x01"], &limits), Err(Refusal::BadRequest(_))));
     }
 
-    /// Feeds frames to an open connection; says what arrived and what it sends.
+    /// Feeds frames to an open connection; returns the arrivals and the bytes that it sends.
     fn exchange(mut frames: Vec<u8>) -> (Vec<String>, Vec<u8>) {
         let rules = Rules {
             role: protocol::Role::Server,
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_answered_and_a_close_is_the_last() {
+    fn pings_are_answered_and_nothing_follows_a_close() {
         let ping = b"\x89\x81\0\0\0\0p";
         let close = b"\x88\x82\0\0\0\0\x03\xe8";
         let text = b"\x81\x81\0\0\0\0t";

@@ -1,15 +1,15 @@
-//! When to ask a silent peer whether it lives, and when to give it up.
+//! When to ping a silent peer, and when to give it up.
 
 use crate::base::{Limits, Time};
 use std::time::Duration;
 
-/// A slow peer may have so many times as much to read as makes its socket writable again. That
-/// is a third of a send buffer of 416 KiB, and its receive buffer grows to some 4 MiB.
+/// How many times the amount that makes its socket writable again a slow peer may have unread.
+/// That amount is a third of a send buffer of 416 KiB, and its receive buffer grows to some 4 MiB.
 const UNREAD_PARTS: u32 = 32;
-/// The longest that a slow peer is waited for beyond the usual.
+/// The longest additional wait for a slow peer.
 const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// The receiving clock of one connection.
+/// The keep-alive state of one connection.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,18 +28,18 @@ const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct KeepAlive {
-    /// When a byte was last received; later where one is not to be expected before.
+    /// When a byte was last received; a later time while none is expected.
     heard: Time,
-    /// When the ping was sent that nothing has answered, or `NEVER`.
+    /// When the unanswered ping was sent, or `NEVER`.
     asked: Time,
     /// The last round trip measured, in microseconds; 0 when none was.
     round_trip_us: u32,
-    /// When a message was last received, in whole seconds: it fits in what would be
+    /// When a message was last received, in whole seconds, so that it fits into what would be
     /// padding.
     message_seconds: u32,
 }
 
-/// What is due.
+/// What the connection has to do.
 ///
 /// ```
 /// use tapecast::Limits;
@@ -51,7 +51,7 @@ pub struct KeepAlive {
 /// let idle = Time::ZERO.plus_millis(limits.idle_ping_ms);
 /// assert_eq!(keep_alive.check(Time::ZERO, &limits), Action::Wait(idle));
 /// assert!(matches!(keep_alive.check(idle, &limits), Action::Ping(_)));
-/// // Nothing answers.
+/// // The peer does not answer.
 /// let late = idle.plus_millis(limits.pong_ms);
 /// assert_eq!(keep_alive.check(late, &limits), Action::GiveUp);
 /// ```
@@ -66,7 +66,7 @@ pub enum Action {
 }
 
 impl KeepAlive {
-    /// The peer was heard at `now`.
+    /// A peer that was last heard at `now`.
     pub fn new(now: Time) -> KeepAlive {
         KeepAlive {
             heard: now,
@@ -81,12 +81,12 @@ impl KeepAlive {
         self.heard
     }
 
-    /// A message was received: unlike a pong, a sign of use.
+    /// Notes a received message: unlike a pong, it shows that the connection is in use.
     pub fn use_at(&mut self, now: Time) {
         self.message_seconds = (now.as_millis() / 1_000) as u32;
     }
 
-    /// When it has not been used for too long, late by at most a second.
+    /// When the connection becomes idle for too long, late by at most a second.
     pub fn unused_at(&self, limits: &Limits) -> Time {
         match limits.idle_max_ms {
             0 => Time::NEVER,
@@ -94,20 +94,20 @@ impl KeepAlive {
         }
     }
 
-    /// A byte was received.
+    /// Notes received bytes.
     #[inline]
     pub fn hear(&mut self, now: Time) {
         self.heard = self.heard.max(now);
     }
 
-    /// The peer has taken so much of what it was sent that its socket has room again, and
-    /// took `took` for it. It reads, and an answer to a ping comes behind all that it has yet
-    /// to read: so it is waited for, and not called lost.
+    /// Notes that the peer's socket has room again, and that reading took the peer `took`. It
+    /// reads, and its answer to a ping comes after all the bytes that it has not read yet. So it
+    /// gets time for them and does not count as lost.
     pub fn take(&mut self, now: Time, took: Duration) {
         self.hear(now + (took * UNREAD_PARTS).min(UNREAD_WAIT_MAX));
     }
 
-    /// A pong was received.
+    /// Notes a received pong.
     pub fn pong(&mut self, now: Time, payload: &[u8]) {
         if self.asked != Time::NEVER && payload == self.asked.as_nanos().to_be_bytes() {
             let round_trip_us = (now - self.asked).as_micros();
@@ -124,7 +124,7 @@ impl KeepAlive {
         }
     }
 
-    /// What is due at `now`.
+    /// What the connection has to do at `now`.
     pub fn check(&mut self, now: Time, limits: &Limits) -> Action {
         if self.asked != Time::NEVER && self.heard >= self.asked {
             self.asked = Time::NEVER;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_peer_is_asked_once_and_given_up() {
+    fn a_silent_peer_is_pinged_once_and_given_up() {
         let limits = Limits { idle_ping_ms: 100, pong_ms: 50, ..Limits::default() };
         let at = |ms| Time::ZERO.plus_millis(ms);
         let mut alive = KeepAlive::new(at(0));
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_waited_for_as_long_as_it_may_have_to_read() {
+    fn a_slow_reader_has_time_to_read_its_backlog() {
         let limits = Limits { idle_ping_ms: 100, pong_ms: 50, ..Limits::default() };
         let at = |ms| Time::ZERO.plus_millis(ms);
         let mut alive = KeepAlive::new(at(0));
         assert!(matches!(alive.check(at(100), &limits), Action::Ping(_)));
         alive.take(at(140), Duration::from_millis(10));
         let quiet_until = at(140 + 10 * u64::from(UNREAD_PARTS));
-        // Bytes that come meanwhile do not shorten that.
+        // Bytes that arrive in between do not shorten that.
         alive.hear(at(145));
         assert_eq!(alive.check(at(150), &limits), Action::Wait(quiet_until.plus_millis(100)));
         assert!(matches!(alive.check(quiet_until.plus_millis(100), &limits), Action::Ping(_)));

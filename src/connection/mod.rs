@@ -1,11 +1,11 @@
 //! Layer 3: one peer's life without I/O.
 //!
-//! A connection is split in two, so that a message may borrow the one while a
-//! handler writes to the other: [`Inbound`] is what has arrived (the request
-//! head, then messages), [`Outbound`] what is yet to be sent. [`KeepAlive`]
-//! decides when to ask a silent peer and when to give it up. Over TLS a [`Channel`] lies
-//! between the two and the wire. Time and bytes are arguments. It knows nothing of
-//! descriptors, the ring or topics.
+//! A connection is split in two, so that a message may borrow one half while a
+//! handler writes to the other: [`Inbound`] receives (the request
+//! head, then messages), [`Outbound`] holds the bytes to send. [`KeepAlive`]
+//! decides when to ping a silent peer and when to give it up. A connection with TLS has a
+//! [`Channel`] between the two and the wire; a plain one has none. Time and bytes are arguments.
+//! The module knows nothing of descriptors, the ring or topics.
 
 #[cfg(feature = "tls")]
 mod channel;

@@ -1,16 +1,16 @@
-//! What a connection has yet to send.
+//! The sending half of a connection: its queue of bytes.
 //!
 //! Bytes are queued in one buffer of the pool, which the connection owns while
 //! anything is queued. A connection whose peer keeps up sends everything at the
-//! end of the turn and owns nothing in between.
+//! end of the turn and owns no buffer in between.
 
 use crate::base::{BufferPool, Limits};
 use crate::protocol::deflate::Compression;
 use crate::protocol::frame::{self, CONTROL_PAYLOAD_BYTES_MAX};
 use crate::protocol::{CloseCause, CloseCode, Message, Opcode, Workspace};
 
-/// What became of a message that was to be sent. Look at it: a connection whose
-/// peer reads too slowly is not a place to pour data into.
+/// The outcome of sending a message. Check it: a connection whose peer reads too slowly can't
+/// take more.
 ///
 /// ```
 /// use tapecast::connection::Outbound;
@@ -26,16 +26,16 @@ use crate::protocol::{CloseCause, CloseCode, Message, Opcode, Workspace};
 /// assert_eq!(outbound.message(&mut pool, &limits, message), SendOutcome::Dropped);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a slow peer answers with Backpressure, a dead one with Dropped"]
+#[must_use = "a slow peer shows as Backpressure, an ended connection as Dropped"]
 pub enum SendOutcome {
-    /// It leaves with the end of the turn.
+    /// It is sent at the end of the turn.
     Queued,
     /// It is queued behind more than `queued_bytes_pause` bytes that the peer has
-    /// not taken. The connection is not read from until they are gone, and
-    /// `Notice::Writable` tells when they are.
+    /// not taken. The connection is not read from until they are sent, which
+    /// `Notice::Writable` reports.
     Backpressure,
-    /// It was not sent: the connection is closing, or more than
-    /// `queued_bytes_max` bytes are queued, for which it closes now.
+    /// It is not sent: the connection is closing, or closes now because more than
+    /// `queued_bytes_max` bytes are queued.
     Dropped,
 }
 
@@ -50,15 +50,15 @@ pub enum SendOutcome {
 /// let outcome = outbound.message(&mut pool, &limits, "hi".into());
 /// assert_eq!(outcome, SendOutcome::Queued);
 /// assert_eq!(outbound.queued(), b"\x81\x02hi");
-/// // The kernel takes all of it, and the buffer goes back.
+/// // The kernel takes all of it, and the buffer returns to the pool.
 /// outbound.advance(&mut pool, 4);
 /// assert_eq!((outbound.queued_bytes(), pool.lent()), (0, 0));
 /// ```
 #[derive(Debug, Default)]
 pub struct Outbound {
-    /// Empty with no capacity while nothing is queued.
+    /// Without capacity while nothing is queued.
     queue: Vec<u8>,
-    /// Bytes at the front of `queue` that the kernel has: `sent <= queue.len()`.
+    /// Bytes at the front of `queue` that are sent: `sent <= queue.len()`.
     /// In 32 bits, since every idle connection pays for it; `queued_bytes_max`
     /// keeps the queue shorter than that.
     sent: u32,
@@ -69,23 +69,23 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Nothing to send.
+    /// An empty queue.
     pub fn new() -> Outbound {
         Outbound::default()
     }
 
-    /// Messages are compressed from now on, where that makes them smaller.
+    /// From now on, compresses messages where that makes them smaller.
     pub fn compress(&mut self, compression: Compression) {
         self.compression = compression;
     }
 
-    /// Whether they are, and how.
+    /// Whether messages are compressed, and how.
     #[inline]
     pub fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// Nothing is sent any more: what is queued is dropped, and all goes back.
+    /// Ends sending: drops the queue, and returns the buffer and the context.
     pub fn finish(&mut self, workspace: &mut Workspace) {
         self.release(workspace);
         workspace.contexts().end(std::mem::take(&mut self.compression));
@@ -121,14 +121,14 @@ impl Outbound {
         true
     }
 
-    /// What would become of a message with `bytes` bytes of payload.
+    /// The outcome of sending a message with `bytes` bytes of payload.
     #[inline]
     pub fn may_queue(&mut self, limits: &Limits, bytes: usize) -> SendOutcome {
         let queued = self.queued_bytes();
         if self.ended {
             return SendOutcome::Dropped;
         }
-        // Overhead counts: a million empty messages are not free.
+        // Headers count: a million empty messages are not free.
         if queued + bytes + frame::SERVER_HEADER_BYTES_MAX > limits.queued_bytes_max {
             self.overflowed = true;
             return SendOutcome::Dropped;
@@ -175,7 +175,7 @@ impl Outbound {
     }
 
     /// Queues a close frame; nothing can be queued behind it. A reason that does
-    /// not fit is cut at a character.
+    /// not fit is cut at a character boundary.
     pub fn close_with(
         &mut self,
         pool: &mut BufferPool,
@@ -193,8 +193,8 @@ impl Outbound {
         self.ended = true;
     }
 
-    /// Queues bytes as they are: a handshake, or the rest of a frame that has
-    /// begun.
+    /// Queues bytes as they are: a handshake, or the rest of a frame that is partly
+    /// sent.
     pub fn bytes(&mut self, pool: &mut BufferPool, bytes: &[u8]) {
         if self.queue.capacity() == 0 {
             self.queue = pool.take_for(bytes.len(), bytes.len());
@@ -202,15 +202,15 @@ impl Outbound {
         self.queue.extend_from_slice(bytes);
     }
 
-    /// Makes `buffer`, which is the pool's, the queue, of which the first `sent` bytes are
-    /// sent already. Nothing may be queued before.
+    /// Makes `buffer`, which belongs to the pool, the queue. Its first `sent` bytes are
+    /// sent already. Nothing may be queued before the call.
     pub fn queue_buffer(&mut self, pool: &mut BufferPool, buffer: Vec<u8>, sent: usize) {
         debug_assert!(self.queued_bytes() == 0 && sent < buffer.len());
         self.release(pool);
         (self.queue, self.sent) = (buffer, sent as u32);
     }
 
-    /// Has `write` append to the queue.
+    /// Lets `write` append to the queue.
     pub fn write(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         if self.queue.capacity() == 0 {
             self.queue = pool.take();
@@ -218,7 +218,7 @@ impl Outbound {
         write(&mut self.queue);
     }
 
-    /// Puts `rest`, what is left of a frame that has begun, before everything
+    /// Puts `rest`, the rest of a frame that is partly sent, before everything
     /// that is queued.
     pub fn bytes_first(&mut self, pool: &mut BufferPool, rest: &[u8]) {
         if self.queued_bytes() == 0 {
@@ -229,7 +229,7 @@ impl Outbound {
         self.sent = 0;
     }
 
-    /// Nothing may be queued any more: the last bytes are in.
+    /// Ends the queue: nothing may follow the last bytes.
     pub fn end(&mut self) {
         self.ended = true;
     }
@@ -239,24 +239,24 @@ impl Outbound {
         self.ended
     }
 
-    /// Whether a message did not fit into the queue.
+    /// Whether a message has exceeded the queue's limit.
     pub fn is_overflowed(&self) -> bool {
         self.overflowed
     }
 
-    /// What is to be sent.
+    /// The bytes to send.
     #[inline]
     pub fn queued(&self) -> &[u8] {
         &self.queue[self.sent as usize..]
     }
 
-    /// How much is to be sent.
+    /// How many bytes are to be sent.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
         self.queue.len() - self.sent as usize
     }
 
-    /// The kernel took `bytes` bytes. The buffer goes back when it has all.
+    /// Counts `bytes` bytes as sent. The buffer is returned once all are.
     #[inline]
     pub fn advance(&mut self, pool: &mut BufferPool, bytes: usize) {
         let sent = self.sent as usize + bytes;
@@ -266,19 +266,19 @@ impl Outbound {
         }
         self.sent = sent as u32;
         if sent > self.queue.len() / 2 {
-            // Keeps the buffer within twice of what is queued.
+            // Keeps the buffer within twice the queued bytes.
             self.queue.drain(..sent);
             self.sent = 0;
         }
     }
 
-    /// Bytes of memory that the queue holds: its buffer may have been longer once.
+    /// Bytes of memory that the queue holds, which may exceed the queued bytes.
     #[inline]
     pub fn held_bytes(&self) -> usize {
         self.queue.capacity()
     }
 
-    /// Drops what is queued and gives the buffer back.
+    /// Drops the queued bytes and returns the buffer.
     pub fn release(&mut self, pool: &mut BufferPool) {
         self.sent = 0;
         if self.queue.capacity() > 0 {
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_queued_leaves_in_order_and_the_buffer_goes_back() {
+    fn queued_bytes_are_sent_in_order_and_the_buffer_is_returned() {
         let (mut pool, limits) = (Workspace::new(1 << 20), Limits::default());
         let mut out = Outbound::new();
         assert_eq!(out.message(&mut pool, &limits, Message::Text("ab")), SendOutcome::Queued);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_peer_meets_back_pressure_then_the_limit() {
+    fn a_slow_peer_gets_backpressure_and_then_the_limit() {
         let mut pool = Workspace::new(1 << 20);
         let limits = Limits { queued_bytes_pause: 10, queued_bytes_max: 60, ..Limits::default() };
         let mut out = Outbound::new();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_at_a_character() {
+    fn a_long_reason_is_cut_at_a_character_boundary() {
         let mut pool = Workspace::new(0);
         let mut out = Outbound::new();
         let reason = "é".repeat(100);

@@ -1,11 +1,11 @@
-//! How a consumer sleeps without missing mail.
+//! The protocol by which a consumer sleeps without missing mail.
 //!
-//! The consumer says that it is about to sleep, then looks at its queues once
-//! more; a producer queues, then looks whether the consumer sleeps. A full fence
-//! on both sides between the write and the read makes sure that at least one of
+//! The consumer sets its sleeping flag, then checks its queues once
+//! more; a producer queues, then checks the flag. A full fence
+//! on both sides between the write and the read ensures that at least one of
 //! them sees the other: either the consumer finds the mail and stays awake, or
-//! the producer finds it asleep and wakes it. The producer that turns the flag
-//! back is the only one to pay for a wake.
+//! the producer finds it asleep and wakes it. Only the producer that resets the flag
+//! pays for a wake.
 
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::base::Wake;
 
-/// The sleeping flag of one consumer, and what wakes it.
+/// The sleeping flag of one consumer, and its waker.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -57,14 +57,14 @@ impl<W: Wake> Doorbell<W> {
         }
     }
 
-    /// For the consumer: it is about to sleep. It must look at its queues once
+    /// For the consumer: sets the sleeping flag. It must check its queues once
     /// more after this, and sleep only if they are empty.
     pub fn doze(&self) {
         self.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// For the consumer: it is awake.
+    /// For the consumer: resets the sleeping flag.
     pub fn rouse(&self) {
         self.sleeping.store(false, Ordering::Relaxed);
     }

@@ -4,8 +4,8 @@ use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bounded queue with many producers and one consumer: so many items, and so many bytes
-/// of them. One item fits always, whatever its size, or it could never be sent.
+/// A queue with many producers and one consumer, bounded by items and by bytes. A single item
+/// always fits, whatever its size, since it could never be sent otherwise.
 ///
 /// ```
 /// use tapecast::mailbox::Inbox;
@@ -38,21 +38,21 @@ impl<T> Clone for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// Room for `capacity` items, at least one, of `bytes_max` together.
+    /// A queue of `capacity` items, at least one, of `bytes_max` bytes together.
     pub fn new(capacity: usize, bytes_max: usize) -> Inbox<T> {
         let queue = ArrayQueue::new(capacity.max(1));
         Inbox { inner: Arc::new(Inner { queue, bytes: AtomicUsize::new(0), bytes_max }) }
     }
 
-    /// Queues `item`, which has so many bytes.
+    /// Queues `item`, which has `bytes` bytes.
     ///
     /// # Errors
-    /// The item, when the queue is full.
+    /// The item, if the queue is full.
     pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
         let Inner { queue, bytes: held, bytes_max } = &*self.inner;
         let fits = |held: usize| bytes == 0 || held == 0 || held + bytes <= *bytes_max;
         let add = |held: usize| fits(held).then_some(held + bytes);
-        // A count alone: what is queued is handed over by the queue.
+        // Only a count: the queue synchronises the items.
         if held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
             return Err(item);
         }
@@ -62,7 +62,7 @@ impl<T> Inbox<T> {
         })
     }
 
-    /// The oldest item.
+    /// Takes the oldest item out.
     pub fn pop(&self) -> Option<T> {
         let (item, bytes) = self.inner.queue.pop()?;
         if bytes > 0 {

@@ -1,10 +1,10 @@
-//! The newest of something that other threads give a thread.
+//! The newest value that other threads have put in place for a thread.
 
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
-/// One place with many producers and one consumer: what is put there takes the place of
-/// what has not been taken yet, so that putting never waits.
+/// One place with many producers and one consumer. A value replaces an earlier one that has not
+/// been taken yet, so putting never waits.
 ///
 /// ```
 /// use tapecast::mailbox::Newest;
@@ -30,17 +30,17 @@ impl<T> Default for Newest<T> {
 }
 
 impl<T> Newest<T> {
-    /// Puts `value` there; an earlier one that was not taken is dropped.
+    /// Puts `value` in the place, and drops an earlier value that was not taken.
     pub fn put(&self, value: T) {
         drop(self.0.force_push(value));
     }
 
-    /// Takes what is there.
+    /// Takes the value.
     pub fn take(&self) -> Option<T> {
         self.0.pop()
     }
 
-    /// Whether nothing is there.
+    /// Whether the place is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -12,8 +12,8 @@
 //! acquire before it touches a cell. So no cell is ever both's.
 //!
 //! Beside its count the queue is bounded by weight: the consumer publishes the
-//! weight it has taken out together with `head`. An item heavier than the bound
-//! passes when the queue is otherwise empty and its consumer's allowance has room.
+//! weight that it has taken out together with `head`. An item heavier than the bound
+//! passes if the queue is otherwise empty and its consumer's allowance has room.
 #![allow(unsafe_code)]
 
 #[cfg(all(loom, test))]
@@ -56,13 +56,13 @@ struct Cell<T> {
 struct Shared<T> {
     cells: Box<[Cell<T>]>,
     weight_max: u64,
-    /// For items heavier than that.
+    /// For items heavier than `weight_max`.
     allowance: std::sync::Arc<Allowance>,
     /// Positions below this one have been taken out.
     head: CachePadded<AtomicU64>,
-    /// The weight of all that was taken out; written just before `head`.
+    /// The weight of all items taken out; written just before `head`.
     taken_weight: CachePadded<AtomicU64>,
-    /// Positions below this one have been put in.
+    /// Positions below this one have been written.
     tail: CachePadded<AtomicU64>,
     /// The producer waits for room.
     waiting: CachePadded<AtomicBool>,
@@ -79,7 +79,7 @@ impl<T> Shared<T> {
         &self.cells[(position % self.cells.len() as u64) as usize]
     }
 
-    /// Whether an item goes by the allowance.
+    /// Whether an item counts against the allowance.
     fn is_heavy(&self, weight: u64) -> bool {
         weight > self.weight_max
     }
@@ -89,7 +89,7 @@ impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         let (head, tail) = (self.head.load(Ordering::Acquire), self.tail.load(Ordering::Acquire));
         for position in head..tail {
-            // SAFETY: positions in `head..tail` hold items, and nobody else is left.
+            // SAFETY: positions in `head..tail` hold items, and no other reference is left.
             self.cell(position).item.with_mut(|item| unsafe { (*item).assume_init_drop() });
         }
     }
@@ -111,7 +111,7 @@ impl<T> Drop for Shared<T> {
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
     tail: u64,
-    /// The consumer's `head` when it was last looked at: `head_seen <= head`.
+    /// The consumer's `head` at the last look: `head_seen <= head`.
     head_seen: u64,
     sent_weight: u64,
 }
@@ -127,20 +127,20 @@ pub struct Sender<T> {
 /// // The producer finds the queue full and goes to sleep.
 /// assert!(!sender.await_room(1));
 /// assert_eq!(receiver.pop(), Some("first"));
-/// // The consumer has made room, and is to wake it once.
+/// // The consumer has made room, and has to wake the producer once.
 /// assert!(receiver.is_awaited());
 /// assert!(!receiver.is_awaited());
 /// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     head: u64,
-    /// The producer's `tail` when it was last looked at: `tail_seen <= tail`.
+    /// The producer's `tail` at the last look: `tail_seen <= tail`.
     tail_seen: u64,
     taken_weight: u64,
 }
 
-/// A queue of at most `capacity` items and `weight_max` of weight, or one item that is
-/// heavier, within the allowance.
+/// Creates a queue of at most `capacity` items and a weight of `weight_max`, or one heavier item
+/// within the allowance.
 pub fn channel<T>(
     capacity: usize,
     weight_max: usize,
@@ -182,7 +182,7 @@ impl<T> Sender<T> {
     /// Puts `item` in.
     ///
     /// # Errors
-    /// The item, when there is no room for it.
+    /// The item, if there is no room for it.
     pub fn push(&mut self, item: T, weight: usize) -> Result<(), T> {
         if !self.has_room(weight) {
             return Err(item);
@@ -200,9 +200,9 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Says that it waits for room for an item of `weight`; the consumer then
-    /// tells when it has made some ([`Receiver::is_awaited`]), or has taken something
-    /// heavy from another ([`Allowance::is_awaited`]). Says whether there is room
+    /// Announces that the producer waits for room for an item of `weight`. The consumer then
+    /// learns of it when it has made room ([`Receiver::is_awaited`]), or has taken a
+    /// heavy item from another queue ([`Allowance::is_awaited`]). Returns whether there is room
     /// after all.
     pub fn await_room(&mut self, weight: usize) -> bool {
         self.shared.waiting.store(true, Ordering::Relaxed);
@@ -215,18 +215,18 @@ impl<T> Sender<T> {
         self.has_room(weight)
     }
 
-    /// Items put in and not yet taken out, as far as is known.
+    /// Items put in and not yet taken out; the consumer may have taken more.
     pub fn len(&self) -> usize {
         (self.tail - self.shared.head.load(Ordering::Relaxed)) as usize
     }
 
-    /// Whether everything has been taken out, as far as is known.
+    /// Whether all items have been taken out. A later look may find more taken.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there are as many items as there may be, whatever their weight, as far as
-    /// is known.
+    /// Whether the queue holds `capacity` items, whatever their weight. The consumer may have
+    /// taken some since.
     pub fn is_full(&self) -> bool {
         self.len() >= self.shared.cells.len()
     }
@@ -252,15 +252,15 @@ impl<T> Receiver<T> {
         Some(item)
     }
 
-    /// After taking items out: whether the producer waits for room and is to be
-    /// woken. Says so once.
+    /// After taking items out: whether the producer waits for room. If so, wake it. Returns
+    /// `true` once.
     pub fn is_awaited(&self) -> bool {
         fence(Ordering::SeqCst);
         self.shared.waiting.load(Ordering::Relaxed)
             && self.shared.waiting.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether there is nothing to take out.
+    /// Whether the queue is empty.
     pub fn is_empty(&mut self) -> bool {
         if self.head == self.tail_seen {
             self.tail_seen = self.shared.tail.load(Ordering::Acquire);

@@ -5,7 +5,7 @@ use super::*;
 const KEPT_BYTES_MAX: usize = 32 << 10;
 
 #[test]
-fn what_is_whole_and_what_is_missing() {
+fn whole_records_and_missing_bytes_are_counted() {
     assert_eq!(whole(&[]), (0, 5));
     assert_eq!(whole(&[22, 3, 3]), (0, 2));
     assert_eq!(whole(&[22, 3, 3, 0, 2]), (0, 2));
@@ -15,9 +15,9 @@ fn what_is_whole_and_what_is_missing() {
     assert_eq!(whole(&[22, 3, 3, 255, 255]), (5, 5));
 }
 
-/// A reader that never takes all of it: what has left is let go of.
+/// A reader that never takes all of it: sent bytes are released.
 #[test]
-fn what_is_sealed_stays_small_however_it_is_taken() {
+fn sealed_bytes_stay_few_however_they_are_taken() {
     let (acceptor, connector) = crate::tls::tests::pair();
     let mut pool = BufferPool::new(1 << 20);
     let (mut client, mut server) = greeted(&acceptor, &connector, &mut pool);
@@ -33,9 +33,9 @@ fn what_is_sealed_stays_small_however_it_is_taken() {
     assert!(plain.len() > 100 * SEALED_BYTES_MAX && plain.iter().all(|&byte| byte == 7));
 }
 
-/// However little a reader takes at a time, records are full where there is enough.
+/// However few bytes a reader takes at a time, records are full if enough is queued.
 #[test]
-fn records_are_full_where_there_is_enough() {
+fn records_are_full_if_enough_is_queued() {
     let (acceptor, connector) = crate::tls::tests::pair();
     let mut pool = BufferPool::new(1 << 20);
     let (mut client, mut server) = greeted(&acceptor, &connector, &mut pool);
@@ -51,7 +51,7 @@ fn records_are_full_where_there_is_enough() {
         wire.extend_from_slice(&server.queued()[..taken]);
         server.advance(&mut pool, taken);
     }
-    // One buffer serves it all.
+    // One buffer is enough.
     assert!(kept_most < 160 << 10, "{kept_most}");
     let mut records = &wire[..];
     let mut lengths = Vec::new();
@@ -66,7 +66,7 @@ fn records_are_full_where_there_is_enough() {
     assert_eq!(plain.len(), 1 << 20);
 }
 
-/// Both ends of a connection, with the handshake behind them.
+/// Both ends of a connection after the handshake.
 fn greeted(
     acceptor: &crate::tls::Acceptor,
     connector: &crate::tls::Connector,
@@ -87,9 +87,9 @@ fn greeted(
     (client, server)
 }
 
-/// A hello, each byte in a record of its own, in pieces of any size, at once or put off.
+/// A hello, each byte in a record of its own, in pieces of any size, taken at once or later.
 #[test]
-fn a_handshake_in_tiny_records() {
+fn a_handshake_in_tiny_records_succeeds() {
     let (acceptor, connector) = crate::tls::tests::pair();
     for step in [1, 3, 6, 7, 50, 1_000, 100_000] {
         let mut pool = BufferPool::new(1 << 20);
@@ -110,7 +110,7 @@ fn a_handshake_in_tiny_records() {
             };
             assert_eq!(closed, Ok(false));
         }
-        // All of it was understood: the server has answered.
+        // The server has answered, so it understood all of it.
         assert!(server.queued_bytes() > 500, "{step}");
         assert_eq!(server.buffers(), 1);
         server.release(&mut pool);
@@ -119,9 +119,9 @@ fn a_handshake_in_tiny_records() {
     }
 }
 
-/// A message that never ends is ended.
+/// A handshake message without an end is refused.
 #[test]
-fn a_handshake_without_end() {
+fn a_handshake_without_an_end_is_refused() {
     let (acceptor, _) = crate::tls::tests::pair();
     let mut pool = BufferPool::new(1 << 20);
     let mut server = Channel::new(acceptor.accept(), KEPT_BYTES_MAX);

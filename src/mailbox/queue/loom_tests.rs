@@ -40,7 +40,7 @@ struct Semaphore {
 }
 
 impl Semaphore {
-    /// Sleeps until it is rung.
+    /// Sleeps until it is woken.
     fn wait(&self) {
         let mut rung = self.rung.lock().unwrap();
         while !*rung {
@@ -82,7 +82,7 @@ fn a_sleeper_is_woken_for_every_item() {
     });
 }
 
-/// Sends a two of this weight, as a shard does: first the flag of its sleep, then the wait
+/// Sends a 2 of this weight, as a shard does: it sets its sleeping flag first, then waits
 /// for room.
 fn push_or_wait(
     sender: &mut Sender<u32>,
@@ -99,9 +99,9 @@ fn push_or_wait(
     }
 }
 
-/// A producer that found no room and said so is rung for, or finds the room.
+/// A producer that found no room and announced it is woken, or finds the room.
 #[test]
-fn a_producer_that_waits_for_room_is_told() {
+fn a_producer_that_waits_for_room_is_woken() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::default());
         let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));
@@ -120,10 +120,10 @@ fn a_producer_that_waits_for_room_is_told() {
     });
 }
 
-/// A producer whose item is too heavy for its own queue waits for what another queue
-/// holds of the allowance: whoever takes that out rings for it, or it finds the room.
+/// A producer whose item is too heavy for its own queue waits for the allowance that another
+/// queue holds: the consumer that takes that item out wakes it, or it finds the room.
 #[test]
-fn a_producer_that_waits_for_the_allowance_is_told() {
+fn a_producer_that_waits_for_the_allowance_is_woken() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::default());
         let doorbell = Arc::new(Doorbell::new(Arc::clone(&semaphore)));

@@ -9,7 +9,7 @@ fn alone<T>(capacity: usize, weight_max: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 #[test]
-fn agrees_with_a_deque() {
+fn a_queue_agrees_with_a_deque() {
     let mut random = fastrand::Rng::with_seed(5);
     let (mut sender, mut receiver) = alone(7, 100);
     let mut twin: VecDeque<(usize, usize)> = VecDeque::new();
@@ -29,7 +29,7 @@ fn agrees_with_a_deque() {
     }
 }
 
-/// However many queues there are, what is too heavy for them is bounded together.
+/// Heavy items of any number of queues are bounded together.
 #[test]
 fn heavy_items_of_several_queues_share_an_allowance() {
     let mut random = fastrand::Rng::with_seed(6);

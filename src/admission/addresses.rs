@@ -1,9 +1,9 @@
 //! Connections per peer address, over all shards.
 //!
 //! A fixed table of atomic counters, two per address by two hashes: no allocation,
-//! no lock, and no growth under a flood of addresses. The smaller of the two is
-//! taken for the address's count; both can be too high, by others that share
-//! them, never too low. With an eighth as many addresses as columns, each near its
+//! no lock, and no growth under a flood of addresses. The smaller of the two counts for the
+//! address. Both can be too high, because other addresses share
+//! them, but never too low. With an eighth as many addresses as columns, each near its
 //! limit, one connection in a hundred is refused early.
 
 use crate::base::peer::network_of;
@@ -11,28 +11,28 @@ use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
-// The counters order nothing else.
+// The counters synchronise nothing else.
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Counters per row.
 const COLUMNS: usize = 1 << 16;
 
-/// How many connections each address has. Shared by all shards.
+/// The number of connections of each address. Shared by all shards.
 #[derive(Debug)]
 pub struct Addresses {
     per_address_max: u32,
-    /// Two rows; empty while nothing is limited.
+    /// Two rows; empty while there is no limit.
     counters: Box<[AtomicU32]>,
     hashers: [FixedState; 2],
 }
 
-/// The counters of one address, to be given back when its connection ends.
+/// The counters of one address, decremented when its connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place([u32; 2]);
 
 impl Addresses {
-    /// At most so many connections per address; 0 for no limit. An attacker must
-    /// not know the seed.
+    /// A table that allows `per_address_max` connections per address; 0 for no limit. An attacker
+    /// must not know the seed.
     pub fn new(per_address_max: u32, seed: u64) -> Addresses {
         let count = if per_address_max == 0 { 0 } else { 2 * COLUMNS };
         Addresses {
@@ -47,8 +47,7 @@ impl Addresses {
         self.per_address_max > 0
     }
 
-    /// Counts a connection in. `Err` if its address has too many already; nothing
-    /// is counted then.
+    /// Counts a new connection. `Err` if its address is at the limit; then it is not counted.
     pub fn enter(&self, address: IpAddr) -> Result<Place, TooMany> {
         let place = self.place(address);
         let counts = place.0.map(|index| self.counters[index as usize].fetch_add(1, Relaxed));
@@ -59,20 +58,20 @@ impl Addresses {
         Ok(place)
     }
 
-    /// Counts a connection out.
+    /// Counts the end of a connection.
     pub fn leave(&self, place: Place) {
         for index in place.0 {
             self.counters[index as usize].fetch_sub(1, Relaxed);
         }
     }
 
-    /// Whether nobody is counted in.
+    /// Whether no connection is counted.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.counters.iter().all(|counter| counter.load(Relaxed) == 0)
     }
 
-    /// Where an address is counted.
+    /// The counters of an address.
     pub fn place(&self, address: IpAddr) -> Place {
         let key = network_of(address);
         let column = |row: usize| self.hashers[row].hash_one(key) as usize % COLUMNS;
@@ -80,7 +79,7 @@ impl Addresses {
     }
 }
 
-/// The address has as many connections as it may.
+/// The address is at its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -90,7 +89,7 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn an_address_gets_its_share_and_gives_it_back() {
+    fn an_address_is_refused_at_its_limit_and_admitted_below_it() {
         let addresses = Addresses::new(2, 7);
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_ever_counted_too_low_and_few_too_high() {
+    fn no_address_is_counted_too_low_and_few_too_high() {
         let addresses = Addresses::new(8, 1);
         let mut random = fastrand::Rng::with_seed(3);
         let mut twin: HashMap<u32, Vec<Place>> = HashMap::new();

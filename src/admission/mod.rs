@@ -1,8 +1,7 @@
-//! Layer 5: who may come in, and how much they may do.
+//! Layer 5: which clients are admitted, and how much they may do.
 //!
-//! It decides and counts; what follows from its answers (a refusal, a pause) is
-//! the shard's business. It knows no sockets and no rings. All that counts is off,
-//! and costs a branch, while its limits are 0.
+//! It decides and counts; the shard acts on the answers (a refusal, a pause). It knows no
+//! sockets and no rings. While a limit is 0, its counting is off and costs a branch.
 
 mod addresses;
 mod origin;

@@ -1,22 +1,22 @@
-//! Where a request comes from: this machine, or a page of the web in a browser on it.
+//! The origin of a request: this machine, or a web page in a browser on it.
 
 use crate::protocol::Request;
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether a request is one of this machine's own: of a program on it, or of a page that a
+/// Whether a request comes from this machine: from a program on it, or from a page that a
 /// server on it has served.
 ///
-/// Loopback alone does not say so. A page of the web in a browser on this machine reaches
-/// it too, for WebSocket knows no same-origin policy, and so does a browser that comes
-/// through a proxy: both with the origin of their page. It has to be a loopback address or
-/// `localhost`; any other name may resolve to one, whoever has given it.
+/// Loopback alone does not prove it. A web page in a browser on this machine reaches loopback too,
+/// because WebSocket has no same-origin policy, and so does a browser behind a proxy on this
+/// machine. Both send the origin of their page. It has to be a loopback address or
+/// `localhost`: any other name may resolve to loopback, and an attacker can choose it.
 pub fn is_from_here(request: &Request<'_>, peer: Option<SocketAddr>) -> bool {
-    // A Unix socket has no address, and no other machine.
+    // A Unix socket has no address, and its peers are on this machine.
     let is_near = peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
     is_near && request.header("origin").is_none_or(is_loopback)
 }
 
-/// Whether an origin is a page of this machine.
+/// Whether an origin belongs to a page of this machine.
 fn is_loopback(origin: &str) -> bool {
     let Some((_, authority)) = origin.split_once("://") else { return false };
     let name = match authority.rsplit_once(':') {
@@ -33,10 +33,10 @@ mod tests {
     use crate::protocol::head::HEADERS_MAX;
 
     #[test]
-    fn pages_of_the_web_are_not_from_here() {
+    fn web_pages_are_not_from_this_machine() {
         let check = |peer: Option<&str>, origin: Option<&str>, expected| {
             let line = origin.map_or(String::new(), |it| format!("Origin: {it}\r\n"));
-            // Whatever name it was asked for by.
+            // The requested host does not matter.
             let head = format!("GET / HTTP/1.1\r\nHost: here.example\r\n{line}\r\n");
             let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
             let request = Request::parse(head.as_bytes(), &mut headers).unwrap();

@@ -1,7 +1,7 @@
 //! Rates: token buckets that may go into debt.
 //!
-//! What has come is counted after it came, so a bucket can fall below nothing;
-//! it is then waited until it is back at nothing. A bucket holds a second's worth.
+//! Messages and bytes are counted after they arrive, so a level can become negative. The
+//! connection then waits until the level is zero again. A bucket holds one second's worth.
 
 use crate::base::{Limits, Time};
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Bucket {
         Bucket { level: f64::from(per_second), at: now }
     }
 
-    /// Takes `count` out; says when the debt, if there is one, is paid.
+    /// Takes `count` out; returns when the debt, if there is one, is paid.
     fn take(&mut self, count: u64, per_second: u32, now: Time) -> Option<Time> {
         let rate = f64::from(per_second);
         self.level = (self.level + (now - self.at).as_secs_f64() * rate).min(rate) - count as f64;
@@ -27,8 +27,8 @@ impl Bucket {
     }
 }
 
-/// What connections may bring in a second. A table beside the connections, so that
-/// they cost nothing while nothing is limited.
+/// The receiving rates of connections. It is a table beside the connections, so that
+/// they cost nothing while no rate is limited.
 #[derive(Debug)]
 pub struct Rates {
     messages_per_second_max: u32,
@@ -53,13 +53,13 @@ impl Rates {
         }
     }
 
-    /// Whether anything is limited.
+    /// Whether a rate is limited.
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.messages_per_second_max > 0 || self.bytes_per_second_max > 0
     }
 
-    /// A new connection is in this slot.
+    /// Begins counting a new connection in this slot.
     pub fn begin(&mut self, slot: u32, now: Time) {
         if !self.is_enabled() {
             return;
@@ -75,8 +75,8 @@ impl Rates {
         self.entries[slot as usize] = entry;
     }
 
-    /// The connection has brought this much. If it is over a rate: over which, by
-    /// its place in [`Limits::NAMES`]; it has to pause until [`Rates::resume_at`].
+    /// Counts received messages and bytes. If the connection exceeds a rate, returns that rate's
+    /// index in [`Limits::NAMES`], and the connection has to pause until [`Rates::resume_at`].
     pub fn charge(&mut self, slot: u32, messages: u64, bytes: u64, now: Time) -> Option<usize> {
         const MESSAGES: usize = Limits::index_of("messages_per_second_max");
         const BYTES: usize = Limits::index_of("bytes_per_second_max");
@@ -97,7 +97,7 @@ impl Rates {
         over
     }
 
-    /// When the connection may go on.
+    /// When the connection may resume.
     pub fn resume_at(&self, slot: u32) -> Time {
         self.entries.get(slot as usize).map_or(Time::ZERO, |entry| entry.resume_at)
     }
@@ -111,7 +111,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `per_second_max` accepts a second over all shards; 0 for no limit.
+    /// A shard's share of `per_second_max` accepts over all shards; 0 for no limit.
     pub fn new(per_second_max: u32, shards: usize, now: Time) -> Pace {
         let per_second = match per_second_max {
             0 => 0,
@@ -120,7 +120,7 @@ impl Pace {
         Pace { per_second, bucket: Bucket::full(per_second, now) }
     }
 
-    /// A connection was accepted. Says until when to wait with the next, if so.
+    /// Counts an accepted connection. Returns when the next accept is allowed, if that is later.
     pub fn accepted(&mut self, now: Time) -> Option<Time> {
         if self.per_second == 0 {
             return None;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_worth_is_free_then_the_debt_is_paid() {
+    fn one_second_of_the_rate_is_free_and_then_the_debt_is_paid() {
         let limits =
             Limits { messages_per_second_max: 10, bytes_per_second_max: 0, ..Limits::default() };
         let mut rates = Rates::new(&limits);
@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn over_time_the_rate_is_kept() {
+    fn the_rate_holds_over_time() {
         let mut pace = Pace::new(200, 2, seconds(0.0));
         let (mut now, mut accepted) = (seconds(0.0), 0);
         while now < seconds(11.0) {
             accepted += 1;
             now = pace.accepted(now).unwrap_or(now);
         }
-        // A second's worth at once, then 100 a second.
+        // One second's worth at once, then 100 a second.
         assert!((1_199..=1_201).contains(&accepted), "{accepted}");
         assert_eq!(Pace::new(0, 2, now).accepted(now), None);
     }

@@ -1,4 +1,4 @@
-//! What a server is: its certificates, and whom it lets in.
+//! The server's side: its certificates, and the clients that it admits.
 
 use super::certificates::{CertificateError, certificates};
 use super::identity::Identity;
@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Whether clients show certificates.
+/// Whether the server requests certificates of clients.
 ///
 /// ```
 /// use tapecast::tls::ClientCertificates;
@@ -27,12 +27,12 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// They are not asked for one.
+    /// It requests none.
     #[default]
     Ignored,
-    /// They may show one, which then has to be of an authority of this PEM file.
+    /// A client may present one, which an authority of this PEM file must have signed.
     Optional(PathBuf),
-    /// They must.
+    /// A client must present one.
     Required(PathBuf),
 }
 
@@ -54,25 +54,25 @@ pub enum ClientCertificates {
 pub struct Acceptor {
     config: Arc<rustls::ServerConfig>,
     ticketer: Arc<dyn ProducesTickets>,
-    clients: Asked,
+    clients: Requirements,
 }
 
-/// What clients are asked for: whether, and whose certificates.
+/// The requirements on clients: whether they present certificates, and of which authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
+struct Requirements {
     clients: ClientCertificates,
     authorities: Vec<CertificateDer<'static>>,
 }
 
-impl Asked {
-    fn new(clients: &ClientCertificates) -> Result<Asked, CertificateError> {
+impl Requirements {
+    fn new(clients: &ClientCertificates) -> Result<Requirements, CertificateError> {
         let authorities = match clients {
             ClientCertificates::Ignored => Vec::new(),
             ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
                 certificates(path)?
             }
         };
-        Ok(Asked { clients: clients.clone(), authorities })
+        Ok(Requirements { clients: clients.clone(), authorities })
     }
 }
 
@@ -83,21 +83,21 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// With these identities. A client that names a host gets the first whose
-    /// certificate is for it, else the first of all.
+    /// An acceptor with these identities. A client that names a host gets the first identity
+    /// whose certificate is valid for it, else the first of all.
     ///
     /// # Errors
-    /// There is no identity, or no authority in the file of those for clients.
+    /// There is no identity, or the file of authorities has none.
     pub fn new(
         identities: Vec<Identity>,
         clients: &ClientCertificates,
     ) -> Result<Acceptor, CertificateError> {
         let ticketer = Ticketer::new().map_err(CertificateError::new)?;
-        Acceptor::with_ticketer(identities, Asked::new(clients)?, ticketer)
+        Acceptor::with_ticketer(identities, Requirements::new(clients)?, ticketer)
     }
 
-    /// As [`Acceptor::new`]; sessions that began with `self` can be resumed with it, unless
-    /// something else is asked of clients now: who resumes shows no certificate.
+    /// As [`Acceptor::new`], and clients can resume sessions of `self`, unless the requirements
+    /// on clients have changed: a client that resumes presents no certificate.
     ///
     /// # Errors
     /// As there.
@@ -106,7 +106,7 @@ impl Acceptor {
         identities: Vec<Identity>,
         clients: &ClientCertificates,
     ) -> Result<Acceptor, CertificateError> {
-        let clients = Asked::new(clients)?;
+        let clients = Requirements::new(clients)?;
         let ticketer = if clients == self.clients {
             Arc::clone(&self.ticketer)
         } else {
@@ -117,7 +117,7 @@ impl Acceptor {
 
     fn with_ticketer(
         identities: Vec<Identity>,
-        asked: Asked,
+        requirements: Requirements,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Acceptor, CertificateError> {
         if identities.is_empty() {
@@ -126,11 +126,11 @@ impl Acceptor {
         let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
             .map_err(CertificateError::new)?;
-        let config = match &asked.clients {
+        let config = match &requirements.clients {
             ClientCertificates::Ignored => config.with_no_client_auth(),
             ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in &asked.authorities {
+                for certificate in &requirements.authorities {
                     roots
                         .add(certificate.clone())
                         .map_err(|error| CertificateError::of(path, error))?;
@@ -138,7 +138,7 @@ impl Acceptor {
                 let provider = Arc::clone(&PROVIDER);
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                let verifier = match asked.clients {
+                let verifier = match requirements.clients {
                     ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
                     _ => verifier,
                 };
@@ -150,14 +150,14 @@ impl Acceptor {
         };
         let keys = identities.into_iter().map(|identity| identity.0).collect();
         let mut config = config.with_cert_resolver(Arc::new(ByName(keys)));
-        // What is spoken inside is HTTP/1.1 (RFC 7301, RFC 6455).
+        // The application protocol is HTTP/1.1 (RFC 7301, RFC 6455).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Tickets carry their state: a cache would be shared between cores, behind a lock.
+        // Tickets carry the state: a cache would be shared between cores, behind a lock.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::clone(&ticketer);
-        // A client that comes back uses one.
+        // A client that reconnects uses one.
         config.send_tls13_tickets = 1;
-        Ok(Acceptor { config: Arc::new(config), ticketer, clients: asked })
+        Ok(Acceptor { config: Arc::new(config), ticketer, clients: requirements })
     }
 
     /// A session with a client that has just connected.
@@ -166,7 +166,7 @@ impl Acceptor {
     }
 }
 
-/// Chooses a certificate by the name that a client asks for.
+/// Chooses a certificate by the name that a client requests.
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 

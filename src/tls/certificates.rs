@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM files, and why one can't be used.
+//! Certificates and keys in PEM files, and the error of one that can't be used.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -34,13 +34,13 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// All certificates of a PEM file; at least one.
+/// Reads all certificates of a PEM file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(CertificateError::of(path, "there is no certificate in PEM")),
+        _ => Err(CertificateError::of(path, "the file has no certificate in PEM")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whom a client trusts.
+//! The client's side: the servers that it trusts.
 
 use super::certificates::{CertificateError, certificates};
 use super::identity::Identity;
@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// Which servers a client talks to.
+/// The servers that a client trusts.
 ///
 /// ```
 /// use tapecast::tls::Trust;
@@ -27,12 +27,12 @@ use std::sync::{Arc, Mutex};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Those that the machine's authorities vouch for.
+    /// Servers whose certificates the machine's authorities have signed.
     #[default]
     System,
-    /// Those that an authority of this PEM file vouches for.
+    /// Servers whose certificates an authority of this PEM file has signed.
     Authorities(PathBuf),
-    /// Any: whoever stands in between can read and change everything. For tests.
+    /// All servers: an attacker on the path can read and change everything. For tests.
     Anybody,
 }
 
@@ -56,16 +56,16 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Trusts as said. If it `resumes`, a second session with a server begins where the
-    /// first left off, which costs both less.
+    /// A connector with this trust. If it `resumes`, later sessions with a server resume an
+    /// earlier one, which costs both sides less.
     ///
     /// # Errors
-    /// There is no authority where it was looked for.
+    /// The file of authorities can't be read, or there is no authority.
     pub fn new(trust: &Trust, resumes: bool) -> Result<Connector, CertificateError> {
         Connector::build(trust, resumes, None)
     }
 
-    /// As [`Connector::new`], and shows a certificate to servers that ask for one.
+    /// As [`Connector::new`], and presents a certificate to servers that request one.
     ///
     /// # Errors
     /// As there.
@@ -113,7 +113,7 @@ impl Connector {
         Ok(Connector(Arc::new(config)))
     }
 
-    /// The same, and speaks nothing newer than TLS 1.2.
+    /// The same connector, limited to TLS 1.2.
     #[cfg(test)]
     pub(crate) fn of_tls12(&self) -> Connector {
         let provider = rustls::ClientConfig::builder_with_provider(Arc::clone(&PROVIDER));
@@ -127,19 +127,19 @@ impl Connector {
     /// A session with `host`, a name or an IP address.
     ///
     /// # Errors
-    /// It is neither.
+    /// `host` is neither.
     pub fn connect(&self, host: &str) -> Result<Session, CertificateError> {
-        // RFC 3986 has brackets around IPv6, TLS has not.
+        // RFC 3986 puts brackets around an IPv6 address, TLS does not.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| CertificateError::new(format!("{host:?} is not the name of a host")))?;
+            .map_err(|_| CertificateError::new(format!("{host:?} is not a host name")))?;
         Session::client(Arc::clone(&self.0), name)
     }
 }
 
 #[cfg(test)]
 impl Connector {
-    /// The same, with sessions that give their keys away.
+    /// The same connector, with sessions that reveal their keys.
     pub fn with_extraction(&self) -> Connector {
         let mut config = (*self.0).clone();
         config.enable_secret_extraction = true;
@@ -147,17 +147,17 @@ impl Connector {
     }
 }
 
-/// Sessions to take up again. A ticket of TLS 1.3 is used once: there are as many as
-/// connections may begin at a time, where rustls' own store has eight.
+/// Sessions that can be resumed. A ticket of TLS 1.3 is used once, so many connections that begin
+/// at the same time need many tickets; the store of rustls has eight.
 #[derive(Debug)]
 struct Tickets {
     others: ClientSessionMemoryCache,
     tickets: Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>,
 }
 
-/// Tickets of one server that are kept.
+/// How many tickets of one server are kept.
 const TICKETS_MAX: usize = 4_096;
-/// Servers whose sessions are kept.
+/// How many servers have their sessions kept.
 const SERVERS_MAX: usize = 32;
 
 impl Default for Tickets {
@@ -221,17 +221,17 @@ fn authorities(trust: &Trust) -> Result<RootCertStore, CertificateError> {
         return Ok(roots);
     }
     let found = rustls_native_certs::load_native_certs();
-    // Some are too old to be understood; one that works is enough.
+    // Some are too old to be parsed; one valid authority is enough.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-        let what = "this machine has no authorities (Debian: ca-certificates)";
+        let what = "this machine has no certificate authorities (Debian: install ca-certificates)";
         return Err(CertificateError::new(format!("{what}{why}")));
     }
     Ok(roots)
 }
 
-/// Takes every certificate; signatures are checked all the same.
+/// Accepts every certificate, and still verifies signatures.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

@@ -1,9 +1,9 @@
-//! Why a session can't go on, in words.
+//! Why a session has ended.
 
 use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
 use std::fmt;
 
-/// The kinds of errors that something can be done about.
+/// The kinds of errors for which there is a remedy.
 ///
 /// ```
 /// use tapecast::tls::TlsErrorKind;
@@ -13,27 +13,27 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsErrorKind {
-    /// The peer's certificate is of no authority that is trusted here.
+    /// The peer's certificate is not signed by a trusted authority.
     UnknownIssuer,
     /// The peer's certificate is for another name.
     WrongName,
     /// The peer's certificate is not valid at this time.
     NotValidNow,
-    /// The peer's certificate is an authority's own, or for another purpose.
+    /// The peer's certificate belongs to an authority, or is for another purpose.
     WrongUse,
     /// The peer does not speak TLS.
     NotTls,
     /// The peer does not trust the certificate of this side.
     Distrusted,
-    /// The peer asks for a certificate of this side.
+    /// The peer requires a certificate of this side.
     CertificateRequired,
     /// Anything else.
     #[default]
     Other,
 }
 
-/// A session can't go on: the peer broke a rule, was refused or refused us, or its keys
-/// are used up.
+/// A session has ended: the peer broke a rule, one side refused the other, or the keys are at
+/// their limit.
 ///
 /// ```
 /// use tapecast::tls::{Connector, TlsErrorKind, Trust};
@@ -72,7 +72,7 @@ impl TlsError {
 
     pub(super) fn of(error: &Error) -> TlsError {
         let (kind, text) = match error {
-            // Errors in the header of a record: most often these bytes are no record.
+            // Errors in a record's header: most often the bytes are not TLS.
             Error::InvalidMessage(
                 InvalidMessage::InvalidContentType
                 | InvalidMessage::UnknownProtocolVersion
@@ -85,7 +85,7 @@ impl TlsError {
             Error::InvalidCertificate(error) => of_certificate(error),
             Error::AlertReceived(alert) => of_alert(*alert),
             Error::NoCertificatesPresented => {
-                (TlsErrorKind::Other, "the peer has shown no certificate".to_owned())
+                (TlsErrorKind::Other, "the peer presented no certificate".to_owned())
             }
             Error::DecryptError => (TlsErrorKind::Other, "a record can't be decrypted".to_owned()),
             Error::PeerIncompatible(what) => {
@@ -95,7 +95,7 @@ impl TlsError {
                 (TlsErrorKind::Other, format!("the peer broke a rule: {}", words(what)))
             }
             Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-                (TlsErrorKind::Other, "the peer sent a message out of its order".to_owned())
+                (TlsErrorKind::Other, "the peer sent a message out of order".to_owned())
             }
             Error::PeerSentOversizedRecord => {
                 (TlsErrorKind::Other, "the peer sent a record that is too long".to_owned())
@@ -110,7 +110,7 @@ fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
     let of = |text: &str| format!("the peer's certificate {text}");
     match error {
         Certificate::UnknownIssuer => {
-            (TlsErrorKind::UnknownIssuer, of("is not signed by an authority that is trusted here"))
+            (TlsErrorKind::UnknownIssuer, of("is not signed by a trusted authority"))
         }
         Certificate::NotValidForName => (TlsErrorKind::WrongName, of("is for another name")),
         Certificate::NotValidForNameContext { expected, presented } => {
@@ -124,14 +124,14 @@ fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
             (TlsErrorKind::NotValidNow, of("is not valid yet"))
         }
         Certificate::Revoked => (TlsErrorKind::Other, of("is revoked")),
-        Certificate::BadSignature => (TlsErrorKind::Other, of("has a signature that is wrong")),
-        Certificate::BadEncoding => (TlsErrorKind::Other, of("can't be read")),
+        Certificate::BadSignature => (TlsErrorKind::Other, of("has an invalid signature")),
+        Certificate::BadEncoding => (TlsErrorKind::Other, of("can't be parsed")),
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
             (TlsErrorKind::WrongUse, of("is for another purpose"))
         }
-        // The library has no name of its own for what its verifier says.
+        // The library has no variant of its own for this error of its verifier.
         Certificate::Other(inner) if inner.to_string().contains("CaUsedAsEndEntity") => {
-            (TlsErrorKind::WrongUse, of("is that of an authority, and not of a server"))
+            (TlsErrorKind::WrongUse, of("belongs to an authority, not to a server"))
         }
         Certificate::Other(inner) => {
             (TlsErrorKind::Other, of(&format!("can't be used: {}", words(inner))))
@@ -139,7 +139,7 @@ fn of_certificate(error: &Certificate) -> (TlsErrorKind, String) {
         other => {
             let why = words(other);
             let kind = if why.starts_with("unsupported signature algorithm") {
-                // No authority that is trusted here could have signed it.
+                // No trusted authority can have signed it.
                 TlsErrorKind::UnknownIssuer
             } else {
                 TlsErrorKind::Other
@@ -163,23 +163,25 @@ fn of_alert(alert: AlertDescription) -> (TlsErrorKind, String) {
             (TlsErrorKind::Distrusted, "the certificate of this side is revoked")
         }
         Alert::CertificateRequired | Alert::NoCertificate => {
-            (TlsErrorKind::CertificateRequired, "it asks for a certificate of this side")
+            (TlsErrorKind::CertificateRequired, "it requires a certificate of this side")
         }
-        // With TLS 1.2, some servers say so where a client shows no certificate.
+        // With TLS 1.2, some servers send this if a client presents no certificate.
         Alert::HandshakeFailure => (
             TlsErrorKind::Other,
-            "there is no cipher in common, or it asks for a certificate of this side",
+            "there is no cipher in common, or it requires a certificate of this side",
         ),
         Alert::InsufficientSecurity => (TlsErrorKind::Other, "there is no cipher in common"),
         Alert::ProtocolVersion => (TlsErrorKind::Other, "there is no version in common"),
         Alert::UnrecognisedName => (TlsErrorKind::Other, "it has no certificate for the name"),
-        Alert::InternalError => (TlsErrorKind::Other, "something is wrong with it"),
-        other => return (TlsErrorKind::Other, format!("the peer gave up: {}", words(&other))),
+        Alert::InternalError => (TlsErrorKind::Other, "it has an internal error"),
+        other => {
+            return (TlsErrorKind::Other, format!("the peer sent an alert: {}", words(&other)));
+        }
     };
-    (kind, format!("the peer gave up: {text}"))
+    (kind, format!("the peer sent an alert: {text}"))
 }
 
-/// The name of a variant, as words: of the innermost one, without fields.
+/// The name of the innermost variant as words, without its fields.
 fn words(variant: &dyn fmt::Debug) -> String {
     let mut text = String::new();
     let name = format!("{variant:?}");
@@ -204,7 +206,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn errors_are_said_in_words() {
+    fn errors_have_readable_texts() {
         let check = |error: Error, kind: TlsErrorKind, text: &str| {
             let found = TlsError::of(&error);
             assert_eq!((found.kind(), found.to_string()), (kind, format!("tls: {text}")));
@@ -217,20 +219,20 @@ mod tests {
         check(
             Certificate::UnknownIssuer.into(),
             UnknownIssuer,
-            "the peer's certificate is not signed by an authority that is trusted here",
+            "the peer's certificate is not signed by a trusted authority",
         );
         check(
             Error::AlertReceived(AlertDescription::UnknownCA),
             Distrusted,
-            "the peer gave up: it does not trust the certificate of this side",
+            "the peer sent an alert: it does not trust the certificate of this side",
         );
         check(
             Error::AlertReceived(AlertDescription::CertificateRequired),
             CertificateRequired,
-            "the peer gave up: it asks for a certificate of this side",
+            "the peer sent an alert: it requires a certificate of this side",
         );
         let alert = Error::AlertReceived(AlertDescription::NoRenegotiation);
-        check(alert, Other, "the peer gave up: no renegotiation");
+        check(alert, Other, "the peer sent an alert: no renegotiation");
         check(
             Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
             Other,
@@ -241,7 +243,7 @@ mod tests {
         check(
             Certificate::Other(authority).into(),
             TlsErrorKind::WrongUse,
-            "the peer's certificate is that of an authority, and not of a server",
+            "the peer's certificate belongs to an authority, not to a server",
         );
         check(
             Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext {

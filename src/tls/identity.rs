@@ -1,4 +1,4 @@
-//! Who one is: a chain of certificates and the key of the first.
+//! The identity of one side: a chain of certificates and the key of the first.
 
 use super::certificates::{CertificateError, certificates, read};
 use super::provider::PROVIDER;
@@ -32,7 +32,7 @@ impl Identity {
     /// (PKCS #8, PKCS #1 or SEC 1).
     ///
     /// # Errors
-    /// A file can't be read or holds no such thing, or they don't belong together.
+    /// A file can't be read or lacks a certificate or key, or the two don't match.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -42,14 +42,14 @@ impl Identity {
         let pem = read(key)?;
         let found = PrivateKeyDer::from_pem_slice(&pem);
         let private =
-            found.map_err(|_| CertificateError::of(key, "there is no private key in PEM"))?;
+            found.map_err(|_| CertificateError::of(key, "the file has no private key in PEM"))?;
         if ParsedCertificate::try_from(&certificates[0]).is_err() {
-            return Err(CertificateError::of(chain, "what is in PEM is not a certificate"));
+            return Err(CertificateError::of(chain, "the PEM block is not a certificate"));
         }
         let pair = CertifiedKey::from_der(certificates, private, &PROVIDER);
         pair.map(|pair| Identity(Arc::new(pair))).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                let why = format!("this is not the key of {}", chain.display());
+                let why = format!("the key does not match {}", chain.display());
                 CertificateError::of(key, why)
             }
             error => CertificateError::of(key, error),

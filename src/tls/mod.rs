@@ -1,10 +1,10 @@
 //! Layer 2: TLS as bytes in, bytes out.
 //!
-//! An [`Acceptor`] is what a server is: its certificates and whom it lets in. A
-//! [`Connector`] is whom a client trusts. Of either a [`Session`] is made, one
-//! connection's TLS: it is handed records and gives plaintext, is handed plaintext and
-//! gives records. It owns no buffer: what is incomplete stays with the caller. All
-//! cryptography is rustls'; this module hides which of its interfaces that is.
+//! An [`Acceptor`] has the certificates of a server and the clients that it admits. A
+//! [`Connector`] has the servers that a client trusts. Each makes [`Session`]s, the TLS of one
+//! connection: a session takes records and returns plaintext, and takes plaintext and
+//! returns records. It owns no buffer: incomplete records stay with the caller. All
+//! cryptography is that of rustls; this module hides which of its interfaces it uses.
 
 mod acceptor;
 mod certificates;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What came of a piece of the stream.
+/// The result of taking a piece of the stream.
 ///
 /// ```
 /// use tapecast::tls::Received;
@@ -24,14 +24,14 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Bytes that are done with. The others are the beginning of something: they are to
-    /// be handed in again, with more behind them.
+    /// Bytes that were consumed. The others begin something incomplete: pass them
+    /// again, followed by more.
     pub taken: usize,
-    /// The peer has said that it sends nothing more.
+    /// Whether the peer has announced its end.
     pub is_closed: bool,
 }
 
-/// One connection's TLS, of a server or a client.
+/// The TLS of one connection, of a server or a client.
 ///
 /// ```
 /// # use tapecast::tls::{Connector, Trust};
@@ -45,7 +45,7 @@ pub struct Received {
 /// ```
 pub struct Session {
     side: Side,
-    /// Records that it has encrypted.
+    /// Records encrypted so far.
     sealed: u64,
 }
 
@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Whether the handshake took up an earlier session.
+    /// Whether the handshake resumed an earlier session.
     pub fn is_resumed(&self) -> bool {
         let kind = match &self.side {
             Side::Server(connection) => connection.handshake_kind(),
@@ -119,7 +119,7 @@ impl Session {
         }
     }
 
-    /// The peer's own certificate, in DER, if it has shown one.
+    /// The peer's own certificate, in DER, if it has presented one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         let chain = match &self.side {
             Side::Server(connection) => connection.peer_certificates(),
@@ -128,12 +128,12 @@ impl Session {
         chain?.first().map(|certificate| &**certificate)
     }
 
-    /// Takes `records`: appends their plaintext to `plain`, and what has to be sent
-    /// because of them to `out`. They are decrypted in place.
+    /// Decrypts `records` in place: appends their plaintext to `plain`, and the responses that
+    /// have to be sent to `out`.
     ///
     /// # Errors
-    /// The session has ended. What the peer is to be told of it is in `out`, and what it
-    /// had said before in `plain`.
+    /// The session has ended. The alert for the peer is in `out`, and the plaintext before the end
+    /// in `plain`.
     pub fn receive(
         &mut self,
         records: &mut [u8],
@@ -150,7 +150,7 @@ impl Session {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(Ok(())) => return Ok(received),
                 ControlFlow::Break(Err(error)) => {
-                    self.tell(&mut records[received.taken..], out);
+                    self.write_alert(&mut records[received.taken..], out);
                     return Err(error);
                 }
             }
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// After an error: appends the alert that names it.
-    fn tell(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
+    fn write_alert(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
         either!(self, connection => {
             while connection.wants_write()
                 && let Ok(ConnectionState::EncodeTlsData(data)) =
@@ -170,11 +170,11 @@ impl Session {
     }
 
     /// Appends `plain` to `out`, encrypted: full records, and a last one with the rest.
-    /// `kept` is what [`Session::receive`] was not done with: the session holds places in
-    /// it, and panics if it is not there.
+    /// `kept` is the bytes that [`Session::receive`] has not consumed: the session refers to
+    /// places in them, and panics without them.
     ///
     /// # Errors
-    /// The handshake is not over, the session has ended, or its keys are used up.
+    /// The handshake is incomplete, the session has ended, or its keys are at their limit.
     pub fn encrypt(
         &mut self,
         kept: &mut [u8],
@@ -193,7 +193,7 @@ impl Session {
         })
     }
 
-    /// Appends the word that nothing follows. `kept` as with [`Session::encrypt`].
+    /// Appends the announcement of the end. `kept` is as in [`Session::encrypt`].
     ///
     /// # Errors
     /// As there.
@@ -223,7 +223,7 @@ impl Session {
     }
 }
 
-/// Does what one state of the connection asks for; breaks when more records are needed.
+/// Handles one state of the connection; breaks when more records are needed.
 fn step<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     plain: &mut Vec<u8>,
@@ -247,7 +247,7 @@ fn step<Data>(
             encode(data, out);
             ControlFlow::Continue(())
         }
-        // What was encoded is with the caller, who sends it in order.
+        // The caller has the encoded bytes and sends them in order.
         Ok(ConnectionState::TransmitTlsData(data)) => {
             data.done();
             ControlFlow::Continue(())
@@ -259,7 +259,7 @@ fn step<Data>(
     progress
 }
 
-/// Has `encrypt` append to `out`; continues as long as something else comes first.
+/// Lets `encrypt` append to `out`; continues while other data has to be written first.
 fn write<Data>(
     state: Result<ConnectionState<'_, '_, Data>, rustls::Error>,
     likely_bytes: usize,
@@ -290,8 +290,8 @@ fn write<Data>(
     }
 }
 
-/// Appends a message of the handshake, an alert or a change of keys. One that is dropped
-/// before it is encoded is lost.
+/// Appends a message of the handshake, an alert or a change of keys. Dropping it before it is
+/// encoded loses it.
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let encoded = append(out, 0, |room| {
         data.encode(room).map_err(|error| match error {
@@ -302,8 +302,8 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     debug_assert!(encoded.is_some(), "it is encoded once");
 }
 
-/// Has `write` append to `out`, in a room of `likely_bytes` or what it says it needs;
-/// `None` when it can't.
+/// Lets `write` append to `out`, with room for `likely_bytes`, or for the size that it requires;
+/// `None` when it fails.
 fn append(
     out: &mut Vec<u8>,
     likely_bytes: usize,
@@ -312,7 +312,7 @@ fn append(
     let start = out.len();
     let mut room = likely_bytes;
     loop {
-        // No more than that: what grows beyond it is no longer a buffer of the usual size.
+        // Exactly, since a longer buffer no longer counts as small in the pool.
         out.reserve_exact(room);
         out.resize(start + room, 0);
         match write(&mut out[start..]) {

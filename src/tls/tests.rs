@@ -1,4 +1,4 @@
-//! Servers and clients of this module with each other, over bytes in memory.
+//! Servers and clients of this module against each other, over bytes in memory.
 
 use super::*;
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Files of a test, gone with it.
+/// Files of a test, removed at its end.
 struct Files(PathBuf);
 
 impl Drop for Files {
@@ -18,7 +18,7 @@ impl Drop for Files {
 
 impl Files {
     fn new(name: &str) -> Files {
-        // Tests of one process run beside each other.
+        // Tests of one process run in parallel.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("tapecast-tls-{process}-{number}-{name}"));
@@ -62,7 +62,7 @@ impl Authority {
     }
 }
 
-/// Both ends of a connection, and what lies between them.
+/// Both ends of a connection, and the bytes in flight between them.
 struct Pair {
     server: Session,
     client: Session,
@@ -77,8 +77,8 @@ impl Pair {
         Pair { server, client, to_server: Vec::new(), to_client: Vec::new() }
     }
 
-    /// Carries bytes to and fro, `step` at a time, until nothing moves; gives what the
-    /// server and the client have read.
+    /// Carries bytes in both directions, `step` at a time, until none are left; returns the
+    /// plaintext that the server and the client have read.
     fn settle(&mut self, step: usize) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
         let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
         let (mut server_kept, mut client_kept) = (Vec::new(), Vec::new());
@@ -116,8 +116,8 @@ pub(crate) fn pair() -> (Acceptor, Connector) {
     (acceptor, connector)
 }
 
-/// A server that asks clients for certificates, without which they come in, too: one client
-/// that shows one, with that, and one that has none.
+/// A server that requests certificates of clients without requiring them: one client that
+/// presents one, with that certificate, and one that has none.
 pub(crate) fn asking() -> (Acceptor, Connector, Vec<u8>, Connector) {
     let files = Files::new("asking");
     let (authority, ..) = one_host(&files);
@@ -142,7 +142,7 @@ fn a_conversation_in_pieces_of_any_size() {
         let long: Vec<u8> = (0..50_000).map(|at| at as u8).collect();
         pair.client.encrypt(&mut [], b"to the server", &mut pair.to_server).unwrap();
         pair.server.encrypt(&mut [], &long, &mut pair.to_client).unwrap();
-        // Full records: three, and what is left.
+        // Three full records, and the rest.
         assert!(pair.to_client.len() < long.len() + 4 * 32);
         assert_eq!(pair.settle(step), Ok((b"to the server".to_vec(), long)));
         pair.client.close(&mut [], &mut pair.to_server).unwrap();
@@ -153,7 +153,7 @@ fn a_conversation_in_pieces_of_any_size() {
 }
 
 #[test]
-fn a_session_is_resumed_also_after_a_renewal() {
+fn a_session_is_resumed_after_a_reload_of_certificates() {
     let files = Files::new("resumed");
     let (authority, acceptor, connector) = one_host(&files);
     let mut first = Pair::new(&acceptor, &connector, "localhost");
@@ -176,7 +176,7 @@ fn as_many_sessions_are_resumed_as_there_were() {
     for mut pair in pairs(30) {
         pair.settle(1_000).unwrap();
     }
-    // They begin before any of them has got a ticket.
+    // They begin before any of them has received a ticket.
     let mut resumed = 0;
     for mut pair in pairs(40) {
         pair.settle(1_000).unwrap();
@@ -185,9 +185,9 @@ fn as_many_sessions_are_resumed_as_there_were() {
     assert_eq!(resumed, 30);
 }
 
-/// Who resumes shows no certificate: not after others are asked for.
+/// A client that resumes presents no certificate, so new requirements end old sessions.
 #[test]
-fn a_session_is_not_resumed_past_what_is_asked_of_clients() {
+fn a_session_is_not_resumed_after_the_requirements_on_clients_change() {
     let files = Files::new("asked");
     let (authority, acceptor, connector) = one_host(&files);
     let mut first = Pair::new(&acceptor, &connector, "localhost");
@@ -211,14 +211,14 @@ fn the_name_chooses_the_certificate() {
         pair.settle(1_000).unwrap();
         assert_eq!(pair.client.peer_certificate(), Some(&shown[expected][..]), "{host}");
     }
-    // Who checks does not talk to another host.
+    // A client that verifies the name refuses another host.
     let trust = Trust::Authorities(files.write("ca.pem", &authority.pem));
     let connector = Connector::new(&trust, false).unwrap();
     assert!(Pair::new(&acceptor, &connector, "c.example").settle(1_000).is_err());
 }
 
 #[test]
-fn clients_show_certificates_where_they_must() {
+fn clients_present_certificates_where_they_are_required() {
     let files = Files::new("clients");
     let (authority, ..) = one_host(&files);
     let ca = files.0.join("ca.pem");
@@ -244,11 +244,11 @@ fn clients_show_certificates_where_they_must() {
 }
 
 #[test]
-fn keys_are_renewed_on_a_long_way() {
+fn keys_are_renewed_on_a_long_connection() {
     use rustls::{SupportedCipherSuite, crypto::aws_lc_rs::cipher_suite};
     let files = Files::new("renewed");
     let (authority, ..) = one_host(&files);
-    // A suite whose keys are good for a hundred records only.
+    // A suite with a limit of a hundred records per key.
     let SupportedCipherSuite::Tls13(suite) = cipher_suite::TLS13_AES_128_GCM_SHA256 else {
         unreachable!("it is of TLS 1.3");
     };
@@ -280,17 +280,17 @@ fn keys_are_renewed_on_a_long_way() {
     }
 }
 
-/// The beginning of a message of the handshake, long after that: what is kept of it has
-/// places that the session remembers.
+/// Half a handshake message long after the handshake: the session refers to places in the kept
+/// bytes.
 #[test]
-fn half_a_message_of_the_handshake_hinders_nobody() {
+fn half_a_handshake_message_does_not_hinder_sending() {
     use ::aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
     let files = Files::new("half");
     let (_, acceptor, connector) = one_host(&files);
     let mut pair = Pair::new(&acceptor, &connector.with_extraction(), "localhost");
     pair.settle(1_000).unwrap();
     let (sequence, key, iv) = pair.client.extract_secrets();
-    // Three of the five bytes of a KeyUpdate, and the type of what is inside.
+    // Three of the five bytes of a KeyUpdate, and the type of the inner record.
     let mut record = vec![24, 0, 0, 22];
     let header = [23, 3, 3, 0, record.len() as u8 + 16];
     let mut nonce: [u8; 12] = iv;
@@ -309,7 +309,7 @@ fn half_a_message_of_the_handshake_hinders_nobody() {
 }
 
 #[test]
-fn what_is_not_tls_ends_with_an_alert() {
+fn bytes_that_are_not_tls_are_answered_with_an_alert() {
     let files = Files::new("alert");
     let (_, acceptor, _) = one_host(&files);
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 255, 255, 1, 0, 0], &[0; 64]] {
@@ -322,7 +322,7 @@ fn what_is_not_tls_ends_with_an_alert() {
 }
 
 #[test]
-fn files_that_are_of_no_use_are_named() {
+fn errors_name_the_file_that_can_not_be_used() {
     let files = Files::new("files");
     let authority = Authority::new();
     let (chain, key) = authority.sign("localhost");
@@ -334,11 +334,11 @@ fn files_that_are_of_no_use_are_named() {
         Identity::from_files(chain, key).map(|_| ()).unwrap_err().to_string()
     };
     assert!(Identity::from_files(&chain, &key).is_ok());
-    assert!(error(&chain, &other).contains("other.pem: this is not the key of "));
-    assert!(error(&chain, &chain).ends_with("chain.pem: there is no private key in PEM"));
-    assert!(error(&key, &key).ends_with("key.pem: there is no certificate in PEM"));
+    assert!(error(&chain, &other).contains("other.pem: the key does not match "));
+    assert!(error(&chain, &chain).ends_with("chain.pem: the file has no private key in PEM"));
+    assert!(error(&key, &key).ends_with("key.pem: the file has no certificate in PEM"));
     let broken = files
         .write("broken.pem", &std::fs::read_to_string(&chain).unwrap().replacen("MII", "MIA", 1));
-    assert!(error(&broken, &key).ends_with("broken.pem: what is in PEM is not a certificate"));
+    assert!(error(&broken, &key).ends_with("broken.pem: the PEM block is not a certificate"));
     assert!(error(&files.0.join("none"), &key).contains("none: No such file"));
 }

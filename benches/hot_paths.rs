@@ -1,6 +1,6 @@
 //! The hot paths without I/O, in bytes or operations a second.
 //!
-//! `cargo bench` measures; `cargo bench -- --test` only sees that they run.
+//! `cargo bench` measures; `cargo bench -- --test` only checks that they run.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
@@ -81,7 +81,7 @@ fn frames(criterion: &mut Criterion) {
     });
 }
 
-fn shaking_hands(criterion: &mut Criterion) {
+fn handshakes(criterion: &mut Criterion) {
     let mut head = Vec::new();
     let offer = handshake::Offer::new("localhost:9001", "/echo");
     handshake::write_request(&mut head, &offer, [7; 16]);
@@ -113,7 +113,7 @@ fn mailboxes(criterion: &mut Criterion) {
     });
 }
 
-/// A turn of 500 subscribers: what is published, who has something to get, and what.
+/// A turn of 500 subscribers: publishing, marking subscribers, and finding the messages of each.
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan-out plan");
     for (mode, name) in [(Mode::All, "all"), (Mode::Latest, "latest of 100 keys")] {
@@ -160,7 +160,7 @@ fn fan_out_turn(mode: Mode) -> impl FnMut(u64) {
     }
 }
 
-/// Two ways to pick the fields out of a request: the scanner, and a library.
+/// Picking the fields of a request: the scanner, and the library in comparison.
 fn requests(criterion: &mut Criterion) {
     let request = r#"{"type":"publish","channel":"quotes.crypto","key":"BTC","message":{"bid":64000.5,"ask":64001.25,"size":3},"id":4711}"#;
     let mut group = criterion.benchmark_group(format!("request of {} B", request.len()));
@@ -189,5 +189,5 @@ fn requests(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, unmasking, utf8, frames, shaking_hands, mailboxes, fan_out, requests);
+criterion_group!(benches, unmasking, utf8, frames, handshakes, mailboxes, fan_out, requests);
 criterion_main!(benches);

@@ -1,5 +1,5 @@
-//! The Rust client against the real program: a server that is killed, a network that is
-//! lost, readers that stall.
+//! The Rust client against the real program: a killed server, a lost network, stalled
+//! subscribers.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +33,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have been killed by its test already.
+        // The test may have killed it already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -47,7 +47,7 @@ fn url(port: u16) -> String {
     format!("ws://127.0.0.1:{port}/")
 }
 
-/// A network between client and server, which can be cut, or lost without a word.
+/// A network between client and server, which can be cut, or lost in silence.
 struct Network {
     port: u16,
     is_lost: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ impl Network {
     }
 }
 
-/// Carries bytes; while the network is lost, they are lost with it.
+/// Carries bytes, and drops them while the network is lost.
 fn carry(mut from: TcpStream, mut to: TcpStream, is_lost: &AtomicBool) {
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
@@ -98,7 +98,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, is_lost: &AtomicBool) {
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// Notices a loss within half a second and comes back at once.
+/// Notices a loss within half a second and reconnects at once.
 fn impatient() -> Options {
     Options {
         backoff: Duration::from_millis(20),
@@ -111,17 +111,17 @@ fn impatient() -> Options {
 }
 
 fn next(client: &mut Client) -> Event {
-    client.next_within(PATIENCE).unwrap().expect("something happens")
+    client.next_within(PATIENCE).unwrap().expect("an event within the patience")
 }
 
-/// Goes on until something happens for which `wanted` has a value.
+/// Takes events until `wanted` has a value for one.
 fn until<T>(client: &mut Client, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = wanted(next(client)) {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "it did not happen");
+        assert!(start.elapsed() < PATIENCE, "the expected event did not come");
     }
 }
 
@@ -140,7 +140,7 @@ fn subscribed(client: &mut Client) -> (Position, bool) {
 }
 
 #[test]
-fn publishes_and_hears() {
+fn a_client_publishes_and_receives() {
     let port = free_port();
     let _server = Server::start(port);
     let mut client = Client::connect(&url(port)).unwrap();
@@ -150,7 +150,7 @@ fn publishes_and_hears() {
         Err(Error::Subscribed(_))
     ));
     let request = client.publish("quotes.a", Some("BTC"), r#"{"bid":1.5}"#).unwrap();
-    // Which of the two comes first depends on the shards.
+    // The order of the two depends on the shards.
     let (mut heard, mut is_published) = (None, false);
     while heard.is_none() || !is_published {
         let event = next(&mut client);
@@ -161,7 +161,7 @@ fn publishes_and_hears() {
     assert_eq!((&*heard.channel, heard.seq, &*heard.body), ("quotes.a", 1, r#"{"bid":1.5}"#));
     assert_eq!(heard.key.as_deref(), Some("BTC"));
 
-    // Of each key the newest, those removed left out.
+    // The newest of each key, without removed ones.
     client.publish("quotes.a", Some("BTC"), "2").unwrap();
     client.publish("quotes.a", Some("ETH"), "3").unwrap();
     client.remove("quotes.a", "BTC").unwrap();
@@ -186,14 +186,14 @@ fn publishes_and_hears() {
 }
 
 #[test]
-fn nobody_there() {
+fn a_server_that_can_not_be_reached_is_an_error() {
     let error = Client::connect(&url(free_port())).unwrap_err();
     assert!(matches!(error, Error::Connect(_)), "{error}");
     assert!(matches!(Client::connect("http://a"), Err(Error::Url(_))));
 }
 
 #[test]
-fn a_server_that_is_killed() {
+fn a_client_survives_a_killed_server() {
     let port = free_port();
     let mut server = Server::start(port);
     let mut client = Client::with_options(&url(port), impatient()).unwrap();
@@ -203,7 +203,7 @@ fn a_server_that_is_killed() {
     assert_eq!(until(&mut client, message).seq, 1);
     server.0.kill().unwrap();
     until(&mut client, |event| matches!(event, Event::Disconnected { .. }).then_some(()));
-    // It waits for the server to be there again.
+    // The publication waits for the server to return.
     client.publish("a", None, "2").unwrap();
     drop(server);
     let _server = Server::start(port);
@@ -214,7 +214,7 @@ fn a_server_that_is_killed() {
     assert_eq!(&*until(&mut client, message).body, "2");
 }
 
-/// Publishes numbers to `a` for that long, one a millisecond; returns how many.
+/// Publishes numbers to `a` for `time`, one a millisecond; returns how many.
 fn publish(port: u16, time: Duration) -> std::thread::JoinHandle<u64> {
     std::thread::spawn(move || {
         let mut publisher = Client::connect(&url(port)).unwrap();
@@ -233,8 +233,8 @@ fn publish(port: u16, time: Duration) -> std::thread::JoinHandle<u64> {
     })
 }
 
-/// Everything that is published comes, in its order, exactly once.
-fn hears_all(client: &mut Client, published: std::thread::JoinHandle<u64>, losses_min: usize) {
+/// Every publication is received in order, exactly once.
+fn receives_all(client: &mut Client, published: std::thread::JoinHandle<u64>, losses_min: usize) {
     let (mut last, mut losses) = (0, 0);
     let mut recent = VecDeque::new();
     let mut total = None;
@@ -265,7 +265,7 @@ fn hears_all(client: &mut Client, published: std::thread::JoinHandle<u64>, losse
 }
 
 #[test]
-fn a_network_that_is_lost() {
+fn a_lost_network_loses_no_message() {
     let port = free_port();
     let _server = Server::start(port);
     let network = Network::to(port);
@@ -280,11 +280,11 @@ fn a_network_that_is_lost() {
         std::thread::sleep(Duration::from_millis(1_200));
         is_lost.store(false, Ordering::Relaxed);
     });
-    hears_all(&mut client, published, 1);
+    receives_all(&mut client, published, 1);
 }
 
 #[test]
-fn connections_that_are_cut_again_and_again() {
+fn connections_that_are_cut_repeatedly_lose_no_message() {
     let port = free_port();
     let _server = Server::start(port);
     let network = Network::to(port);
@@ -298,11 +298,11 @@ fn connections_that_are_cut_again_and_again() {
             network.cut();
         }
     });
-    hears_all(&mut client, published, 5);
+    receives_all(&mut client, published, 5);
 }
 
 #[test]
-fn a_reader_that_stalls() {
+fn a_window_holds_messages_back_until_they_are_acknowledged() {
     let port = free_port();
     let _server = Server::start(port);
     let mut client = Client::connect(&url(port)).unwrap();
@@ -330,18 +330,18 @@ fn a_reader_that_stalls() {
     assert!(matches!(client.ack("b", None), Err(Error::NotSubscribed(_))));
 }
 
-/// A server of a test's own: shakes hands, sends these bytes, and returns what comes after the
-/// client's own frames of data, up to the end.
+/// A server in a test: it accepts the handshake, sends these bytes, and returns the payload of the
+/// client's close frame.
 fn rude_server(first: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        shake_hands(&mut stream);
+        accept_handshake(&mut stream);
         stream.write_all(first).unwrap();
         let mut rest = Vec::new();
-        // Only this frame is awaited, and then the client ends.
+        // The close frame is the client's last.
         while rest.first() != Some(&0x88) {
             let mut bytes = [0; 4096];
             let read = stream.read(&mut bytes).unwrap();
@@ -357,7 +357,7 @@ fn rude_server(first: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) 
     (port, served)
 }
 
-fn shake_hands(stream: &mut TcpStream) {
+fn accept_handshake(stream: &mut TcpStream) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -375,9 +375,9 @@ fn shake_hands(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_close_is_answered_and_a_violation_is_told() {
+fn a_close_frame_is_answered_and_names_a_violation() {
     for (first, code) in [
-        // A close frame; a reserved bit; a masked frame; words that are none.
+        // A close frame; a reserved bit; a masked frame; a text that is no message.
         (&b"\x88\x04\x03\xf5hm"[..], 1013_u16),
         (b"\xf1\x01x", 1002),
         (b"\x81\x81\0\0\0\0x", 1002),
@@ -387,7 +387,7 @@ fn a_close_is_answered_and_a_violation_is_told() {
         let mut client = Client::with_options(&url(port), impatient()).unwrap();
         client.publish("a", None, "1").unwrap();
         until(&mut client, |event| matches!(event, Event::Disconnected { .. }).then_some(()));
-        // It sends what it has to while its events are taken.
+        // The client sends while its events are taken.
         let end = Instant::now() + Duration::from_secs(1);
         while !served.is_finished() && Instant::now() < end {
             let _ = client.next_within(Duration::from_millis(20));
@@ -397,7 +397,7 @@ fn a_close_is_answered_and_a_violation_is_told() {
 }
 
 #[test]
-fn a_server_that_greets_and_goes_is_left_in_peace() {
+fn a_server_that_accepts_and_drops_connections_is_not_flooded() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let handshakes = Arc::new(Mutex::new(0));
@@ -405,7 +405,7 @@ fn a_server_that_greets_and_goes_is_left_in_peace() {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            shake_hands(&mut stream);
+            accept_handshake(&mut stream);
             *counted.lock().unwrap() += 1;
             stream.write_all(b"\x81\x0f{\"type\":\"pong\"}\x88\x02\x03\xf5").unwrap();
         }
@@ -421,7 +421,7 @@ fn a_server_that_greets_and_goes_is_left_in_peace() {
 
 #[test]
 fn every_address_of_a_name_is_tried_and_headers_are_checked() {
-    // It listens on 127.0.0.1 alone, and localhost may be ::1 first.
+    // The server listens on 127.0.0.1 only, and localhost may be ::1 first.
     let port = free_port();
     let _server = Server::start(port);
     assert!(Client::connect(&format!("WS://localhost:{port}")).is_ok());

@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
-/// Events that wait for the caller, above which nothing more is read.
+/// Events in the queue above which nothing more is read.
 const EVENTS_MAX: usize = 16 << 10;
 
-/// A client on a blocking socket. All it does, it does in the calls of its methods: they
-/// send what can be sent at once, and wait only to connect again, for as long as
-/// [`Options::connect`] says; [`Client::next`] waits for what happens.
+/// A client on a blocking socket. It works only inside the calls of its methods: they
+/// send without waiting, except that reconnecting may take as long as
+/// [`Options::connect`]. [`Client::next`] waits for the next event.
 ///
-/// Somebody has to call [`Client::next`] now and then, publishers too: that is where
-/// answers are read and the server's pings answered.
+/// Call [`Client::next`] regularly, also in a publisher: it reads answers and answers the
+/// server's pings.
 ///
 /// ```no_run
 /// use tapecast::client::{Client, Event, Subscribe};
@@ -47,7 +47,7 @@ pub struct Client {
     session: Session,
     stream: Option<TcpStream>,
     connector: Option<Connector>,
-    /// TLS, as long as there is a stream.
+    /// The TLS of the stream, for `wss://`.
     channel: Option<Channel>,
     pool: BufferPool,
     plain: Vec<u8>,
@@ -56,11 +56,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. A server that is not there is an error; one that goes later is not, but
-    /// an [`Event::Disconnected`], and tried again.
+    /// Connects. A server that can't be reached now is an error. A connection that is lost later
+    /// is an [`Event::Disconnected`], and the client reconnects.
     ///
     /// # Errors
-    /// The URL is none; the server is not there or does not accept.
+    /// The URL is malformed; the server can't be reached or refuses the handshake.
     pub fn connect(url: &str) -> Result<Client, Error> {
         Client::with_options(url, Options::default())
     }
@@ -79,7 +79,7 @@ impl Client {
         } else {
             None
         };
-        // Random for the process and the moment, which is enough to spread delays.
+        // Random per process and moment, which is enough to spread delays.
         let seed = RandomState::new().hash_one(Instant::now());
         let mut client = Client {
             session: Session::new(url, options, seed),
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Subscribes, now or once connected, and again whenever it is. [`Event::Subscribed`]
+    /// Subscribes now, or once connected, and again after every reconnect. [`Event::Subscribed`]
     /// or [`Event::Refused`] follows.
     ///
     /// # Errors
@@ -111,18 +111,18 @@ impl Client {
     /// Ends a subscription.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such subscription.
     pub fn unsubscribe(&mut self, channel: &str) -> Result<(), Error> {
         self.session.unsubscribe(channel)?;
         self.send()
     }
 
-    /// Publishes JSON, as what a key stands for if it has one. The answer is an
-    /// [`Event::Published`] or [`Event::Refused`]; or [`Event::Unanswered`], when the
-    /// connection is lost before it comes.
+    /// Publishes JSON, with `key` as the new value of that key. The answer is an
+    /// [`Event::Published`] or [`Event::Refused`]; or [`Event::Unanswered`], if the
+    /// connection is lost before it arrives.
     ///
     /// # Errors
-    /// It is not JSON. [`Error::Full`], when too much is under way: take events first.
+    /// It is not JSON. [`Error::Full`], if too many requests are in flight: take events first.
     pub fn publish(
         &mut self,
         channel: &str,
@@ -134,7 +134,7 @@ impl Client {
         Ok(request)
     }
 
-    /// Publishes that a key has no value any more. Else as [`Client::publish`].
+    /// Publishes the removal of a key. Otherwise as [`Client::publish`].
     ///
     /// # Errors
     /// As there.
@@ -144,27 +144,27 @@ impl Client {
         Ok(request)
     }
 
-    /// Asks whether the server is there: [`Event::Pong`].
+    /// Pings the server. The answer is an [`Event::Pong`].
     ///
     /// # Errors
-    /// [`Error::Full`], when too much is under way.
+    /// [`Error::Full`], if too many requests are in flight.
     pub fn ping(&mut self) -> Result<RequestId, Error> {
         let request = self.session.ping()?;
         self.send()?;
         Ok(request)
     }
 
-    /// Everything of `channel` up to `seq`, or to the last message taken, is done with: for
+    /// Acknowledges all messages of `channel` up to `seq`, or up to the last message taken: for
     /// subscriptions with `manual_ack`.
     ///
     /// # Errors
-    /// There is no subscription that gets it.
+    /// There is no subscription for it.
     pub fn ack(&mut self, channel: &str, seq: Option<u64>) -> Result<(), Error> {
         self.session.ack(channel, seq)?;
         self.send()
     }
 
-    /// Where `channel` could be gone on behind what was taken of it, for a later `since`.
+    /// The position behind the last message taken of `channel`, for a later `since`.
     pub fn position(&self, channel: &str) -> Option<Position> {
         self.session.position(channel)
     }
@@ -174,10 +174,10 @@ impl Client {
         self.session.is_open()
     }
 
-    /// The next event; waits for it.
+    /// Waits for the next event.
     ///
     /// # Errors
-    /// Something is wrong with this machine: a lost connection is an event.
+    /// A local error of the socket. A lost connection is an event.
     #[expect(clippy::should_implement_trait, reason = "it has no end and can fail")]
     pub fn next(&mut self) -> Result<Event, Error> {
         loop {
@@ -187,7 +187,7 @@ impl Client {
         }
     }
 
-    /// The next event, if there is one within that time.
+    /// Waits for the next event, at most for this time.
     ///
     /// # Errors
     /// As [`Client::next`].
@@ -203,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Says goodbye. Dropping a client just closes its socket.
+    /// Closes the connection with a close frame. Dropping a client only closes its socket.
     pub fn close(mut self) {
         self.session.close();
         let _ = self.send();
@@ -217,17 +217,17 @@ impl Client {
         Time::ZERO + self.origin.elapsed()
     }
 
-    /// Sends what can be sent now, and takes what has come.
+    /// Sends and receives without waiting.
     fn send(&mut self) -> Result<(), Error> {
         let now = self.now();
         self.turn(now)?;
         Ok(())
     }
 
-    /// Does what is to be done, or waits for it, until `end` at most; whether that has
-    /// not come yet.
+    /// Does what the session needs, or waits for it until `end`. Returns `false` once `end` has
+    /// passed without an event.
     fn turn(&mut self, end: Time) -> Result<bool, Error> {
-        // What has come counts before what is late.
+        // Received bytes count before deadlines.
         self.exchange();
         let now = self.now();
         match self.session.need(now) {
@@ -268,7 +268,7 @@ impl Client {
         Ok((stream, Some(channel)))
     }
 
-    /// Waits until something can be read, or written that is to be.
+    /// Waits until the socket is readable, or writable if bytes are queued.
     fn wait(&mut self, patience: Duration) -> io::Result<()> {
         let Some(stream) = &self.stream else {
             std::thread::sleep(patience);
@@ -283,13 +283,13 @@ impl Client {
         wanted.set(PollFlags::OUT, has_outgoing);
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match poll(&mut [PollFd::new(stream, wanted)], Some(&timeout)) {
-            // A signal's handler ran: the caller's loop looks at the time.
+            // A signal handler ran: the caller's loop checks the time.
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Writes and reads what can be without waiting.
+    /// Writes and reads without waiting.
     fn exchange(&mut self) {
         let mut result = self.write();
         if result.is_ok() && self.session.events() < EVENTS_MAX {
@@ -330,12 +330,12 @@ impl Client {
         let bytes = &mut self.buffer[..read];
         let Some(channel) = &mut self.channel else {
             self.session.receive(now, bytes);
-            // Pongs, and the last word, which nobody may be there to send later.
+            // Sends pongs and a close frame now: the caller may not call again.
             return self.write();
         };
         self.plain.clear();
         let received = channel.receive(&mut self.pool, bytes, &mut self.plain);
-        // What it has led to, the end of the handshake perhaps.
+        // Plaintext may come with the end of the handshake.
         if !self.plain.is_empty() {
             self.session.receive(now, &mut self.plain);
         }
@@ -347,13 +347,13 @@ impl Client {
     }
 }
 
-/// Connects to the first address that accepts: `localhost` is `[::1]` first on many machines,
-/// where a server may listen on 127.0.0.1 alone.
+/// Connects to the first address that accepts. On many machines `localhost` is `[::1]` first,
+/// while a server may listen on 127.0.0.1 only.
 fn connect(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + patience;
     let mut error = io::Error::from(ErrorKind::TimedOut);
     for (tried, address) in addresses.iter().enumerate() {
-        // The addresses that are left share the time that is left.
+        // The remaining addresses share the remaining time.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
         match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
@@ -364,7 +364,7 @@ fn connect(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream
     Err(error)
 }
 
-/// Writes what can be written now; says how much.
+/// Writes without waiting; returns the number of bytes written.
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! What a client is told, and what it can be asked for.
+//! The public types of a client: events, subscriptions, options and errors.
 
 use crate::protocol::json::Object;
 use crate::tls::{CertificateError, Trust};
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-/// Where in a channel: its incarnation, and the number of a message.
+/// A position in a channel: its epoch, and the sequence number of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// A channel that was forgotten and is published to again has another.
+    /// A channel that was removed and is published to again has a new epoch.
     pub epoch: u64,
-    /// From 1, without holes.
+    /// Counts from 1, without gaps.
     pub seq: u64,
 }
 
-/// Which messages a subscription gets.
+/// Which messages a subscription receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Every one, in order.
     #[default]
     All,
-    /// Of each key the newest.
+    /// The newest message of each key.
     Latest,
 }
 
@@ -43,24 +43,24 @@ pub enum Mode {
 pub struct Subscribe {
     /// Which messages.
     pub mode: Mode,
-    /// Moves a second at most, 1 to 1000; each brings all that is pending.
+    /// Deliveries a second at most, 1 to 1000; each carries all pending messages.
     pub max_rate: Option<u32>,
-    /// The newest value of every key first.
+    /// Begin with the newest value of every key.
     pub snapshot: bool,
-    /// Go on behind this message.
+    /// Resume after this message.
     pub since: Option<Position>,
-    /// Messages that may be on their way without being acknowledged, 1 to 65536.
+    /// How many messages may be in flight without an acknowledgement, 1 to 65536.
     pub window: Option<u32>,
-    /// Acknowledge by hand, and not when the message is taken.
+    /// Acknowledge with [`Client::ack`](super::Client::ack), and not when a message is taken.
     pub manual_ack: bool,
-    /// Be listed under this name: `$presence.CHANNEL` tells who comes and goes, if the
-    /// channel's rule has a list.
+    /// Be listed under this name: `$presence.CHANNEL` reports joins and leaves, if the
+    /// channel's rule enables presence.
     pub name: Option<String>,
 }
 
 impl Subscribe {
-    /// The request for it, which goes on behind `from`, or else begins with a snapshot if
-    /// it is to.
+    /// The request that subscribes to `channel`. It resumes after `from`, or else begins with a
+    /// snapshot if `snapshot` is set.
     pub fn request(&self, channel: &str, from: Option<Position>, snapshot: bool) -> Object {
         let mut request = Object::new("subscribe").text("channel", channel);
         if self.mode == Mode::Latest {
@@ -76,7 +76,7 @@ impl Subscribe {
             request = request.text("name", name);
         }
         match from {
-            // Where it can't go on, a snapshot follows unasked.
+            // If the server can't resume there, a snapshot follows without a request.
             Some(Position { epoch, seq }) => {
                 request.json("since", format_args!(r#"{{"epoch":{epoch},"seq":{seq}}}"#))
             }
@@ -86,7 +86,7 @@ impl Subscribe {
     }
 }
 
-/// How a client behaves.
+/// The options of a client.
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,23 +97,23 @@ impl Subscribe {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Which servers are talked to over `wss://`. Those of the machine's authorities.
+    /// The servers to trust over `wss://`. Default: those of the machine's authorities.
     pub trust: Trust,
-    /// The first delay before connecting again, spread at random; it doubles. 250 ms.
+    /// The first delay before reconnecting, with random spread; it doubles. Default: 250 ms.
     pub backoff: Duration,
-    /// What it doubles up to. 15 s.
+    /// The longest delay before reconnecting. Default: 15 s.
     pub backoff_max: Duration,
-    /// How long connecting and the handshake may take, each. 10 s.
+    /// How long connecting and the handshake may take, each. Default: 10 s.
     pub connect: Duration,
-    /// Silence after which the server is asked whether it is there. 25 s.
+    /// Silence after which the client pings the server. Default: 25 s.
     pub idle: Duration,
-    /// How long its answer may take. 10 s.
+    /// How long the server's answer may take. Default: 10 s.
     pub answer: Duration,
-    /// Requests without an answer; above it they are refused. 1,024.
+    /// Requests in flight; further ones are refused with [`Error::Full`]. Default: 1,024.
     pub requests_max: usize,
-    /// Bytes that the network has not taken; above it, the same. 4 MiB.
+    /// Unsent bytes; above them, requests are refused with [`Error::Full`]. Default: 4 MiB.
     pub unsent_bytes_max: usize,
-    /// Further headers of the handshake; `Host` takes the place of the one that the URL makes.
+    /// Further headers of the handshake; a `Host` replaces the one of the URL.
     pub headers: Vec<(String, String)>,
 }
 
@@ -133,37 +133,37 @@ impl Default for Options {
     }
 }
 
-/// Names a request, so that its answer is known.
+/// Identifies a request and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A publication as it was received.
+/// A received publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// To which channel.
+    /// The channel.
     pub channel: Arc<str>,
-    /// The channel's number of it.
+    /// Its sequence number in the channel.
     pub seq: u64,
-    /// Milliseconds since 1970, at the server.
+    /// Its time in milliseconds since 1970, by the server's clock.
     pub time_ms: u64,
-    /// What it is the value of, if of anything.
+    /// The key of which it is the value, if it has one.
     pub key: Option<Box<str>>,
-    /// The key has no value any more.
+    /// Whether it removes the key.
     pub is_removed: bool,
-    /// It is one of a snapshot's newest values.
+    /// Whether it is part of a snapshot.
     pub is_snapshot: bool,
     /// Its JSON.
     pub body: Box<str>,
 }
 
-/// What happened.
+/// An event of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The server is there: the first time, or again.
+    /// The client is connected: the first time, or again.
     Connected,
-    /// The connection was lost. It is tried again, and every subscription goes on
-    /// where it was.
+    /// The connection was lost. The client reconnects, and every subscription resumes at its
+    /// position.
     Disconnected {
         /// Why.
         reason: String,
@@ -172,120 +172,120 @@ pub enum Event {
     Message(Received),
     /// A subscription is live: the first time, or again.
     Subscribed {
-        /// To what; of a pattern, each channel on its own.
+        /// The channel; a pattern has one event for each channel.
         channel: Arc<str>,
-        /// What comes, comes after this message.
+        /// Messages after this one follow.
         position: Position,
-        /// That is where it had asked to go on.
+        /// Whether the subscription resumed at the requested position.
         recovered: bool,
-        /// The name that it was to be listed under is on no list: the channel has none.
+        /// Whether the name of the subscription is not listed, because the channel has no presence.
         is_unlisted: bool,
     },
-    /// A subscription could not go on where it was, and starts anew.
+    /// A subscription could not resume at its position and restarts.
     Reset {
-        /// To what.
+        /// The channel.
         channel: Arc<str>,
-        /// Where it was.
+        /// The earlier position.
         previous: Position,
-        /// Where it is.
+        /// The new position.
         position: Position,
     },
-    /// The next messages of the channel are newest values.
+    /// A snapshot begins: the next messages of the channel are the newest values.
     Snapshot {
-        /// Of which channel.
+        /// The channel.
         channel: Arc<str>,
-        /// How many; a long snapshot comes in several portions.
+        /// The number of values; a long snapshot arrives in several portions.
         count: u64,
     },
-    /// The snapshot is over.
+    /// A snapshot has ended.
     SnapshotEnd {
-        /// Of which channel.
+        /// The channel.
         channel: Arc<str>,
-        /// What follows comes after this message.
+        /// Messages after this one follow.
         seq: u64,
-        /// Every key's value was in it. If not, the server keeps those of fewer keys.
+        /// Whether it had the value of every key. If not, the server keeps fewer keys.
         complete: bool,
     },
-    /// Messages do not come.
+    /// Messages are lost.
     Gap {
-        /// Of which channel.
+        /// The channel.
         channel: Arc<str>,
-        /// The first.
+        /// The first lost message.
         from: u64,
-        /// The last.
+        /// The last lost message.
         to: u64,
     },
-    /// Of messages, the newest of each key come.
+    /// Messages are conflated: only the newest of each key follow.
     Conflated {
-        /// Of which channel.
+        /// The channel.
         channel: Arc<str>,
-        /// The first.
+        /// The first conflated message.
         from: u64,
-        /// The last.
+        /// The last conflated message.
         to: u64,
     },
-    /// A publication has its number.
+    /// A publication was accepted.
     Published {
-        /// Which.
+        /// The request.
         request: RequestId,
-        /// The number.
+        /// The sequence number of the publication.
         seq: u64,
     },
-    /// The server is there.
+    /// The server has answered a ping.
     Pong {
-        /// Which ping.
+        /// The ping.
         request: RequestId,
     },
-    /// The server refuses, for good.
+    /// The server has refused a request for good.
     Refused {
-        /// Which request; none if it was something that is not answered.
+        /// The request; `None` for one without an answer.
         request: Option<RequestId>,
-        /// The channel, if it was a subscription: it has ended.
+        /// The channel, if the request was a subscription, which has ended.
         channel: Option<Arc<str>>,
-        /// The number of the error, of docs/protocol.md.
+        /// The error code of docs/protocol.md.
         code: u16,
         /// What is wrong.
         message: String,
     },
-    /// The connection was lost before the answer came: nobody knows what became of it.
+    /// The connection was lost before the answer arrived: the outcome of the request is unknown.
     Unanswered {
-        /// Which request.
+        /// The request.
         request: RequestId,
     },
-    /// The server goes away. The client comes back by itself, to it or another.
+    /// The server shuts down. The client reconnects by itself, to it or to another.
     Shutdown {
-        /// Within so many milliseconds.
+        /// The time until it ends, in milliseconds.
         within_ms: u64,
     },
 }
 
-/// Why a client can't do something.
+/// Why a client fails.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL is none.
+    /// The URL is malformed.
     Url(String),
-    /// A header of [`Options::headers`] can't be one, or belongs to the handshake.
+    /// A header of [`Options::headers`] is invalid, or belongs to the handshake.
     Header(String),
-    /// There is nobody to trust: no authority where it was looked for.
+    /// No certificate authority was found.
     Trust(CertificateError),
-    /// The server could not be reached, or did not accept.
+    /// The server can't be reached, or refused the handshake.
     Connect(String),
-    /// What is published is not JSON, and at which byte.
+    /// The body of a publication is not JSON.
     NotJson {
-        /// What was expected.
+        /// What was expected or is wrong.
         message: &'static str,
-        /// The byte.
+        /// The byte at which it is wrong.
         at: usize,
     },
     /// There is a subscription to this channel already.
     Subscribed(String),
-    /// There is none.
+    /// There is no subscription to this channel.
     NotSubscribed(String),
-    /// As many requests without an answer as there may be, or bytes that the network
-    /// does not take: the caller is faster than the server.
+    /// [`Options::requests_max`] or [`Options::unsent_bytes_max`] is reached: the caller is faster
+    /// than the server.
     Full,
-    /// Something with the socket.
+    /// An error of the socket.
     Io(io::Error),
 }
 
@@ -297,9 +297,9 @@ impl fmt::Display for Error {
             Error::Trust(error) => error.fmt(formatter),
             Error::Connect(why) => write!(formatter, "can't connect: {why}"),
             Error::NotJson { message, at } => write!(formatter, "{message} at byte {at}"),
-            Error::Subscribed(channel) => write!(formatter, "{channel}: subscribed to already"),
-            Error::NotSubscribed(channel) => write!(formatter, "{channel}: not subscribed to"),
-            Error::Full => write!(formatter, "too much is under way to the server"),
+            Error::Subscribed(channel) => write!(formatter, "{channel}: already subscribed"),
+            Error::NotSubscribed(channel) => write!(formatter, "{channel}: not subscribed"),
+            Error::Full => write!(formatter, "too many requests in flight: take events first"),
             Error::Io(error) => write!(formatter, "{error}"),
         }
     }

@@ -1,17 +1,18 @@
 //! Layer 4: a client of `tapecast.v1.json`.
 //!
-//! [`Client`] connects, comes back by itself, and goes on in every channel where it left;
-//! what it got, missed or got anew it tells as [`Event`]s. It runs on the caller's thread.
-//! [`Session`] is the same without I/O, for those who move bytes in their own way.
+//! [`Client`] connects, reconnects by itself, and resumes every channel at its last position.
+//! Messages, gaps and restarts are reported as [`Event`]s. It runs on the caller's thread.
+//! [`Session`] is the same without I/O, for programs that move the bytes themselves.
 //! docs/clients.md has a page of examples.
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `event` | what a client is told and asked, errors, options |
+//! | `blocking` | the client on a blocking socket |
+//! | `event` | events, options of subscriptions and clients, errors |
 //! | `session` | the connection's life, requests and answers, without I/O |
-//! | `subscription` | where a subscription is in its channels |
+//! | `subscription` | the position of a subscription in its channels |
 //! | `server_message` | the messages of the server, read from their text |
-//! | `url` | where a server is |
+//! | `url` | the address of a server |
 //!
 //! It knows nothing of the server's side.
 

@@ -1,4 +1,4 @@
-//! What a server of `tapecast.v1.json` says, read from its text.
+//! The messages of a server of `tapecast.v1.json`, read from their text.
 
 use crate::protocol::json::{Scanner, string};
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// The subprotocol's name.
 pub const NAME: &str = "tapecast.v1.json";
 
-/// A message of the server, borrowed from its text.
+/// A message of a server, borrowed from its text.
 ///
 /// ```
 /// use tapecast::client::ServerMessage;
@@ -19,118 +19,118 @@ pub const NAME: &str = "tapecast.v1.json";
 pub enum ServerMessage<'a> {
     /// A publication.
     Publication {
-        /// To which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// Its number.
+        /// Its sequence number.
         seq: u64,
-        /// Milliseconds since 1970, at the server.
+        /// Its time in milliseconds since 1970, by the server's clock.
         time_ms: u64,
-        /// What it is the value of, if of anything.
+        /// The key of which it is the value, if it has one.
         key: Option<Cow<'a, str>>,
-        /// The key has no value any more.
+        /// Whether it removes the key.
         is_removed: bool,
         /// Its JSON.
         body: &'a str,
     },
     /// A subscription is live.
     Subscribed {
-        /// To what.
+        /// The channel or pattern.
         channel: Cow<'a, str>,
-        /// The channel's incarnation; a pattern has none.
+        /// The channel's epoch; a pattern has none.
         epoch: Option<u64>,
-        /// What comes, comes after this message.
+        /// Messages after this one follow.
         seq: u64,
-        /// That is where it had asked to go on.
+        /// Whether the subscription resumed at the requested position.
         recovered: bool,
-        /// It came with a name, and the channel lists nobody.
+        /// Whether the request had a name and the channel has no presence.
         is_unlisted: bool,
-        /// The request's.
+        /// The id of the request.
         id: Option<u64>,
     },
     /// A subscription has ended.
     Unsubscribed {
-        /// To what.
+        /// The channel or pattern.
         channel: Cow<'a, str>,
-        /// The request's.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// A publication has its number.
+    /// A publication was accepted.
     Published {
-        /// To which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// The number.
+        /// The sequence number of the publication.
         seq: u64,
-        /// The request's.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// The next messages of the channel are newest values.
+    /// A snapshot begins: the next messages of the channel are the newest values.
     Snapshot {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// How many.
+        /// The number of values.
         count: u64,
     },
-    /// The snapshot is over.
+    /// A snapshot has ended.
     SnapshotEnd {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// What follows comes after this message.
+        /// Messages after this one follow.
         seq: u64,
-        /// Every key's value was in it.
+        /// Whether it had the value of every key.
         complete: bool,
     },
-    /// Messages do not come.
+    /// Messages are lost.
     Gap {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// The first.
+        /// The first lost message.
         from: u64,
-        /// The last.
+        /// The last lost message.
         to: u64,
     },
-    /// Of messages, the newest of each key come.
+    /// Messages are conflated: only the newest of each key follow.
     Conflated {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// The first.
+        /// The first conflated message.
         from: u64,
-        /// The last.
+        /// The last conflated message.
         to: u64,
     },
-    /// Channels on which nothing came, and up to where everything has been sent.
+    /// Idle channels, each with the last message that was sent.
     Heartbeat(Vec<(Cow<'a, str>, u64)>),
     /// The answer to a ping.
     Pong {
-        /// The request's.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// The server goes away.
+    /// The server shuts down.
     Shutdown {
-        /// Within so many milliseconds.
+        /// The time until it ends, in milliseconds.
         within_ms: u64,
     },
-    /// A request that can't be.
+    /// A refused request.
     Error {
-        /// The number of the error.
+        /// The error code.
         code: u16,
         /// What is wrong.
         message: Cow<'a, str>,
-        /// The request's.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// What a later version may say.
+    /// A message of a later version.
     Other,
 }
 
-/// A text that no server of this protocol says.
+/// The text is not a message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAMessage;
 
 impl<'a> ServerMessage<'a> {
-    /// Reads a message. Fields that it does not know are passed over.
+    /// Reads a message. Unknown fields are ignored.
     ///
     /// # Errors
-    /// It is not JSON, or lacks what its type needs.
+    /// The text is not JSON, or lacks a field that its type requires.
     pub fn read(text: &'a str) -> Result<ServerMessage<'a>, NotAMessage> {
         let fields = Fields::read(text)?;
         let channel = || fields.channel.and_then(string).ok_or(NotAMessage);
@@ -194,7 +194,7 @@ impl<'a> ServerMessage<'a> {
     }
 }
 
-/// Values as they stand in the text.
+/// Values as they are written in the text.
 #[derive(Default)]
 struct Fields<'a> {
     kind: &'a str,

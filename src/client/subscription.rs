@@ -1,9 +1,9 @@
-//! One subscription of a client: where it is in its channels, and what it missed.
+//! One subscription of a client: its position in its channels, and the messages that it missed.
 //!
-//! **Invariant: a position is the last message that was handed on or accounted for by a
-//! mark**, so a subscription that goes on behind it gets nothing twice and misses nothing
-//! in silence. While a snapshot comes, there is no such position: a connection that is
-//! lost then begins with a new snapshot.
+//! **Invariant: a position is the last message that was received or reported as lost or
+//! conflated**, so a subscription that resumes after it receives nothing twice and misses nothing
+//! in silence. During a snapshot there is no such position: if the connection is
+//! lost then, the subscription restarts with a new snapshot.
 
 use super::event::{Event, Mode, Position, Received, Subscribe};
 use super::server_message::ServerMessage;
@@ -11,26 +11,26 @@ use crate::protocol::json::Object;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Channels of one pattern that are known at a time.
+/// How many channels of one pattern are tracked.
 const CHANNELS_MAX: usize = 16_384;
 
-/// Where a channel stands.
+/// The position in a channel.
 #[derive(Debug)]
 struct Place {
     channel: Arc<str>,
-    /// None for a channel that a pattern got without being told of it.
+    /// `None` for a channel that a pattern receives without a `subscribed`.
     epoch: Option<u64>,
     seq: u64,
     is_snapshot: bool,
-    /// Up to here, holes are announced.
+    /// Gaps up to here are announced.
     conflated_to: u64,
-    /// A snapshot was to follow the last `subscribed`.
+    /// Whether a snapshot follows the last `subscribed`.
     begins_anew: bool,
-    /// What the caller has taken, which may be of the connection before: the channel's
-    /// incarnation, where it could go on, and the last message, of a snapshot too.
-    handed_epoch: Option<u64>,
-    handed: Option<Position>,
-    handed_seq: u64,
+    /// What the caller has taken, perhaps from the previous connection: the channel's
+    /// epoch, the position to resume at, and the last message, also of a snapshot.
+    taken_epoch: Option<u64>,
+    taken: Option<Position>,
+    taken_seq: u64,
     unacknowledged: u32,
 }
 
@@ -43,9 +43,9 @@ impl Place {
             is_snapshot,
             conflated_to: 0,
             begins_anew: is_snapshot,
-            handed_epoch: None,
-            handed: None,
-            handed_seq: 0,
+            taken_epoch: None,
+            taken: None,
+            taken_seq: 0,
             unacknowledged: 0,
         }
     }
@@ -54,7 +54,7 @@ impl Place {
         Some(Position { epoch: self.epoch?, seq: self.seq })
     }
 
-    /// With every message, a hole that no mark has announced is a gap as well.
+    /// In the mode `All`, an unannounced hole before `seq` is a gap too.
     fn expect(&self, mode: Mode, seq: u64, events: &mut VecDeque<Event>) {
         let from = self.seq.max(self.conflated_to).saturating_add(1);
         if mode == Mode::All && seq >= from {
@@ -69,12 +69,12 @@ pub struct Subscription {
     name: Arc<str>,
     how: Subscribe,
     is_pattern: bool,
-    /// The last request for it.
+    /// The id of the last request.
     asked: Option<u64>,
     places: BTreeMap<Arc<str>, Place>,
 }
 
-/// How a subscription has begun, or begun again.
+/// The terms of a subscription that has begun or resumed.
 struct Begun {
     position: Position,
     recovered: bool,
@@ -91,13 +91,12 @@ impl Subscription {
         &self.name
     }
 
-    /// Whether it gets what is published to `channel`, unless that has a subscription of
-    /// its own.
+    /// Whether it receives publications to `channel`, if that has no subscription of its own.
     pub fn matches(&self, channel: &str) -> bool {
         if self.is_pattern { matches(&self.name, channel) } else { *self.name == *channel }
     }
 
-    /// What asks for it with this id: the first time, or for what has come since.
+    /// The request with this id: for a new subscription, or to resume.
     pub fn request(&mut self, id: u64) -> Object {
         self.asked = Some(id);
         self.current_request()
@@ -113,15 +112,15 @@ impl Subscription {
         }
     }
 
-    /// Where the caller could go on behind what it has taken.
+    /// The position behind the last message that the caller has taken.
     pub fn position(&self, channel: &str) -> Option<Position> {
-        self.places.get(channel)?.handed
+        self.places.get(channel)?.taken
     }
 
-    /// Takes what the server says of one of its channels.
-    pub fn take(&mut self, message: ServerMessage<'_>, events: &mut VecDeque<Event>) {
+    /// Takes a message of the server about one of its channels.
+    pub fn receive(&mut self, message: ServerMessage<'_>, events: &mut VecDeque<Event>) {
         match message {
-            // One with another id answers a subscription of this name that has ended.
+            // An answer with another id belongs to an earlier subscription of this name.
             ServerMessage::Subscribed { id: Some(id), .. } if self.asked != Some(id) => {}
             ServerMessage::Subscribed {
                 channel,
@@ -176,7 +175,7 @@ impl Subscription {
         }
     }
 
-    /// Everything of `channel` up to `seq` has been sent.
+    /// Notes that the server has sent all messages of `channel` up to `seq`.
     pub fn heartbeat(&mut self, channel: &str, seq: u64, events: &mut VecDeque<Event>) {
         let mode = self.how.mode;
         let Some(place) = self.places.get_mut(channel) else { return };
@@ -195,37 +194,37 @@ impl Subscription {
         let channel: Arc<str> = if self.is_pattern { channel.into() } else { self.name.clone() };
         let mut place = Place::new(channel.clone(), Some(epoch), seq, is_snapshot);
         if let Some(before) = &before {
-            // What has come and was not taken yet is still of that.
-            place.handed_epoch = before.handed_epoch;
-            (place.handed, place.handed_seq) = (before.handed, before.handed_seq);
+            // Events that are not taken yet belong to the earlier place.
+            place.taken_epoch = before.taken_epoch;
+            (place.taken, place.taken_seq) = (before.taken, before.taken_seq);
         }
         if self.is_pattern && self.places.len() >= CHANNELS_MAX {
-            // A pattern may find ever new channels.
+            // A pattern may match an unbounded number of channels.
             self.places.pop_first();
         }
         self.places.insert(channel.clone(), place);
         let channel_of = channel.clone();
         let event = Event::Subscribed { channel: channel_of, position, recovered, is_unlisted };
         events.push_back(event);
-        // An interrupted snapshot may have brought later messages than its place says.
+        // An interrupted snapshot may contain later messages than its place.
         let was_snapshot = before.as_ref().is_some_and(|place| place.is_snapshot);
         let Some(previous) = before.and_then(|place| place.position()) else { return };
         if self.is_pattern && previous.epoch == epoch {
-            // What came while nobody listened.
+            // Messages that were published while disconnected.
             if seq > previous.seq {
                 events.push_back(Event::Gap { channel, from: previous.seq + 1, to: seq });
             }
         } else if (previous != position || was_snapshot) && (self.is_pattern || !recovered) {
-            // Where a pattern begins is the server's choice, which it calls recovered.
+            // The server chooses the start of a pattern's channel, and reports it as recovered.
             events.push_back(Event::Reset { channel, previous, position });
         }
     }
 
-    /// Where `channel` is when message `seq` of it comes; none for what was left behind
-    /// by a subscription that has ended.
+    /// The place of `channel` for its message `seq`; `None` for messages of a subscription that
+    /// has ended.
     fn place(&mut self, channel: &str, seq: u64) -> Option<&mut Place> {
         if self.is_pattern && !self.places.contains_key(channel) {
-            // It had a subscription by name until now, and goes on with this one.
+            // The channel had a subscription by name, and continues with this one.
             let channel: Arc<str> = channel.into();
             self.places
                 .insert(channel.clone(), Place::new(channel, None, seq.saturating_sub(1), false));
@@ -233,9 +232,9 @@ impl Subscription {
         self.places.get_mut(channel)
     }
 
-    /// The caller takes an event. Up to which message its channel is to be acknowledged
-    /// now: half a window at a time, so that the server need not wait.
-    pub fn hand(&mut self, event: &Event) -> Option<u64> {
+    /// Notes that the caller takes an event. Returns the message up to which to acknowledge now:
+    /// half a window at a time, so that the server need not wait.
+    pub fn take_event(&mut self, event: &Event) -> Option<u64> {
         let (Event::Message(Received { channel, .. })
         | Event::Subscribed { channel, .. }
         | Event::Snapshot { channel, .. }
@@ -245,26 +244,26 @@ impl Subscription {
             return None;
         };
         let place = self.places.get_mut(channel)?;
-        let epoch = place.handed_epoch;
+        let epoch = place.taken_epoch;
         let at = |seq| epoch.map(|epoch| Position { epoch, seq });
         match event {
             Event::Subscribed { position, .. } => {
-                if place.handed_epoch.replace(position.epoch) != Some(position.epoch) {
-                    place.handed_seq = 0;
+                if place.taken_epoch.replace(position.epoch) != Some(position.epoch) {
+                    place.taken_seq = 0;
                 }
-                place.handed = Some(*position).filter(|_| !place.begins_anew);
+                place.taken = Some(*position).filter(|_| !place.begins_anew);
             }
-            // Until it is over there is no place to go on from.
-            Event::Snapshot { .. } => place.handed = None,
-            Event::SnapshotEnd { seq, .. } => place.handed = at(*seq),
-            Event::Gap { to, .. } => place.handed = place.handed.and(at(*to)),
+            // During a snapshot there is no position to resume at.
+            Event::Snapshot { .. } => place.taken = None,
+            Event::SnapshotEnd { seq, .. } => place.taken = at(*seq),
+            Event::Gap { to, .. } => place.taken = place.taken.and(at(*to)),
             Event::Message(message) => {
-                place.handed_seq = message.seq;
+                place.taken_seq = message.seq;
                 if !message.is_snapshot {
-                    place.handed = at(message.seq);
+                    place.taken = at(message.seq);
                 }
-                // Another incarnation's number would acknowledge what has yet to come.
-                if place.handed_epoch != place.epoch {
+                // A number of another epoch would acknowledge messages that have not arrived.
+                if place.taken_epoch != place.epoch {
                     return None;
                 }
                 let window = self.how.window.filter(|_| !self.how.manual_ack)?;
@@ -279,15 +278,14 @@ impl Subscription {
         None
     }
 
-    /// The last message of `channel` that the caller has taken; of its present incarnation
-    /// none yet, it may be.
-    pub fn handed(&self, channel: &str) -> Option<u64> {
+    /// The last message of the present epoch of `channel` that the caller has taken, 0 for none.
+    pub fn last_taken(&self, channel: &str) -> Option<u64> {
         let place = self.places.get(channel)?;
-        Some(if place.handed_epoch == place.epoch { place.handed_seq } else { 0 })
+        Some(if place.taken_epoch == place.epoch { place.taken_seq } else { 0 })
     }
 }
 
-/// `*` is one segment, `>` at the end one or more.
+/// Matches a pattern: `*` is one segment, `>` at the end one or more.
 fn matches(pattern: &str, channel: &str) -> bool {
     let mut segments = channel.split('.');
     let mut parts = pattern.split('.').peekable();
@@ -310,7 +308,7 @@ mod tests {
     fn says(subscription: &mut Subscription, texts: &[&str]) -> Vec<String> {
         let mut events = VecDeque::new();
         for text in texts {
-            subscription.take(ServerMessage::read(text).unwrap(), &mut events);
+            subscription.receive(ServerMessage::read(text).unwrap(), &mut events);
         }
         let short = |event| match event {
             Event::Message(Received { seq, is_snapshot, .. }) => {
@@ -338,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn every_hole_is_told_of_and_nothing_comes_twice() {
+    fn every_gap_is_reported_and_nothing_is_received_twice() {
         let mut all = Subscription::new("a", Subscribe::default());
         assert_eq!(says(&mut all, &[&message(1)]), [""; 0]);
         assert_eq!(says(&mut all, &[&subscribed(1, 4, false)]), ["subscribed false"]);
@@ -361,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_where_it_was() {
+    fn a_subscription_resumes_at_its_position() {
         let snapshot = Subscribe { snapshot: true, ..Subscribe::default() };
         let mut subscription = Subscription::new("a", snapshot);
         let asks = |subscription: &Subscription| subscription.current_request().end();
@@ -371,7 +369,7 @@ mod tests {
         let end = r#"{"type":"snapshot_end","channel":"a","seq":6}"#;
         let came = says(&mut subscription, &[&subscribed(1, 6, false), begin, &message(3)]);
         assert_eq!(came, ["subscribed false", "snapshot 1", "3s"]);
-        // Within a snapshot there is no position that could be gone on from.
+        // Within a snapshot there is no position to resume at.
         assert_eq!(asks(&subscription), plain);
         assert_eq!(says(&mut subscription, &[end, &message(7)]), ["end 6", "7"]);
         let since = r#"{"type":"subscribe","channel":"a","since":{"epoch":1,"seq":7}}"#;
@@ -384,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn is_listed_by_its_name_each_time() {
+    fn a_name_is_sent_with_every_request() {
         let how = Subscribe { name: Some("Alice".into()), ..Subscribe::default() };
         let mut listed = Subscription::new("a", how);
         let asks = r#"{"type":"subscribe","channel":"a","name":"Alice"}"#;
@@ -396,43 +394,42 @@ mod tests {
     }
 
     #[test]
-    fn acknowledges_half_a_window_of_what_was_taken() {
+    fn half_a_window_of_taken_messages_is_acknowledged() {
         let window = Subscribe { window: Some(4), ..Subscribe::default() };
         let mut subscription = Subscription::new("a", window);
         let mut events = VecDeque::new();
         for text in [subscribed(1, 0, false), message(1), message(2), message(3)] {
-            subscription.take(ServerMessage::read(&text).unwrap(), &mut events);
+            subscription.receive(ServerMessage::read(&text).unwrap(), &mut events);
         }
         assert_eq!(subscription.position("a"), None);
-        let mut hand = || subscription.hand(&events.pop_front().unwrap());
-        assert_eq!([hand(), hand(), hand()], [None, None, Some(2)]);
-        // The third has come, and was not taken.
+        let mut take = || subscription.take_event(&events.pop_front().unwrap());
+        assert_eq!([take(), take(), take()], [None, None, Some(2)]);
+        // The third has arrived, and was not taken.
         assert_eq!(subscription.position("a"), Some(Position { epoch: 1, seq: 2 }));
-        assert_eq!(subscription.handed("a"), Some(2));
-        // Nor was it when the channel began anew: it is of the old one, and acknowledges
-        // nothing of the new.
+        assert_eq!(subscription.last_taken("a"), Some(2));
+        // It belongs to the old epoch of the channel, and acknowledges nothing of the new one.
         for text in [subscribed(2, 0, true), message(1), message(2)] {
-            subscription.take(ServerMessage::read(&text).unwrap(), &mut events);
+            subscription.receive(ServerMessage::read(&text).unwrap(), &mut events);
         }
-        let mut hand = || {
+        let mut take = || {
             let event = events.pop_front().unwrap();
-            let acknowledged = subscription.hand(&event);
+            let acknowledged = subscription.take_event(&event);
             (acknowledged, subscription.position("a").unwrap())
         };
-        assert_eq!(hand(), (None, Position { epoch: 1, seq: 3 }));
-        assert_eq!(subscription.handed("a"), Some(0));
-        let mut hand = || {
+        assert_eq!(take(), (None, Position { epoch: 1, seq: 3 }));
+        assert_eq!(subscription.last_taken("a"), Some(0));
+        let mut take = || {
             let event = events.pop_front().unwrap();
-            let acknowledged = subscription.hand(&event);
+            let acknowledged = subscription.take_event(&event);
             (acknowledged, subscription.position("a").unwrap())
         };
-        assert_eq!(hand(), (None, Position { epoch: 2, seq: 0 }));
-        assert_eq!(hand(), (None, Position { epoch: 2, seq: 1 }));
-        assert_eq!(hand(), (Some(2), Position { epoch: 2, seq: 2 }));
+        assert_eq!(take(), (None, Position { epoch: 2, seq: 0 }));
+        assert_eq!(take(), (None, Position { epoch: 2, seq: 1 }));
+        assert_eq!(take(), (Some(2), Position { epoch: 2, seq: 2 }));
     }
 
     #[test]
-    fn patterns() {
+    fn patterns_match_and_resume() {
         for (pattern, channel, expected) in [
             ("a.*", "a.b", true),
             ("a.*", "a", false),
@@ -448,21 +445,21 @@ mod tests {
         let mut subscription = Subscription::new("*", Subscribe::default());
         assert_eq!(says(&mut subscription, &[&message(5), &message(6)]), ["5", "6"]);
         assert_eq!(subscription.position("a"), None);
-        // It was away: where it begins again is not where it was.
+        // After a disconnect, the channel resumes behind its earlier position.
         let came = says(&mut subscription, &[&subscribed(1, 6, true), &message(7)]);
         assert_eq!(came, ["subscribed true", "7"]);
         let came = says(&mut subscription, &[&subscribed(1, 9, true), &message(10)]);
         assert_eq!(came, ["subscribed true", "gap 8 9", "10"]);
-        // Another incarnation, and the server began with its first message.
+        // Another epoch, of which the server sends the first message.
         let came = says(&mut subscription, &[&subscribed(2, 3, true)]);
         assert_eq!(came, ["subscribed true", "reset 10"]);
-        // Numbers that no server gives.
+        // Numbers that no server sends.
         let mut named = Subscription::new("a", Subscribe::default());
         says(&mut named, &[&subscribed(1, 0, false), &message(0), &message(u64::MAX), &message(1)]);
     }
 
     #[test]
-    fn answers_of_another_subscription_of_this_name_do_not_count() {
+    fn answers_to_an_earlier_subscription_of_this_name_are_ignored() {
         let mut second = Subscription::new("a", Subscribe::default());
         second.request(8);
         let answer =

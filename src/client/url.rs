@@ -1,8 +1,8 @@
-//! Where a server is.
+//! The address of a server.
 //!
-//! The generic syntax is the crate http's; what it does not take, as people write it (capital
-//! letters in the scheme, a query without a path, letters beyond ASCII), is brought into its
-//! form first.
+//! The crate http parses the generic syntax. Forms that people write and it does not accept
+//! (capital letters in the scheme, a query without a path, letters beyond ASCII) are normalised
+//! first.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// The `Host` header: the name, and the port if it was given.
+    /// The `Host` header: the name, and the port if the URL has one.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -50,15 +50,14 @@ impl Url {
         &self.target
     }
 
-    /// Asks for the name's addresses: at least one, in the order in which they are to be
-    /// tried.
+    /// Resolves the name to its addresses: at least one, in the order in which to try them.
     ///
     /// # Errors
-    /// It has none, or nobody knows.
+    /// The name can't be resolved.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses: Vec<_> = (self.name.as_str(), self.port).to_socket_addrs()?.collect();
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
         }
         Ok(addresses)
     }
@@ -76,18 +75,18 @@ impl FromStr for Url {
             "wss" => true,
             _ => return Err(expected()),
         };
-        // RFC 6455, 3: a fragment is of no meaning here.
+        // RFC 6455, 3: a fragment has no meaning here.
         let rest = rest.split('#').next().unwrap_or_default();
         let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if !host.is_ascii() {
-            return Err(failed("a name beyond ASCII is written in its xn-- form"));
+            return Err(failed("write a host name beyond ASCII in its xn-- form"));
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
         let plain = format!("ws://{host}{slash}{}", percent_encoded(path));
         let uri: http::Uri = plain.parse().map_err(|_| expected())?;
         let authority = uri.authority().ok_or_else(expected)?;
         if authority.as_str().contains('@') {
-            return Err(failed("a password does not belong into a URL"));
+            return Err(failed("a URL can't carry a user name or password"));
         }
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = match authority.port() {
@@ -108,7 +107,7 @@ impl FromStr for Url {
     }
 }
 
-/// Characters that can't stand in a request, written as RFC 3986, 2.1, has it: UTF-8 in
+/// Percent-encodes characters that can't stand in a request (RFC 3986, 2.1): UTF-8 in
 /// hexadecimal.
 fn percent_encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn urls_are_parsed_as_people_write_them() {
         let url: Url = "ws://[::1]".parse().unwrap();
         assert_eq!(url.resolve().unwrap(), ["[::1]:80".parse().unwrap()]);
         assert_eq!(url.target(), "/");

@@ -138,7 +138,7 @@ impl Client {
         workspace: &mut Workspace,
         input: &'a mut Input<'_>,
     ) -> Result<Option<Incoming<'a>>, ClientError> {
-        if !self.shake_hands(input).map_err(ClientError::Handshake)? {
+        if !self.read_handshake(input).map_err(ClientError::Handshake)? {
             return Ok(None);
         }
         self.next_open(workspace, input).map_err(ClientError::Protocol)
@@ -149,7 +149,7 @@ impl Client {
     ///
     /// # Errors
     /// The server did not accept the handshake.
-    pub fn shake_hands(&mut self, input: &mut Input<'_>) -> Result<bool, ResponseError> {
+    pub fn read_handshake(&mut self, input: &mut Input<'_>) -> Result<bool, ResponseError> {
         let Some(handshake) = &mut self.handshake else { return Ok(true) };
         loop {
             let rest = input.rest();

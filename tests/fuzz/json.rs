@@ -1,9 +1,9 @@
-//! Fuzzes `tapecast.v1.json`: what several clients say, in words and in garbage, between
+//! Fuzzes `tapecast.v1.json`: several clients send valid requests and garbage, between
 //! stalls, resets and passing time, to a shard with tiny limits.
 //!
-//! Whatever they say, no handler panics, every text that comes back is a word of the
-//! protocol, a request with an id is answered at most once, and who stays can still be
-//! talked to.
+//! Whatever they send, no handler panics, every text of the server is a message of the
+//! protocol, a request with an id is answered at most once, and the remaining clients are still
+//! served.
 
 #![no_main]
 
@@ -123,22 +123,23 @@ impl Request {
     }
 }
 
-/// What a client has been told.
+/// The answers that a client has received.
 #[derive(Default)]
-struct Heard {
+struct Answers {
     /// Answers by the id of their request.
-    answers: BTreeMap<u64, u32>,
+    by_id: BTreeMap<u64, u32>,
     pongs: u64,
     epoch: u64,
 }
 
-fn hear(client: &mut TestClient, heard: &mut Heard) {
+fn receive(client: &mut TestClient, answers: &mut Answers) {
     while let Some(received) = client.receive() {
         let Received::Text(text) = received else { continue };
-        let word = ServerMessage::read(&text).unwrap_or_else(|_| panic!("no word: {text}"));
-        let id = match word {
+        let message =
+            ServerMessage::read(&text).unwrap_or_else(|_| panic!("not a message: {text}"));
+        let id = match message {
             ServerMessage::Subscribed { id, epoch, .. } => {
-                heard.epoch = epoch.unwrap_or(heard.epoch);
+                answers.epoch = epoch.unwrap_or(answers.epoch);
                 id
             }
             ServerMessage::Unsubscribed { id, .. } | ServerMessage::Published { id, .. } => id,
@@ -147,17 +148,17 @@ fn hear(client: &mut TestClient, heard: &mut Heard) {
                 id
             }
             ServerMessage::Pong { id } => {
-                heard.pongs += 1;
+                answers.pongs += 1;
                 id
             }
-            ServerMessage::Other => panic!("another word: {text}"),
+            ServerMessage::Other => panic!("an unknown message: {text}"),
             _ => None,
         };
         // Ids of garbage are small.
         if let Some(id) = id.filter(|id| *id >= 1 << 40) {
-            let answers = heard.answers.entry(id).or_default();
-            *answers += 1;
-            assert!(*answers == 1, "answered twice: {text}");
+            let count = answers.by_id.entry(id).or_default();
+            *count += 1;
+            assert!(*count == 1, "answered twice: {text}");
         }
     }
 }
@@ -183,7 +184,7 @@ fuzz_target!(|steps: Vec<Step>| {
     ];
     let mut shard = TestShard::with_rules(Json, limits, rules);
     let mut clients: Vec<TestClient> = (0..CLIENTS).map(|_| shard.connect("/")).collect();
-    let mut heard: Vec<Heard> = (0..CLIENTS).map(|_| Heard::default()).collect();
+    let mut answers: Vec<Answers> = (0..CLIENTS).map(|_| Answers::default()).collect();
     let mut is_reset = [false; CLIENTS];
     shard.run();
     for (number, step) in steps.iter().take(200).enumerate() {
@@ -198,7 +199,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 let client = usize::from(*client) % CLIENTS;
                 if !is_reset[client] {
                     let id = (1 << 40) + number as u64;
-                    clients[client].send(request.text(id, heard[client].epoch).as_str());
+                    clients[client].send(request.text(id, answers[client].epoch).as_str());
                 }
             }
             Step::Stall { client, stalled } => {
@@ -216,19 +217,19 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Wait { ms } => shard.advance(Duration::from_millis((*ms % 3_000).into())),
         }
         shard.run();
-        clients.iter_mut().zip(&mut heard).for_each(|(client, heard)| hear(client, heard));
+        clients.iter_mut().zip(&mut answers).for_each(|(client, answers)| receive(client, answers));
     }
     assert_eq!(shard.counters().handler_panics.get(), 0, "a handler panicked");
-    for ((client, heard), is_reset) in clients.iter_mut().zip(&mut heard).zip(is_reset) {
+    for ((client, answers), is_reset) in clients.iter_mut().zip(&mut answers).zip(is_reset) {
         client.stall(false);
         shard.run();
-        hear(client, heard);
+        receive(client, answers);
         if !is_reset && !client.is_ended() {
-            let pongs = heard.pongs;
+            let pongs = answers.pongs;
             client.send(r#"{"type":"ping"}"#);
             shard.run();
-            hear(client, heard);
-            assert_eq!(heard.pongs, pongs + 1, "no answer to the last ping");
+            receive(client, answers);
+            assert_eq!(answers.pongs, pongs + 1, "no answer to the last ping");
         }
     }
 });

@@ -1,5 +1,5 @@
 //! The life of a session's connection: connecting, the handshake, silence, the end, and the delay
-//! before the next.
+//! before the next one.
 
 use super::state::{Connection, Phase, Request, RequestKind, Session};
 use crate::base::{Time, entropy};
@@ -12,15 +12,15 @@ use crate::protocol::json::Object;
 use crate::protocol::{CloseCode, Incoming, Input, Message, Opcode, Workspace};
 use std::time::Duration;
 
-/// Bytes of free buffers kept for messages that come in pieces.
+/// Bytes of free buffers kept for messages in pieces.
 const POOL_BYTES: usize = 1 << 20;
 
-/// How long a connection has to last for the next delay to begin anew.
+/// How long a connection has to last for the delay to start over.
 const LASTING: Duration = Duration::from_secs(5);
-/// How long the server has to end a connection after the last word.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the server has to end a connection after the close frame.
+const CLOSING: Duration = Duration::from_secs(1);
 
-/// What a session needs of whoever moves its bytes.
+/// What a session needs of its caller.
 ///
 /// ```
 /// use tapecast::base::Time;
@@ -36,13 +36,13 @@ pub enum Need {
     /// A connection to [`Session::url`]: then [`Session::connected`], or
     /// [`Session::lost`].
     Connect,
-    /// Let go of the connection: it is of no more use.
+    /// Drop the connection: it is unusable.
     Disconnect,
-    /// Nothing before this time but what comes: call [`Session::need`] again then.
+    /// Nothing but received bytes before this time: call [`Session::need`] again then.
     Wait(Time),
 }
 
-/// Why a connection is over, and what the server is told.
+/// Why a connection has ended, and the close frame to send.
 struct Ended {
     reason: String,
     close: Option<Close>,
@@ -52,14 +52,14 @@ struct Ended {
 type Close = Option<(CloseCode, String)>;
 
 impl Ended {
-    fn with(reason: String, code: CloseCode, said: &str) -> Ended {
-        Ended { reason, close: Some(Some((code, said.to_owned()))) }
+    fn with(reason: String, code: CloseCode, close_reason: &str) -> Ended {
+        Ended { reason, close: Some(Some((code, close_reason.to_owned()))) }
     }
 }
 
 impl Session {
-    /// What it needs now. Hand over what was read first: what has come counts before what
-    /// is late.
+    /// What the session needs now. Pass on received bytes first: they count before
+    /// deadlines.
     pub fn need(&mut self, now: Time) -> Need {
         match self.phase {
             Phase::Waiting { until } if now < until => Need::Wait(until),
@@ -68,12 +68,12 @@ impl Session {
                 Need::Connect
             }
             Phase::Connecting => Need::Connect,
-            Phase::Shaking { until } if now < until => Need::Wait(until),
-            Phase::Shaking { .. } => {
+            Phase::Handshaking { until } if now < until => Need::Wait(until),
+            Phase::Handshaking { .. } => {
                 self.give_up(now, "the handshake took too long");
                 self.need(now)
             }
-            // A network that is gone says nothing: silence is asked about.
+            // A lost network is silent, so silence is probed with a ping.
             Phase::Open { heard, asked } => {
                 let until = match asked {
                     Some(asked) => asked + self.options.answer,
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    /// There is a connection.
+    /// Begins the handshake on a new connection.
     pub fn connected(&mut self, now: Time) {
         let protocols = [NAME.to_owned()];
         let offer = Offer {
@@ -112,10 +112,10 @@ impl Session {
         self.out.clear();
         let codec = Codec::start(&mut self.out, &offer, entropy::bytes());
         self.connection = Some(Connection { codec, pool: Workspace::new(POOL_BYTES) });
-        self.phase = Phase::Shaking { until: now + self.options.connect };
+        self.phase = Phase::Handshaking { until: now + self.options.connect };
     }
 
-    /// There is no connection any more, or there never was.
+    /// Notes that the connection was lost or could not be made.
     pub fn lost(&mut self, now: Time, reason: &str) {
         self.give_up(now, reason);
         if let Phase::Dropping { until } | Phase::Closing { next: until, .. } = self.phase {
@@ -123,12 +123,12 @@ impl Session {
         }
     }
 
-    /// What is to be written. What was is to be taken from its front.
+    /// The bytes to write. Remove written bytes from the front.
     pub fn outgoing(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// Takes bytes that were read.
+    /// Takes received bytes.
     pub fn receive(&mut self, now: Time, bytes: &mut [u8]) {
         let Some(mut connection) = self.connection.take() else { return };
         let ended = self.take(now, &mut connection, &mut Input::new(bytes));
@@ -137,18 +137,18 @@ impl Session {
             return;
         };
         let Some(close) = close else { return self.give_up(now, &reason) };
-        // Behind what is on its way, for a frame of that may have begun.
+        // Behind queued bytes, since a frame of those may be partly sent.
         let mut out = std::mem::take(&mut self.out);
         let close = close.as_ref().map(|(code, said)| (*code, said.as_str()));
         connection.codec.close(&mut out, close);
         self.give_up(now, &reason);
         self.out = out;
         if let Phase::Dropping { until: next } = self.phase {
-            self.phase = Phase::Closing { until: now + GOODBYE, next };
+            self.phase = Phase::Closing { until: now + CLOSING, next };
         }
     }
 
-    /// Takes what `input` holds; an error ends the connection.
+    /// Handles everything in `input`; an error ends the connection.
     fn take(
         &mut self,
         now: Time,
@@ -157,10 +157,10 @@ impl Session {
     ) -> Result<(), Ended> {
         let Connection { codec, pool } = connection;
         if !self.is_open() {
-            match codec.shake_hands(input) {
+            match codec.read_handshake(input) {
                 Ok(false) => return Ok(()),
                 Ok(true) if !codec.has_subprotocol() => {
-                    let reason = format!("the server does not speak {NAME} there");
+                    let reason = format!("the server does not speak {NAME} at this URL");
                     return Err(Ended::with(reason, CloseCode::NORMAL, ""));
                 }
                 Ok(true) => self.opened(now, codec),
@@ -193,11 +193,11 @@ impl Session {
                         Some((code, reason)) => format!("closed with {code} {reason}"),
                         None => "closed".to_owned(),
                     };
-                    // RFC 6455, 5.5.1: it is answered, with the code that came.
+                    // RFC 6455, 5.5.1: the close frame is answered with its code.
                     let close = close.map(|(code, _)| (code, String::new()));
                     return Err(Ended { reason: reason.trim_end().to_owned(), close: Some(close) });
                 }
-                // RFC 6455, 7.1.7: the server is told why.
+                // RFC 6455, 7.1.7: the close frame names the violation.
                 Err(cause) => {
                     let reason = format!("protocol: {}", cause.reason());
                     return Err(Ended::with(reason, cause.code(), cause.reason()));
@@ -206,7 +206,7 @@ impl Session {
         }
     }
 
-    /// Hands are shaken: everything is asked for, and what has waited is sent.
+    /// Ends the handshake: sends every subscription, and the requests that waited.
     fn opened(&mut self, now: Time, codec: &mut Codec) {
         self.open_since = Some(now);
         self.phase = Phase::Open { heard: now, asked: None };
@@ -224,7 +224,7 @@ impl Session {
         }
     }
 
-    /// The connection is over: what was sent and not answered never will be.
+    /// Ends the connection: requests in flight stay without an answer.
     fn give_up(&mut self, now: Time, reason: &str) {
         use Phase::{Closing, Dropping, Waiting};
         if matches!(self.phase, Waiting { .. } | Closing { .. } | Dropping { .. }) {
@@ -240,12 +240,12 @@ impl Session {
             }
             request.unsent.is_some()
         });
-        // Spread over the whole delay, so that a thousand clients don't come at once.
+        // Spread over the whole delay, so that a thousand clients don't reconnect at once.
         let delay_after = |attempts: u32| {
             let doubled = self.options.backoff.saturating_mul(1 << attempts.min(16));
             doubled.min(self.options.backoff_max)
         };
-        // A server that greets and goes again has not come back.
+        // A server that accepts and drops connections does not reset the delay.
         let lasted = self.open_since.take().map_or(Duration::ZERO, |since| now - since);
         if lasted >= LASTING.max(delay_after(self.attempts)) {
             self.attempts = 0;
@@ -257,7 +257,7 @@ impl Session {
         self.phase = Phase::Dropping { until };
     }
 
-    /// Appends a close frame: the last thing to send.
+    /// Appends a close frame, the last frame to send.
     pub fn close(&mut self) {
         let is_open = self.is_open();
         if let Some(connection) = self.connection.as_mut().filter(|_| is_open) {

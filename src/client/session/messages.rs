@@ -1,4 +1,4 @@
-//! Messages of the server become events, and acknowledgements when the caller takes them.
+//! Messages of the server become events; taking an event acknowledges its message.
 
 use super::state::{RequestKind, Session};
 use crate::client::event::{Event, Position, Received, RequestId};
@@ -13,14 +13,14 @@ impl Session {
             | ServerMessage::Gap { channel, .. }
             | ServerMessage::Conflated { channel, .. } => {
                 if let Some(index) = self.route(channel) {
-                    self.subscriptions[index].take(message, &mut self.events);
+                    self.subscriptions[index].receive(message, &mut self.events);
                 }
                 return;
             }
             ServerMessage::Subscribed { channel, id, .. } => {
                 let (index, id) = (self.route(channel), *id);
                 if let Some(index) = index {
-                    self.subscriptions[index].take(message, &mut self.events);
+                    self.subscriptions[index].receive(message, &mut self.events);
                 }
                 id
             }
@@ -60,7 +60,7 @@ impl Session {
     pub(super) fn refused(&mut self, code: u16, message: &str, id: Option<u64>) {
         let request = id.and_then(|id| self.requests.remove(&id));
         let channel = match request.map(|request| request.kind) {
-            // Its subscription has ended already.
+            // The subscription has ended already.
             Some(RequestKind::Unsubscribe) => return,
             Some(RequestKind::Subscribe(channel)) => {
                 self.subscriptions.retain(|subscription| *subscription.name() != channel);
@@ -72,8 +72,8 @@ impl Session {
         self.events.push_back(Event::Refused { request, channel, code, message });
     }
 
-    /// The subscription that gets what is published to `channel`: that of its name, or
-    /// else of the first pattern that matches.
+    /// The subscription that receives publications to `channel`: the one of its name, or
+    /// else that of the first matching pattern.
     pub(super) fn route(&self, channel: &str) -> Option<usize> {
         let by_name = self.place_of(channel);
         by_name.or_else(|| self.subscriptions.iter().position(|it| it.matches(channel)))
@@ -83,8 +83,8 @@ impl Session {
         self.subscriptions.iter().position(|it| **it.name() == *name)
     }
 
-    /// What happened next. A message that is taken counts as acknowledged, unless that
-    /// is done by hand.
+    /// Takes the next event. Taking a message acknowledges it, unless the subscription has
+    /// `manual_ack`.
     pub fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
         if let Event::Message(Received { channel, .. })
@@ -92,19 +92,19 @@ impl Session {
         | Event::SnapshotEnd { channel, .. }
         | Event::Gap { channel, .. } = &event
             && let Some(index) = self.route(channel)
-            && let Some(seq) = self.subscriptions[index].hand(&event)
+            && let Some(seq) = self.subscriptions[index].take_event(&event)
         {
             self.send_ack(channel, seq);
         }
         Some(event)
     }
 
-    /// Events that were not taken yet.
+    /// The number of events that were not taken yet.
     pub fn events(&self) -> usize {
         self.events.len()
     }
 
-    /// Where `channel` could be gone on behind what was taken of it.
+    /// The position behind the last message taken of `channel`.
     pub fn position(&self, channel: &str) -> Option<Position> {
         self.subscriptions[self.route(channel)?].position(channel)
     }

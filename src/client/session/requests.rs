@@ -7,7 +7,7 @@ use crate::protocol::Message;
 use crate::protocol::json::{Object, Scanner};
 
 impl Session {
-    /// Subscribes, now or once connected, and again whenever it is.
+    /// Subscribes now, or once connected, and again after every reconnect.
     ///
     /// # Errors
     /// There is a subscription to this channel already.
@@ -27,12 +27,12 @@ impl Session {
     /// Ends a subscription.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such subscription.
     pub fn unsubscribe(&mut self, channel: &str) -> Result<(), Error> {
         let place = self.place_of(channel);
         let place = place.ok_or_else(|| Error::NotSubscribed(channel.to_owned()))?;
         let name = self.subscriptions.remove(place).name().clone();
-        // Whatever the server says of it now concerns nobody, nor another of this name.
+        // Later answers to it are ignored, and do not count for another one of this name.
         for request in self.requests.values_mut() {
             if matches!(&request.kind, RequestKind::Subscribe(channel) if *channel == name) {
                 request.kind = RequestKind::Unsubscribe;
@@ -45,12 +45,16 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes JSON. The answer is an [`Event::Published`](crate::client::Event::Published) or [`Event::Refused`](crate::client::Event::Refused); or
-    /// [`Event::Unanswered`](crate::client::Event::Unanswered), when the connection is lost before it comes. What is
-    /// published while there is no connection is sent once there is.
+    /// Publishes JSON. The answer is an [`Event::Published`] or [`Event::Refused`]; or
+    /// [`Event::Unanswered`], if the connection is lost before it arrives. Without a
+    /// connection, the publication is sent once there is one.
     ///
     /// # Errors
-    /// It is not JSON; or too much is under way.
+    /// It is not JSON, or too many requests are in flight.
+    ///
+    /// [`Event::Published`]: crate::client::Event::Published
+    /// [`Event::Refused`]: crate::client::Event::Refused
+    /// [`Event::Unanswered`]: crate::client::Event::Unanswered
     pub fn publish(
         &mut self,
         channel: &str,
@@ -68,30 +72,30 @@ impl Session {
         self.bounded(request, Some(json))
     }
 
-    /// Publishes that a key has no value any more. Else as [`Session::publish`].
+    /// Publishes the removal of a key. Otherwise as [`Session::publish`].
     ///
     /// # Errors
-    /// Too much is under way.
+    /// Too many requests are in flight.
     pub fn remove(&mut self, channel: &str, key: &str) -> Result<RequestId, Error> {
         let request = Object::new("publish").text("channel", channel).text("key", key);
         self.bounded(request.json("remove", true), Some("null"))
     }
 
-    /// Asks whether the server is there: [`Event::Pong`](crate::client::Event::Pong).
+    /// Pings the server. The answer is an [`Event::Pong`](crate::client::Event::Pong).
     ///
     /// # Errors
-    /// Too much is under way.
+    /// Too many requests are in flight.
     pub fn ping(&mut self) -> Result<RequestId, Error> {
         self.bounded(Object::new("ping"), None)
     }
 
-    /// Everything of `channel` up to `seq`, or to the last message taken, is done with.
+    /// Acknowledges all messages of `channel` up to `seq`, or up to the last message taken.
     ///
     /// # Errors
-    /// There is no subscription that gets it.
+    /// There is no subscription for it.
     pub fn ack(&mut self, channel: &str, seq: Option<u64>) -> Result<(), Error> {
-        let handed = || self.subscriptions[self.route(channel)?].handed(channel);
-        let seq = seq.or_else(handed);
+        let taken = || self.subscriptions[self.route(channel)?].last_taken(channel);
+        let seq = seq.or_else(taken);
         let seq = seq.ok_or_else(|| Error::NotSubscribed(channel.to_owned()))?;
         self.send_ack(channel, seq);
         Ok(())
@@ -103,7 +107,7 @@ impl Session {
         }
     }
 
-    /// A request of the caller's, who is refused where there is no room.
+    /// Sends a request of the caller, unless the limits are reached.
     pub(super) fn bounded(
         &mut self,
         request: Object,
@@ -116,8 +120,8 @@ impl Session {
         Ok(self.ask(RequestKind::Other, request, message))
     }
 
-    /// The message comes last: of a request that is too long, the server reads no more than
-    /// the first request.
+    /// Sends a request, or keeps it until there is a connection. The message comes last: of a
+    /// request that is too long, the server reads only the start.
     pub(super) fn ask(
         &mut self,
         kind: RequestKind,

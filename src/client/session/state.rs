@@ -1,4 +1,4 @@
-//! What a session knows: the phase of its connection, subscriptions, requests in flight, and
+//! The state of a session: the phase of its connection, subscriptions, requests in flight, and
 //! events that the caller has not taken.
 
 use crate::base::{Random, Time};
@@ -12,25 +12,25 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// No connection, and none is wanted until then.
+    /// There is no connection, and none is needed until then.
     Waiting { until: Time },
-    /// One was asked for.
+    /// The caller was asked to connect.
     Connecting,
-    /// The handshake is under way.
-    Shaking { until: Time },
+    /// The handshake is in progress.
+    Handshaking { until: Time },
     Open {
         heard: Time,
-        /// Since when an answer is awaited.
+        /// When the unanswered ping was sent.
         asked: Option<Time>,
     },
-    /// The last word has been said: what comes is dropped, until the server ends it or this
-    /// time has come. The next connection is not before the other.
+    /// The close frame is queued: received bytes are dropped, until the server ends the
+    /// connection or `until` has passed. The next connection is not made before `next`.
     Closing { until: Time, next: Time },
-    /// The connection is to be let go of.
+    /// The caller has to drop the connection.
     Dropping { until: Time },
 }
 
-/// What speaks WebSocket, and where it puts messages that come in pieces.
+/// The WebSocket codec, and the buffers of its messages in pieces.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) codec: Codec,
@@ -40,23 +40,23 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) kind: RequestKind,
-    /// What is to be sent, until it was.
+    /// Its text, until it is sent.
     pub(super) unsent: Option<String>,
 }
 
 #[derive(Debug)]
 pub(super) enum RequestKind {
     Subscribe(Arc<str>),
-    /// Or of a subscription that has ended since.
+    /// Also a subscription that has ended since.
     Unsubscribe,
-    /// The caller knows its number.
+    /// A request whose id the caller knows.
     Other,
 }
 
-/// A client's state: what is subscribed to, what was asked, and when to do what.
+/// A client without I/O: its subscriptions, its requests, and when to do what.
 ///
-/// Whoever drives it does what [`Session::need`] says, writes what is in
-/// [`Session::outgoing`], hands over what was read, and takes the events.
+/// The caller does what [`Session::need`] says, writes the bytes in
+/// [`Session::outgoing`], passes on the bytes that it reads, and takes the events.
 /// [`Client`](crate::client::Client) does so on a blocking socket.
 #[derive(Debug)]
 pub struct Session {
@@ -68,16 +68,16 @@ pub struct Session {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) next_id: u64,
-    /// Connections lost in a row that have not lasted.
+    /// Short connections that were lost in a row.
     pub(super) attempts: u32,
-    /// When hands were shaken.
+    /// When the handshake succeeded.
     pub(super) open_since: Option<Time>,
     pub(super) out: Vec<u8>,
     pub(super) events: VecDeque<Event>,
 }
 
 impl Session {
-    /// Not connected, and ready to be. The seed spreads delays.
+    /// A session that is not connected. The seed spreads delays.
     pub fn new(url: Url, options: Options, seed: u64) -> Session {
         Session {
             url,
@@ -95,17 +95,17 @@ impl Session {
         }
     }
 
-    /// Where the server is.
+    /// The address of the server.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How it behaves.
+    /// The options.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Whether requests are sent as they come.
+    /// Whether requests are sent at once.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }

@@ -10,9 +10,9 @@ fn session() -> Session {
     Session::new(url, Options::default(), 7)
 }
 
-/// Requests without an answer do not pile up, connected or not.
+/// Unanswered requests do not pile up, with or without a connection.
 #[test]
-fn what_is_under_way_is_bounded() {
+fn requests_in_flight_are_bounded() {
     let mut session = session();
     for _ in 0..session.options.requests_max {
         session.publish("a", None, "1").unwrap();
@@ -25,7 +25,7 @@ fn what_is_under_way_is_bounded() {
 }
 
 #[test]
-fn comes_again_after_a_delay_that_is_spread_and_doubles() {
+fn reconnecting_waits_for_a_delay_that_is_spread_and_doubles() {
     let mut session = session();
     let mut now = Time::ZERO;
     let mut longest = Duration::ZERO;
@@ -41,7 +41,7 @@ fn comes_again_after_a_delay_that_is_spread_and_doubles() {
 }
 
 #[test]
-fn a_handshake_has_its_time() {
+fn a_handshake_has_a_deadline() {
     let mut session = session();
     assert_eq!(session.need(Time::ZERO), Need::Connect);
     session.connected(Time::ZERO);

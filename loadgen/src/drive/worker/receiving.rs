@@ -67,7 +67,7 @@ impl Worker<'_> {
             return;
         }
         if let (State::ShakingHands, Some(client)) = (peer.state, &mut peer.client) {
-            match client.shake_hands(&mut input) {
+            match client.read_handshake(&mut input) {
                 Ok(true) => self.opened(connection, now),
                 Ok(false) => return,
                 Err(error) => {

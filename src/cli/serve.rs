@@ -279,8 +279,8 @@ mod tests {
         client.write_all(HEAD.as_bytes()).unwrap();
         assert_ne!(client.read(&mut [0; 512]).unwrap(), 0);
         client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'o', b'h']).unwrap();
-        lines.wait_for("a shard is stuck in one turn: does a handler block? shard=0");
-        lines.wait_for("the shard goes on shard=0");
+        lines.wait_for("a shard is stuck in one turn: check for blocking handlers shard=0");
+        lines.wait_for("the shard has recovered shard=0");
     }
 
     #[test]

@@ -28,23 +28,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// What the server answers to, for programs.
+/// The description of the API, for programs.
 const OPENAPI: &str = include_str!("openapi.json");
 /// How long a shard may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a request's body beyond its message.
 const BODY_BYTES: usize = 64 << 10;
-/// A byte of a message takes so many at most: `\u0001`.
+/// The longest escape of one byte of a message: `\u0001`.
 const ESCAPED_BYTES: usize = 6;
-/// Items of a page, unless asked for fewer.
+/// Items of a page at most, and by default.
 const PAGE_ITEMS_MAX: usize = 1_000;
 
 /// An administration server to be started.
 #[derive(Debug)]
 pub struct Admin {
-    /// Bound already.
+    /// A bound socket.
     pub listener: TcpListener,
-    /// What every request has to carry as `Authorization: Bearer TOKEN`.
+    /// The token that every request has to carry as `Authorization: Bearer TOKEN`.
     pub token: Option<String>,
 }
 
@@ -57,7 +57,7 @@ struct Access {
 }
 
 impl Admin {
-    /// Serves for ever.
+    /// Serves forever.
     pub(super) fn serve(
         self,
         shards: Shards,
@@ -76,9 +76,9 @@ impl Admin {
             .route("/disconnect", post(disconnect))
             .route("/drain", post(drain))
             .route("/openapi.json", get(show_openapi))
-            .fallback(async || Fault(StatusCode::NOT_FOUND, "there is no such path".into()))
+            .fallback(async || Fault(StatusCode::NOT_FOUND, "no such path".into()))
             .method_not_allowed_fallback(async || {
-                Fault(StatusCode::METHOD_NOT_ALLOWED, "not with this method".into())
+                Fault(StatusCode::METHOD_NOT_ALLOWED, "method not allowed".into())
             })
             .layer(DefaultBodyLimit::disable())
             .layer(middleware::from_fn_with_state(Bodies::new(body_bytes_max), bodies::collect))
@@ -104,16 +104,16 @@ async fn check_token(State(access): State<Access>, request: Request, next: Next)
             Fault(StatusCode::UNAUTHORIZED, "the token is missing or wrong".into()).into_response()
         }
         None if !is_from_here(request.headers()) => {
-            let why = "pages of the web may not ask: set a token, or ask by address";
+            let why = "web pages are refused: set admin_token_file, or use the server's IP address";
             Fault(StatusCode::FORBIDDEN, why.into()).into_response()
         }
         _ => next.run(request).await,
     }
 }
 
-/// Without a token, loopback is all that protects it, and a page in a browser on this
-/// machine reaches loopback too: by a request across origins, which carries its
-/// origin, or under a name of its own that resolves to it.
+/// Without a token, only loopback protects the server, and a web page in a browser on this
+/// machine reaches loopback too: by a cross-origin request, which carries its
+/// origin, or under a name of its own that resolves to loopback.
 fn is_from_here(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.and_then(|host| host.parse::<Authority>().ok());
@@ -124,7 +124,7 @@ fn is_from_here(headers: &HeaderMap) -> bool {
     is_address && !headers.contains_key(header::ORIGIN)
 }
 
-/// Compares in a time that depends on the lengths alone.
+/// Compares in a time that depends only on the lengths.
 fn is_equal(one: &str, other: &str) -> bool {
     let differences = one.bytes().zip(other.bytes()).map(|(one, other)| one ^ other);
     one.len() == other.len() && differences.fold(0, |all, one| all | one) == 0
@@ -139,52 +139,55 @@ async fn show_openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
-/// Which page: where it begins, and how long it may be.
+/// The page that a request asks for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
-    /// `next` of the page before.
+struct PageRequest {
+    /// `next` of the previous page.
     cursor: Option<String>,
     limit: Option<usize>,
 }
 
-impl Asked {
-    /// Shard and place in it.
+impl PageRequest {
+    /// The shard, and the place in it, at which the page begins.
     fn start(&self, shards: usize) -> Result<(usize, u32), Fault> {
         let Some(cursor) = &self.cursor else { return Ok((0, 0)) };
         let numbers = cursor.split_once('.');
         let read =
             numbers.and_then(|(shard, from)| Some((shard.parse().ok()?, from.parse().ok()?)));
         read.filter(|(shard, _)| *shard < shards)
-            .ok_or_else(|| bad(format!("cursor is {cursor:?}: expected the next of a page")))
+            .ok_or_else(|| bad(format!("cursor is {cursor:?}: expected `next` of a page")))
     }
 }
 
-/// What is to be called with an answer, and the answer; none if it takes too long.
+/// A callback for an answer, and the answer; `None` if it takes too long.
 fn question<T: Send + 'static>() -> (Answer<T>, impl Future<Output = Option<T>>) {
     let (sender, receiver) = oneshot::channel();
-    // The asker may have gone.
+    // The request may have ended.
     let answer = Box::new(move |value| drop(sender.send(value)));
     (answer, async { tokio::time::timeout(PATIENCE, receiver).await.ok()?.ok() })
 }
 
 impl Access {
-    /// Hands an errand to a shard and waits for its answer.
+    /// Sends an errand to a shard and waits for its answer.
     async fn ask<T: Send + 'static>(
         &self,
         shard: usize,
         errand: impl FnOnce(Answer<T>) -> ShardCommand,
     ) -> Result<T, Fault> {
         let (answer, answered) = question();
-        let late = || Fault(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} is behind"));
+        let late = || {
+            let why = format!("shard {shard} does not answer in time: it is overloaded or stuck");
+            Fault(StatusCode::SERVICE_UNAVAILABLE, why)
+        };
         self.shards.senders[shard].post(errand(answer)).map_err(|_| late())?;
         answered.await.ok_or_else(late)
     }
 
-    /// Goes through the shards from where `asked` says until a page is full.
+    /// Collects items of the shards, from the start of the page on, until the page is full.
     async fn page<T: Send + 'static>(
         &self,
-        asked: &Asked,
+        asked: &PageRequest,
         errand: impl Fn(u32, usize, Answer<Page<T>>) -> ShardCommand,
     ) -> Result<(Vec<T>, Option<String>), Fault> {
         let shards = self.shards.senders.len();
@@ -209,7 +212,7 @@ impl Access {
 
 async fn show_connections(
     State(access): State<Access>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<PageRequest>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
     let errand = |from, count, answer| ShardCommand::Connections { from, count, answer };
@@ -222,7 +225,7 @@ fn connection(summary: &ConnectionSummary) -> Value {
     json!({
         "id": summary.id.to_string(),
         "peer": summary.peer.map(|peer| peer.to_string()),
-        // Without its query, which may carry a token.
+        // Without the query, which may carry a token.
         "path": summary.target.split('?').next(),
         "state": summary.state,
         "state_ms": summary.state_ms,
@@ -233,7 +236,7 @@ fn connection(summary: &ConnectionSummary) -> Value {
     })
 }
 
-/// What all shards on a page know of a topic.
+/// A topic, put together from all shards on a page.
 #[derive(Default)]
 struct Topic {
     home: u16,
@@ -246,13 +249,13 @@ struct Topic {
 
 async fn show_topics(
     State(access): State<Access>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<PageRequest>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
     let errand = |from, count, answer| ShardCommand::Topics { from, count, answer };
     let (items, next) = access.page(&asked, errand).await?;
-    // A topic is known to its home and to each shard that reads it; on one page it
-    // is put together.
+    // A topic's home knows it, and each shard that reads it. Their parts on one page are
+    // put together.
     let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
     for summary in items {
         let topic = topics.entry(summary.name).or_default();
@@ -294,7 +297,7 @@ struct Publication {
     binary: Option<String>,
 }
 
-/// Whatever JSON there is, null too.
+/// Takes any JSON, also null.
 fn as_written<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(from).map(Some)
 }
@@ -316,17 +319,20 @@ async fn publish(
             decoded = BASE64.decode(binary).map_err(|error| bad(format!("binary: {error}")))?;
             Message::Binary(&decoded)
         }
-        _ => return Err(bad("expected one of message (any JSON), text and binary")),
+        _ => return Err(bad("expected exactly one of message (any JSON), text and binary")),
     };
     let (answer, answered) = question();
     publisher.post(topic, message, &how, Some(answer))?;
-    // It may be numbered yet, or not.
-    let late = || Fault(StatusCode::GATEWAY_TIMEOUT, "the topic's home does not answer".into());
+    // The message may still be published.
+    let late = || {
+        let why = "the topic's home does not answer in time: the message may still be published";
+        Fault(StatusCode::GATEWAY_TIMEOUT, why.into())
+    };
     let seq = answered.await.ok_or_else(late)??;
     Ok(Json(json!({ "published": true, "seq": seq })))
 }
 
-/// Which connection to close, and how.
+/// The connection to close, and how.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Disconnection {
@@ -344,7 +350,7 @@ async fn disconnect(
     let id: ConnectionId = asked.id.parse().map_err(bad)?;
     let code = asked.code.unwrap_or(CloseCode::GOING_AWAY.get());
     let code = CloseCode::new(code)
-        .ok_or_else(|| bad(format!("code is {code}: it must not stand in a close frame")))?;
+        .ok_or_else(|| bad(format!("code is {code}: a close frame can't carry it")))?;
     let reason = asked.reason;
     if id.shard.index() >= access.shards.senders.len() {
         return Err(bad(format!("there is no shard {}", id.shard)));
@@ -360,7 +366,7 @@ async fn disconnect(
 }
 
 async fn drain(State(access): State<Access>) -> (StatusCode, Json<Value>) {
-    // A full queue holds an order to drain already.
+    // A full queue already holds an order to drain.
     let _ = access.orders.try_send(Order::Drain);
     (StatusCode::ACCEPTED, Json(json!({ "draining": true })))
 }

@@ -1,4 +1,4 @@
-//! Why a request to the administration server fails, as its answer says it.
+//! The errors that the administration server answers with.
 
 use crate::hub::HubError;
 use axum::Json;

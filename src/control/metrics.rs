@@ -1,5 +1,5 @@
-//! What the shards count, as Prometheus reads it. The numbers are read where the
-//! shards write them: a scrape costs the data path nothing.
+//! The counters of the shards in the format of Prometheus. A scrape reads them in place and
+//! costs the data path nothing.
 
 use crate::app::Shards;
 use crate::base::Counters;
@@ -13,11 +13,11 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 
-/// The text of all metrics. `lines_dropped` is how many log lines were.
+/// The text of all metrics. `lines_dropped` is the number of dropped log lines.
 pub fn text(shards: &Shards, lines_dropped: u64) -> String {
     let mut registry = Registry::with_prefix("tapecast");
     registry.register_collector(Box::new(Reading(Arc::clone(&shards.counters))));
-    let help = "Log lines that were dropped, for standard error was not read fast enough";
+    let help = "Log lines dropped because standard error was not read fast enough";
     let dropped: Counter = Counter::default();
     dropped.inc_by(lines_dropped);
     registry.register("log_lines_dropped", help, dropped);
@@ -27,7 +27,7 @@ pub fn text(shards: &Shards, lines_dropped: u64) -> String {
     text
 }
 
-/// One look at all shards.
+/// A scrape of all shards.
 struct Reading(Arc<[Counters]>);
 
 impl fmt::Debug for Reading {
@@ -65,30 +65,30 @@ impl Collector for Reading {
             fmt::Result::Ok(())
         };
         let owned = |(name, count): (&str, u64)| (name.to_owned(), count);
-        let help = "Limits that were hit, by name";
+        let help = "Times that each limit was hit, by its name";
         by("limit_hits", help, MetricType::Counter, "limit", &|counters| {
             counters.limits_hit.all().map(owned).collect()
         })?;
-        let help = "Connections that have a session, by route";
+        let help = "Open sessions, by route";
         by("route_sessions", help, MetricType::Gauge, "route", &|counters| {
             counters.routes.all().map(owned).collect()
         })?;
-        let help = "Answers to requests, by status: 101 is a handshake that succeeded";
+        let help = "Responses by HTTP status: 101 is an accepted handshake";
         by("responses", help, MetricType::Counter, "status", &|counters| {
             counters.statuses.all().collect()
         })?;
-        let help = "Connections that had a session and ended, by close code";
+        let help = "Ended sessions, by close code";
         by("closes", help, MetricType::Counter, "code", &|counters| {
             counters.close_codes.all().collect()
         })?;
-        let help = "Seconds from the end of one wait in the kernel to the next";
+        let help = "Seconds of work between two waits in the kernel";
         let mut metric =
             encoder.encode_descriptor("turn_seconds", help, None, MetricType::Histogram)?;
         for (shard, counters) in shards.iter().zip(&*self.0) {
             let labels = [("shard", shard.as_str())];
             histogram(metric.encode_family(&labels)?, &counters.turn_ns, 1e-9)?;
         }
-        let help = "Events taken from the kernel in one turn";
+        let help = "Events handled in one turn";
         let mut metric =
             encoder.encode_descriptor("turn_events", help, None, MetricType::Histogram)?;
         for (shard, counters) in shards.iter().zip(&*self.0) {

@@ -1,16 +1,17 @@
 //! Layer 7: the control thread, on tokio-uring, beside the shards.
 //!
-//! It owns what is slow, rare and asynchronous, so that no shard ever waits for
-//! it. It knows no connection: what it wants to know or to have done is an errand
-//! for a shard.
+//! It owns everything that is slow, rare and asynchronous, so that no shard ever waits for
+//! it. It knows no connection: it sends its questions and orders to shards as errands.
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `signals` | what ends the process |
+//! | `thread` | the thread: its start, and the tasks that it runs |
+//! | `signals` | the signals that end the process or reload it |
 //! | `admin` | the administration server |
-//! | `bodies` | what the bodies of its requests may hold |
-//! | `metrics` | what it counts, for Prometheus |
-//! | `watch` | names a shard that is stuck; tells the supervisor that all live; has free memory given back |
+//! | `bodies` | the memory and time that bodies of its requests may take |
+//! | `fault` | the errors that it answers with |
+//! | `metrics` | the metrics, for Prometheus |
+//! | `watch` | reports stuck shards and dropped log lines, and runs the watchdog and the return of memory |
 
 mod admin;
 mod bodies;

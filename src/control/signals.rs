@@ -1,20 +1,20 @@
-//! Signals: those that end the process, and the one that reloads.
+//! Signals that end the process, and the one that reloads it.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the operator asked for.
+/// An order of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The first SIGTERM or SIGINT: end gracefully.
+    /// The first SIGTERM or SIGINT: drain.
     Drain,
-    /// A further one: end now.
+    /// Another SIGTERM or SIGINT: stop at once.
     Stop,
-    /// SIGHUP: read the configuration again.
+    /// SIGHUP: reload the configuration.
     Reload,
 }
 
-/// Signals as they come.
+/// The signals of the process.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -22,7 +22,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on.
+    /// Catches signals from now on.
     pub fn watch() -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -31,7 +31,7 @@ impl Signals {
         })
     }
 
-    /// Passes orders on, for ever.
+    /// Passes orders on forever.
     pub async fn obey(mut self, obey: impl Fn(Order)) {
         let mut end = Order::Drain;
         loop {

@@ -1,4 +1,4 @@
-//! The control thread itself: what it runs, and how it starts.
+//! The control thread: its start, and the tasks that it runs.
 
 use super::admin::Admin;
 use super::lines::LinesDropped;
@@ -11,21 +11,21 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// What the control thread works with.
+/// Everything that the control thread works with.
 pub(crate) struct Control {
     /// The server's shards.
     pub shards: Shards,
-    /// Carries orders out; called on the control thread.
+    /// Carries out orders; called on the control thread.
     pub obey: Box<dyn Fn(Order) + Send>,
     /// The administration server, if there is one.
     pub admin: Option<Admin>,
-    /// How often to call `alive` while every shard is.
+    /// How often to call `alive` while no shard is stuck.
     pub alive_every: Option<Duration>,
-    /// Tells the supervisor.
+    /// Reports to the supervisor that all shards are alive.
     pub alive: Box<dyn Fn() + Send>,
-    /// Has the allocator give free memory back to the system.
+    /// Makes the allocator return free memory to the system.
     pub give_back: fn(),
-    /// Log lines that were dropped, since nobody read them.
+    /// Returns how many log lines were dropped because standard error was not read.
     pub lines_dropped: LinesDropped,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn start(control: Control) -> io::Result<()> {
     let (ready, is_ready) = mpsc::channel();
     std::thread::Builder::new().name("tapecast-control".into()).spawn(move || {
         tokio_uring::start(async move {
-            // The caller waits for it.
+            // The caller waits for the result.
             match set_up(control) {
                 Ok(running) => {
                     let _ = ready.send(Ok(()));

@@ -1,20 +1,20 @@
-//! Watches the shards: one whose handler blocks is named, with how long it has
-//! been busy with one turn. The supervisor hears that all is well only while no
-//! shard is stuck. Log lines that were dropped are reported, and free memory goes back to the system by the same clock.
+//! Watches the shards: it logs a shard whose handler blocks, and for how long. It reports to the
+//! supervisor only while no shard is stuck. At the same interval it reports dropped log lines and
+//! returns free memory to the system.
 
 use super::lines::LinesDropped;
 use crate::app::Shards;
 use crate::base::Counters;
 use std::time::{Duration, Instant};
 
-/// How often to look, unless the supervisor wants to hear more often.
+/// How often to look, unless the supervisor expects more frequent reports.
 const PERIOD: Duration = Duration::from_millis(500);
-/// A turn this long is worth a line.
+/// A turn of this length is logged.
 const STUCK: Duration = Duration::from_secs(1);
-/// A shard stuck this long is as good as dead: the supervisor is told no more.
+/// A shard that is stuck this long counts as dead: the reports to the supervisor stop.
 const DEAD: Duration = Duration::from_secs(10);
 
-/// Looks at the shards for ever.
+/// Watches the shards forever.
 pub async fn watch(
     shards: Shards,
     supervised: Option<(Duration, Box<dyn Fn() + Send>)>,
@@ -22,12 +22,12 @@ pub async fn watch(
     lines_dropped: LinesDropped,
 ) {
     let period = supervised.as_ref().map_or(PERIOD, |(every, _)| PERIOD.min(*every / 2));
-    let mut told = Instant::now();
-    let mut watch = Watch::new(&shards.counters, told);
+    let mut reported_at = Instant::now();
+    let mut watch = Watch::new(&shards.counters, reported_at);
     let mut dropped_before = 0;
     loop {
         tokio::time::sleep(period).await;
-        // Shards that have become idle free nothing more, by which they would.
+        // An idle shard frees no memory, which is what makes the allocator return some.
         give_back();
         let dropped = lines_dropped();
         if dropped > dropped_before {
@@ -36,7 +36,7 @@ pub async fn watch(
                 lines,
                 "log lines were dropped: standard error was not read fast enough"
             );
-            // Where this line was dropped too, the next says so again.
+            // If this line was dropped too, the next one reports it again.
             if lines_dropped() == dropped {
                 dropped_before = dropped;
             }
@@ -45,35 +45,39 @@ pub async fn watch(
         let longest = watch.look(&shards.counters, now, |shard, state| match state {
             State::Stuck(stuck) => {
                 let ms = stuck.as_millis() as u64;
-                tracing::warn!(shard, ms, "a shard is stuck in one turn: does a handler block?");
+                tracing::warn!(
+                    shard,
+                    ms,
+                    "a shard is stuck in one turn: check for blocking handlers"
+                );
             }
-            State::GoesOn => tracing::warn!(shard, "the shard goes on"),
+            State::Recovered => tracing::warn!(shard, "the shard has recovered"),
         });
-        if let Some((every, tell)) = &supervised
+        if let Some((every, report)) = &supervised
             && longest < DEAD
-            && now - told + period > *every
+            && now - reported_at + period > *every
         {
-            told = now;
-            tell();
+            reported_at = now;
+            report();
         }
     }
 }
 
-/// What is worth a line.
+/// A change of a shard that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// For so long.
+    /// It has been stuck for this long.
     Stuck(Duration),
-    /// After having been stuck.
-    GoesOn,
+    /// It was stuck and continues.
+    Recovered,
 }
 
-/// A shard as it was seen last.
+/// A shard at the last look.
 struct Seen {
     turns: u64,
     /// When this turn was first seen.
     since: Instant,
-    /// How long it has to be stuck for the next line.
+    /// How long it has to be stuck for the next log line.
     next_line: Duration,
 }
 
@@ -89,20 +93,20 @@ impl Watch {
         Watch(counters.iter().map(seen).collect())
     }
 
-    /// Tells `tell` what is worth a line; says how long the shard that is stuck
-    /// longest has been.
+    /// Calls `log` for every change that is logged; returns for how long the shard that is stuck
+    /// longest has been stuck.
     fn look(
         &mut self,
         counters: &[Counters],
         now: Instant,
-        mut tell: impl FnMut(usize, State),
+        mut log: impl FnMut(usize, State),
     ) -> Duration {
         let mut longest = Duration::ZERO;
         for (shard, (seen, counters)) in self.0.iter_mut().zip(counters).enumerate() {
             let turns = counters.turns.get();
             if turns != seen.turns || counters.is_waiting.get() == 1 {
                 if seen.next_line > STUCK {
-                    tell(shard, State::GoesOn);
+                    log(shard, State::Recovered);
                 }
                 *seen = Seen { turns, since: now, next_line: STUCK };
                 continue;
@@ -110,8 +114,8 @@ impl Watch {
             let stuck = now - seen.since;
             longest = longest.max(stuck);
             if stuck >= seen.next_line {
-                tell(shard, State::Stuck(stuck));
-                // Less and less often.
+                log(shard, State::Stuck(stuck));
+                // The intervals between lines grow.
                 seen.next_line *= 4;
             }
         }
@@ -124,16 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stuck_shard_is_named_and_a_sleeping_one_is_not() {
+    fn a_stuck_shard_is_logged_and_a_sleeping_one_is_not() {
         let counters = [Counters::default(), Counters::default()];
         counters[1].is_waiting.set(1);
         let start = Instant::now();
         let mut watch = Watch::new(&counters, start);
         let mut look = |ms: u64| {
-            let mut told = Vec::new();
+            let mut logged = Vec::new();
             let now = start + Duration::from_millis(ms);
-            let longest = watch.look(&counters, now, |shard, state| told.push((shard, state)));
-            (longest.as_millis() as u64, told)
+            let longest = watch.look(&counters, now, |shard, state| logged.push((shard, state)));
+            (longest.as_millis() as u64, logged)
         };
         let stuck = |ms| vec![(0, State::Stuck(Duration::from_millis(ms)))];
         assert_eq!(look(500), (500, vec![]));
@@ -141,7 +145,7 @@ mod tests {
         assert_eq!(look(2_000), (2_000, vec![]));
         assert_eq!(look(4_500), (4_500, stuck(4_500)));
         counters[0].turns.add(1);
-        assert_eq!(look(5_000), (0, vec![(0, State::GoesOn)]));
+        assert_eq!(look(5_000), (0, vec![(0, State::Recovered)]));
         assert_eq!(look(5_500), (500, vec![]));
     }
 }

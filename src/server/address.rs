@@ -1,4 +1,4 @@
-//! Where a server listens.
+//! The addresses of a server.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -26,12 +26,12 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether TLS is spoken there.
+    /// Whether the address uses TLS.
     pub fn is_secure(&self) -> bool {
         matches!(self, Address::Secure(_))
     }
 
-    /// Address and port, unless it is a Unix socket.
+    /// IP address and port, unless it is a Unix socket.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Address::Ip(address) | Address::Secure(address) => Some(*address),
@@ -40,7 +40,7 @@ impl Address {
     }
 }
 
-/// Takes the scheme off, which says what an address and port make.
+/// Strips the scheme, which decides what an IP address and port become.
 fn split_scheme(text: &str) -> (&str, fn(SocketAddr) -> Address) {
     let begins = |scheme: &str| {
         let start = text.get(..scheme.len());
@@ -61,9 +61,9 @@ fn expected(text: &str) -> String {
 }
 
 impl Address {
-    /// The addresses that a text names. Beside what [`Address::from_str`] reads: a name in
-    /// place of an IP address stands for all the addresses that it has, and none at all
-    /// (`:9001`) for all of this machine.
+    /// The addresses that a text names. It accepts what [`Address::from_str`] reads. In addition, a
+    /// host name stands for all its addresses, and an empty one (`:9001`) for all addresses of
+    /// this machine.
     ///
     /// ```
     /// use tapecast::Address;
@@ -75,7 +75,7 @@ impl Address {
     /// ```
     ///
     /// # Errors
-    /// It names none: what was expected.
+    /// The text names no address: what was expected.
     pub fn resolve(text: &str) -> Result<Vec<Address>, String> {
         if let Ok(address) = text.parse() {
             return Ok(vec![address]);
@@ -94,7 +94,7 @@ impl Address {
         };
         found.sort();
         found.dedup();
-        // A name may have an address of a family that the machine has not.
+        // A name may have an address of a family that the machine lacks.
         let has_family = |address: &SocketAddr| UdpSocket::bind((address.ip(), 0)).is_ok();
         if found.iter().any(has_family) {
             found.retain(has_family);

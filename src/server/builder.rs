@@ -1,4 +1,4 @@
-//! A server that is being put together.
+//! The builder of a server.
 
 use super::address::Address;
 use super::error::ServerError;
@@ -20,14 +20,14 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What is taken for the memory of a machine that does not say how much it has.
+/// The assumed memory of a machine whose memory can't be determined.
 const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
-/// The least that connections are given of it: some large messages.
+/// The least memory for connections: room for some large messages.
 const CONNECTIONS_BYTES_MIN: usize = 16 << 20;
 /// How many publications from other threads a shard's inbox holds.
 const INBOX_PUBLICATIONS: usize = 16 << 10;
 
-/// A server that is being put together.
+/// The builder of a server.
 ///
 /// ```
 /// use std::num::NonZeroU16;
@@ -64,8 +64,8 @@ impl Builder {
         Ok(self)
     }
 
-    /// Accepts from a socket that listens already, as one that a supervisor has
-    /// passed on. All shards share it.
+    /// Accepts from a listening socket, such as one that a supervisor has passed on. All shards
+    /// share it.
     ///
     /// # Errors
     /// [`ServerError::Thread`] if it has no address.
@@ -96,7 +96,7 @@ impl Builder {
         Ok(self)
     }
 
-    /// Runs this many shards, instead of one per core that the process may use.
+    /// Runs this many shards. The default is one per core that the process may use.
     #[must_use]
     pub fn shards(mut self, shards: NonZeroU16) -> Builder {
         self.shards = Some(shards);
@@ -110,14 +110,14 @@ impl Builder {
         self
     }
 
-    /// Sets the rules of topics: of those that match a topic the first holds.
+    /// Sets the rules of topics: the first matching rule applies.
     #[must_use]
     pub fn rules(mut self, rules: Vec<Rule>) -> Builder {
         self.rules = rules;
         self
     }
 
-    /// Who the server is on `wss://` addresses.
+    /// Sets the certificates for `wss://` addresses.
     #[must_use]
     pub fn tls(mut self, acceptor: Acceptor) -> Builder {
         self.tls = Some(acceptor);
@@ -128,8 +128,8 @@ impl Builder {
     /// shard's handler.
     ///
     /// # Errors
-    /// Limits that contradict each other, a rule that can't be, more shards than cores, an address that
-    /// can't be bound, or no io_uring: nothing has been left behind then.
+    /// Limits that contradict each other, an invalid rule, more shards than cores, an address
+    /// that can't be bound, or no io_uring. Then nothing is left behind.
     pub fn start<H, F>(self, make: F) -> Result<Server, ServerError>
     where
         H: Handler,
@@ -155,7 +155,7 @@ impl Builder {
             let setup = Setup::new(&limits, slots_max as u32);
             starting.push(Starting::spawn(id, core, setup, listeners, Arc::clone(&make))?);
         }
-        // Every ring is there before any shard takes a connection.
+        // Every ring is set up before any shard accepts a connection.
         let bells: Vec<Bell> =
             starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
         let bells: Arc<[Bell]> = bells.into();
@@ -206,13 +206,13 @@ impl Builder {
 }
 
 impl Server {
-    /// A server to be put together.
+    /// Builds a server.
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
-/// The limits, with those that depend on the memory of the machine.
+/// Sets the limits that depend on the memory of the machine.
 fn with_memory(mut limits: Limits) -> Limits {
     if limits.connections_bytes_max == 0 {
         let memory = topology::memory_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN);
@@ -231,7 +231,7 @@ fn check_certificate(sources: &[Source], has_certificate: bool) -> Result<(), Se
             Err(ServerError::Certificate("a wss:// address needs a certificate".into()))
         }
         (false, true) => {
-            let why = "there is a certificate, but no wss:// address to use it on";
+            let why = "a certificate is set, but no wss:// address uses it";
             Err(ServerError::Certificate(why.into()))
         }
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Why a server did not start, or ended.
+//! Why a server did not start, or failed.
 
 use super::address::Address;
 use crate::base::limits::LimitError;
@@ -7,7 +7,7 @@ use crate::hub::RuleError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// What went wrong, and what to do about it.
+/// An error of a server, and its remedy.
 ///
 /// ```
 /// use tapecast::{Server, ServerError};
@@ -18,22 +18,22 @@ use std::io::{self, ErrorKind};
 /// ```
 #[derive(Debug)]
 pub enum ServerError {
-    /// Not an address: what was given, and what was expected.
+    /// The text is not an address: what was given, and what was expected.
     Address(String),
-    /// No address to listen on was given.
+    /// No address to listen on is configured.
     NoAddress,
     /// A `wss://` address without a certificate, a certificate without such an address, or
-    /// one that is of no use: what is wrong.
+    /// a certificate that can't be used: what is wrong.
     Certificate(String),
-    /// More shards than cores: asked for, there.
+    /// More shards than cores: the shards, and the cores.
     Shards(u16, usize),
-    /// A rule of topics that can't be.
+    /// A rule of topics is invalid.
     Rule(RuleError),
-    /// A limit that can't be.
+    /// A limit is invalid.
     Limits(LimitError),
     /// An address can't be listened on.
     Listen(Address, io::Error),
-    /// There is no ring.
+    /// A ring can't be set up.
     Ring(SetupError),
     /// A thread can't be started.
     Thread(io::Error),
@@ -47,7 +47,7 @@ impl fmt::Display for ServerError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServerError::Address(expected) => formatter.write_str(expected),
-            ServerError::NoAddress => formatter.write_str("no address to listen on was given"),
+            ServerError::NoAddress => formatter.write_str("no address to listen on: set listen"),
             ServerError::Certificate(what) => formatter.write_str(what),
             ServerError::Shards(asked, cores) => write!(
                 formatter,
@@ -69,10 +69,10 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-/// Ports below this one are the system's, unless it was told otherwise.
+/// Ports below this one are privileged, unless the system is configured otherwise.
 const UNPRIVILEGED_PORT: u16 = 1024;
 
-/// An address can't be listened on: why, and what to do about it.
+/// The message for an address that can't be listened on: the reason and the remedy.
 /// The address is shown as `shown`.
 pub(crate) fn unlistenable(
     shown: &dyn fmt::Display,
@@ -82,25 +82,27 @@ pub(crate) fn unlistenable(
     format!("can't listen on {shown}: {error}{}", remedy(address, error.kind()))
 }
 
-/// The remedy where an address can't be listened on; empty if none is known.
+/// The remedy for an address that can't be listened on; empty if none is known.
 fn remedy(address: &Address, error: ErrorKind) -> String {
     let port = address.ip().map_or(u16::MAX, |address| address.port());
     match error {
         ErrorKind::PermissionDenied if port < UNPRIVILEGED_PORT => format!(
             ": ports below {UNPRIVILEGED_PORT} need a capability: `sudo setcap \
              cap_net_bind_service=+ep PATH_OF_THIS_PROGRAM`, or in a systemd unit \
-             AmbientCapabilities=CAP_NET_BIND_SERVICE; or allow them to all: `sudo sysctl \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE; or allow them for all programs: `sudo sysctl \
              net.ipv4.ip_unprivileged_port_start={port}`"
         ),
         ErrorKind::PermissionDenied if address.ip().is_none() => {
-            ": its directory has to be writable for this user".into()
+            ": make its directory writable for this user".into()
         }
         ErrorKind::AddrInUse if address.ip().is_some() => {
             format!(": another program listens there; `ss -ltnp sport = :{port}` names it")
         }
-        ErrorKind::AddrInUse => ": another program listens there, or it is no socket".into(),
+        ErrorKind::AddrInUse => {
+            ": another program listens there, or the file is not a socket".into()
+        }
         ErrorKind::AddrNotAvailable => {
-            ": no interface of this machine has it; `ip address` lists what they have".into()
+            ": no interface of this machine has this address; `ip address` lists them".into()
         }
         _ => String::new(),
     }

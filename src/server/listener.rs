@@ -1,8 +1,8 @@
 //! Listening sockets.
 //!
-//! A TCP address has one per shard, all on the same port, and the kernel spreads
-//! connections over them. A Unix socket, and one that was inherited, is there
-//! once; every shard accepts from it.
+//! A TCP address has one socket per shard, all on the same port, and the kernel spreads
+//! connections over them. A Unix socket and an inherited socket exist once, and every shard
+//! accepts from them.
 
 use super::address::Address;
 use super::error::ServerError;
@@ -16,19 +16,19 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What to listen on.
+/// The source of a listening socket.
 #[derive(Debug)]
 pub enum Source {
     /// An address to bind.
     Address(Address),
-    /// A socket that listens already.
+    /// A socket that is listening already.
     Socket(Address, OwnedFd),
 }
 
-/// What a server listens on. The files of Unix sockets that it made go with it.
+/// The addresses that a server listens on. Dropping it removes the files of its Unix sockets.
 #[derive(Debug)]
 pub struct Bound {
-    /// In the order asked for, with the ports that were chosen.
+    /// The addresses in their configured order, with the chosen ports.
     pub addresses: Vec<Address>,
     files: Vec<PathBuf>,
 }
@@ -36,13 +36,13 @@ pub struct Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         for file in &self.files {
-            // Somebody may have tidied up already.
+            // The file may be gone already.
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-/// Binds everything. Says what was bound, and the listeners of each shard.
+/// Binds every source. Returns the bound addresses, and the listeners of each shard.
 pub fn bind(
     sources: Vec<Source>,
     limits: &Limits,
@@ -75,7 +75,7 @@ pub fn bind(
     Ok((bound, listeners))
 }
 
-/// Binds one socket per shard; says the address with the port chosen.
+/// Binds one socket per shard; returns the address with the chosen port.
 fn bind_ip(
     kind: fn(SocketAddr) -> Address,
     asked: SocketAddr,
@@ -91,8 +91,8 @@ fn bind_tcp(
     limits: &Limits,
     listeners: &mut [Vec<OwnedFd>],
 ) -> io::Result<SocketAddr> {
-    // Without SO_REUSEPORT at first: another server there must be an error, not a
-    // share of its connections. A server that was killed may hold its sockets for
+    // Without SO_REUSEPORT at first: another server on this port must be an error, and not take a
+    // share of the connections. A killed server may hold its sockets for
     // some 20 ms, until the kernel has torn its ring down.
     let mut tries = 0;
     while let Err(error) = tcp_socket(asked, false)?.bind(&asked.into()) {
@@ -109,7 +109,7 @@ fn bind_tcp(
         socket.bind(&address.into())?;
         socket.listen(limits.listen_backlog)?;
         let listener = TcpListener::from(socket);
-        // The first shard finds the port, where 0 was asked for.
+        // For port 0, the first shard chooses the port.
         address = listener.local_addr()?;
         shard.push(listener.into());
     }
@@ -118,22 +118,22 @@ fn bind_tcp(
 
 fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the last run to time out.
+    // A restart must not wait until connections of the last run time out.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
-        // [::] and 0.0.0.0 side by side.
+        // Allows [::] and 0.0.0.0 side by side.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
 }
 
-/// Options that accepted sockets inherit: theirs can't be set, they are direct
-/// descriptors.
+/// Sets the options that accepted sockets inherit. Those are direct
+/// descriptors, on which no options can be set.
 fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if limits.socket_send_bytes > 0 {
-        // The kernel doubles what it is given, for its own overhead.
+        // The kernel doubles the value, for its own overhead.
         socket.set_send_buffer_size(limits.socket_send_bytes / 2)?;
     }
     if limits.socket_unsent_bytes > 0 {
@@ -142,11 +142,11 @@ fn prepare(socket: &Socket, limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// Binds a Unix socket, in place of one whose server is gone.
+/// Binds a Unix socket, and replaces one whose server is gone.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // Connecting to a file that is no socket is refused as well.
+            // Connecting to a file that is not a socket is refused too.
             let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
             let is_abandoned = UnixStream::connect(path)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -166,7 +166,7 @@ fn share(socket: OwnedFd, limits: &Limits, listeners: &mut [Vec<OwnedFd>]) -> io
     if reference.domain()? != Domain::UNIX {
         prepare(&reference, limits)?;
     }
-    // Also where it listens already: then this sets the backlog.
+    // On a listening socket, this sets the backlog.
     reference.listen(limits.listen_backlog)?;
     for shard in listeners {
         shard.push(socket.try_clone()?);

@@ -1,4 +1,4 @@
-//! Layer 8: builder, topology, listeners, and the threads.
+//! Layer 8: a server of several shards: its builder, topology, listeners and threads.
 
 mod address;
 mod builder;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A running server. Dropping it stops it at once; [`Server::join`] waits.
+/// A running server. Dropping it stops the server at once; [`Server::join`] waits for its end.
 ///
 /// ```no_run
 /// use tapecast::{Server, routes};
@@ -57,13 +57,13 @@ impl std::fmt::Debug for ServerHandle {
 }
 
 impl ServerHandle {
-    /// Ends gracefully: accepts no more, closes every connection with 1001, spread
-    /// over `Limits::drain_ms`, and cuts who does not answer in `close_ms`.
+    /// Drains the server: it accepts no more, closes every connection with 1001, spread
+    /// over `Limits::drain_ms`, and cuts connections that do not answer within `close_ms`.
     pub fn drain(&self) {
         self.give(Command::DRAIN);
     }
 
-    /// Ends at once: connections are cut.
+    /// Stops the server at once: connections are cut.
     pub fn stop(&self) {
         self.give(Command::STOP);
     }
@@ -75,11 +75,11 @@ impl ServerHandle {
         }
     }
 
-    /// Gives the running shards the reloadable ones of these limits
-    /// ([`Limits::RELOADABLE`]); the others are left as they are.
+    /// Applies the reloadable limits ([`Limits::RELOADABLE`]) to the running shards; the others
+    /// keep their values.
     ///
     /// # Errors
-    /// Limits that contradict each other: nothing has changed then.
+    /// The limits contradict each other. Then nothing is changed.
     pub fn reload(&self, limits: &Limits) -> Result<(), ServerError> {
         limits.check().map_err(ServerError::Limits)?;
         let limits = Arc::new(limits.clone());
@@ -89,20 +89,20 @@ impl ServerHandle {
         Ok(())
     }
 
-    /// Has connections from now on begin TLS like this; those that are there go on as they
-    /// are. Without a `wss://` address nothing comes of it.
+    /// Uses this acceptor for new connections; existing ones are not affected. Without a `wss://`
+    /// address it has no effect.
     pub fn reload_tls(&self, acceptor: &Acceptor) {
         for sender in &*self.shards.senders {
             sender.reload_tls(acceptor.clone());
         }
     }
 
-    /// The counters of every shard, by its number.
+    /// The counters of every shard, indexed by its number.
     pub fn counters(&self) -> &[Counters] {
         &self.shards.counters
     }
 
-    /// Publishes from any thread.
+    /// A handle that publishes from any thread.
     pub fn publisher(&self) -> Publisher {
         self.shards.publisher.clone()
     }
@@ -130,7 +130,7 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Publishes from any thread.
+    /// A handle that publishes from any thread.
     pub fn publisher(&self) -> Publisher {
         self.handle.publisher()
     }

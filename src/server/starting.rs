@@ -12,8 +12,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-/// Stops the whole server when a shard ends other than by order: its topics are
-/// gone, and the others can't go on without it.
+/// Stops the whole server when a shard fails: its topics are
+/// lost, and the other shards can't continue without it.
 pub(super) struct Guard(pub(super) Option<(Arc<Command>, Arc<[Bell]>)>);
 
 impl Guard {
@@ -32,7 +32,7 @@ impl Drop for Guard {
     }
 }
 
-/// A shard's thread whose ring is being set up.
+/// The thread of a shard whose ring is being set up.
 pub(super) struct Starting {
     pub(super) id: ShardId,
     bell: mpsc::Receiver<Result<Bell, SetupError>>,
@@ -41,7 +41,7 @@ pub(super) struct Starting {
 }
 
 impl Starting {
-    /// A ring may be used by the thread alone that has made it.
+    /// Starts the thread, which sets its ring up itself: only the creating thread may use a ring.
     pub(super) fn spawn<H, F>(
         id: ShardId,
         core: topology::Core,
@@ -61,7 +61,7 @@ impl Starting {
             let mut ring = match Uring::new(&setup) {
                 Ok(ring) => ring,
                 Err(error) => {
-                    // The receiver is there until it has heard from every shard.
+                    // The receiver waits for every shard.
                     let _ = bell_sender.send(Err(error));
                     return Ok(());
                 }
@@ -69,7 +69,7 @@ impl Starting {
             ring.listen(listeners, setup.accepts_in_flight);
             let waker: Box<dyn Wake> = Box::new(ring.waker());
             let _ = bell_sender.send(Ok(Arc::new(Doorbell::new(waker))));
-            // Fails when another shard could not start: the server gives up.
+            // Fails if another shard could not start, which ends the server.
             let Ok((parts, guard)) = parts_receiver.recv() else { return Ok(()) };
             let handler = make(id);
             Shard::new(ring, handler, parts).run()?;
@@ -88,7 +88,7 @@ impl Starting {
     }
 
     pub(super) fn go(self, parts: Parts, guard: Guard) -> JoinHandle<std::io::Result<()>> {
-        // It waits for them.
+        // The thread waits for its parts.
         let _ = self.parts.send((parts, guard));
         self.thread
     }

@@ -18,18 +18,18 @@ impl Core {
         let mut set = CpuSet::new();
         set.set(self.0);
         if let Err(error) = sched_setaffinity(None, &set) {
-            tracing::warn!(core = self.0, %error, "a shard could not be pinned to its core");
+            tracing::warn!(core = self.0, %error, "can't pin a shard to its core");
         }
     }
 }
 
-/// The cores for `shards` shards, or for one on every core, out of those that
+/// The cores for `shards` shards, or for one on every core that
 /// this process may use.
 pub fn cores(shards: Option<NonZeroU16>) -> Result<Vec<Core>, ServerError> {
     let allowed = sched_getaffinity(None).unwrap_or_default();
     let cores: Vec<Core> =
         (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).map(Core).collect();
-    // A quota of the control group may grant less time than there are cores.
+    // A quota of the control group may grant less time than the cores have.
     let granted = std::thread::available_parallelism().map_or(1, usize::from);
     let per_core = cores.len().min(granted).max(1);
     let count = shards.map_or(per_core, |shards| usize::from(shards.get()));
@@ -39,8 +39,8 @@ pub fn cores(shards: Option<NonZeroU16>) -> Result<Vec<Core>, ServerError> {
     Ok(cores[..count].to_vec())
 }
 
-/// The connections that a shard has room for: a ring's table of descriptors is at
-/// most as long as the limit of open files, which is raised as far as it may be.
+/// How many connections a shard has room for. A ring's table of descriptors is at
+/// most as long as the limit of open files, which is raised to its maximum.
 pub fn slots_max(limits: &Limits) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let descriptors = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -49,12 +49,12 @@ pub fn slots_max(limits: &Limits) -> usize {
     };
     let descriptors = descriptors.map_or(usize::MAX, |count| count as usize);
     let wanted = limits.connections_max.saturating_add(limits.connections_refusing_max);
-    // The kernel's own bound of a table is 2^20.
+    // The kernel limits a table to 2^20.
     wanted.min(descriptors).min(1 << 20)
 }
 
-/// Bytes of memory that this process may use: of the machine, or of the control groups that it
-/// is in, whichever is least. `None` where neither can be read.
+/// Bytes of memory that this process may use: the least of the machine's memory and the limits of
+/// its control groups. `None` if none can be read.
 pub fn memory_bytes() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(memory_total);
@@ -70,9 +70,9 @@ fn memory_total(meminfo: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
-/// The files that may hold a limit of memory for a line of `/proc/self/cgroup`: those of the
-/// group and of every group above it. In a container the group's own path may not be there,
-/// but its root is.
+/// The files that may hold a memory limit for a line of `/proc/self/cgroup`: those of the
+/// group and of every group above it. In a container the group's own path may be missing,
+/// but its root exists.
 fn limit_files(line: &str) -> Vec<PathBuf> {
     let mut words = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (words.next(), words.next()) else { return Vec::new() };
@@ -87,7 +87,7 @@ fn limit_files(line: &str) -> Vec<PathBuf> {
     group.ancestors().map(|group| Path::new(root).join(group).join(file)).collect()
 }
 
-/// A number that nobody can guess.
+/// An unpredictable number.
 pub fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_machine_and_its_groups_say_of_memory() {
+    fn memory_is_read_from_the_machine_and_its_control_groups() {
         assert_eq!(memory_total("MemTotal:  16 kB\nMemFree: 1 kB\n"), Some(16 << 10));
         assert_eq!(memory_total("MemFree: 1 kB\n"), None);
         let files = |line| -> Vec<String> {

@@ -1,4 +1,4 @@
-// The page of `tapecast serve`: subscribe, publish, and see what comes.
+// The page of `tapecast serve`: subscribe, publish, and watch the messages.
 
 import { Tapecast } from '/tapecast.js';
 
@@ -19,7 +19,7 @@ tape.on('state', (state) => {
   element('state').dataset.state = state;
   element('state').textContent = state === 'open' ? 'connected' : state;
 });
-tape.on('shutdown', ({ withinMs }) => log('the server goes away within', `${withinMs} ms`));
+tape.on('shutdown', ({ withinMs }) => log('the server shuts down within', `${withinMs} ms`));
 tape.on('error', ({ code, message }) => log('error', String(code), message));
 
 element('subscribe').onsubmit = (event) => {
@@ -31,8 +31,8 @@ element('subscribe').onsubmit = (event) => {
     log(`${channel} ${seq}`, key === undefined ? '' : `${key}${removed ? ' removed' : ''}:`, message);
   });
   subscriptions.set(channel, subscription);
-  for (const told of ['subscribed', 'reset', 'gap', 'conflated']) {
-    subscription.on(told, ({ channel, ...detail }) => log(`${channel} ${told}`, detail));
+  for (const name of ['subscribed', 'reset', 'gap', 'conflated']) {
+    subscription.on(name, ({ channel, ...detail }) => log(`${channel} ${name}`, detail));
   }
   subscription.on('error', ({ code, message }) => log('error', String(code), message));
 };
@@ -49,7 +49,7 @@ element('publish').onsubmit = async (event) => {
   let body = message;
   try {
     body = JSON.parse(message);
-  } catch { /* text, then */ }
+  } catch { /* not JSON: publish it as text */ }
   try {
     const seq = await tape.publish(channel, body, { key: key || undefined });
     log(`${channel} published as ${seq}`);

@@ -1,7 +1,7 @@
 // The demo's page: quotes, a depth ladder whose sequence is checked, and two readers.
 //
-// What comes is kept in plain values; at most so often a second as the chosen rate says,
-// what has changed is written into elements that never change their size.
+// Received messages are kept in plain values. At most as often as the chosen rate allows, changed
+// values are written into elements that never change their size.
 
 import { Tapecast } from '/tapecast.js';
 
@@ -9,7 +9,7 @@ const element = (id) => document.getElementById(id);
 const write = (node, text) => {
   if (node.firstChild?.nodeValue !== text) node.textContent = text;
 };
-// One way to write numbers, everywhere.
+// The number formats of the whole page.
 const grouped = new Intl.NumberFormat('en-US');
 const decimal = new Intl.NumberFormat('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const price = (value) => decimal.format(value);
@@ -18,8 +18,8 @@ const percent = (value) => `${decimal.format(value)} %`;
 const LEVELS = 10;
 const TRADES = 16;
 const SVG = 'http://www.w3.org/2000/svg';
-// Messages on their way to this tab without an acknowledgement: few, so that a tab that stalls
-// is seen to; but as many as come in some frames, or the time that those take holds them up.
+// How many messages may be in flight without an acknowledgement: few, so that a stalled tab shows
+// as stalled, but enough for some frames, so that their time does not delay messages.
 const windowOf = (rate) => (rate && rate <= 10 ? 64 : 1_024);
 const FLASH_MS = 400;
 
@@ -28,20 +28,20 @@ const second = new Tapecast();
 
 const chosen = { mode: 'latest', rate: 2, symbol: undefined, isStalled: false };
 
-// ---- Theme -------------------------------------------------------------------------
+// The theme.
 
 const themes = ['system', 'dark', 'light'];
 function setTheme(theme) {
   if (theme === 'system') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   element('theme').textContent = `Theme: ${theme}`;
-  try { localStorage.setItem('theme', theme); } catch { /* not allowed to remember */ }
+  try { localStorage.setItem('theme', theme); } catch { /* storage is not allowed */ }
 }
 
-// ---- Quotes ------------------------------------------------------------------------
+// Quotes.
 
-const quotes = new Map(); // symbol -> row and what it shows
-const trends = new Map(); // symbol -> the prices of a sparkline that came before its row
+const quotes = new Map(); // symbol -> its row and values
+const trends = new Map(); // symbol -> the prices of a sparkline that arrived before its row
 const changed = new Set();
 
 class Quote {
@@ -156,7 +156,7 @@ function subscribeBoard() {
       thisReader.seq = seq;
       thisReader.received += 1;
       unacknowledged += 1;
-      // Half a window at a time; not while it is stalled.
+      // Acknowledges half a window at a time, unless the tab is stalled.
       if (!chosen.isStalled && unacknowledged * 2 >= window) {
         unacknowledged = 0;
         board.ack();
@@ -164,17 +164,17 @@ function subscribeBoard() {
       schedule();
     },
   );
-  const says = (text) => write(element('this-what'), text);
-  board.on('subscribed', () => says(`${mode}, ${rate ? `at most ${rate} a second` : 'no limit'}, window ${window}`));
+  const show = (text) => write(element('this-what'), text);
+  board.on('subscribed', () => show(`${mode}, ${rate ? `at most ${rate} a second` : 'no limit'}, window ${window}`));
   board.on('snapshot_end', () => {
     if (!isArranged) arrange();
     if (!chosen.symbol && quotes.size) select([...quotes.keys()].sort()[0]);
   });
-  board.on('conflated', ({ from, to }) => says(`of ${grouped.format(to - from + 1)} messages it got the newest`));
-  board.on('gap', ({ from, to }) => says(`missed ${grouped.format(to - from + 1)} messages`));
+  board.on('conflated', ({ from, to }) => show(`${grouped.format(to - from + 1)} messages conflated`));
+  board.on('gap', ({ from, to }) => show(`missed ${grouped.format(to - from + 1)} messages`));
 }
 
-// The last two minutes of every symbol, as the server has them.
+// The prices of the last two minutes of every symbol.
 tape.subscribe('trend', { mode: 'latest', snapshot: true }, ({ key, message }) => {
   const quote = quotes.get(key);
   if (!quote) return void trends.set(key, message);
@@ -188,7 +188,7 @@ second.subscribe('quotes', { mode: 'latest', maxRate: 1 }, ({ seq }) => {
   otherReader.received += 1;
 });
 
-// ---- The ladder --------------------------------------------------------------------
+// The depth ladder.
 
 const ladder = { bids: new Map(), asks: new Map(), seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 };
 const levels = { ask: [], bid: [] };
@@ -213,14 +213,14 @@ function buildLadder() {
   for (let level = 0; level < LEVELS; level += 1) make('bid');
 }
 
-/** The book of one symbol, followed message by message from a snapshot on. */
+/** Follows the book of one symbol, message by message, from a snapshot on. */
 function follow(symbol, isSame = false) {
   depth?.unsubscribe();
   if (!isSame) Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 });
   ladder.bids.clear();
   ladder.asks.clear();
-  let before; // the last number, for a check of our own
-  let conflatedTo = 0; // up to there, only the newest of each level comes
+  let before; // the last sequence number, for the page's own check
+  let conflatedTo = 0; // up to this message, only the newest of each level arrives
   depth = tape.subscribe(`book.${symbol}`, { snapshot: true, maxRate: chosen.rate || undefined }, (received) => {
     const { seq, message, removed } = received;
     const side = message.side === 'bid' ? ladder.bids : ladder.asks;
@@ -239,7 +239,7 @@ function follow(symbol, isSame = false) {
   depth.on('snapshot_end', ({ seq }) => {
     before = seq;
   });
-  // A book that lacks a change is none: from the beginning.
+  // A book that lacks a change is wrong, so it restarts.
   depth.on('gap', ({ from, to }) => {
     ladder.missing += to - from + 1;
     follow(symbol, true);
@@ -300,7 +300,7 @@ function showLadder() {
   element('differences').className = differences ? 'down' : '';
 }
 
-// ---- Trades ------------------------------------------------------------------------
+// Trades.
 
 const trades = [];
 const tradeRows = [];
@@ -314,7 +314,7 @@ function buildTrades() {
 }
 
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-// Of all trades, what a person can read.
+// Two trades a second, since nobody can read more.
 tape.subscribe('trades', { mode: 'latest', maxRate: 2 }, ({ time, message }) => {
   trades.unshift({ time, ...message });
   trades.length = Math.min(trades.length, TRADES);
@@ -335,7 +335,7 @@ function showTrades() {
   }
 }
 
-// ---- The server's figures ----------------------------------------------------------
+// The server's figures.
 
 let figures;
 tape.subscribe('server', { mode: 'latest', snapshot: true }, ({ message }) => {
@@ -360,7 +360,7 @@ function showFigures() {
   if (behind > 0) write(element('this-what'), `stalled, ${grouped.format(behind)} messages behind`);
 }
 
-// ---- Painting ----------------------------------------------------------------------
+// Painting.
 
 let isScheduled = false;
 let paintedAt = 0;
@@ -389,7 +389,7 @@ function paint(now) {
   if (ladder.isChanged) showLadder();
   if (trades.isChanged) showTrades();
   if (figures) showFigures();
-  // A few lines a frame: all of them in one would be a long one.
+  // A few sparklines a frame: all of them would take too long for one.
   let left = 12;
   for (const quote of inView) {
     if (quote.isDrawn) continue;
@@ -399,7 +399,7 @@ function paint(now) {
   if (left === 0) schedule();
 }
 
-// ---- What can be chosen ------------------------------------------------------------
+// Controls.
 
 function select(symbol) {
   if (chosen.symbol) quotes.get(chosen.symbol)?.row.setAttribute('aria-selected', 'false');
@@ -431,9 +431,9 @@ function setMode(mode) {
 function setStalled(isStalled) {
   chosen.isStalled = isStalled;
   element('stall').setAttribute('aria-pressed', String(isStalled));
-  element('stall').textContent = isStalled ? 'Go on reading' : 'Stall this tab';
+  element('stall').textContent = isStalled ? 'Resume reading' : 'Stall this tab';
   if (!isStalled) {
-    write(element('this-what'), 'reading again');
+    write(element('this-what'), 'resumed');
     board.ack();
   }
 }
@@ -464,7 +464,7 @@ function nextRate() {
 
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  // In the list of rates the arrows choose one of them; letters are the page's also there.
+  // In the list of rates the arrow keys choose a rate; letters are shortcuts there too.
   if (event.target.tagName === 'SELECT' && event.key.startsWith('Arrow')) return;
   const act = {
     ArrowDown: () => move(1),
@@ -483,8 +483,8 @@ document.addEventListener('keydown', (event) => {
 
 tape.on('state', (state) => {
   element('state').dataset.state = state;
-  write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'no server', closed: 'closed' }[state]);
-  // The figures are of the past.
+  write(element('state'), { open: 'live', connecting: 'connecting', waiting: 'disconnected', closed: 'closed' }[state]);
+  // Dims the outdated figures.
   document.body.classList.toggle('stale', state !== 'open');
 });
 
@@ -492,5 +492,5 @@ buildLadder();
 buildTrades();
 subscribeBoard();
 let remembered = 'system';
-try { remembered = localStorage.getItem('theme') ?? 'system'; } catch { /* not allowed to */ }
+try { remembered = localStorage.getItem('theme') ?? 'system'; } catch { /* storage is not allowed */ }
 setTheme(themes.includes(remembered) ? remembered : 'system');

@@ -1,6 +1,6 @@
 // Types of tapecast.js: a client of tapecast.v1.json for browsers and Node.
 
-/** Where in a channel: its incarnation, and the number of a message. */
+/** A position in a channel: its epoch, and the sequence number of a message. */
 export interface Position {
   epoch: number;
   seq: number;
@@ -9,14 +9,14 @@ export interface Position {
 /** A publication. */
 export interface Message<T = unknown> {
   channel: string;
-  /** The channel's number of it, from 1, without holes. */
+  /** Its sequence number in the channel, from 1, without gaps. */
   seq: number;
-  /** Milliseconds since 1970 at the server. */
+  /** Milliseconds since 1970, by the server's clock. */
   time: number;
   key?: string;
-  /** The key has no value any more. */
+  /** The message removes the key. */
   removed?: true;
-  /** It is one of a snapshot's newest values. */
+  /** The message is part of a snapshot. */
   snapshot?: true;
   message: T;
 }
@@ -29,76 +29,76 @@ export interface Range {
 }
 
 export interface SubscribeOptions {
-  /** Every message in order, or of each key the newest. */
+  /** Every message in order, or the newest of each key. */
   mode?: 'all' | 'latest';
-  /** Moves a second at most, 1 to 1000; each brings all that is pending. */
+  /** Deliveries a second at most, 1 to 1000; each carries all pending messages. */
   maxRate?: number;
-  /** The newest value of every key first. */
+  /** Begin with the newest value of every key. */
   snapshot?: boolean;
-  /** Go on behind this message. */
+  /** Resume after this message. */
   since?: Position;
-  /** Messages that may be on their way without an `ack`, 1 to 65536. */
+  /** How many messages may be in flight without an `ack`, 1 to 65536. */
   window?: number;
-  /** Call `ack` yourself; otherwise it is done when the listeners have returned. */
+  /** Call `ack` yourself; otherwise the client does when the listeners have returned. */
   manualAck?: boolean;
-  /** Be listed under this name in `$presence.CHANNEL`, if the channel's rule has a list. */
+  /** Be listed under this name in `$presence.CHANNEL`, if the channel's rule enables presence. */
   name?: string;
 }
 
 export interface SubscriptionEvents<T> {
   message: (message: Message<T>) => void;
-  /** It is live: the first time, or again. */
+  /** The subscription is live: the first time, or again. */
   subscribed: (event: Position & { channel: string; recovered: boolean; listed?: false }) => void;
-  /** After a lost connection it could not go on where it was: it starts anew. */
+  /** After a lost connection it could not resume at its position, and restarts. */
   reset: (event: Position & { channel: string; previous: Position }) => void;
-  /** These messages do not come. */
+  /** These messages are lost. */
   gap: (event: Range) => void;
-  /** Of these messages the newest of each key come. */
+  /** These messages are conflated: only the newest of each key follow. */
   conflated: (event: Range) => void;
   snapshot: (event: { channel: string; count: number }) => void;
-  /** `complete` is false if the server keeps the values of fewer keys than there are. */
+  /** `complete` is false if the server does not keep the values of all keys. */
   snapshot_end: (event: { channel: string; seq: number; complete: boolean }) => void;
-  /** The server refuses it, for good. */
+  /** The server has refused it for good. */
   error: (error: TapecastError) => void;
 }
 
 export interface TapecastOptions {
   /** A WebSocket constructor, where there is no global one (Node below 22). */
   WebSocket?: unknown;
-  /** The first delay before connecting again, spread at random; it doubles. 250. */
+  /** The first delay before reconnecting, with random spread; it doubles. Default: 250. */
   backoffMs?: number;
-  /** 15,000. */
+  /** The longest delay before reconnecting. Default: 15,000. */
   backoffMaxMs?: number;
-  /** How long a handshake may take. 10,000. */
+  /** How long a handshake may take. Default: 10,000. */
   connectMs?: number;
-  /** Silence after which the server is asked whether it is there. 25,000. */
+  /** Silence after which the client pings the server. Default: 25,000. */
   idleMs?: number;
-  /** How long its answer may take. 10,000. */
+  /** How long the answer to a ping may take. Default: 10,000. */
   answerMs?: number;
-  /** How long a connection has to last for the next delay to begin anew. 5,000. */
+  /** How long a connection has to last for the delay to start over. Default: 5,000. */
   lastingMs?: number;
-  /** Requests without an answer; above it they are refused with `full`. 1,024. */
+  /** Requests in flight; further ones are refused with `full`. Default: 1,024. */
   requestsMax?: number;
-  /** Bytes that the network has not taken; above it, the same. 4 MiB. */
+  /** Unsent bytes; above them, requests are refused with `full`. Default: 4 MiB. */
   bufferedBytesMax?: number;
 }
 
 export interface PublishOptions {
   key?: string;
-  /** From now on the key has no value. */
+  /** The message removes the key. */
   remove?: boolean;
-  /** `false`: nothing comes back, and it throws when it can't be sent at once. */
+  /** `false`: there is no answer, and it throws if the message can't be sent at once. */
   confirm?: boolean;
 }
 
 export interface TapecastEvents {
   state: (state: State) => void;
-  /** A connection is over, or there was none: with the server's close code and reason, or
-   * 1006 and what this client knows. It is tried again, until `close`. */
+  /** A connection has ended or could not be made: with the server's close code and reason, or
+   * 1006 and this client's reason. The client reconnects, until `close`. */
   disconnect: (event: { code: number; reason: string }) => void;
-  /** The server goes away; the client comes back by itself, to it or another. */
+  /** The server shuts down; the client reconnects by itself, to it or to another. */
   shutdown: (event: { withinMs: number }) => void;
-  /** What the server refuses and no promise tells. */
+  /** A refusal of the server that no promise reports. */
   error: (error: TapecastError) => void;
 }
 
@@ -106,9 +106,9 @@ export type State = 'connecting' | 'open' | 'waiting' | 'closed';
 
 export class TapecastError extends Error {
   /**
-   * The server's number (docs/protocol.md), or of this client: `disconnected` (sent, and
-   * nobody knows what became of it; without `confirm`, not sent), `full`, `subscribed`,
-   * `closed`, `protocol` (the other side speaks something else).
+   * The server's error code (docs/protocol.md), or one of this client: `disconnected` (sent, but the
+   * outcome is unknown; without `confirm`, not sent), `full`, `subscribed`,
+   * `closed`, `protocol` (the server speaks another protocol).
    */
   readonly code: number | 'disconnected' | 'full' | 'subscribed' | 'closed' | 'protocol';
   readonly channel?: string;
@@ -117,16 +117,16 @@ export class TapecastError extends Error {
 export class Subscription<T = unknown> {
   readonly channel: string;
   readonly options: SubscribeOptions;
-  /** With `*` or `>`: several channels, now or later. */
+  /** Whether the channel has `*` or `>` and stands for several channels. */
   readonly isPattern: boolean;
   /** The first answer of the server. */
   readonly ready: Promise<this>;
   /** Calls `listener` from now on, until the returned function is called. */
   on<E extends keyof SubscriptionEvents<T>>(event: E, listener: SubscriptionEvents<T>[E]): () => void;
-  /** Where it could be resumed: the last message handed on; none before it is live, or
-   * while a snapshot comes. */
+  /** The position at which it can be resumed: the last delivered message. `undefined` before it
+   * is live, or during a snapshot. */
   position(channel?: string): Position | undefined;
-  /** Everything up to `seq`, or to the last message, is done with. */
+  /** Acknowledges all messages up to `seq`, or up to the last one. */
   ack(seq?: number, channel?: string): void;
   unsubscribe(): Promise<void>;
 }
@@ -136,17 +136,17 @@ export class Tapecast {
   constructor(url?: string, options?: TapecastOptions);
   readonly state: State;
   on<E extends keyof TapecastEvents>(event: E, listener: TapecastEvents[E]): () => void;
-  /** Subscribes, now or once connected, and again whenever it is. */
+  /** Subscribes now, or once connected, and again after every reconnect. */
   subscribe<T = unknown>(
     channel: string,
     options?: SubscribeOptions,
     onMessage?: (message: Message<T>) => void,
   ): Subscription<T>;
-  /** Resolves with the message's number. */
+  /** Resolves with the message's sequence number. */
   publish(channel: string, message: unknown, options?: PublishOptions & { confirm?: true }): Promise<number>;
   publish(channel: string, message: unknown, options: PublishOptions & { confirm: false }): void;
-  /** Milliseconds there and back. */
+  /** Resolves with the round trip in milliseconds. */
   ping(): Promise<number>;
-  /** Ends it, for good. */
+  /** Closes the client for good. */
   close(): void;
 }

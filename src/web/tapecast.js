@@ -1,19 +1,19 @@
 // A client of tapecast.v1.json for browsers and Node, without dependencies.
 //
-// It connects, comes back by itself, and goes on in every channel where it left. What a
-// channel's reader got, missed or got anew is told by events; docs/clients.md has examples,
-// and tapecast.d.ts the types.
+// It connects, reconnects by itself, and resumes every channel at its last position. Messages,
+// gaps and restarts of a channel are events. docs/clients.md has examples, and tapecast.d.ts the
+// types.
 //
 // Invariants:
-// - `position.seq` is the last message of a channel that was handed on or accounted for
-//   by a mark. It is what a resumed subscription names in `since`, so nothing comes
-//   twice and nothing is missed in silence.
-// - While a snapshot comes, the position is not one that can be resumed: a connection
-//   that is lost then asks for a new snapshot.
+// - `position.seq` is the last message of a channel that was delivered or reported as lost or
+//   conflated. A resumed subscription names it in `since`, so nothing is delivered twice and
+//   nothing is missed in silence.
+// - During a snapshot there is no position to resume at: if the connection is lost then, the
+//   subscription requests a new snapshot.
 
 const SUBPROTOCOL = 'tapecast.v1.json';
 
-// Channels of one pattern that are known at a time.
+// How many channels of one pattern are tracked.
 const CHANNELS_MAX = 16_384;
 
 // RFC 6455, 7.1.5: the code of a connection that ended without a close frame.
@@ -21,17 +21,17 @@ const ABNORMAL = 1006;
 
 const DEFAULTS = {
   WebSocket: undefined, // the constructor, where there is no global one (Node below 22)
-  backoffMs: 250, // the first delay before connecting again; it doubles
+  backoffMs: 250, // the first delay before reconnecting; it doubles
   backoffMaxMs: 15_000,
   connectMs: 10_000, // how long a handshake may take
-  idleMs: 25_000, // silence after which the server is asked whether it is there
-  answerMs: 10_000, // and how long its answer may take
-  lastingMs: 5_000, // how long a connection has to last for the next delay to begin anew
-  requestsMax: 1_024, // requests without an answer yet
-  bufferedBytesMax: 4 << 20, // bytes that the network has not taken yet
+  idleMs: 25_000, // silence after which the client pings the server
+  answerMs: 10_000, // how long the answer to a ping may take
+  lastingMs: 5_000, // how long a connection has to last for the delay to start over
+  requestsMax: 1_024, // requests in flight
+  bufferedBytesMax: 4 << 20, // unsent bytes
 };
 
-/** A request that failed: `code` is the server's number, or a word of this client. */
+/** A request that failed: `code` is the server's error code, or a name of this client. */
 export class TapecastError extends Error {
   constructor(code, message, channel) {
     super(message);
@@ -50,7 +50,7 @@ class Emitter {
     return () => this.#listeners.get(event)?.delete(listener);
   }
 
-  /** Calls the listeners. What one of them throws is reported and stops nobody. */
+  /** Calls the listeners. An exception of one is reported and does not stop the others. */
   _emit(event, ...details) {
     for (const listener of this.#listeners.get(event) ?? []) {
       try {
@@ -63,7 +63,7 @@ class Emitter {
   }
 }
 
-/** Where a channel stands: its last message, and what else is known of the next ones. */
+/** The position in a channel that has begun: its last message, and what is known of the next. */
 function started(epoch, seq, isSnapshot) {
   return { epoch, seq, isSnapshot, conflatedTo: 0, received: seq, unacknowledged: 0 };
 }
@@ -71,11 +71,11 @@ function started(epoch, seq, isSnapshot) {
 /** A channel, or a pattern of channels. Made by `Tapecast.subscribe`. */
 export class Subscription extends Emitter {
   #tapecast;
-  #positions = new Map(); // channel -> what `started` returns
+  #positions = new Map(); // channel -> the result of `started`
   #resolve;
   #reject;
   #isEnded = false;
-  _asked; // the id of the last request for it
+  _asked; // the id of the last request
 
   constructor(tapecast, channel, options) {
     super();
@@ -87,23 +87,23 @@ export class Subscription extends Emitter {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // A refusal is an event as well: who does not await is not punished for it.
+    // A refusal is also an event, so a caller need not await `ready`.
     this.ready.catch(() => {});
   }
 
-  /** Where a channel can be resumed: of the pattern's channels, the one named. */
+  /** The position at which a channel can be resumed; for a pattern, name the channel. */
   position(channel = this.channel) {
     const position = this.#positions.get(channel);
     if (!position || position.isSnapshot || position.epoch === undefined) return undefined;
     return { epoch: position.epoch, seq: position.seq };
   }
 
-  /** Everything up to `seq`, or to the last message, is done with. */
+  /** Acknowledges all messages up to `seq`, or up to the last one. */
   ack(seq, channel = this.channel) {
     const position = this.#positions.get(channel);
     if (!position) return;
     position.unacknowledged = 0;
-    // Small, and the server may be waiting for it: whatever else is under way.
+    // It is small and the server may wait for it, so it ignores the limit of unsent bytes.
     this.#tapecast._send({ type: 'ack', channel, seq: seq ?? position.received }, true);
   }
 
@@ -111,7 +111,7 @@ export class Subscription extends Emitter {
     return this.#tapecast._unsubscribe(this);
   }
 
-  /** What asks for it, anew or for the rest. */
+  /** The request for it: for a new subscription, or to resume. */
   _request() {
     const { mode, maxRate, snapshot, window, since, name } = this.options;
     const request = { type: 'subscribe', channel: this.channel };
@@ -121,7 +121,7 @@ export class Subscription extends Emitter {
     if (name !== undefined) request.name = name;
     const position = this.#positions.get(this.channel);
     const from = position ? this.position() : since;
-    // Where it can't go on, a snapshot follows unasked.
+    // If the server can't resume there, a snapshot follows without a request.
     if (from) request.since = from;
     else if (snapshot || position) request.snapshot = true;
     return request;
@@ -129,30 +129,30 @@ export class Subscription extends Emitter {
 
   _subscribed({ channel, epoch, seq, recovered, listed }) {
     this.#resolve(this);
-    // The pattern itself: each of its channels is told of.
+    // The pattern itself: each of its channels has an answer of its own.
     if (epoch === undefined) return;
     const before = this.#positions.get(channel);
     const asksPast = !this.isPattern && (this.options.snapshot || this.options.since || before);
     this.#place(channel, started(epoch, seq, !recovered && Boolean(asksPast)));
     const event = { channel, epoch, seq, recovered };
-    // The name that was given is on no list, for the channel has none.
+    // The name is not listed, because the channel has no presence.
     if (listed === false) event.listed = false;
     this._emit('subscribed', event);
     if (before?.epoch === undefined) return;
     const { epoch: epochBefore, seq: seqBefore } = before;
-    // An interrupted snapshot may have brought later messages than its position says.
+    // An interrupted snapshot may contain later messages than its position.
     const isOther = epochBefore !== epoch || seqBefore !== seq || before.isSnapshot;
     if (this.isPattern && epochBefore === epoch) {
-      // What came while nobody listened.
+      // Messages that were published while disconnected.
       if (seq > seqBefore) this._emit('gap', { channel, from: seqBefore + 1, to: seq });
     } else if ((this.isPattern || !recovered) && isOther) {
-      // Where a pattern begins is the server's choice, which it calls recovered.
+      // The server chooses the start of a pattern's channel, and reports it as recovered.
       const previous = { epoch: epochBefore, seq: seqBefore };
       this._emit('reset', { channel, previous, epoch, seq });
     }
   }
 
-  /** A pattern may find ever new channels: the oldest are let go of. */
+  /** Stores a position. A pattern may match an unbounded number of channels: the oldest are dropped. */
   #place(channel, position) {
     this.#positions.set(channel, position);
     if (this.#positions.size > CHANNELS_MAX) {
@@ -162,9 +162,9 @@ export class Subscription extends Emitter {
 
   _message(message) {
     const { channel, seq } = message;
-    // What a subscription that has ended left behind comes before its `subscribed`.
+    // A message before `subscribed` belongs to an earlier subscription that has ended.
     if (!this.isPattern && !this.#positions.has(channel)) return;
-    // A channel that was subscribed to by name until now goes on without being told of.
+    // The channel had a subscription by name, and continues with this one.
     if (!this.#positions.has(channel)) this.#place(channel, started(undefined, seq - 1, false));
     const position = this.#positions.get(channel);
     position.received = seq;
@@ -199,7 +199,7 @@ export class Subscription extends Emitter {
     }
   }
 
-  /** Everything up to `seq` has been sent. */
+  /** Notes that the server has sent all messages up to `seq`. */
   _heartbeat(channel, seq) {
     const position = this.#positions.get(channel);
     if (!position || position.isSnapshot || seq <= position.seq) return;
@@ -207,13 +207,13 @@ export class Subscription extends Emitter {
     position.seq = seq;
   }
 
-  /** With `all`, a hole that no mark has announced is a gap as well. */
+  /** In the mode `all`, an unannounced hole before `seq` is a gap too. */
   #expect(channel, position, seq) {
     const from = Math.max(position.seq, position.conflatedTo) + 1;
     if (this.options.mode !== 'latest' && seq >= from) this._emit('gap', { channel, from, to: seq });
   }
 
-  /** Half a window at a time, so that the server never waits for one message. */
+  /** Acknowledges half a window at a time, so that the server need not wait. */
   #acknowledge(channel, position) {
     const { window, manualAck } = this.options;
     if (!window || manualAck || this.#isEnded) return;
@@ -222,14 +222,14 @@ export class Subscription extends Emitter {
     this.ack(undefined, channel);
   }
 
-  /** It has ended: by the caller, or the server refuses it. */
+  /** Ends it, because the caller unsubscribed or the server refused it. */
   _ended(error) {
     this.#isEnded = true;
     this.#reject(error);
   }
 }
 
-/** A connection to a server, and what is subscribed to over it. */
+/** A connection to a server, and its subscriptions. */
 export class Tapecast extends Emitter {
   #url;
   #options;
@@ -237,12 +237,12 @@ export class Tapecast extends Emitter {
   #state = 'connecting';
   #attempts = 0;
   #openSince; // when the connection opened
-  #timer; // to connect again, or for the handshake
-  #watch; // for silence
-  #heard = 0; // when something came last
-  #asked = 0; // when the server was asked whether it is there
+  #timer; // until reconnecting, or for the handshake
+  #watch; // checks for silence
+  #heard = 0; // when the last message was received
+  #asked = 0; // when the last ping of the watch was sent
   #subscriptions = new Map(); // channel or pattern -> Subscription
-  #routes = new Map(); // channel -> Subscription, as found
+  #routes = new Map(); // channel -> Subscription, cached by #route
   #requests = new Map(); // id -> { text, resolve, reject, channel, isSent }
   #nextId = 1;
   #onOnline = () => {
@@ -260,16 +260,16 @@ export class Tapecast extends Emitter {
     this.#connect();
   }
 
-  /** `connecting`, `open`, `waiting` (to connect again), or `closed`. */
+  /** `connecting`, `open`, `waiting` (to reconnect), or `closed`. */
   get state() {
     return this.#state;
   }
 
-  /** Subscribes, now or once it is connected, and again whenever it is. */
+  /** Subscribes now, or once connected, and again after every reconnect. */
   subscribe(channel, options = {}, onMessage = undefined) {
     if (this.#state === 'closed') throw new TapecastError('closed', 'the client is closed', channel);
     if (this.#subscriptions.has(channel)) {
-      throw new TapecastError('subscribed', `${channel}: subscribed to already`, channel);
+      throw new TapecastError('subscribed', `${channel}: already subscribed`, channel);
     }
     const subscription = new Subscription(this, channel, options);
     if (onMessage) subscription.on('message', onMessage);
@@ -279,7 +279,7 @@ export class Tapecast extends Emitter {
     return subscription;
   }
 
-  /** Publishes; resolves with the message's number. Without `confirm`, nothing comes back. */
+  /** Publishes; resolves with the message's sequence number. Without `confirm`, there is no answer. */
   publish(channel, message, { key, remove, confirm = true } = {}) {
     const request = { type: 'publish', channel, message: message ?? null };
     if (key !== undefined) request.key = key;
@@ -287,17 +287,18 @@ export class Tapecast extends Emitter {
     if (confirm) return this.#bounded(request).then((answer) => answer.seq);
     if (this._send(request)) return undefined;
     const isOpen = this.#state === 'open';
-    throw new TapecastError(isOpen ? 'full' : 'disconnected', 'it can not be sent now', channel);
+    const why = isOpen ? 'too many unsent bytes' : 'not connected';
+    throw new TapecastError(isOpen ? 'full' : 'disconnected', why, channel);
   }
 
-  /** Milliseconds there and back. */
+  /** Resolves with the round trip in milliseconds. */
   async ping() {
     const start = performance.now();
     await this.#bounded({ type: 'ping' });
     return performance.now() - start;
   }
 
-  /** Ends it, for good. */
+  /** Closes the client for good. */
   close() {
     if (this.#state === 'closed') return;
     globalThis.removeEventListener?.('online', this.#onOnline);
@@ -309,7 +310,7 @@ export class Tapecast extends Emitter {
     this.#routes.clear();
   }
 
-  /** Sends if it can be sent now. */
+  /** Sends if there is a connection with room; returns whether it did. */
   _send(request, isSmall = false) {
     const isRoom = isSmall || this.#socket?.bufferedAmount <= this.#options.bufferedBytesMax;
     if (this.#state !== 'open' || !isRoom) return false;
@@ -323,14 +324,14 @@ export class Tapecast extends Emitter {
     this.#routes.clear();
     subscription._ended(new TapecastError('closed', 'unsubscribed', subscription.channel));
     if (this.#state !== 'open') return;
-    // Whatever the answer: it is over.
+    // The answer does not matter: the subscription has ended.
     await this.#request({ type: 'unsubscribe', channel: subscription.channel }).catch(() => {});
   }
 
   #ask(subscription) {
     subscription._asked = this.#nextId;
     this.#request(subscription._request()).catch((error) => {
-      // A lost connection asks again; what the server refuses stays refused.
+      // After a reconnect it is requested again; a refusal of the server is final.
       if (typeof error.code !== 'number') return;
       if (this.#subscriptions.get(subscription.channel) !== subscription) return;
       this.#subscriptions.delete(subscription.channel);
@@ -340,24 +341,24 @@ export class Tapecast extends Emitter {
     });
   }
 
-  /** A request of the caller's, who is refused where there is no room. */
+  /** Sends a request of the caller, unless the limits are reached. */
   async #bounded(request) {
     const { requestsMax, bufferedBytesMax } = this.#options;
     if (this.#state === 'closed') {
       throw new TapecastError('closed', 'the client is closed', request.channel);
     }
     if (this.#requests.size >= requestsMax || this.#socket?.bufferedAmount > bufferedBytesMax) {
-      throw new TapecastError('full', 'too many requests without an answer', request.channel);
+      throw new TapecastError('full', 'too many requests in flight', request.channel);
     }
     return this.#request(request);
   }
 
-  /** Sends, now or once it is connected; resolves with the answer. */
+  /** Sends now, or once connected; resolves with the answer. */
   #request(request) {
     const { channel } = request;
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
-      // First, so that it comes back also where the rest can't be read.
+      // The id is first, so that the server can return it even if it can't read the rest.
       const text = JSON.stringify({ id, ...request });
       const isSent = this.#state === 'open';
       this.#requests.set(id, { text, resolve, reject, channel, isSent });
@@ -380,14 +381,14 @@ export class Tapecast extends Emitter {
   #connect() {
     clearTimeout(this.#timer);
     this.#turn('connecting');
-    // A listener may have closed it.
+    // A listener of `state` may have closed the client.
     if (this.#state !== 'connecting') return;
     const socket = new this.#options.WebSocket(this.#url, [SUBPROTOCOL]);
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#received(data);
     socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-    // `close` comes behind it.
+    // A `close` event follows.
     socket.onerror = () => {};
     const late = 'the handshake took too long';
     this.#timer = setTimeout(() => this.#lost(ABNORMAL, late), this.#options.connectMs);
@@ -395,25 +396,25 @@ export class Tapecast extends Emitter {
 
   #opened() {
     clearTimeout(this.#timer);
-    // Some constructors open where the server has chosen no subprotocol.
+    // Some WebSocket constructors open although the server has chosen no subprotocol.
     if (this.#socket.protocol !== SUBPROTOCOL) return this.#isOther('it did not choose the subprotocol');
     this.#openSince = Date.now();
     this.#heard = Date.now();
     this.#asked = 0;
     this.#state = 'open';
     const every = Math.max(50, Math.min(this.#options.idleMs, this.#options.answerMs) / 4);
-    this.#watch = setInterval(() => this.#listen(), every);
+    this.#watch = setInterval(() => this.#probe(), every);
     for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
     for (const request of this.#requests.values()) {
       if (!request.isSent) this.#socket.send(request.text);
       request.isSent = true;
     }
-    // Last, for a listener may subscribe, or close.
+    // Last, since a listener may subscribe or close.
     this._emit('state', 'open');
   }
 
-  /** A network that is gone says nothing: silence is asked about. */
-  #listen() {
+  /** A lost network is silent, so silence is probed with a ping. */
+  #probe() {
     const now = Date.now();
     if (this.#asked > this.#heard) {
       if (now - this.#asked >= this.#options.answerMs) this.#lost(ABNORMAL, 'no answer');
@@ -423,7 +424,7 @@ export class Tapecast extends Emitter {
     }
   }
 
-  /** Lets go of the socket. */
+  /** Drops the socket. */
   #drop(state) {
     clearTimeout(this.#timer);
     clearInterval(this.#watch);
@@ -432,35 +433,35 @@ export class Tapecast extends Emitter {
     this.#turn(state);
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    // Where the network is gone, so is the answer to a close: npm's ws can do without.
+    // On a lost network a close gets no answer: npm's ws can terminate without one.
     if (state === 'waiting' && socket.terminate) socket.terminate();
     else socket.close();
   }
 
-  /** The connection is over: with the server's code and reason, or 1006 and this client's. */
+  /** Handles the end of the connection: with the server's code and reason, or 1006 and this client's. */
   #lost(code, reason) {
     if (this.#state === 'closed' || this.#state === 'waiting') return;
     const lasted = this.#openSince === undefined ? 0 : Date.now() - this.#openSince;
     this.#openSince = undefined;
     this.#drop('waiting');
     this._emit('disconnect', { code, reason });
-    // A listener may have closed it.
+    // A listener of `disconnect` may have closed the client.
     if (this.#state !== 'waiting') return;
     for (const [id, request] of [...this.#requests]) {
-      // Nobody knows what became of them; those that never left are sent later.
+      // The outcome of sent requests is unknown; unsent ones are sent later.
       if (request.isSent) this.#fail(id, 'disconnected', 'the connection was lost');
     }
-    // Spread over the whole delay, so that a thousand clients don't come at once.
+    // Spread over the whole delay, so that a thousand clients don't reconnect at once.
     const { backoffMs, backoffMaxMs, lastingMs } = this.#options;
     const delayAfter = (attempts) => Math.min(backoffMaxMs, backoffMs * 2 ** Math.min(attempts, 16));
-    // A server that greets and goes again has not come back.
+    // A server that accepts and drops connections does not reset the delay.
     if (lasted >= Math.max(lastingMs, delayAfter(this.#attempts))) this.#attempts = 0;
     const delay = delayAfter(this.#attempts);
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#connect(), delay * Math.random());
   }
 
-  /** What is at the other end does not speak the protocol: reported, and tried again later. */
+  /** Handles a server that does not speak the protocol: an error, and a reconnect later. */
   #isOther(why) {
     const error = new TapecastError('protocol', `the server does not speak ${SUBPROTOCOL}: ${why}`);
     this._emit('error', error);
@@ -472,8 +473,8 @@ export class Tapecast extends Emitter {
     try {
       this.#hear(JSON.parse(data));
     } catch (error) {
-      // Not of a listener: what those throw is caught where they are called.
-      this.#isOther(`it sent what can not be read (${error.message})`);
+      // Exceptions of listeners do not get here: `_emit` catches them.
+      this.#isOther(`it sent a message that can't be read (${error.message})`);
     }
   }
 
@@ -495,7 +496,7 @@ export class Tapecast extends Emitter {
         return;
       case 'subscribed': {
         const subscription = this.#route(message.channel);
-        // One with another id answers a subscription of this name that has ended.
+        // An answer with another id belongs to an earlier subscription of this name.
         const isOld = message.id !== undefined && message.id !== subscription?._asked;
         if (!isOld) subscription?._subscribed(message);
         return this.#answered(message);
@@ -520,7 +521,7 @@ export class Tapecast extends Emitter {
     this._emit('error', new TapecastError(code, message));
   }
 
-  /** The subscription of a channel: by its name, or else by the first pattern that matches. */
+  /** The subscription of a channel: the one of its name, or else that of the first matching pattern. */
   #route(channel) {
     let subscription = this.#subscriptions.get(channel) ?? this.#routes.get(channel);
     if (subscription) return subscription;
@@ -546,7 +547,7 @@ function matches(pattern, channel) {
   return wanted.length === segments.length;
 }
 
-/** `/` of the server that the page came from. */
+/** The URL of `/` on the page's server. */
 function here() {
   const { protocol, host } = globalThis.location;
   return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/`;

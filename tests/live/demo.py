@@ -88,7 +88,7 @@ async def keys_and_sizes(server):
             expect(await opened.evaluate(rate) == "2", "the rate at first")
             await opened.press("r")
             await opened.press("s")
-            await opened.until(f"{rate} === '4' && {TEXT}('stall') === 'Go on reading'")
+            await opened.until(f"{rate} === '4' && {TEXT}('stall') === 'Resume reading'")
             await opened.press("s")
             numbers = await opened.evaluate(
                 "[...document.querySelectorAll('#rows .row')].slice(0, 9)"
@@ -124,7 +124,7 @@ async def resumes(server):
         async with page(f"http://{listen[0]}/") as opened:
             await opened.until(f"{CHECKED} > 5")
             first.stop(signal.SIGKILL)
-            await opened.until(f"{TEXT}('state') === 'no server'")
+            await opened.until(f"{TEXT}('state') === 'disconnected'")
             stale = "Number(getComputedStyle(document.querySelector('main')).opacity) < 0.5"
             await opened.until(stale)
             with demo(server, listen=listen):

@@ -151,15 +151,18 @@ fn a_client_publishes_and_receives() {
     ));
     let request = client.publish("quotes.a", Some("BTC"), r#"{"bid":1.5}"#).unwrap();
     // The order of the two depends on the shards.
-    let (mut heard, mut is_published) = (None, false);
-    while heard.is_none() || !is_published {
+    let (mut received, mut is_published) = (None, false);
+    while received.is_none() || !is_published {
         let event = next(&mut client);
         is_published |= event == Event::Published { request, seq: 1 };
-        heard = heard.or(message(event));
+        received = received.or(message(event));
     }
-    let heard = heard.unwrap();
-    assert_eq!((&*heard.channel, heard.seq, &*heard.body), ("quotes.a", 1, r#"{"bid":1.5}"#));
-    assert_eq!(heard.key.as_deref(), Some("BTC"));
+    let received = received.unwrap();
+    assert_eq!(
+        (&*received.channel, received.seq, &*received.body),
+        ("quotes.a", 1, r#"{"bid":1.5}"#)
+    );
+    assert_eq!(received.key.as_deref(), Some("BTC"));
 
     // The newest of each key, without removed ones.
     client.publish("quotes.a", Some("BTC"), "2").unwrap();
@@ -168,8 +171,8 @@ fn a_client_publishes_and_receives() {
     until(&mut client, |event| message(event).filter(|message| message.is_removed));
     let latest = Subscribe { mode: Mode::Latest, snapshot: true, ..Subscribe::default() };
     client.subscribe("quotes.a", &latest).unwrap();
-    let heard = until(&mut client, message);
-    assert_eq!((heard.is_snapshot, &*heard.body), (true, "3"));
+    let received = until(&mut client, message);
+    assert_eq!((received.is_snapshot, &*received.body), (true, "3"));
     until(&mut client, |event| matches!(event, Event::SnapshotEnd { seq: 4, .. }).then_some(()));
 
     client.unsubscribe("quotes.a").unwrap();

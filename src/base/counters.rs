@@ -189,26 +189,26 @@ impl Statuses {
     }
 }
 
-/// A histogram of powers of two: bucket `b` counts the values below `2^b` that fit no smaller
+/// A histogram with powers of two as bounds: bucket `b` counts the values below `2^b` that fit no smaller
 /// bucket.
 ///
 /// ```
-/// use tapecast::base::counters::Powers;
+/// use tapecast::base::counters::Histogram;
 ///
-/// let powers = Powers::default();
-/// powers.add(0);
-/// powers.add(5);
-/// assert_eq!(powers.sum(), 5);
-/// let buckets: Vec<_> = powers.all().filter(|bucket| bucket.1 > 0).collect();
+/// let histogram = Histogram::default();
+/// histogram.add(0);
+/// histogram.add(5);
+/// assert_eq!(histogram.sum(), 5);
+/// let buckets: Vec<_> = histogram.all().filter(|bucket| bucket.1 > 0).collect();
 /// assert_eq!(buckets, [(1, 1), (8, 1)]);
 /// ```
 #[derive(Debug, Default)]
-pub struct Powers {
+pub struct Histogram {
     buckets: [Counter; 32],
     sum: Counter,
 }
 
-impl Powers {
+impl Histogram {
     /// Counts a value.
     #[inline]
     pub fn add(&self, value: u64) {
@@ -253,9 +253,9 @@ macro_rules! counters {
             /// Closed connections by close code.
             pub close_codes: CloseCodes,
             /// Nanoseconds of work between two waits.
-            pub turn_ns: Powers,
+            pub turn_ns: Histogram,
             /// Events handled in one turn.
-            pub turn_events: Powers,
+            pub turn_events: Histogram,
         }
 
         impl Counters {

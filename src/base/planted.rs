@@ -6,20 +6,20 @@
 /// ```
 /// use tapecast::base::planted::{Bug, planted};
 ///
-/// // This is no test of the crate's own: nothing is planted.
+/// // Outside of the crate's own tests, nothing is planted.
 /// assert!(!planted(Bug::LostWakeup));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A multishot receive that ended is not armed again.
     DroppedRearm,
-    /// An event of an older owner of a slot is taken for the present one's.
+    /// An event of an earlier owner of a slot counts as the present owner's.
     StaleGeneration,
     /// A shard that was sent mail is not woken.
     LostWakeup,
     /// A control frame goes out in the middle of a frame that has begun.
     InterleavedFrame,
-    /// A slot whose connection has ended is not given back.
+    /// The slot of an ended connection is not freed.
     LeakedSlot,
     /// A replay starts one message too late.
     ReplayJoin,
@@ -27,7 +27,7 @@ pub enum Bug {
     SupersededEarly,
     /// After a delivery that a rate has allowed, the next value is not scheduled.
     LostLastValue,
-    /// A home is not told that a shard reads a topic.
+    /// A home is not notified that a shard reads a topic.
     LostInterest,
     /// A chunk of a tape is freed although a cursor lies before its end.
     EarlyFree,

@@ -109,7 +109,7 @@ impl BufferPool {
     /// buffer starts at no more than `bytes_at_first`, so that a declared length alone
     /// never allocates.
     pub fn take_for(&mut self, bytes: usize, bytes_at_first: usize) -> Vec<u8> {
-        // The last that was given back has grown to what is usual here.
+        // The last returned buffer has grown to the usual size.
         if bytes <= LARGE_BYTES {
             return self.take();
         }

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn deadlines_of_years_and_a_wheel_that_is_years_old() {
         let year = Duration::from_secs(365 * 24 * 3_600);
-        // Ticks have wrapped around; and at last they are about to.
+        // The ticks start at zero, have wrapped around, or are about to.
         for start in [Time::ZERO, Time::ZERO + 3 * year, Time::ZERO.plus_millis(TICK_MS << 32)] {
             let mut wheel = TimerWheel::new(start);
             let mut due = Vec::new();

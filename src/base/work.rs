@@ -15,17 +15,17 @@ pub const UNIT: Work = 1_000;
 pub const MESSAGE: Work = 40;
 /// A ping is answered, or a pong is handled.
 pub const CONTROL: Work = 25;
-/// A request of `tapecast.v1.json` is read, beside [`json`].
+/// A request of `tapecast.v1.json` is read, in addition to [`json`].
 pub const REQUEST: Work = 80;
 /// A step of a TLS handshake.
 pub const TLS: Work = 120 * UNIT;
-/// A request of `tapecast.v1.json` is answered, beside [`copy`].
+/// A request of `tapecast.v1.json` is answered, in addition to [`copy`].
 pub const ANSWER: Work = 100;
 /// A request head is parsed and answered.
 pub const HANDSHAKE: Work = 12 * UNIT;
-/// A message is numbered and stored at its topic's home, beside [`keep`].
+/// A message is numbered and stored at its topic's home, in addition to [`keep`].
 pub const PUBLICATION: Work = 280;
-/// A message is forwarded to a shard that reads its topic and put on a tape there, beside
+/// A message is forwarded to a shard that reads its topic and put on a tape there, in addition to
 /// [`keep`]. The publisher is charged for it, and not for the delivery.
 pub const FORWARD: Work = 360;
 /// A publication is sent to its topic's home on another shard and received there.
@@ -38,7 +38,7 @@ pub const LOOK_UP: Work = 60;
 pub const SUBSCRIPTION: Work = 600;
 /// A subscription begins, and its connection is notified.
 pub const BEGINNING: Work = 300;
-/// A pattern is subscribed to and unsubscribed from, beside the topics that it matches.
+/// A pattern is subscribed to and unsubscribed from, without the topics that it matches.
 pub const PATTERN: Work = 900;
 /// A step on the way to the patterns that match a topic, or from those to their subscribers.
 pub const MATCH: Work = 40;

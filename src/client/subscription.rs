@@ -305,7 +305,7 @@ fn matches(pattern: &str, channel: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn says(subscription: &mut Subscription, texts: &[&str]) -> Vec<String> {
+    fn apply(subscription: &mut Subscription, texts: &[&str]) -> Vec<String> {
         let mut events = VecDeque::new();
         for text in texts {
             subscription.receive(ServerMessage::read(text).unwrap(), &mut events);
@@ -338,14 +338,14 @@ mod tests {
     #[test]
     fn every_gap_is_reported_and_nothing_is_received_twice() {
         let mut all = Subscription::new("a", Subscribe::default());
-        assert_eq!(says(&mut all, &[&message(1)]), [""; 0]);
-        assert_eq!(says(&mut all, &[&subscribed(1, 4, false)]), ["subscribed false"]);
-        let came = says(&mut all, &[&message(5), &message(5), &message(4), &message(8)]);
+        assert_eq!(apply(&mut all, &[&message(1)]), [""; 0]);
+        assert_eq!(apply(&mut all, &[&subscribed(1, 4, false)]), ["subscribed false"]);
+        let came = apply(&mut all, &[&message(5), &message(5), &message(4), &message(8)]);
         assert_eq!(came, ["5", "gap 6 7", "8"]);
         let gap = r#"{"type":"gap","channel":"a","from":9,"to":12}"#;
-        assert_eq!(says(&mut all, &[gap, &message(13)]), ["gap 9 12", "13"]);
+        assert_eq!(apply(&mut all, &[gap, &message(13)]), ["gap 9 12", "13"]);
         let conflated = r#"{"type":"conflated","channel":"a","from":14,"to":20}"#;
-        let came = says(&mut all, &[conflated, &message(16), &message(20), &message(22)]);
+        let came = apply(&mut all, &[conflated, &message(16), &message(20), &message(22)]);
         assert_eq!(came, ["conflated 14 20", "16", "20", "gap 21 21", "22"]);
         let mut events = VecDeque::new();
         all.heartbeat("a", 22, &mut events);
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(events, [Event::Gap { channel: "a".into(), from: 23, to: 24 }]);
         let latest = Subscribe { mode: Mode::Latest, ..Subscribe::default() };
         let mut latest = Subscription::new("a", latest);
-        let came = says(&mut latest, &[&subscribed(1, 0, false), &message(7), &message(9)]);
+        let came = apply(&mut latest, &[&subscribed(1, 0, false), &message(7), &message(9)]);
         assert_eq!(came, ["subscribed false", "7", "9"]);
     }
 
@@ -367,16 +367,16 @@ mod tests {
         assert_eq!(asks(&subscription), plain);
         let begin = r#"{"type":"snapshot","channel":"a","count":1}"#;
         let end = r#"{"type":"snapshot_end","channel":"a","seq":6}"#;
-        let came = says(&mut subscription, &[&subscribed(1, 6, false), begin, &message(3)]);
+        let came = apply(&mut subscription, &[&subscribed(1, 6, false), begin, &message(3)]);
         assert_eq!(came, ["subscribed false", "snapshot 1", "3s"]);
         // Within a snapshot there is no position to resume at.
         assert_eq!(asks(&subscription), plain);
-        assert_eq!(says(&mut subscription, &[end, &message(7)]), ["end 6", "7"]);
+        assert_eq!(apply(&mut subscription, &[end, &message(7)]), ["end 6", "7"]);
         let since = r#"{"type":"subscribe","channel":"a","since":{"epoch":1,"seq":7}}"#;
         assert_eq!(asks(&subscription), since);
-        let came = says(&mut subscription, &[&subscribed(1, 7, true), &message(8)]);
+        let came = apply(&mut subscription, &[&subscribed(1, 7, true), &message(8)]);
         assert_eq!(came, ["subscribed true", "8"]);
-        let came = says(&mut subscription, &[&subscribed(2, 1, false), begin, &message(1)]);
+        let came = apply(&mut subscription, &[&subscribed(2, 1, false), begin, &message(1)]);
         assert_eq!(came, ["subscribed false", "reset 8", "snapshot 1", "1s"]);
         assert_eq!(asks(&subscription), plain);
     }
@@ -387,7 +387,7 @@ mod tests {
         let mut listed = Subscription::new("a", how);
         let asks = r#"{"type":"subscribe","channel":"a","name":"Alice"}"#;
         assert_eq!(listed.current_request().end(), asks);
-        says(&mut listed, &[&subscribed(1, 4, false)]);
+        apply(&mut listed, &[&subscribed(1, 4, false)]);
         let again =
             r#"{"type":"subscribe","channel":"a","name":"Alice","since":{"epoch":1,"seq":4}}"#;
         assert_eq!(listed.current_request().end(), again);
@@ -443,19 +443,22 @@ mod tests {
             assert_eq!(matches(pattern, channel), expected, "{pattern} {channel}");
         }
         let mut subscription = Subscription::new("*", Subscribe::default());
-        assert_eq!(says(&mut subscription, &[&message(5), &message(6)]), ["5", "6"]);
+        assert_eq!(apply(&mut subscription, &[&message(5), &message(6)]), ["5", "6"]);
         assert_eq!(subscription.position("a"), None);
         // After a disconnect, the channel resumes behind its earlier position.
-        let came = says(&mut subscription, &[&subscribed(1, 6, true), &message(7)]);
+        let came = apply(&mut subscription, &[&subscribed(1, 6, true), &message(7)]);
         assert_eq!(came, ["subscribed true", "7"]);
-        let came = says(&mut subscription, &[&subscribed(1, 9, true), &message(10)]);
+        let came = apply(&mut subscription, &[&subscribed(1, 9, true), &message(10)]);
         assert_eq!(came, ["subscribed true", "gap 8 9", "10"]);
         // Another epoch, of which the server sends the first message.
-        let came = says(&mut subscription, &[&subscribed(2, 3, true)]);
+        let came = apply(&mut subscription, &[&subscribed(2, 3, true)]);
         assert_eq!(came, ["subscribed true", "reset 10"]);
         // Numbers that no server sends.
         let mut named = Subscription::new("a", Subscribe::default());
-        says(&mut named, &[&subscribed(1, 0, false), &message(0), &message(u64::MAX), &message(1)]);
+        apply(
+            &mut named,
+            &[&subscribed(1, 0, false), &message(0), &message(u64::MAX), &message(1)],
+        );
     }
 
     #[test]
@@ -464,9 +467,9 @@ mod tests {
         second.request(8);
         let answer =
             |id| format!(r#"{{"type":"subscribed","channel":"a","epoch":1,"seq":4,"id":{id}}}"#);
-        assert_eq!(says(&mut second, &[&answer(7), &message(5)]), [""; 0]);
+        assert_eq!(apply(&mut second, &[&answer(7), &message(5)]), [""; 0]);
         assert_eq!(
-            says(&mut second, &[&answer(8), &message(6)]),
+            apply(&mut second, &[&answer(8), &message(6)]),
             ["subscribed false", "gap 5 5", "6"]
         );
     }

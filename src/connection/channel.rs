@@ -377,7 +377,7 @@ impl Channel {
         }
     }
 
-    /// Bytes of memory that the channel holds, beside the session itself.
+    /// Bytes of memory that the channel holds, without the session itself.
     pub fn held_bytes(&self) -> usize {
         self.kept.capacity() + self.sealed.capacity()
     }

@@ -17,7 +17,7 @@ pub struct Close {
     /// The code of the first close frame, sent by either end, or 1006 if the
     /// connection was lost.
     pub code: CloseCode,
-    /// The reason beside it, empty if there is none.
+    /// The reason, empty if there is none.
     pub reason: Box<str>,
     /// Whether the peer sent the first close frame.
     pub by_peer: bool,

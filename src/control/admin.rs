@@ -103,7 +103,7 @@ async fn check_token(State(access): State<Access>, request: Request, next: Next)
         Some(token) if !given.is_some_and(|given| is_equal(given, token)) => {
             Fault(StatusCode::UNAUTHORIZED, "the token is missing or wrong".into()).into_response()
         }
-        None if !is_from_here(request.headers()) => {
+        None if !is_local_request(request.headers()) => {
             let why = "web pages are refused: set admin_token_file, or use the server's IP address";
             Fault(StatusCode::FORBIDDEN, why.into()).into_response()
         }
@@ -114,7 +114,7 @@ async fn check_token(State(access): State<Access>, request: Request, next: Next)
 /// Without a token, only loopback protects the server, and a web page in a browser on this
 /// machine reaches loopback too: by a cross-origin request, which carries its
 /// origin, or under a name of its own that resolves to loopback.
-fn is_from_here(headers: &HeaderMap) -> bool {
+fn is_local_request(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.and_then(|host| host.parse::<Authority>().ok());
     let is_address = host.is_some_and(|host| {

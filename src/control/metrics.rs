@@ -3,7 +3,7 @@
 
 use crate::app::Shards;
 use crate::base::Counters;
-use crate::base::counters::Powers;
+use crate::base::counters::Histogram;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -106,12 +106,12 @@ fn number(metric: MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Resul
     }
 }
 
-fn histogram(mut metric: MetricEncoder<'_>, powers: &Powers, unit: f64) -> fmt::Result {
+fn histogram(mut metric: MetricEncoder<'_>, values: &Histogram, unit: f64) -> fmt::Result {
     let mut buckets: Vec<(f64, u64)> =
-        powers.all().map(|(below, count)| (below as f64 * unit, count)).collect();
+        values.all().map(|(below, count)| (below as f64 * unit, count)).collect();
     if let Some(last) = buckets.last_mut() {
         last.0 = f64::INFINITY;
     }
     let count = buckets.iter().map(|bucket| bucket.1).sum();
-    metric.encode_histogram::<[(&str, &str); 0]>(powers.sum() as f64 * unit, count, &buckets, None)
+    metric.encode_histogram::<[(&str, &str); 0]>(values.sum() as f64 * unit, count, &buckets, None)
 }

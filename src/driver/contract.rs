@@ -33,7 +33,7 @@ use std::ops::DerefMut;
 ///     driver.send_now(socket, &[b"hello, ".as_slice(), b"world"])
 /// }
 ///
-/// // On a simulated ring here; on a `Uring` the same.
+/// // The ring is simulated here; a `Uring` does the same.
 /// # let world = World::new(1, Faults::default(), 64 << 10);
 /// # let mut ring = world.ring(Setup::new(&Limits::default(), 8));
 /// # let client = world.connect(0);
@@ -63,8 +63,8 @@ pub trait Driver {
     /// Accepts one connection from `listener`.
     fn accept(&mut self, listener: u32);
 
-    /// Ends every accept in flight, each still has its event, and then closes
-    /// the listeners: new connections are refused by the kernel.
+    /// Ends every accept in flight, which still has its event, and then closes
+    /// the listeners. From then on the kernel refuses new connections.
     fn stop_listening(&mut self);
 
     /// Arms a receive that continues until it ends.

@@ -190,7 +190,7 @@ impl<T> Sender<T> {
         if self.shared.is_heavy(weight as u64) && !self.shared.allowance.take(weight as u64) {
             return Err(item);
         }
-        // SAFETY: `has_room` saw `tail < head + capacity`: the cell is ours.
+        // SAFETY: `has_room` saw `tail < head + capacity`: the cell is the producer's.
         self.shared.cell(self.tail).item.with_mut(|cell| unsafe {
             (*cell).write((item, weight));
         });
@@ -238,7 +238,7 @@ impl<T> Receiver<T> {
         if self.is_empty() {
             return None;
         }
-        // SAFETY: `is_empty` saw `head < tail`: the cell is ours and holds an
+        // SAFETY: `is_empty` saw `head < tail`: the cell is the consumer's and holds an
         // item, which is read once because `head` then moves on.
         let (item, weight) =
             self.shared.cell(self.head).item.with_mut(|cell| unsafe { (*cell).assume_init_read() });

@@ -8,7 +8,7 @@ use std::fmt;
 /// use tapecast::CloseCode;
 ///
 /// assert_eq!(CloseCode::new(4001).map(CloseCode::get), Some(4001));
-/// // It says that no close frame came, so it can't stand in one.
+/// // It means that no close frame came, so a frame can't carry it.
 /// assert_eq!(CloseCode::new(1006), None);
 /// assert_eq!(CloseCode::NORMAL.to_string(), "1000");
 /// ```
@@ -61,7 +61,7 @@ macro_rules! causes {
         /// let cause = CloseCause::InvalidUtf8;
         /// assert_eq!((cause.code().get(), cause.reason()), (1007, "invalid utf-8"));
         /// assert!(cause.is_violation());
-        /// // Too slow, but by the rules.
+        /// // A slow reader breaks no rule of the protocol.
         /// assert!(!CloseCause::SlowReader.is_violation());
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ macro_rules! causes {
 causes! {
     /// The server is draining.
     Draining => 1001, "server is going away";
-    /// The connection is as old as connections may become.
+    /// The connection has reached its maximum age.
     MaximumAge => 1001, "maximum age reached: connect again";
     /// No message arrived for as long as a connection may be idle.
     Idle => 1001, "idle for too long";

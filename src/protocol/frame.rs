@@ -115,7 +115,7 @@ pub fn decode(bytes: &[u8], role: Role) -> Result<Option<Header>, CloseCause> {
 /// Decodes the header at the start of `bytes`, as received by `role`; where `deflate` was
 /// negotiated, messages may be compressed.
 ///
-/// `Ok(None)` when more bytes are needed. A rule that the bytes so far break is
+/// `Ok(None)` when more bytes are needed. A violation in the bytes so far is
 /// an error even while the header is incomplete.
 ///
 /// # Errors

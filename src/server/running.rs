@@ -125,7 +125,7 @@ impl Server {
         self.threads.len()
     }
 
-    /// Steers it from elsewhere.
+    /// A handle that steers it from any thread.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }

@@ -190,7 +190,7 @@ second.subscribe('quotes', { mode: 'latest', maxRate: 1 }, ({ seq }) => {
 
 // The depth ladder.
 
-const ladder = { bids: new Map(), asks: new Map(), seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 };
+const ladder = { bids: new Map(), asks: new Map(), seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, restarted: 0 };
 const levels = { ask: [], bid: [] };
 let spread;
 let depth;
@@ -216,7 +216,7 @@ function buildLadder() {
 /** Follows the book of one symbol, message by message, from a snapshot on. */
 function follow(symbol, isSame = false) {
   depth?.unsubscribe();
-  if (!isSame) Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, anew: 0 });
+  if (!isSame) Object.assign(ladder, { seq: undefined, missing: 0, checks: 0, differences: 0, resumed: 0, restarted: 0 });
   ladder.bids.clear();
   ladder.asks.clear();
   let before; // the last sequence number, for the page's own check
@@ -251,7 +251,7 @@ function follow(symbol, isSame = false) {
     schedule();
   });
   depth.on('reset', () => {
-    ladder.anew += 1;
+    ladder.restarted += 1;
     before = undefined;
     conflatedTo = 0;
     ladder.bids.clear();
@@ -259,7 +259,7 @@ function follow(symbol, isSame = false) {
   });
 }
 
-/** What this message made of the server's book must be what it made of ours. */
+/** Compares the server's book after this message with the page's own. */
 function check({ bid, ask, bids, asks }) {
   const best = (side, choose) => (side.size ? choose(...side.keys()) : null);
   const isSame =
@@ -290,12 +290,12 @@ function showLadder() {
   side([...levels.ask].reverse(), asks);
   side(levels.bid, bids);
   write(spread, asks.length && bids.length ? `spread ${price(asks[0][0] - bids[0][0])}` : '');
-  const { seq, missing, checks, differences, resumed, anew } = ladder;
+  const { seq, missing, checks, differences, resumed, restarted } = ladder;
   write(element('seq'), seq === undefined ? '–' : grouped.format(seq));
   write(element('gaps'), grouped.format(missing));
   write(element('checks'), `${grouped.format(checks)} times`);
   write(element('differences'), grouped.format(differences));
-  write(element('resumes'), `${resumed} / ${anew}`);
+  write(element('resumes'), `${resumed} / ${restarted}`);
   element('gaps').className = missing ? 'down' : '';
   element('differences').className = differences ? 'down' : '';
 }

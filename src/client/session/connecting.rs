@@ -139,7 +139,7 @@ impl Session {
         let Some(close) = close else { return self.give_up(now, &reason) };
         // Behind queued bytes, since a frame of those may be partly sent.
         let mut out = std::mem::take(&mut self.out);
-        let close = close.as_ref().map(|(code, said)| (*code, said.as_str()));
+        let close = close.as_ref().map(|(code, reason)| (*code, reason.as_str()));
         connection.codec.close(&mut out, close);
         self.give_up(now, &reason);
         self.out = out;

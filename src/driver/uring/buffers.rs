@@ -85,7 +85,7 @@ impl Deref for ReceiveBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         // SAFETY: `start..start + len` lies in `memory`, which `self` keeps alive
-        // and which was zeroed at first; nobody else refers to it while this
+        // and which was zeroed at first; no other reference to it exists while this
         // value exists (the file's proof).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }

@@ -6,7 +6,7 @@
 //! has sixteen of them per thread, and a registered ring outlives its descriptor.
 //!
 //! Why the `unsafe` is sound: the ring lies in memory of its own, which does not move and
-//! is freed behind the submitter that borrows it. Until then it is reached by shared
+//! is freed after the submitter that borrows it. Until then it is reached by shared
 //! references alone, and each queue by one value at a time, since making one borrows
 //! [`Queues`] exclusively.
 #![allow(unsafe_code)]
@@ -33,7 +33,7 @@ impl Queues {
     /// Registers the ring's descriptor with this thread, the only one to use it.
     pub fn new(ring: IoUring) -> std::io::Result<Queues> {
         let ring = Owned(NonNull::from(Box::leak(Box::new(ring))));
-        // SAFETY: the memory lives until `ring` is dropped, behind the submitter.
+        // SAFETY: the memory lives until `ring` is dropped, which happens after the submitter.
         let mut submitter = unsafe { ring.0.as_ref() }.submitter();
         submitter.register_ring_fd()?;
         Ok(Queues { submitter, ring })
@@ -50,14 +50,14 @@ impl Queues {
     #[inline]
     pub fn enter(&self, submissions: u32) -> std::io::Result<usize> {
         const GETEVENTS: u32 = 1;
-        // SAFETY: no argument is passed. Whatever pushed an entry has vouched for its pointers.
+        // SAFETY: no argument is passed. The code that pushed an entry vouches for its pointers.
         unsafe { self.submitter.enter::<libc::sigset_t>(submissions, 0, GETEVENTS, None) }
     }
 
     /// The queue of operations to submit.
     #[inline]
     pub fn submission(&mut self) -> SubmissionQueue<'_> {
-        // SAFETY: `self` is borrowed for as long as it lives, so it is the only one.
+        // SAFETY: `self` is borrowed for as long as the queue lives, so it is the only one.
         unsafe { self.ring.0.as_ref().submission_shared() }
     }
 

@@ -380,13 +380,13 @@ impl Drop for Uring {
 pub(super) fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says that it is a sockaddr_in, which fits.
+            // SAFETY: the family is that of a sockaddr_in, which fits.
             let address = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
             Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(address.sin_port))))
         }
         libc::AF_INET6 => {
-            // SAFETY: the family says that it is a sockaddr_in6, which fits.
+            // SAFETY: the family is that of a sockaddr_in6, which fits.
             let address = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
             let port = u16::from_be(address.sin6_port);

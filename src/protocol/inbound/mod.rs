@@ -1,7 +1,7 @@
 //! Received bytes to messages.
 //!
 //! A frame that lies whole in the receive buffer is unmasked in place and its
-//! message borrows that buffer. Only what is incomplete at the buffer's end is
+//! message borrows that buffer. Only the incomplete rest at the buffer's end is
 //! kept: a piece of a header, or a message in a buffer of the pool. So all input
 //! is always consumed, and a connection between two messages keeps nothing, unless its
 //! compressed messages may look back at earlier ones.

@@ -284,7 +284,7 @@ counters! {
     /// Pauses in accepting: an accept failed for a reason that may last, or all descriptors are
     /// in use.
     accepts_put_off,
-    /// Requests answered with any other status.
+    /// Requests answered with another status than 101.
     refusals,
     /// Handshakes that negotiated permessage-deflate.
     handshakes_deflate,

@@ -16,6 +16,7 @@ use crate::shard::{Command, Parts};
 use crate::tls::Acceptor;
 use std::net::TcpListener;
 use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -148,17 +149,8 @@ impl Builder {
         let slots_max = topology::slots_max(&limits);
         let (bound, listeners) = listener::bind(self.sources, &limits, shards)?;
 
-        let make = Arc::new(make);
-        let mut starting = Vec::new();
-        for (id, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
-            let id = ShardId(id as u16);
-            let setup = Setup::new(&limits, slots_max as u32);
-            starting.push(Starting::spawn(id, core, setup, listeners, Arc::clone(&make))?);
-        }
-        // Every ring is set up before any shard accepts a connection.
-        let bells: Vec<Bell> =
-            starting.iter().map(Starting::bell).collect::<Result<_, ServerError>>()?;
-        let bells: Arc<[Bell]> = bells.into();
+        let setup = Setup::new(&limits, slots_max as u32);
+        let (starting, bells) = start_threads(cores, listeners, &setup, make)?;
         let inbox_bytes_max = limits.publish_overflow_bytes_max;
         let commands = |_| CommandQueue::new(INBOX_PUBLICATIONS, inbox_bytes_max);
         let command_queues: Vec<CommandQueue> = (0..shards).map(commands).collect();
@@ -210,6 +202,28 @@ impl Server {
     pub fn builder() -> Builder {
         Builder::default()
     }
+}
+
+/// Starts one thread per shard. Returns once every ring is set up, so that no shard accepts a
+/// connection before.
+fn start_threads<H, F>(
+    cores: Vec<topology::Core>,
+    listeners: Vec<Vec<OwnedFd>>,
+    setup: &Setup,
+    make: F,
+) -> Result<(Vec<Starting>, Arc<[Bell]>), ServerError>
+where
+    H: Handler,
+    F: Fn(ShardId) -> H + Send + Sync + 'static,
+{
+    let make = Arc::new(make);
+    let mut starting = Vec::new();
+    for (id, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
+        let id = ShardId(id as u16);
+        starting.push(Starting::spawn(id, core, setup.clone(), listeners, Arc::clone(&make))?);
+    }
+    let bells: Result<Vec<Bell>, ServerError> = starting.iter().map(Starting::bell).collect();
+    Ok((starting, bells?.into()))
 }
 
 /// Sets the limits that depend on the memory of the machine.

@@ -61,30 +61,34 @@ impl Group {
     /// # Errors
     /// Every reason why it can't run, in words.
     pub(super) fn new(group: &profile::Group) -> Result<Group, Vec<String>> {
-        let publishers = match (group.scenario, group.publishers) {
+        let publishers = match (group.scenario, group.broadcast.publishers) {
             (Scenario::Broadcast | Scenario::Topics, 0) => group.connections,
             (Scenario::Broadcast | Scenario::Topics, publishers) => publishers,
             _ => 0,
         };
-        let stalled = (f64::from(group.connections) * group.stalled).round() as u32;
+        let stalled = (f64::from(group.connections) * group.broadcast.stalled).round() as u32;
         let mut planned = Group {
             name: group.name.clone(),
             scenario: group.scenario,
-            rooms: Rooms { connections: group.connections, rooms: group.rooms, publishers },
-            pace: Pace::Closed { in_flight: group.in_flight },
+            rooms: Rooms {
+                connections: group.connections,
+                rooms: group.broadcast.rooms,
+                publishers,
+            },
+            pace: Pace::Closed { in_flight: group.load.in_flight },
             messages: Messages::new(group),
             opening: Opening::new(group)?,
             subscribing: Subscribing {
-                channel: group.channel.clone(),
-                keys: group.keys,
-                deliveries: group.deliveries.clone(),
+                channel: group.broadcast.channel.clone(),
+                keys: group.broadcast.keys,
+                deliveries: group.broadcast.deliveries.clone(),
             },
             stalling: Stalling {
                 from: group.connections - stalled,
-                share: group.stalled,
-                lasting: group.stall,
+                share: group.broadcast.stalled,
+                lasting: group.broadcast.stall,
             },
-            replies: group.messages.into(),
+            replies: group.load.messages.into(),
         };
         planned.pace = planned.pace_of(group);
         Ok(planned)
@@ -92,11 +96,11 @@ impl Group {
 
     /// The pace that a group of a profile asks for, for the senders of this one.
     pub(super) fn pace_of(&self, group: &profile::Group) -> Pace {
-        match &group.rate {
+        match &group.load.rate {
             Some(rate) => {
-                Pace::Open { steps: rate.total(self.senders()), arrivals: group.arrivals }
+                Pace::Open { steps: rate.total(self.senders()), arrivals: group.load.arrivals }
             }
-            None => Pace::Closed { in_flight: group.in_flight },
+            None => Pace::Closed { in_flight: group.load.in_flight },
         }
     }
 

@@ -17,11 +17,13 @@ pub struct Messages {
 impl Messages {
     pub(super) fn new(group: &Group) -> Messages {
         Messages {
-            is_text: group.text,
-            sizes: group.size.clone(),
-            content: group.payload.clone(),
-            check: group.check,
-            template: Some(&group.template).filter(|template| !template.is_empty()).cloned(),
+            is_text: group.message.text,
+            sizes: group.message.size.clone(),
+            content: group.message.payload.clone(),
+            check: group.message.check,
+            template: Some(&group.message.template)
+                .filter(|template| !template.is_empty())
+                .cloned(),
         }
     }
 

@@ -33,10 +33,10 @@ impl Opening {
     /// There is no target, a target has no address, or the authorities can't be read.
     pub(super) fn new(group: &Group) -> Result<Opening, Vec<String>> {
         let (mut targets, mut problems) = (Vec::new(), Vec::new());
-        if group.urls.is_empty() {
+        if group.opening.urls.is_empty() {
             problems.push("no target: pass --url ws://HOST:PORT/PATH".to_owned());
         }
-        for url in &group.urls {
+        for url in &group.opening.urls {
             match Target::resolve(url) {
                 Ok(target) => targets.push(target),
                 Err(problem) => problems.push(problem),
@@ -44,25 +44,25 @@ impl Opening {
         }
         let opening = Opening {
             targets,
-            sources: group.sources.iter().flat_map(|it| it.addresses.clone()).collect(),
-            path: Some(&group.path).filter(|path| !path.is_empty()).cloned(),
-            subprotocols: group.subprotocols.clone(),
-            headers: group.headers.clone(),
-            deflate: match (group.compression, group.compression_contexts) {
+            sources: group.opening.sources.iter().flat_map(|it| it.addresses.clone()).collect(),
+            path: Some(&group.opening.path).filter(|path| !path.is_empty()).cloned(),
+            subprotocols: group.opening.subprotocols.clone(),
+            headers: group.opening.headers.clone(),
+            deflate: match (group.opening.compression, group.opening.compression_contexts) {
                 (_, true) => Offered::Contexts,
                 (true, false) => Offered::Alone,
                 (false, false) => Offered::Nothing,
             },
-            on_open: group.on_open.clone(),
-            handshake_timeout: group.handshake_timeout,
-            message_bytes_max: group.message_bytes_max,
-            reconnect: group.reconnect,
-            trust: match (group.insecure, group.ca.as_str()) {
+            on_open: group.opening.on_open.clone(),
+            handshake_timeout: group.opening.handshake_timeout,
+            message_bytes_max: group.opening.message_bytes_max,
+            reconnect: group.opening.reconnect,
+            trust: match (group.opening.tls.insecure, group.opening.tls.ca.as_str()) {
                 (true, _) => Trust::Anybody,
                 (false, "") => Trust::System,
                 (false, file) => Trust::Authorities(file.into()),
             },
-            resumes_sessions: group.tls_resume,
+            resumes_sessions: group.opening.tls.resume,
         };
         problems.extend(opening.connector().err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(opening) } else { Err(problems) }

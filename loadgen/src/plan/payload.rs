@@ -207,7 +207,8 @@ mod tests {
     use tapecast::base::Time;
 
     fn payload(size: &str, text: bool, change: impl Fn(&mut Group)) -> Payload {
-        let mut group = Group { size: size.parse().unwrap(), text, ..Group::default() };
+        let mut group = Group::default();
+        (group.message.size, group.message.text) = (size.parse().unwrap(), text);
         change(&mut group);
         Payload::new(&Messages::new(&group))
     }
@@ -240,7 +241,7 @@ mod tests {
                 assert_eq!(repeats(&wrong, 9), (at / frames[0].len()) as u64, "{size}: byte {at}");
             }
         }
-        let random = payload("64", false, |group| group.payload = Content::Random);
+        let random = payload("64", false, |group| group.message.payload = Content::Random);
         assert!(!random.can_repeat, "their filling differs");
     }
 
@@ -249,7 +250,7 @@ mod tests {
         for (size, text) in [("0", false), ("5", false), ("5", true), ("64", false), ("64", true)] {
             for content in ["pattern", "random"] {
                 let mut payload =
-                    payload(size, text, |group| group.payload = content.parse().unwrap());
+                    payload(size, text, |group| group.message.payload = content.parse().unwrap());
                 let message = payload.message(7).to_vec();
                 assert!(payload.check(&message, 7));
                 assert!(!text || std::str::from_utf8(&message).is_ok());
@@ -270,10 +271,10 @@ mod tests {
             let message = mixed.message(number).to_vec();
             assert!(mixed.check(&message, number));
         }
-        let mut length = payload("5", false, |group| group.check = Check::Length);
+        let mut length = payload("5", false, |group| group.message.check = Check::Length);
         assert!(length.check(b"other", 1));
         assert!(!length.check(b"longer", 1));
-        let mut any = payload("5", false, |group| group.check = Check::Any);
+        let mut any = payload("5", false, |group| group.message.check = Check::Any);
         assert!(any.check(b"whatever", 1));
     }
 
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn a_publication_is_found_in_its_template() {
         let template = r#"{"type":"publish","message":"{payload}"}"#;
-        let mut payload = payload("60", true, |group| group.template = template.into());
+        let mut payload = payload("60", true, |group| group.message.template = template.into());
         let stamp =
             Stamp { publisher: 1, run: 1, number: 2, planned: Time::from_nanos(3), late_ns: 4 };
         let message = String::from_utf8(payload.publication(&stamp).to_vec()).unwrap();

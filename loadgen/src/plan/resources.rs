@@ -91,12 +91,9 @@ mod tests {
     use crate::profile;
 
     fn groups(connections: u32, sources: &[&str]) -> Vec<Group> {
-        let group = profile::Group {
-            connections: 1,
-            urls: vec!["ws://127.0.0.1:9001/".parse().unwrap()],
-            sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
-            ..profile::Group::default()
-        };
+        let mut group = profile::Group { connections: 1, ..profile::Group::default() };
+        group.opening.urls = vec!["ws://127.0.0.1:9001/".parse().unwrap()];
+        group.opening.sources = sources.iter().map(|source| source.parse().unwrap()).collect();
         let mut group = Group::new(&group).unwrap();
         group.rooms.connections = connections;
         vec![group]

@@ -44,10 +44,10 @@ impl Profile {
         if connections < threads {
             problems.push(format!("{connections} connections are fewer than {threads} threads"));
         }
-        if group.rooms > connections {
+        if group.broadcast.rooms > connections {
             problems.push("more rooms than connections".into());
         }
-        if group.publishers > connections {
+        if group.broadcast.publishers > connections {
             problems.push("more publishers than connections".into());
         }
         problems
@@ -76,7 +76,7 @@ fn has_readers(group: &Group) -> bool {
 
 fn of_readers(group: &Group) -> Vec<String> {
     let mut problems = Vec::new();
-    if group.stalled > 0.0 && !has_readers(group) {
+    if group.broadcast.stalled > 0.0 && !has_readers(group) {
         problems.push("only readers of broadcast and topics stall".into());
     }
     if has_readers(group) && group.tracks() > TRACKS_MAX {
@@ -92,21 +92,21 @@ fn of_readers(group: &Group) -> Vec<String> {
 fn of_template(group: &Group) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     let is_topics = group.scenario == Scenario::Topics;
-    if !group.template.is_empty() {
-        if !group.template.contains("{payload}") {
+    if !group.message.template.is_empty() {
+        if !group.message.template.contains("{payload}") {
             problems.push("the template has no {payload}".into());
         }
-        if !group.text {
+        if !group.message.text {
             problems.push("a template makes text messages: set kind = \"text\"".into());
         }
-        if group.check == Check::Length {
+        if group.message.check == Check::Length {
             problems.push("replies in a template have no known length: use content or any".into());
         }
         if is_topics {
             problems.push("topics have a protocol of their own: remove the template".into());
         }
     }
-    if is_topics && !group.text {
+    if is_topics && !group.message.text {
         problems.push("topics are text messages: set kind = \"text\"".into());
     }
     problems
@@ -117,20 +117,20 @@ fn of_publications(group: &Group) -> Vec<String> {
     if !has_readers(group) {
         return problems;
     }
-    if group.publishers > 0 && group.publishers < group.rooms {
+    if group.broadcast.publishers > 0 && group.broadcast.publishers < group.broadcast.rooms {
         problems.push("more rooms than publishers: some rooms would stay silent".into());
     }
-    if group.publishers == 0 && group.connections > PUBLISHERS_MAX {
+    if group.broadcast.publishers == 0 && group.connections > PUBLISHERS_MAX {
         problems.push(format!("more than {PUBLISHERS_MAX} publishers"));
     }
-    let (least, smallest) = (stamp_bytes(group.text), group.size.bounds().0);
+    let (least, smallest) = (stamp_bytes(group.message.text), group.message.size.bounds().0);
     if smallest < least {
         problems.push(format!(
             "a publication carries its publisher, number and time: size is at least {least} \
              bytes, and some are {smallest}"
         ));
     }
-    if matches!(group.payload, Content::Lines { .. }) {
+    if matches!(group.message.payload, Content::Lines { .. }) {
         problems.push("lines of a file can't carry a time: use pattern or random".into());
     }
     problems
@@ -138,7 +138,7 @@ fn of_publications(group: &Group) -> Vec<String> {
 
 fn of_lines(group: &Group) -> Vec<String> {
     let mut problems = Vec::new();
-    if let (true, Content::Lines { path, lines }) = (group.text, &group.payload)
+    if let (true, Content::Lines { path, lines }) = (group.message.text, &group.message.payload)
         && lines.iter().any(|line| std::str::from_utf8(line).is_err())
     {
         problems.push(format!("{path} is not UTF-8, which text messages are"));

@@ -44,43 +44,79 @@ pub enum Check {
 pub struct Group {
     pub name: String,
     pub scenario: Scenario,
-    pub urls: Vec<Url>,
-    pub path: String,
-    /// Offer permessage-deflate.
-    pub compression: bool,
-    /// Offer context takeover too, in both directions.
-    pub compression_contexts: bool,
-    /// A PEM file of authorities instead of the machine's; empty for those.
-    pub ca: String,
-    /// Accept any certificate.
-    pub insecure: bool,
-    /// Resume TLS sessions.
-    pub tls_resume: bool,
     pub connections: u32,
+    pub opening: Opening,
+    pub load: Load,
+    pub message: Message,
+    pub broadcast: Broadcast,
+}
+
+/// How connections are opened, and what they accept.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub urls: Vec<Url>,
+    /// The path instead of the URL's; empty for that.
+    pub path: String,
     pub sources: Vec<Sources>,
     pub subprotocols: Vec<String>,
     pub headers: Vec<(String, String)>,
     pub on_open: Vec<String>,
+    /// Offer permessage-deflate.
+    pub compression: bool,
+    /// Offer context takeover too, in both directions.
+    pub compression_contexts: bool,
+    pub tls: Tls,
+    pub reconnect: Option<Duration>,
+    pub handshake_timeout: Duration,
+    pub message_bytes_max: usize,
+}
+
+/// The trust in servers of `wss://`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// A PEM file of authorities instead of the machine's; empty for those.
+    pub ca: String,
+    /// Accept any certificate.
+    pub insecure: bool,
+    /// Resume sessions.
+    pub resume: bool,
+}
+
+/// The pace of messages.
+#[derive(Clone, Debug)]
+pub struct Load {
     pub rate: Option<Rate>,
     pub arrivals: Arrivals,
     /// The closed loop, where there is no rate.
     pub in_flight: u32,
+    /// The messages of a connection before it closes, for `connect`.
+    pub messages: u32,
+}
+
+/// The form of messages, and the check of replies.
+#[derive(Clone, Debug)]
+pub struct Message {
     pub size: Sizes,
     pub payload: Content,
     pub text: bool,
+    /// The text around a payload; empty for none.
     pub template: String,
     pub check: Check,
+}
+
+/// The publishers and readers of `broadcast` and `topics`.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    /// 0 for all connections.
     pub publishers: u32,
     pub rooms: u32,
     pub channel: String,
     pub keys: u32,
     pub deliveries: Vec<Delivery>,
-    pub messages: u32,
+    /// The share of readers that stall.
     pub stalled: f64,
+    /// For how long; none for until the end.
     pub stall: Option<Duration>,
-    pub reconnect: Option<Duration>,
-    pub handshake_timeout: Duration,
-    pub message_bytes_max: usize,
 }
 
 impl Default for Group {
@@ -88,34 +124,27 @@ impl Default for Group {
         Group {
             name: String::new(),
             scenario: Scenario::Echo,
+            connections: 50,
+            opening: Opening::default(),
+            load: Load::default(),
+            message: Message::default(),
+            broadcast: Broadcast::default(),
+        }
+    }
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Opening {
             urls: Vec::new(),
             path: String::new(),
-            compression: false,
-            compression_contexts: false,
-            ca: String::new(),
-            insecure: false,
-            tls_resume: false,
-            connections: 50,
             sources: Vec::new(),
             subprotocols: Vec::new(),
             headers: Vec::new(),
             on_open: Vec::new(),
-            rate: Some(Rate::constant(1_000.0)),
-            arrivals: Arrivals::Constant,
-            in_flight: 1,
-            size: Sizes::Fixed(64),
-            payload: Content::Pattern,
-            text: false,
-            template: String::new(),
-            check: Check::Content,
-            publishers: 1,
-            rooms: 1,
-            channel: "load.{room}".into(),
-            keys: 0,
-            deliveries: Vec::new(),
-            messages: 0,
-            stalled: 0.0,
-            stall: None,
+            compression: false,
+            compression_contexts: false,
+            tls: Tls::default(),
             reconnect: Some(Duration::from_secs(1)),
             handshake_timeout: Duration::from_secs(10),
             message_bytes_max: SIZE_MAX,
@@ -123,10 +152,48 @@ impl Default for Group {
     }
 }
 
+impl Default for Load {
+    fn default() -> Self {
+        Load {
+            rate: Some(Rate::constant(1_000.0)),
+            arrivals: Arrivals::Constant,
+            in_flight: 1,
+            messages: 0,
+        }
+    }
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message {
+            size: Sizes::Fixed(64),
+            payload: Content::Pattern,
+            text: false,
+            template: String::new(),
+            check: Check::Content,
+        }
+    }
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Broadcast {
+            publishers: 1,
+            rooms: 1,
+            channel: "load.{room}".into(),
+            keys: 0,
+            deliveries: Vec::new(),
+            stalled: 0.0,
+            stall: None,
+        }
+    }
+}
+
 impl Group {
     /// The pairs of a reader and a publisher of its room, for broadcast and topics.
     pub(super) fn tracks(&self) -> u64 {
-        let publishers = if self.publishers == 0 { self.connections } else { self.publishers };
-        u64::from(self.connections) * u64::from(publishers).div_ceil(self.rooms.max(1).into())
+        let Broadcast { publishers, rooms, .. } = self.broadcast;
+        let publishers = if publishers == 0 { self.connections } else { publishers };
+        u64::from(self.connections) * u64::from(publishers).div_ceil(rooms.max(1).into())
     }
 }

@@ -21,48 +21,48 @@ const CHECKS: &[(&str, Check)] =
 const SWITCHES: &[(&str, bool)] = &[("false", false), ("true", true)];
 const KINDS: &[(&str, bool)] = &[("binary", false), ("text", true)];
 
-/// A key that is on or off and has the name of its field.
+/// A key that is on or off, at this place of the group.
 macro_rules! switch {
-    ($field:ident, $text:literal) => {
+    ($name:literal, $($place:ident).+, $text:literal) => {
         Key {
-            name: stringify!($field),
+            name: $name,
             takes: Switch,
             text: $text,
-            set: |group, values| put(&mut group.$field, choice(one(values)?, SWITCHES)),
-            get: |group| group.$field.to_string(),
+            set: |group, values| put(&mut group.$($place).+, choice(one(values)?, SWITCHES)),
+            get: |group| group.$($place).+.to_string(),
         }
     };
 }
 
-/// A key whose value is a count and that has the name of its field.
+/// A key whose value is a count, at this place of the group.
 macro_rules! count {
-    ($field:ident, $range:expr, $text:literal) => {
+    ($name:literal, $($place:ident).+, $range:expr, $text:literal) => {
         Key {
-            name: stringify!($field),
+            name: $name,
             takes: One("N"),
             text: $text,
-            set: |group, values| put(&mut group.$field, count(values, $range)),
-            get: |group| group.$field.to_string(),
+            set: |group, values| put(&mut group.$($place).+, count(values, $range)),
+            get: |group| group.$($place).+.to_string(),
         }
     };
 }
 
-/// A key whose value is any text and that has the name of its field.
+/// A key whose value is any text, at this place of the group.
 macro_rules! text {
-    ($field:ident, $takes:literal, $text:literal) => {
+    ($name:literal, $($place:ident).+, $takes:literal, $text:literal) => {
         Key {
-            name: stringify!($field),
+            name: $name,
             takes: One($takes),
             text: $text,
-            set: |group, values| put(&mut group.$field, one(values).map(str::to_owned)),
-            get: |group| quoted(&group.$field),
+            set: |group, values| put(&mut group.$($place).+, one(values).map(str::to_owned)),
+            get: |group| quoted(&group.$($place).+),
         }
     };
 }
 
 /// Every key of a group.
 pub const GROUP_KEYS: &[Key<Group>] = &[
-    text!(name, "NAME", "Name of the group in the report."),
+    text!("name", name, "NAME", "Name of the group in the report."),
     Key {
         name: "scenario",
         takes: One("SCENARIO"),
@@ -78,40 +78,53 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
         takes: Several("URL"),
         text: "URL of the server: ws://HOST[:PORT][/PATH], or wss:// for TLS. Connections use \
                several URLs in turn.",
-        set: |group, values| put(&mut group.urls, all(values, str::parse)),
-        get: |group| list(&group.urls),
+        set: |group, values| put(&mut group.opening.urls, all(values, str::parse)),
+        get: |group| list(&group.opening.urls),
     },
     Key {
         name: "path",
         takes: One("PATH"),
         text: "Path and query instead of those of the URL. {room} stands for the connection's \
                room.",
-        set: |group, values| put(&mut group.path, path(one(values)?)),
-        get: |group| quoted(&group.path),
+        set: |group, values| put(&mut group.opening.path, path(one(values)?)),
+        get: |group| quoted(&group.opening.path),
     },
     switch!(
-        compression,
+        "compression",
+        opening.compression,
         "Offer permessage-deflate, and compress messages of 128 bytes or more if the server \
          agrees: true or false."
     ),
     switch!(
-        compression_contexts,
+        "compression_contexts",
+        opening.compression_contexts,
         "Offer compression with context takeover in both directions: true or false. Messages of \
          32 bytes or more are then compressed, and a connection takes 420 KiB."
     ),
     text!(
-        ca,
+        "ca",
+        opening.tls.ca,
         "FILE",
         "PEM file of the authorities that sign certificates of wss:// servers, instead of those \
          of the machine."
     ),
-    switch!(insecure, "Accept any certificate of a wss:// server: true or false."),
     switch!(
-        tls_resume,
+        "insecure",
+        opening.tls.insecure,
+        "Accept any certificate of a wss:// server: true or false."
+    ),
+    switch!(
+        "tls_resume",
+        opening.tls.resume,
         "Resume TLS sessions, as browsers do when they reconnect, instead of a full handshake \
          each time: true or false."
     ),
-    count!(connections, 1..=10_000_000, "Connections of the group, over all threads."),
+    count!(
+        "connections",
+        connections,
+        1..=10_000_000,
+        "Connections of the group, over all threads."
+    ),
     Key {
         name: "source",
         takes: Several("ADDRESS"),
@@ -119,23 +132,24 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
                turn. Each address allows as many connections as there are local ports. Once half \
                of them are in use, the kernel needs about 2 ms to find a free one: more addresses \
                open faster.",
-        set: |group, values| put(&mut group.sources, all(values, str::parse)),
-        get: |group| list(&group.sources),
+        set: |group, values| put(&mut group.opening.sources, all(values, str::parse)),
+        get: |group| list(&group.opening.sources),
     },
     Key {
         name: "subprotocol",
         takes: Several("NAME"),
         text: "Subprotocol to offer, in the order of preference.",
-        set: |group, values| put(&mut group.subprotocols, all(values, token)),
-        get: |group| list(&group.subprotocols),
+        set: |group, values| put(&mut group.opening.subprotocols, all(values, token)),
+        get: |group| list(&group.opening.subprotocols),
     },
     Key {
         name: "header",
         takes: Several("HEADER"),
         text: "Header of the handshake, like 'Origin: https://example.com'.",
-        set: |group, values| put(&mut group.headers, all(values, header)),
+        set: |group, values| put(&mut group.opening.headers, all(values, header)),
         get: |group| {
-            let lines = group.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+            let lines =
+                group.opening.headers.iter().map(|(name, value)| format!("{name}: {value}"));
             list(&lines.collect::<Vec<_>>())
         },
     },
@@ -144,8 +158,8 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
         takes: Several("MESSAGE"),
         text: "Text message to send once a connection is open, for example to subscribe. {room} \
                stands for the connection's room, {connection} for its number.",
-        set: |group, values| put(&mut group.on_open, Ok(values.to_vec())),
-        get: |group| list(&group.on_open),
+        set: |group, values| put(&mut group.opening.on_open, Ok(values.to_vec())),
+        get: |group| list(&group.opening.on_open),
     },
     Key {
         name: "rate",
@@ -154,16 +168,18 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
                or in steps from the start of the load, warm-up included (1000@10s,2000@10s,5000). \
                Messages leave at their planned times, whatever happened to earlier ones, and \
                latency is measured from the planned time. For connect: handshakes per second.",
-        set: |group, values| put(&mut group.rate, or_none(values, str::parse)),
-        get: |group| group.rate.as_ref().map_or(String::new(), |rate| quoted(&rate.to_string())),
+        set: |group, values| put(&mut group.load.rate, or_none(values, str::parse)),
+        get: |group| {
+            group.load.rate.as_ref().map_or(String::new(), |rate| quoted(&rate.to_string()))
+        },
     },
     Key {
         name: "arrivals",
         takes: One("HOW"),
         text: "Distribution of planned messages over time: constant, or poisson as from \
                independent users.",
-        set: |group, values| put(&mut group.arrivals, choice(one(values)?, ARRIVALS)),
-        get: |group| word(&group.arrivals, ARRIVALS),
+        set: |group, values| put(&mut group.load.arrivals, choice(one(values)?, ARRIVALS)),
+        get: |group| word(&group.load.arrivals, ARRIVALS),
     },
     Key {
         name: "in_flight",
@@ -172,12 +188,12 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
                per publisher, which has to receive its own, or handshakes. A slow server receives \
                less load: good for the maximum throughput, misleading for latency.",
         set: |group, values| {
-            group.in_flight = count(values, 1..=65_536)?;
-            put(&mut group.rate, Ok(None))
+            group.load.in_flight = count(values, 1..=65_536)?;
+            put(&mut group.load.rate, Ok(None))
         },
-        get: |group| match group.rate {
+        get: |group| match group.load.rate {
             Some(_) => String::new(),
-            None => group.in_flight.to_string(),
+            None => group.load.in_flight.to_string(),
         },
     },
     Key {
@@ -185,26 +201,27 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
         takes: One("BYTES"),
         text: "Bytes of a message: 64 or 16KiB, evenly distributed 20-1000, exponential 200 (the \
                mean), or 64:90,4KiB:10 with weights.",
-        set: |group, values| put(&mut group.size, one(values)?.parse()),
-        get: |group| quoted(&group.size.to_string()),
+        set: |group, values| put(&mut group.message.size, one(values)?.parse()),
+        get: |group| quoted(&group.message.size.to_string()),
     },
     Key {
         name: "payload",
         takes: One("WHAT"),
         text: "Bytes that messages are filled with. pattern: a number, then the same bytes; \
                random: different bytes in every message; @FILE: the lines of a file in turn.",
-        set: |group, values| put(&mut group.payload, one(values)?.parse()),
-        get: |group| quoted(&group.payload.to_string()),
+        set: |group, values| put(&mut group.message.payload, one(values)?.parse()),
+        get: |group| quoted(&group.message.payload.to_string()),
     },
     Key {
         name: "kind",
         takes: One("KIND"),
         text: "Kind of messages: binary or text.",
-        set: |group, values| put(&mut group.text, choice(one(values)?, KINDS)),
-        get: |group| word(&group.text, KINDS),
+        set: |group, values| put(&mut group.message.text, choice(one(values)?, KINDS)),
+        get: |group| word(&group.message.text, KINDS),
     },
     text!(
-        template,
+        "template",
+        message.template,
         "TEXT",
         "Text around a payload, with {payload}, {room} and {connection}, for servers with a \
          protocol of their own. The payload of a reply may be anywhere in it."
@@ -214,28 +231,45 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
         takes: One("HOW"),
         text: "Check of replies. content: every byte; length: the length; any: one reply per \
                message, for servers that do not echo.",
-        set: |group, values| put(&mut group.check, choice(one(values)?, CHECKS)),
-        get: |group| word(&group.check, CHECKS),
+        set: |group, values| put(&mut group.message.check, choice(one(values)?, CHECKS)),
+        get: |group| word(&group.message.check, CHECKS),
     },
-    count!(publishers, 0..=65_536, "broadcast: connections that publish; 0 is all of them."),
     count!(
-        rooms,
+        "publishers",
+        broadcast.publishers,
+        0..=65_536,
+        "broadcast: connections that publish; 0 is all of them."
+    ),
+    count!(
+        "rooms",
+        broadcast.rooms,
         1..=65_536,
         "broadcast: rooms that the connections are divided into, each with its share of the \
          publishers. A message of one room must not arrive in another."
     ),
-    text!(channel, "NAME", "topics: the channel. {room} stands for the connection's room."),
-    count!(keys, 0..=1_000_000, "topics: number of different keys of publications; 0: no keys."),
+    text!(
+        "channel",
+        broadcast.channel,
+        "NAME",
+        "topics: the channel. {room} stands for the connection's room."
+    ),
+    count!(
+        "keys",
+        broadcast.keys,
+        0..=1_000_000,
+        "topics: number of different keys of publications; 0: no keys."
+    ),
     Key {
         name: "delivery",
         takes: Several("DELIVERY"),
         text: "topics: delivery that readers ask for, all or latest, with a maximum rate like \
                latest@10. Readers use several in turn. Publishers ask for all.",
-        set: |group, values| put(&mut group.deliveries, all(values, str::parse)),
-        get: |group| list(&group.deliveries),
+        set: |group, values| put(&mut group.broadcast.deliveries, all(values, str::parse)),
+        get: |group| list(&group.broadcast.deliveries),
     },
     count!(
-        messages,
+        "messages",
+        load.messages,
         0..=u32::MAX.into(),
         "connect: messages that a connection sends, one after another, before it closes and \
          reconnects; with reconnect = none it stays open instead. 0: it sends nothing and stays \
@@ -246,36 +280,36 @@ pub const GROUP_KEYS: &[Key<Group>] = &[
         takes: One("SHARE"),
         text: "broadcast: share of readers that stop reading when the measurement starts, like \
                10%. They are reported separately.",
-        set: |group, values| put(&mut group.stalled, share(one(values)?)),
-        get: |group| quoted(&format!("{}%", group.stalled * 100.0)),
+        set: |group, values| put(&mut group.broadcast.stalled, share(one(values)?)),
+        get: |group| quoted(&format!("{}%", group.broadcast.stalled * 100.0)),
     },
     Key {
         name: "stall",
         takes: One("TIME"),
         text: "Time for which stalled readers do not read; none is until the end.",
-        set: |group, values| put(&mut group.stall, or_none(values, duration)),
-        get: |group| quoted(&group.stall.map_or("none".into(), show_duration)),
+        set: |group, values| put(&mut group.broadcast.stall, or_none(values, duration)),
+        get: |group| quoted(&group.broadcast.stall.map_or("none".into(), show_duration)),
     },
     Key {
         name: "reconnect",
         takes: One("TIME"),
         text: "Time between the end of a connection and its next handshake; none is never.",
-        set: |group, values| put(&mut group.reconnect, or_none(values, duration)),
-        get: |group| quoted(&group.reconnect.map_or("none".into(), show_duration)),
+        set: |group, values| put(&mut group.opening.reconnect, or_none(values, duration)),
+        get: |group| quoted(&group.opening.reconnect.map_or("none".into(), show_duration)),
     },
     Key {
         name: "handshake_timeout",
         takes: One("TIME"),
         text: "Maximum time of connecting and of the handshake.",
-        set: |group, values| put(&mut group.handshake_timeout, duration(one(values)?)),
-        get: |group| quoted(&show_duration(group.handshake_timeout)),
+        set: |group, values| put(&mut group.opening.handshake_timeout, duration(one(values)?)),
+        get: |group| quoted(&show_duration(group.opening.handshake_timeout)),
     },
     Key {
         name: "message_bytes_max",
         takes: One("BYTES"),
         text: "Maximum bytes of a message from the server; a larger one ends its connection.",
-        set: |group, values| put(&mut group.message_bytes_max, bytes(one(values)?)),
-        get: |group| group.message_bytes_max.to_string(),
+        set: |group, values| put(&mut group.opening.message_bytes_max, bytes(one(values)?)),
+        get: |group| group.opening.message_bytes_max.to_string(),
     },
 ];
 

@@ -48,8 +48,11 @@ fn every_printed_profile_is_the_same_profile() {
 fn flags_win_over_groups_over_keys_of_all_groups() {
     let text = "group = [{ rate = 5 }, { name = 'b' }]\nrate = 10\nconnections = 3";
     let profile = load(text, vec![flag("connections", "7")]).unwrap();
-    let rates: Vec<f64> =
-        profile.groups.iter().map(|it| it.rate.as_ref().unwrap().steps[0].per_second).collect();
+    let rates: Vec<f64> = profile
+        .groups
+        .iter()
+        .map(|it| it.load.rate.as_ref().unwrap().steps[0].per_second)
+        .collect();
     assert_eq!(rates, [5.0, 10.0]);
     assert!(profile.groups.iter().all(|group| group.connections == 7));
     assert!(profile.text().contains("connections = 7 # --connections\n"), "{}", profile.text());

@@ -41,8 +41,8 @@ fn sending(profile: &Profile) -> impl Iterator<Item = &Group> {
 /// # Errors
 /// Some groups have a rate, and one has none: its load would be the same in every step.
 pub fn check(profile: &Profile) -> Result<(), String> {
-    match sending(profile).find(|group| group.rate.is_none()) {
-        Some(group) if sending(profile).any(|group| group.rate.is_some()) => Err(format!(
+    match sending(profile).find(|group| group.load.rate.is_none()) {
+        Some(group) if sending(profile).any(|group| group.load.rate.is_some()) => Err(format!(
             "--find-max scales the rates of all groups, and group {} has none: give it a rate",
             group.name
         )),
@@ -60,7 +60,7 @@ pub fn search<E>(
     objective: &Objective,
     mut run: impl FnMut(&Profile) -> Result<Option<Report>, E>,
 ) -> Result<Curve, E> {
-    let first = profile.groups.iter().find_map(|group| group.rate.as_ref());
+    let first = profile.groups.iter().find_map(|group| group.load.rate.as_ref());
     let start = first.map_or(START, |rate| rate.steps[0].per_second);
     let mut curve = Curve {
         steps: Vec::new(),
@@ -141,12 +141,12 @@ fn judge(objective: &Objective, report: &Report) -> Outcome {
 fn scaled(profile: &Profile, factor: f64) -> Profile {
     let mut profile = profile.clone();
     for group in profile.groups.iter_mut().filter(|group| group.scenario != Scenario::Idle) {
-        let (per_second, per_connection) = match &group.rate {
+        let (per_second, per_connection) = match &group.load.rate {
             Some(rate) => (rate.steps[0].per_second, rate.per_connection),
             None => (START, false),
         };
         let steps = vec![values::Step { per_second: per_second * factor, duration: None }];
-        group.rate = Some(Rate { steps, per_connection });
+        group.load.rate = Some(Rate { steps, per_connection });
     }
     profile
 }
@@ -163,7 +163,7 @@ mod tests {
         let mut runs = 0;
         let curve = search(&Profile::default(), &objective, |profile| -> Result<_, String> {
             runs += 1;
-            let rate = profile.groups[0].rate.as_ref().unwrap().steps[0].per_second;
+            let rate = profile.groups[0].load.rate.as_ref().unwrap().steps[0].per_second;
             let mut found = report(Some(rate), rate as u64, &[0.1], None);
             found.name_values();
             found.values.insert("errors".into(), if rate > limit { 5.0 } else { 0.0 });

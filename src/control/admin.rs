@@ -169,18 +169,18 @@ fn question<T: Send + 'static>() -> (Answer<T>, impl Future<Output = Option<T>>)
 }
 
 impl Access {
-    /// Sends an errand to a shard and waits for its answer.
+    /// Sends a command to a shard and waits for its answer.
     async fn ask<T: Send + 'static>(
         &self,
         shard: usize,
-        errand: impl FnOnce(Answer<T>) -> ShardCommand,
+        command: impl FnOnce(Answer<T>) -> ShardCommand,
     ) -> Result<T, Fault> {
         let (answer, answered) = question();
         let late = || {
             let why = format!("shard {shard} does not answer in time: it is overloaded or stuck");
             Fault(StatusCode::SERVICE_UNAVAILABLE, why)
         };
-        self.shards.senders[shard].post(errand(answer)).map_err(|_| late())?;
+        self.shards.senders[shard].post(command(answer)).map_err(|_| late())?;
         answered.await.ok_or_else(late)
     }
 
@@ -188,7 +188,7 @@ impl Access {
     async fn page<T: Send + 'static>(
         &self,
         asked: &PageRequest,
-        errand: impl Fn(u32, usize, Answer<Page<T>>) -> ShardCommand,
+        command: impl Fn(u32, usize, Answer<Page<T>>) -> ShardCommand,
     ) -> Result<(Vec<T>, Option<String>), Fault> {
         let shards = self.shards.senders.len();
         let (mut shard, mut from) = asked.start(shards)?;
@@ -196,7 +196,7 @@ impl Access {
         let mut items = Vec::new();
         while shard < shards {
             let left = limit - items.len();
-            let page = self.ask(shard, |answer| errand(from, left, answer)).await?;
+            let page = self.ask(shard, |answer| command(from, left, answer)).await?;
             items.extend(page.items);
             match page.next {
                 Some(next) => from = next,
@@ -215,8 +215,8 @@ async fn show_connections(
     asked: Result<Query<PageRequest>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
-    let errand = |from, count, answer| ShardCommand::Connections { from, count, answer };
-    let (items, next) = access.page(&asked, errand).await?;
+    let command = |from, count, answer| ShardCommand::Connections { from, count, answer };
+    let (items, next) = access.page(&asked, command).await?;
     let items: Vec<Value> = items.iter().map(connection).collect();
     Ok(Json(json!({ "connections": items, "next": next })))
 }
@@ -252,8 +252,8 @@ async fn show_topics(
     asked: Result<Query<PageRequest>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
     let Query(asked) = asked?;
-    let errand = |from, count, answer| ShardCommand::Topics { from, count, answer };
-    let (items, next) = access.page(&asked, errand).await?;
+    let command = |from, count, answer| ShardCommand::Topics { from, count, answer };
+    let (items, next) = access.page(&asked, command).await?;
     // A topic's home knows it, and each shard that reads it. Their parts on one page are
     // put together.
     let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
@@ -355,8 +355,8 @@ async fn disconnect(
     if id.shard.index() >= access.shards.senders.len() {
         return Err(bad(format!("there is no shard {}", id.shard)));
     }
-    let errand = |answer| ShardCommand::Disconnect { id, code, reason, answer };
-    if !access.ask(id.shard.index(), errand).await? {
+    let command = |answer| ShardCommand::Disconnect { id, code, reason, answer };
+    if !access.ask(id.shard.index(), command).await? {
         return Err(Fault(
             StatusCode::NOT_FOUND,
             format!("{id}: no such connection, or it has ended"),

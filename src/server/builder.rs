@@ -7,7 +7,7 @@ use super::running::{Server, ServerHandle};
 use super::starting::{Guard, Starting};
 use super::topology;
 use crate::admission::Addresses;
-use crate::app::{CommandQueue, Handler, CommandSender, Publisher, Shards};
+use crate::app::{CommandQueue, CommandSender, Handler, Publisher, Shards};
 use crate::base::{Counters, Limits, ShardId};
 use crate::driver::Setup;
 use crate::hub::{Rule, Rules};

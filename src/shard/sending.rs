@@ -181,7 +181,9 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     /// A connection whose keys are nearly used up is closed while its close frame can still be
     /// encrypted.
     pub fn close_near_key_limit(&mut self, peer: &mut Peer<'_, H::Session>) {
-        if peer.phase == Phase::Open && peer.channel.as_deref().is_some_and(Channel::nears_key_limit) {
+        if peer.phase == Phase::Open
+            && peer.channel.as_deref().is_some_and(Channel::nears_key_limit)
+        {
             self.close(peer, CloseCause::MaximumAge);
         }
     }

@@ -1,6 +1,5 @@
 //! Shards on one simulated world, put together as a server does it.
 
-use super::SLOTS;
 use crate::admission::Addresses;
 use crate::app::{CommandQueue, CommandSender, Handler, Publisher};
 use crate::base::{Counters, Limits, ShardId, Wake};
@@ -12,6 +11,9 @@ use crate::shard::links::{Bell, Links};
 use crate::shard::{Command, Parts, Shard};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// Connections that a test shard has room for.
+const SLOTS: usize = 1024;
 
 /// `count` shards that are each other's neighbours, and what publishes from outside.
 /// `adjust` is shown the parts of each before they are put together.

@@ -34,8 +34,6 @@ use crate::shard::{Command, Parts, Shard};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Connections that a test shard has room for.
-const SLOTS: usize = 1024;
 /// Bytes that a test client's socket holds until they are read.
 const SOCKET_BYTES: usize = 256 << 10;
 

@@ -176,8 +176,8 @@ mod tests {
 
     fn planned(change: impl Fn(&mut profile::Group)) -> Group {
         let url = "ws://127.0.0.1:9001/".parse().unwrap();
-        let mut group =
-            profile::Group { urls: vec![url], connections: 20, ..profile::Group::default() };
+        let mut group = profile::Group { connections: 20, ..profile::Group::default() };
+        group.opening.urls = vec![url];
         change(&mut group);
         Group::new(&group).unwrap()
     }
@@ -191,15 +191,15 @@ mod tests {
             (Scenario::Connect, 0, 20),
         ] {
             let group = planned(|group| {
-                (group.scenario, group.publishers) = (scenario, publishers);
+                (group.scenario, group.broadcast.publishers) = (scenario, publishers);
             });
             assert_eq!(group.senders(), senders, "{scenario:?}");
             let Pace::Open { steps, .. } = &group.pace else { panic!("a rate is the default") };
             assert_eq!((steps[0].per_second, group.pace.window()), (1_000.0, 0));
         }
         let per_connection = planned(|group| {
-            (group.scenario, group.publishers) = (Scenario::Broadcast, 4);
-            group.rate = Some("5/connection".parse().unwrap());
+            (group.scenario, group.broadcast.publishers) = (Scenario::Broadcast, 4);
+            group.load.rate = Some("5/connection".parse().unwrap());
         });
         let Pace::Open { steps, .. } = &per_connection.pace else { panic!("it has a rate") };
         assert_eq!(steps[0].per_second, 20.0);
@@ -209,7 +209,8 @@ mod tests {
     fn publishers_never_stall_and_others_stay_and_are_promised_messages() {
         let group = planned(|group| {
             group.scenario = Scenario::Broadcast;
-            (group.rooms, group.publishers, group.stalled) = (2, 2, 0.6);
+            let broadcast = &mut group.broadcast;
+            (broadcast.rooms, broadcast.publishers, broadcast.stalled) = (2, 2, 0.6);
         });
         // The last twelve stall, without the publisher of the second room.
         let stalled: Vec<u32> = (0..20).filter(|number| group.stalls(*number)).collect();
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!((group.staying(), group.promised(10)), (9, 40));
         let newest = planned(|group| {
             group.scenario = Scenario::Topics;
-            group.deliveries = vec!["all".parse().unwrap(), "latest".parse().unwrap()];
+            group.broadcast.deliveries = vec!["all".parse().unwrap(), "latest".parse().unwrap()];
         });
         assert_eq!((newest.staying(), newest.promised(10)), (20, 100));
         let connect = planned(|group| group.scenario = Scenario::Connect);

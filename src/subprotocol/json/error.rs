@@ -4,7 +4,7 @@ use crate::hub::HubError;
 
 macro_rules! errors {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
-        /// What is wrong with a request, by number. The connection stays open.
+        /// Why a request is refused, by number. The connection stays open.
         ///
         /// ```
         /// use tapecast::subprotocol::json::ErrorCode;
@@ -32,7 +32,7 @@ errors! {
     Malformed = 101,
     /// The message is JSON, but not an object.
     NotAnObject = 102,
-    /// There is no such `type`.
+    /// The `type` is unknown.
     UnknownType = 103,
     /// A field that the request needs is missing.
     MissingField = 104,
@@ -40,29 +40,29 @@ errors! {
     BadField = 105,
     /// The request has more than `json_request_bytes_max` bytes. Its `id` is known if it stands in the first 4 KiB.
     TooBig = 107,
-    /// The channel's or room's name can't be one.
+    /// The channel's or room's name is invalid.
     BadChannel = 110,
     /// There is a subscription to this channel already.
     AlreadySubscribed = 111,
     /// There is no subscription to this channel.
     NotSubscribed = 112,
-    /// The connection has as many subscriptions as it may.
+    /// The connection has reached `subscriptions_max`.
     TooManySubscriptions = 113,
-    /// The delivery asked for can't be.
+    /// The delivery that was asked for is invalid.
     BadDelivery = 114,
     /// The channel's rule does not allow it.
     NotAllowed = 115,
-    /// The key is longer than 255 bytes, or the channel has no keys; or the name of a member can't be one.
+    /// The key is longer than 255 bytes, or the channel has no keys; or the name of a member is invalid.
     BadKey = 116,
-    /// There are as many topics as there may be.
+    /// The topic limit `topics_max` is reached.
     TooManyTopics = 117,
-    /// The connection, or its address, has as many patterns, or topics that it has made, as it may; the text names the limit.
+    /// The connection, or its address, has reached a limit of patterns, or of topics that it has made; the text names it.
     QuotaReached = 118,
-    /// There are as many subscriptions to patterns as there may be.
+    /// The limit `patterns_max` is reached.
     TooManyPatterns = 119,
-    /// The channel's home is behind: try again later.
+    /// The channel is overloaded: retry later.
     Behind = 120,
-    /// More is published a second than the connection may.
+    /// The connection has exceeded `publishes_per_second_max`.
     TooFast = 122,
     /// A chat message before any room was joined.
     NoRoom = 130,

@@ -7,8 +7,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::io::Write;
 
-/// Messages as JSON objects: what was published as JSON stands in them as it was
-/// written, text is a string, and bytes are base64.
+/// The subprotocol's name.
+pub const NAME: &str = "tapecast.v1.json";
+
+/// Messages as JSON objects: a body of JSON stays as it was written, text becomes a string, and
+/// bytes become base64.
 ///
 /// ```
 /// use tapecast::hub::Lane;
@@ -45,7 +48,7 @@ macro_rules! put {
 
 impl Lane for JsonLane {
     fn name(&self) -> &'static str {
-        super::NAME
+        NAME
     }
 
     fn message(&self, topic: &str, entry: &Entry, out: &mut Vec<u8>) {

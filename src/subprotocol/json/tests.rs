@@ -4,6 +4,7 @@ use super::*;
 use crate::base::Limits;
 use crate::hub::{Access, Rule};
 use crate::testing::{Received, TestClient, TestShard};
+use std::time::Duration;
 
 fn texts(client: &mut TestClient) -> Vec<String> {
     std::iter::from_fn(|| match client.receive()? {

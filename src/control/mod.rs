@@ -1,7 +1,7 @@
 //! Layer 7: the control thread, on tokio-uring, beside the shards.
 //!
 //! It owns everything that is slow, rare and asynchronous, so that no shard ever waits for
-//! it. It knows no connection: it sends its questions and orders to shards as errands.
+//! it. It knows no connection: it sends its questions and orders to shards as commands.
 //!
 //! | file | what is there |
 //! |---|---|

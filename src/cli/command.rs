@@ -42,7 +42,7 @@ enum Command {
     Doctor(Flags),
     /// Prints every key of the configuration with its default and its consequence.
     Limits {
-        /// Prints the limits only, as the table of ARCHITECTURE.md.
+        /// Prints the limits only, as the table of docs/limits.md.
         #[arg(long)]
         markdown: bool,
     },

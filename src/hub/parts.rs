@@ -49,7 +49,7 @@ pub struct Setup {
     pub home_seed: u64,
     /// Different on each shard.
     pub epoch_seed: u64,
-    /// Milliseconds since 1970 at [`Time::ZERO`].
+    /// Milliseconds since 1970 at [`Time::ZERO`](crate::base::Time::ZERO).
     pub unix_ms: u64,
 }
 

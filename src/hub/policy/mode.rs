@@ -38,5 +38,5 @@ pub enum SlowReader {
     Close,
 }
 
-/// Moves per second that [`Delivery::max_rate`] may ask for.
+/// Moves per second that [`Delivery::max_rate`](super::Delivery::max_rate) may ask for.
 pub const RATE_MAX: u32 = 1_000;

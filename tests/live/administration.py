@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import pathlib
-import socket
 import tempfile
 import time
 
@@ -14,14 +13,9 @@ import jsonschema
 import websockets
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from .echoing import check_echo, connect
+from .echoing import check_echo, connect, expect_close
+from .ports import free_port
 from .server import configured, expect, serving
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Admin:
@@ -98,11 +92,7 @@ async def metrics(server):
         expect(now["tapecast_turn_seconds_count", ()] > 10, "turns are not counted")
         expect(0 < now["tapecast_turn_seconds_sum", ()] < 10, "turns have no length")
         await clients[0].send("x" * 1001)
-        try:
-            await clients[0].recv()
-            expect(False, "a message above the limit was echoed")
-        except websockets.ConnectionClosed:
-            pass
+        await expect_close(clients[0], 1009)
         await clients[1].close(4321)
         time.sleep(0.2)
         now = admin.metrics()
@@ -160,13 +150,10 @@ async def steering(server):
         name = next(each["id"] for each in listed if each["peer"].endswith(f":{victim}"))
         order = {"id": name, "code": 4000, "reason": "bye"}
         expect(admin.ask("POST", "/disconnect", order)[0] == 200, "not disconnected")
-        try:
-            await readers[3].recv()
-            expect(False, "a message instead of a close")
-        except websockets.ConnectionClosed as closed:
-            expect((closed.rcvd.code, closed.rcvd.reason) == (4000, "bye"), f"{closed.rcvd}")
-        time.sleep(0.1)
-        expect(admin.ask("POST", "/disconnect", order)[0] == 404, "disconnected twice")
+        await expect_close(readers[3], 4000, "bye")
+        own.wait_for(
+            lambda: admin.ask("POST", "/disconnect", order)[0] == 404, 5, "disconnected twice"
+        )
         for path, body, status in [
             ("/publish", {"topic": "a"}, 400),
             ("/publish", {"topic": "a", "text": "x", "binary": ""}, 400),
@@ -188,10 +175,7 @@ async def steering(server):
         expect(admin.ask("GET", "/drain", check=False)[0] == 405, "405")
         expect(admin.ask("POST", "/drain")[0] == 202, "not draining")
         for reader in readers[:3]:
-            try:
-                await reader.recv()
-            except websockets.ConnectionClosed as closed:
-                expect(closed.rcvd.code == 1001, f"{closed.rcvd}")
+            await expect_close(reader, 1001)
         expect(own.process.wait(10) == 0, "the drain did not end with 0")
 
 

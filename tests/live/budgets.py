@@ -7,9 +7,10 @@ import socket
 import time
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .limits import Bystander
 from .peer import Peer, frame
+from .ports import free_port
 from .server import expect, serving
 
 MEBIBYTE = 1 << 20

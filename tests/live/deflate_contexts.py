@@ -12,7 +12,7 @@ import zlib
 
 from . import deflate
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .deflate_hostile import SHARD_BYTES, bomb, check_ended
 from .deflate_peer import (
     KIBIBYTE,
@@ -27,6 +27,7 @@ from .deflate_peer import (
 from .json_topics import SUBPROTOCOL
 from .limits import close_all
 from .peer import Frame
+from .ports import free_port
 from .raw import check_alive
 from .server import expect
 from .topics import receive

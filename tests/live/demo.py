@@ -8,8 +8,8 @@ import time
 
 from . import peer as wire
 from .browser import page
-from .outside import free_port
 from .peer import Peer
+from .ports import free_port
 from .server import Server, expect, serving
 
 CPU_MAX = 0.10

@@ -103,12 +103,13 @@ def doctor(server):
     code, found = findings(server, *modest, "--limit=socket_send_bytes=1GiB")
     wmem_max = int(open("/proc/sys/net/core/wmem_max").read())
     tcp_mem = int(open("/proc/sys/net/ipv4/tcp_mem").read().split()[2]) * resource.getpagesize()
-    if tcp_mem // min(1 << 30, 2 * wmem_max) < 1_000:
-        expect(found["socket memory"][0] == "warn", f"{found['socket memory']}")
+    wanted = "warn" if tcp_mem // min(1 << 30, 2 * wmem_max) < 1_000 else "ok"
+    expect(found["socket memory"][0] == wanted, f"{found['socket memory']}, expected {wanted}")
     # A backlog that the kernel cuts.
-    if int(open("/proc/sys/net/core/somaxconn").read()) < 65536:
-        code, found = findings(server, *modest, "--limit=listen_backlog=65536")
-        expect(found["backlog"][0] == "warn", f"{found['backlog']}")
+    somaxconn = int(open("/proc/sys/net/core/somaxconn").read())
+    wanted = "warn" if somaxconn < 65536 else "ok"
+    code, found = findings(server, *modest, "--limit=listen_backlog=65536")
+    expect(found["backlog"][0] == wanted, f"{found['backlog']}, expected {wanted}")
     return f"exit code {usual} here"
 
 

@@ -7,7 +7,7 @@ import time
 import websockets
 
 from . import peer as wire
-from .echoing import check_echo, connect
+from .echoing import check_echo, connect, expect_close
 from .peer import Peer
 from .server import STOP_SECONDS_MAX, Server, expect
 
@@ -27,14 +27,8 @@ async def closed_by_server(server):
     server.process.send_signal(signal.SIGTERM)
 
     async def wait_closed(client):
-        try:
-            await client.recv()
-        except websockets.ConnectionClosed as closed:
-            seconds = time.monotonic() - started
-            expect(closed.rcvd is not None, "closed without a close frame")
-            expect(closed.rcvd.code == 1001, f"closed with {closed.rcvd}")
-            return seconds
-        expect(False, "a message instead of a close")
+        await expect_close(client, 1001)
+        return time.monotonic() - started
 
     async def nobody_is_let_in():
         attempts = 0

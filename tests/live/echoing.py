@@ -6,7 +6,7 @@ import asyncio
 
 import websockets
 
-from .server import expect
+from .server import Failure, expect
 
 MESSAGE_BYTES_MAX = 16 << 20
 # Around every change of the header's form (RFC 6455, 5.2).
@@ -26,6 +26,20 @@ async def check_echo(client, message):
     reply = await client.recv()
     expect(type(reply) is type(message), f"sent {type(message)}, received {type(reply)}")
     expect(reply == message, f"the echo of {len(message)} differs ({len(reply)})")
+
+
+async def expect_close(client, code, reason=None):
+    """What comes next is a close frame with this code. A message in its place is a failure,
+    as is an end without a close frame."""
+    try:
+        message = await client.recv()
+    except websockets.ConnectionClosed as closed:
+        received = closed.rcvd
+    else:
+        raise Failure(f"{message[:80]!r} instead of a close with {code}")
+    expect(received is not None, f"closed without a close frame instead of with {code}")
+    expect(received.code == code, f"closed with {received} instead of with {code}")
+    expect(reason is None or received.reason == reason, f"closed with {received}: {reason!r}?")
 
 
 async def text(server):

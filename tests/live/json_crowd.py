@@ -12,8 +12,9 @@ import re
 import time
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .json_topics import random_request
+from .ports import free_port
 from .server import ROOT, expect, serving
 from .words import Client
 

@@ -23,9 +23,10 @@ from .faulty import (
     Serving,
     Stalling,
 )
-from .server import ROOT, expect
+from .programs import ROOT, program
+from .server import expect
 
-PROGRAM = ROOT / "target" / "release" / "tapecast-loadgen"
+PROGRAM = program("tapecast-loadgen")
 MEBIBYTE = 1 << 20
 
 

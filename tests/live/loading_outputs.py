@@ -28,7 +28,9 @@ import websockets
 from prometheus_client import parser as textfile
 from prometheus_client.openmetrics import parser as openmetrics
 
-from .outside import free_port, stop
+from .loading import PROGRAM
+from .outside import stop
+from .ports import free_port
 from .server import expect, serving
 
 PROFILES = (
@@ -47,15 +49,11 @@ FAILED, USAGE, SUSPICIOUS = 1, 2, 3
 SECONDS_MAX = 15
 
 
-def generator(like):
-    return like.binary.parent / "tapecast-loadgen"
-
-
 @contextlib.contextmanager
 def loading(like, *words, **popen):
     """A generator that runs meanwhile."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([generator(like), *map(str, words)], text=True, **(pipes | popen))
+    process = subprocess.Popen([PROGRAM, *map(str, words)], text=True, **(pipes | popen))
     try:
         yield process
     finally:

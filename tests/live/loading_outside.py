@@ -20,7 +20,8 @@ from functools import partial
 import websockets
 
 from .loading_outputs import load, near, report
-from .outside import NODE_MODULES, free_port, nginx, stop
+from .outside import NODE_MODULES, nginx, stop
+from .ports import free_port
 from .server import ROOT, expect
 
 HERE = pathlib.Path(__file__).resolve().parent

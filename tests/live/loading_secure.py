@@ -5,8 +5,9 @@ import subprocess
 import tempfile
 import time
 
-from .administration import Admin, free_port
+from .administration import Admin
 from .loading import load, near
+from .ports import free_port
 from .server import expect, serving
 from .tls_peer import authority, secure
 

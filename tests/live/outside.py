@@ -19,6 +19,7 @@ import time
 import websockets
 
 from .echoing import check_echo
+from .ports import free_port
 from .server import ROOT, expect
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -69,12 +70,6 @@ def node(server, authority=None):
     passed = json.loads(done.stdout)["passed"]
     expect(len(passed) == NODE_TESTS, f"only {passed} were run")
     return f"{len(passed)} with ws"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

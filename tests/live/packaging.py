@@ -18,6 +18,7 @@ import time
 import websockets
 
 from . import peer as wire
+from .echoing import expect_close
 from .peer import Peer
 from .server import ROOT, STOP_SECONDS_MAX, Server, expect
 
@@ -63,10 +64,7 @@ async def under_seccomp(server):
                 expect(await client.recv() == "to everybody", "a broadcast was not received")
         boxed.process.send_signal(signal.SIGTERM)
         for client in clients:
-            try:
-                await client.recv()
-            except websockets.ConnectionClosed as closed:
-                expect(closed.rcvd and closed.rcvd.code == 1001, f"closed with {closed.rcvd}")
+            await expect_close(client, 1001)
         code = boxed.process.wait(STOP_SECONDS_MAX)
         expect(code == 0, f"exit code {code}: {boxed.errors()[-500:]}")
 
@@ -157,8 +155,6 @@ def supervised(server):
 
 def units(server):
     """systemd accepts the units without a complaint, and rates them."""
-    if shutil.which("systemd-analyze") is None:
-        return "SKIPPED: there is no systemd-analyze (tests/run installs it)"
     with tempfile.TemporaryDirectory() as directory:
         # A root with the program where ExecStart= looks for it, which is checked too.
         root = pathlib.Path(directory)

@@ -16,8 +16,9 @@ import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "tapecast"
+from .programs import ROOT, program  # noqa: F401
+
+BINARY = program("tapecast")
 START_SECONDS_MAX = 10
 STOP_SECONDS_MAX = 15
 # The soft limit that a login shell of Debian gives. The server has to raise it
@@ -26,6 +27,8 @@ SERVER_DESCRIPTORS_SOFT = 1024
 # The states of a socket that somebody still holds (include/net/tcp_states.h):
 # ESTABLISHED, SYN_RECV and CLOSE_WAIT. In the others the owner has let go.
 STATES_HELD = {"01", "03", "08"}
+# 127.0.0.1 as /proc/net/tcp has it.
+LOOPBACK = "0100007F"
 
 
 class Failure(AssertionError):
@@ -183,13 +186,14 @@ class Server:
     def connections(self, client_port=None):
         """Server-side sockets of connections, also those inside of a ring, that
         the server still holds; only the one to `client_port`, if given."""
-        local = f"{self.port:04X}"
+        # With the address: a client of another test may have this port at another one.
+        local = f"{LOOPBACK}:{self.port:04X}"
         count = 0
         with open("/proc/net/tcp") as table:
             next(table)
             for line in table:
                 fields = line.split()
-                if fields[1].endswith(":" + local) and fields[3] in STATES_HELD:
+                if fields[1] == local and fields[3] in STATES_HELD:
                     if client_port is None or int(fields[2].split(":")[1], 16) == client_port:
                         count += 1
         return count

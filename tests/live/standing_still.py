@@ -12,8 +12,9 @@ import threading
 import time
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .peer import Peer, frame
+from .ports import free_port
 from .server import Server, expect, serving
 
 F_SETPIPE_SZ = 1031

@@ -11,8 +11,9 @@ import sys
 import time
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .crowd import raise_descriptor_limit
+from .ports import free_port
 from .server import ROOT, expect
 from .tls_peer import (
     VERSIONS,

@@ -14,9 +14,10 @@ import ssl
 import time
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .configuring import EXIT_CONFIG, EXIT_USAGE, check_echo, files
 from .peer import Peer
+from .ports import free_port
 from .server import command, expect, serving
 from .starting import activated
 from .tls_hostile import attacked, check_memory_echo

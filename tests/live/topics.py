@@ -239,12 +239,14 @@ async def since(server):
                         asked = int(where.rpartition(":")[2])
                         expect(seq == (asked if recovered else 10), f"{where}: from {seq} on")
                         await check(reader, *(expected if recovered else snapshot))
-                    seq = await publish(publisher, topic, "c 10")
-                    for reader in readers:
-                        await check(reader, f"M {topic} {seq} * c 10")
                         await told(reader, f"unsub {topic}", f"unsubscribed {topic}")
-                    if seq > 10:
-                        break
+                # And then it is live.
+                for reader in readers:
+                    await subscribe(reader, topic, f"since={epoch}:10", recovered=True)
+                seq = await publish(publisher, topic, "c 11")
+                expect(seq == 11, f"the eleventh message is {seq}")
+                for reader in readers:
+                    await check(reader, f"M {topic} 11 * c 11")
             await check_since_of_each(small)
 
 

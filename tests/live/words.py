@@ -9,9 +9,10 @@ import contextlib
 import socket
 
 from . import peer as wire
-from .server import ROOT, Server, expect
+from .programs import program
+from .server import Server, expect
 
-TOPICS_BINARY = ROOT / "target" / "release" / "tapecast-topics"
+TOPICS_BINARY = program("tapecast-topics")
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from random import Random
 from typing import Callable, NamedTuple
 
 from . import peer as wire
-from .administration import Admin, free_port
+from .administration import Admin
 from .peer import Peer, head
+from .ports import free_port
 from .server import expect, serving
 
 NAMES = [f"room{number}" for number in range(1_000)]

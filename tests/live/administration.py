@@ -5,7 +5,6 @@ OpenAPI file says, and what they do to connections.
 import base64
 import http.client
 import json
-import pathlib
 import tempfile
 import time
 

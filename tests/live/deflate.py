@@ -2,7 +2,6 @@
 readers without it, over topics and TLS. What peers do to harm is in `deflate_hostile`.
 """
 
-import asyncio
 import contextlib
 import json
 import os

@@ -6,7 +6,6 @@ and what the attacker got is said.
 import contextlib
 import functools
 import os
-import socket
 import threading
 import time
 import zlib

@@ -1,7 +1,7 @@
 """Runs the live tests: programs from --bin-dir, used as their users use them.
 
 First the tests that may run beside others, several at a time, each process with a server
-of its own; then, one by one, those that measure the machine or fill it. A test that fails
+of its own; then, one by one, those that need the machine for themselves. A test that fails
 does not stop the others. Results are in the order of the registry. The last line is
 `N passed, M failed`; the exit code is 0 if tests ran and all of them passed.
 """
@@ -10,6 +10,7 @@ import argparse
 import multiprocessing.connection
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -105,16 +106,20 @@ def run_jobs(jobs, count, verbose, results):
             results.add_failures(workers.pop().end())
     finally:
         for worker in workers:
+            worker.terminate()
+        for worker in workers:
             worker.kill()
 
 
-def summary(results, seconds):
+def summary(results, seconds, since):
     slowest = sorted(results.outcomes.items(), key=lambda item: -item[1].seconds)[:SLOWEST]
     print(f"live tests took {seconds:.0f}s; the slowest were:")
     for job, outcome in slowest:
         print(f"    {outcome.seconds:6.2f}s {job.name}")
     for failure in results.failures:
         print(f"failed: {failure}")
+    if since:
+        print(f"everything took {time.time() - since:.0f}s")
     print(f"{results.passed()} passed, {len(results.failures)} failed", flush=True)
 
 
@@ -131,6 +136,10 @@ def parse_arguments():
                         help="where the programs are (default: target/release)")
     parser.add_argument("--jobs", type=int, default=default_jobs(), metavar="N",
                         help="processes that run tests at the same time (default: %(default)s)")
+    parser.add_argument("--alone-after", type=pathlib.Path, metavar="FILE",
+                        help="start those that run alone once this file is there")
+    parser.add_argument("--since", type=float, metavar="TIME",
+                        help="print how long everything took since this Unix time, too")
     parser.add_argument("--quick", action="store_true", help="leave the long tests out")
     parser.add_argument("--shards", type=int, action="append", choices=(1, 2), metavar="N",
                         help="with 1 or 2 shards only (default: both)")
@@ -146,6 +155,8 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    # The processes that run tests are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Before a test is imported.
     programs.directory = arguments.bin_dir.resolve()
     from live.registry import TESTS
@@ -167,10 +178,12 @@ def main():
     run_jobs(beside, arguments.jobs, arguments.verbose, results)
     seconds = time.monotonic() - started
     print(f"those beside others took {seconds:.0f}s", flush=True)
+    while arguments.alone_after and not arguments.alone_after.exists():
+        time.sleep(0.2)
     while remaining := results.again + alone:
         results.again, alone = [], []
         run_jobs(remaining, 1, arguments.verbose, results)
-    summary(results, time.monotonic() - started)
+    summary(results, time.monotonic() - started, arguments.since)
     sys.exit(0 if results.passed() and not results.failures else 1)
 
 

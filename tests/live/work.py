@@ -31,9 +31,9 @@ NAMES = [f"room{number}" for number in range(1_000)]
 # and there.
 KEPT_BYTES_MAX = 32 << 20
 REQUEST_BYTES_MAX = 256 << 10
-SHORT_SECONDS = 1.5
+SHORT_SECONDS = 1.2
 LONG_SECONDS = 6
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 0.6
 # What a short attack may add on a machine that is busy, and what is promised.
 BUSY_MS = 50.0
 PROMISED_MS = 5.0

@@ -198,12 +198,17 @@ class Worker:
         self.channel.close()
         return ["a process with shared servers died"] if failures is None else failures
 
+    def terminate(self):
+        """Has it stop its servers and end."""
+        self.process.terminate()
+
     def kill(self):
         """Ends it and everything that it started."""
-        for how, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-            try:
-                os.killpg(self.process.pid, how)
-            except ProcessLookupError:
-                pass
-            self.process.join(seconds)
+        self.terminate()
+        self.process.join(10)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.join()
         self.channel.close()

@@ -133,7 +133,7 @@ def run(shards, path, binary, kosoku, is_secure=False):
 
 
 def parts(how, is_all):
-    """What there is to run, by name."""
+    """The parts of the run by name."""
     return {
         "plain-1": lambda: run(1, "/echo", *how),
         "plain-2": lambda: run(2, "/echo", *how),

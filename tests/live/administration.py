@@ -135,7 +135,7 @@ async def steering(server):
         for reader in readers:
             expect(await reader.recv() == "hé", "the text did not arrive")
             expect(await reader.recv() == bytes(range(256)), "the bytes did not arrive")
-        # What is JSON there is JSON for those who read it: as it was written.
+        # A body of JSON arrives as it was written.
         async with websockets.connect(own.url("/"), proxy=None) as reader:
             await reader.send('{"type":"subscribe","channel":"news"}')
             await reader.recv()
@@ -179,7 +179,7 @@ async def steering(server):
 
 
 def refused_at_home(server):
-    """What its topic's home refuses was not published, and who asked is told so."""
+    """A publication that its topic's home refuses is answered with the refusal."""
     port = free_port()
     rules = '[[topics]]\npattern = "keyless"\nkeys_max = 0\n'
     limits = {"topics_max": 3, "message_bytes_max": 4 << 20}

@@ -1,5 +1,5 @@
-"""/broadcast: everybody receives everything, in one order, and nobody waits for
-the one who does not read.
+"""/broadcast: every subscriber receives every message, in one order, and a subscriber that
+does not read delays no other.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ async def everybody(server):
             for client in (first, second):
                 received = await client.recv()
                 expect(received == message, f"expected {message[:20]!r}, got {received[:20]!r}")
-    # Whoever has left is not missed.
+    # A subscriber that has left is not waited for.
     async with connect(server, "/broadcast") as third:
         await third.send("alone")
         expect(await third.recv() == "alone", "no message to the sender itself")
@@ -59,8 +59,8 @@ async def one_order(server):
 
 async def slow_reader(server):
     readers, messages, payload = 20, 2_000, 16 << 10
-    # Messages under way at most. Less than what a tape keeps (4 MiB), so that
-    # only who does not read at all falls behind.
+    # Messages in flight at most. Less than a tape keeps (4 MiB), so that only a reader
+    # that does not read at all falls behind.
     window = 64
     server.reset_peak()
     slow = Peer.open(server.port, "/broadcast", receive_buffer_bytes=64 << 10)
@@ -93,8 +93,8 @@ async def slow_reader(server):
     peak = server.resident_bytes_peak()
     expect(peak < 200 * MEBIBYTE, f"the server's memory rose to {peak / MEBIBYTE:.0f} MiB")
     await asyncio.gather(*(client.close() for client in clients))
-    # The close frame can't be delivered to who does not read: it is cut after
-    # the time that a peer has to answer it.
+    # The close frame can't be delivered to a reader that does not read: the connection is
+    # cut after the time that a peer has to answer it.
     await asyncio.to_thread(
         server.wait_for,
         lambda: server.connections(slow_port) == 0,
@@ -109,7 +109,7 @@ async def slow_reader(server):
 
 
 def slow_reader_told(server):
-    """Who falls behind and reads on is told why: 4009."""
+    """A reader that falls behind and then reads on is closed with 4009."""
     with Peer.open(server.port, "/broadcast", receive_buffer_bytes=64 << 10) as slow:
         with Peer.open(server.port, "/broadcast") as publisher:
             payload = b"t" * (64 << 10)

@@ -22,14 +22,14 @@ START_SECONDS_MAX = 30
 
 
 class Page:
-    """What is open in the browser."""
+    """A page that is open in the browser."""
 
     def __init__(self, socket, process):
         self._socket = socket
         self._process = process
         self._ids = itertools.count(1)
         self._answers = {}
-        # What the page said to the console, threw, or asked for.
+        # Lines of the console, exceptions and requests of the page.
         self.complaints = []
         self.requests = []
         self._reading = asyncio.create_task(self._read())

@@ -1,5 +1,5 @@
-"""What strangers may hold of the server's memory: messages that never end, echoes that
-nobody reads, bodies of the administration server. Small honest traffic goes on."""
+"""The memory that strangers can hold is bounded: messages that never end, echoes that nobody
+reads, bodies of the administration server. Small honest traffic continues."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ def close_of(peer):
 
 
 def unfinished(server):
-    """Messages of 4 MiB less one byte, 400 MiB of them: the largest holders are told why."""
+    """Messages of 4 MiB less one byte, 400 MiB of them: the largest holders get a close frame with the reason."""
     octets = frame(wire.BINARY, bytes(4 * MEBIBYTE))[:-1]
     with budgeted(server) as (own, admin):
         peers = []
@@ -148,7 +148,7 @@ def admin_bodies(server):
         growth = own.resident_bytes_peak() - before
         expect(growth < 80 * MEBIBYTE, f"memory grew by {growth / MEBIBYTE:.1f} MiB")
         expect(0 < refused < 20, f"{refused} of 20 were refused")
-        # What needs no room is answered all the same; and when they go, so is the rest.
+        # A request without a body is answered all the same; once they leave, so is every other.
         admin.metrics()
         for peer in asking:
             peer.close()

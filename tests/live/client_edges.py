@@ -51,7 +51,7 @@ class Other:
 
 async def backs_off(server):
     """A server that greets and closes with 1013 sees few handshakes, and its code and reason
-    are told."""
+    are reported."""
     async def greet(socket):
         await socket.send('{"type":"pong"}')
         await socket.close(1013, "try again later")
@@ -66,7 +66,7 @@ async def backs_off(server):
 
 
 async def what_can_not_be_read(server):
-    """Words that are none are reported, and do not end the process."""
+    """Messages that can't be read are reported, and do not end the process."""
     words = ["no JSON", "[]", "null", '{"type":"heartbeat"}', '{"type":5}', "{}", b"\x00binary"]
     seen = []
 
@@ -151,10 +151,10 @@ async def masks(server):
 
 
 async def closes(server):
-    """The load generator tells a server that breaks the protocol why it goes, and answers a
-    close frame."""
+    """The load generator closes a server that breaks the protocol with its code, and answers
+    a close frame."""
     async def run(first):
-        """What a server gets behind a frame of its own."""
+        """The close code that a server gets in answer to a frame of its own."""
         got = asyncio.get_running_loop().create_future()
 
         async def serve(reader, writer):

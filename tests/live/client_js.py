@@ -162,7 +162,7 @@ async def requests(server):
         expect((await one.next("refused"))["code"] == 110, "a bad name")
         one.do("publish", channel="a..b", message=1)
         expect((await one.next("failed"))["code"] == 110, "a bad name")
-        # What can't be read has its answer as well.
+        # A request that can't be read has its answer as well.
         deep = functools.reduce(lambda inner, _: [inner], range(100), 1)
         one.do("publish", channel="a", message=deep)
         failed = await one.next("failed")
@@ -194,8 +194,8 @@ def killed(server):
 
 
 async def comes_back(server):
-    """After the server was killed: the client waits, comes again, and says that what it
-    had is not the same any more."""
+    """After the server was killed the client waits, reconnects, and reports that its topics
+    begin anew."""
     port = free_port()
     listen = (f"127.0.0.1:{port}",)
     with Server(server.shards, server.binary, listen=listen) as first:
@@ -247,12 +247,12 @@ async def publishes(server, seconds, per_second=500):
 
 
 async def hears_all(server, network, trouble, losses_min):
-    """Everything that is published comes, in its order, once."""
+    """Everything that is published comes, in its order, once. The trouble begins with the
+    first message: a topic without one is forgotten with its last subscriber."""
     async with client(server, network.port, **IMPATIENT) as reader:
         await reader.subscribe("n")
         publishing = asyncio.create_task(publishes(server, 3))
-        troubling = asyncio.create_task(trouble(network))
-        last, total = 0, None
+        last, total, troubling = 0, None, None
         while total is None or last < total:
             if total is None and publishing.done():
                 total = publishing.result()
@@ -263,6 +263,7 @@ async def hears_all(server, network, trouble, losses_min):
             expect(event["event"] == "message", f"after {last}: {event}")
             expect(event["seq"] == event["message"] == last + 1, f"after {last}: {event}")
             last += 1
+            troubling = troubling or asyncio.create_task(trouble(network))
         await troubling
         losses = [event for event in reader.events if event.get("state") == "waiting"]
         expect(len(losses) >= losses_min, f"{len(losses)} losses")
@@ -314,8 +315,8 @@ async def stalled(server):
 
 
 async def stands_still(server):
-    """A server that is there and says nothing: the client lets go of it, and finds it
-    again when it goes on, without having missed anything."""
+    """A server that is there and says nothing: the client leaves it, and resumes
+    when it answers again, without having missed anything."""
     with serving(server) as own:
         async with client(own, **IMPATIENT) as reader, client(own) as publisher:
             await reader.subscribe("n")
@@ -334,8 +335,8 @@ async def stands_still(server):
 
 
 async def marks(server):
-    """What a reader that stood still has missed is told: by numbers where its topic's
-    rule is gaps, and with the newest of each key where that is conflation."""
+    """A reader that stood still learns what it missed: by numbers where its topic's rule is
+    gaps, and by the newest value of each key where that is conflation."""
     limits = {"tape_bytes_max": 65_536, "socket_send_bytes": 16_384, "log_bytes_max": 65_536}
     rules = """[[topics]]
 pattern = "gaps"
@@ -435,7 +436,7 @@ async def listeners(server):
 
 
 async def drained(server):
-    """It is told, and comes to the next server."""
+    """A client is warned of the drain, and reconnects to the next server."""
     port = free_port()
     listen, limits = (f"127.0.0.1:{port}",), {"drain_notice_ms": 200, "drain_ms": 200}
     with serving(server, listen=listen, limits=limits) as first:

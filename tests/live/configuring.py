@@ -79,7 +79,7 @@ def toml(value):
 
 
 def checked(server, *words, **options):
-    """What `check-config` prints, as {key: value} and {key: origin}. A limit's key
+    """The output of `check-config` as {key: value} and {key: origin}. A limit's key
     is `limits.NAME`."""
     result = command(server, "check-config", *words, **options)
     expect(result.returncode == 0, f"{words}: {result.returncode}, {result.stderr}")
@@ -285,7 +285,7 @@ def precedence(server):
 
 
 def round_trip(server):
-    """What `check-config` prints, given to it as a file, prints the same values,
+    """The output of `check-config`, given to it as a file, prints the same values,
     whatever they were; every origin is then a line of that file."""
     odd = 'unix:/tmp/a "quoted" back\\slash and\ttab # comment'
     cases = {
@@ -392,8 +392,8 @@ MISTAKES = [
 
 
 def mistakes(server):
-    """Exit code 78 from each command that takes settings, one line for each
-    mistake, with its place."""
+    """Each command that takes settings exits with 78 and prints one line for each mistake,
+    with its place."""
     failed = []
 
     def check(words, environment, text, expected, path):
@@ -418,7 +418,7 @@ def mistakes(server):
     for words, environment, text, expected in MISTAKES:
         with files(mistaken=text) as paths:
             check(words, environment, text, expected, paths["mistaken"])
-    # All of them are told, not only the first.
+    # All of them are reported, not only the first.
     with files(mistaken="shards = 0\nlog_format = 'xml'\n") as paths:
         result = command(
             server,
@@ -436,8 +436,8 @@ def mistakes(server):
     expect(not failed, f"{len(failed)} of {len(MISTAKES) + 1}: " + "; ".join(failed))
 
 
-# What each limit takes: outside of it is refused. A limit that is not here takes
-# every number of its type.
+# The range of each limit: a number outside of it is refused. For a limit that is not here
+# see `ends_of`.
 RANGES = {
     "connections_max": (1, 1 << 30),
     "head_bytes_max": (64, 1 << 20),
@@ -495,7 +495,7 @@ def ranges(server):
 
 
 def usage(server):
-    """What is wrong with the words themselves is clap's business: exit code 2."""
+    """A command line that clap can't read exits with 2."""
     for words in (
         ["serve", "--lissten", "127.0.0.1:1"],
         ["serve", "--limit", "head_bytes_max"],
@@ -535,7 +535,7 @@ def ends_of(server, name, queued_bytes_max):
     for end in RANGES.get(name, (0, (1 << 63) - 1)):
         if name == "queued_bytes_pause" and end:
             end = queued_bytes_max - 1
-        # What a number of its type can be, and then what the limit can be.
+        # First the range of its type, then that of the limit.
         for _ in range(3):
             words = ["--limit", f"{name}={end}", *BESIDE.get((name, end), [])]
             done = command(server, "check-config", *words)
@@ -549,7 +549,7 @@ def ends_of(server, name, queued_bytes_max):
     return ends
 
 
-# What some ends need beside them to make sense.
+# Settings that some ends need beside them to make sense.
 BESIDE = {
     ("message_bytes_max", 1 << 30): ["--limit", "queued_bytes_max=2GiB"],
     ("queued_bytes_max", 1): [
@@ -642,8 +642,7 @@ def manual(server):
 
 
 def nobody_listens(server):
-    """Whoever read the output has gone (`tapecast limits | head -1`): that is not a
-    panic."""
+    """A reader of the output that has left (`tapecast limits | head -1`) causes no panic."""
     failed = []
     for words in (["limits"], ["check-config"], ["doctor"], ["completions", "zsh"], ["man"]):
         reading, writing = os.pipe()

@@ -1,5 +1,5 @@
-"""Ten thousand idle connections, with a topic each or none: what each costs, and that the
-others are served meanwhile.
+"""The memory that ten thousand idle connections cost, with and without a subscription, while
+others are served.
 """
 
 import resource
@@ -80,7 +80,7 @@ def check_received(client, expected):
 def crowd(server, path, bytes_each_max, check_awake):
     limit = raise_descriptor_limit()
     expect(limit > CONNECTIONS + 100, f"the hard limit of descriptors is {limit}")
-    # What a shard needs once and not per connection (its receive buffers, its
+    # Memory that a shard needs once and not per connection (its receive buffers, its
     # first tables) is touched before, by a batch that comes, talks and goes.
     at_start = server.resident_bytes()
     for client in connect_batch(server.port, BATCH):

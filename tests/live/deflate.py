@@ -1,5 +1,5 @@
 """permessage-deflate as clients use it: libraries, a browser and raw frames, beside
-readers without it, over topics and TLS. What peers do to harm is in `deflate_hostile`.
+readers without it, over topics and TLS. For hostile peers see `deflate_hostile`.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ MALFORMED = (
 
 def offers(server):
     """Each is answered with 101, only one that can be had with the extension; what is no
-    offer at all with 400. Whoever comes next is served."""
+    offer at all with 400. The next client is served."""
     with compressing(server) as own:
         for offer in MALFORMED:
             with Peer(own.port) as peer:
@@ -287,7 +287,8 @@ def messages_of_all_kinds():
 
 
 async def broadcast(server, **limits):
-    """Who agreed and who did not get the same, in one order; so does who publishes."""
+    """Clients that agreed on compression and clients that did not get the same messages in one
+    order, publishers included."""
     with compressing(server, **limits) as own:
         async with contextlib.AsyncExitStack() as stack:
             readers = [
@@ -378,7 +379,7 @@ def answer_epoch(answer):
 
 
 async def latest(server):
-    """What is superseded is left out of the compressed tape as well."""
+    """A superseded message is left out of the compressed tape as well."""
     with serving_topics(server, ["gathered:flush_ms=300"], deflate_level=1) as own:
         async with contextlib.AsyncExitStack() as stack:
             clients = [
@@ -402,8 +403,8 @@ async def latest(server):
 
 
 def stalled(server):
-    """A compressed reader that stops reading falls off and is told so; what it had got
-    until then is whole and in order, and the one beside it misses nothing."""
+    """A compressed reader that stops reading falls off its tape and is closed with the
+    reason; everything before that is whole and in order, and a healthy reader misses nothing."""
     with compressing(server, tape_bytes_max=MEBIBYTE, socket_send_bytes=32 * KIBIBYTE) as own:
         slow = Deflating.open(own.port, "/broadcast", receive_buffer_bytes=16 << 10)
         with slow, Deflating.open(own.port, "/broadcast") as healthy:
@@ -477,7 +478,7 @@ def loaded(server, word="--compression", **limits):
             long = ("--size", "2KiB")
             for profile, path, least, flags in (
                 ("echo", "/echo", 1_000, ("--rate", 2_000, "--connections", 20)),
-                # What the generator makes up is half as long compressed, and takes zlib's
+                # The generator's payload is half as long compressed, and takes zlib's
                 # 4 ms a message to become so.
                 ("echo", "/echo", 10, ("--rate", 20, "--connections", 5, "--size", "200KiB")),
                 ("broadcast", "/broadcast", 1_000, ("--rate", 200, "--connections", 20, *long)),

@@ -181,7 +181,7 @@ def budget(server):
 
 
 async def between_topics(server):
-    """What a connection is answered, which looks back, comes between what tapes send,
+    """Answers to a connection, which look back, come between the messages of tapes,
     which does not, and replays: through one window."""
     with compressing(server, **ROOMY) as own:
         async with contextlib.AsyncExitStack() as stack:
@@ -221,7 +221,7 @@ async def between_topics(server):
 
 
 def hostile(server):
-    """What looks back beyond the beginning is 1007, and what it becomes has its limit."""
+    """A reference beyond the beginning is closed with 1007, and the output has its limit."""
     most = 4 * MEBIBYTE
     limits = ROOMY | {"message_bytes_max": most}
     with compressing(server, **limits) as own:

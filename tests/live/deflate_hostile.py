@@ -1,6 +1,5 @@
-"""permessage-deflate against peers that mean harm: bombs, messages left open, streams
-that are none, and work that costs the sender little. Beside each a bystander echoes,
-and what the attacker got is said.
+"""permessage-deflate against hostile peers: bombs, messages left open, corrupt streams, and
+work that costs the sender little. Beside each attack a bystander echoes.
 """
 
 import contextlib
@@ -32,14 +31,14 @@ from .tls_hostile import GROWTH_BYTES_MAX, attacked
 from .tls_peer import VERSIONS, SecurePeer, authority
 from .tls_records import DATA, OldRecordPeer, RecordPeer
 
-# What a shard keeps for itself once it has compressed something: a compressor of 300 KiB
+# The memory that a shard keeps once it has compressed something: a compressor of 300 KiB
 # and four decompressors of 47 KiB, and what the allocator has of its own.
 SHARD_BYTES = 2 * MEBIBYTE
 OPEN_MESSAGES = 1_000
 # receive_bytes_per_turn lets others go first: what a bystander may wait for the rest of
 # such a turn, on a machine that has other things to do.
 PROMPT_SECONDS = 0.25
-# What the pools keep, so that it is not taken for what a message takes.
+# The pools keep so much, lest it be taken for the memory of a message.
 KEPT_BYTES = MEBIBYTE
 # RFC 1951: an empty last block of fixed codes, which fills two bytes with its end.
 EMPTY_BLOCK = b"\x03\x00"
@@ -383,8 +382,8 @@ def dynamic_block():
 
 
 def corrupt(server):
-    """What can't be inflated, and what is no text when it is, is 1007; nothing of it is
-    echoed. A stream that is cut is that, or a piece of itself."""
+    """A message that can't be inflated, or whose text is not UTF-8, is closed with 1007, and
+    nothing of it is echoed. A stream that is cut is such a message, or a shorter one."""
     text = "Grüße, 世界 🦀 ".encode() * 200
     good = deflated(text)
     table = [
@@ -426,7 +425,7 @@ def corrupt(server):
 
 
 def zlib_says(payload):
-    """What zlib makes of a compressed message, or None."""
+    """The message that zlib inflates a compressed one to, or None."""
     octets, rest = b"", payload
     try:
         while True:
@@ -551,8 +550,8 @@ def long_offers(server):
 
 
 def before_the_handshake(server):
-    """CVE-2026-5680: nothing is inflated for who is refused, whatever follows the request at
-    once."""
+    """CVE-2026-5680: nothing is inflated for a client that is refused, whatever follows its
+    request."""
     octets = compressed_frame(wire.BINARY, bomb(16 * MEBIBYTE - 1)) * 4
     with compressing(server) as own, watched(own, 4 * MEBIBYTE) as told:
         before = own.cpu_seconds()
@@ -587,7 +586,7 @@ IDLE_BYTES_MORE_MAX = 512
 
 
 def idle(server):
-    """What an idle connection costs with compression agreed on, against one without."""
+    """The memory of an idle connection with compression agreed on, against one without."""
     each = {}
     for offer in ("declined", OFFER):
         is_agreed = offer == OFFER
@@ -614,7 +613,7 @@ def idle(server):
 
 
 def unread(server):
-    """Who sends what becomes large and does not read: what is queued is bounded."""
+    """The queue of a client that sends bombs and does not read is bounded."""
     octets = compressed_frame(wire.BINARY, bomb(MEBIBYTE)) * 3_000
     with (
         compressing(server, pool_bytes_max=KEPT_BYTES) as own,

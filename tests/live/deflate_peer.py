@@ -39,7 +39,7 @@ def deflated(payload, level=6, window=15, final=False):
 
 
 def inflated(payload):
-    """What was compressed, by itself: nothing before it is known."""
+    """Inflates a message by itself: nothing before it is known."""
     decompressor = zlib.decompressobj(-15)
     octets = decompressor.decompress(payload + TAIL)
     expect(not decompressor.unconsumed_tail, "bytes behind the message")
@@ -128,7 +128,7 @@ class Deflating(Peer):
 
 
 def extension(head):
-    """What a response says of extensions, or None."""
+    """The extensions of a response, or None."""
     lines = [line.split(": ", 1) for line in head.split("\r\n")[1:]]
     found = [value for name, value in lines if name.lower() == "sec-websocket-extensions"]
     expect(len(found) <= 1, f"the header is there more than once: {found}")

@@ -1,5 +1,5 @@
-"""What is told when the machine does not allow what the server needs: `doctor`
-and the start itself, in real sandboxes.
+"""The reports on a machine that does not allow what the server needs, by `doctor` and by the
+start itself, in real sandboxes.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ def forbid_io_uring(answer):
 
 
 def findings(server, *words, **options):
-    """What the doctor says: the exit code, and {subject: (verdict, text)}."""
+    """The findings of the doctor: the exit code, and {subject: (verdict, text)}."""
     result = command(server, "doctor", *words, **options)
     expect(not result.stderr, f"said on stderr: {result.stderr}")
     found = {}
@@ -114,7 +114,7 @@ def doctor(server):
 
 
 def few_descriptors(server):
-    """A low limit of open files is a loss, told with the number."""
+    """A low limit of open files is a warning with the number."""
 
     def lower():
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))

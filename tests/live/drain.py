@@ -1,4 +1,6 @@
-"""SIGTERM: everybody is told 1001, not all at once; nobody is let in; exit 0."""
+"""SIGTERM: every client is closed with 1001, spread over time; no new one is accepted; the
+server exits with 0.
+"""
 
 import asyncio
 import signal
@@ -64,8 +66,8 @@ def without_connections(server):
 
 
 def right_after_the_start(server):
-    """Whoever has read the line `listening on` may send SIGTERM: it has to be a
-    graceful end from then on."""
+    """A supervisor that has read the line `listening on` may send SIGTERM: from then on the
+    server ends in order."""
     for _ in range(20):
         with Server(server.shards, server.binary) as young:
             code = young.stop()

@@ -29,8 +29,8 @@ async def check_echo(client, message):
 
 
 async def expect_close(client, code, reason=None):
-    """What comes next is a close frame with this code. A message in its place is a failure,
-    as is an end without a close frame."""
+    """A close frame with this code comes next. A message in its place is a failure, as is an
+    end without a close frame."""
     try:
         message = await client.recv()
     except websockets.ConnectionClosed as closed:

@@ -1,6 +1,6 @@
 """A server that goes wrong in a known way, and counts how often it did.
 
-One thread, so that a pause of it is a pause for everybody. What goes wrong is a
+One thread, so that a pause of it is a pause for everybody. A failure is a
 subclass: it overrides what happens at a handshake, at a message, or in between.
 """
 
@@ -74,7 +74,7 @@ class FaultyServer:
         self.selector.register(self.listener, selectors.EVENT_READ)
         self.connections = {}
         self.accepted = 0
-        # What went wrong, and how often.
+        # The faults by kind, and how often each was.
         self.counts = {}
         self.done = threading.Event()
         self.failure = None
@@ -196,7 +196,7 @@ class FaultyServer:
             connection.messages += 1
             self.message(connection, opcode, payload)
 
-    # What subclasses override.
+    # Subclasses override these.
 
     def handshake(self, connection, head):
         connection.is_open = True
@@ -207,7 +207,7 @@ class FaultyServer:
         )
 
     def agreed(self):
-        """What else is agreed on."""
+        """Further lines of the answer to a handshake."""
         return b""
 
     def message(self, connection, opcode, payload):
@@ -345,7 +345,7 @@ class Bombing(FaultyServer):
         connection.send(self.bomb)
 
     def frame(self, connection, opcode, payload):
-        # What it gets is compressed, and nothing to it: its answers are checked by length.
+        # Messages arrive compressed and stay so: the answers are checked by length.
         super().frame(connection, opcode, bytes(64) if opcode == wire.BINARY else payload)
 
 

@@ -33,7 +33,7 @@ def answer(server, request):
 
 
 def written_otherwise(server):
-    """What means the same is taken, and what is there twice or hidden is refused."""
+    """Equal spellings are accepted; a field that is there twice or hidden is refused."""
     key = wire.KEY.encode()
     # The last byte of the key leaves four bits that mean nothing.
     loose = wire.KEY[:-3] + chr(ord(wire.KEY[-3]) + 1) + "=="

@@ -19,7 +19,7 @@ from .server import ROOT, expect, serving
 from .words import Client
 
 CLIENTS = 1_000
-# Clients that share channels: whoever subscribes to all of them hears so many.
+# Clients that share channels: one that subscribes to all of them hears so many.
 GROUP = 10
 HALF_SECONDS = 30
 # A client says so many words, with so many seconds between two, and leaves.
@@ -58,7 +58,7 @@ def is_anything(_):
     return True
 
 
-# What there has to be, and what may be there besides: as in docs/protocol.md, with `?`.
+# Fields that a message must have and, with `?`, those that it may have: as in docs/protocol.md.
 FIELDS = {
     "subscribed": {
         "channel": is_text,
@@ -131,7 +131,7 @@ def check_fields(answer, codes):
 
 
 class Request:
-    """What may still be answered to a request with an id."""
+    """The answers that a request with an id may still get."""
 
     def __init__(self, request):
         self.text = json.dumps(request)
@@ -152,7 +152,7 @@ class Request:
             if about:
                 self.take_channel(about[0], answer)
             else:
-                # What is wrong with the request itself is told once, not for each channel.
+                # A fault of the request itself is reported once, not for each channel.
                 is_whole = self.is_first and answer["code"] in (103, 104, 105, 113)
                 expect(is_whole, f"{self.text} was answered with {answer}")
                 self.left = 0

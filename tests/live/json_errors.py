@@ -29,7 +29,7 @@ keys_max = 0
 
 REQUEST_BYTES_MAX = 256 << 10
 
-# What comes back as an id, one after the other.
+# Ids of requests, one after the other.
 IDS = (1, "text", {"a": [1]}, [1, None], True, 1.5, 'é"\\', 0, 1 << 64, "x" * 254)
 
 # Publications of one connection whose answers may be under way, as the error says.
@@ -46,7 +46,7 @@ def subscribe(channel="open", **fields):
     return {"type": "subscribe", "channel": channel} | fields
 
 
-# What can't be read has an id that comes back if that stands before what is wrong.
+# A request that can't be read is answered with its id if that stands before the fault.
 WITH_ID = (
     (101, '{"type":"ping","id":1} {}', 1, "at byte 23"),
     (101, '{"id":"first","type":ping}', "first", "at byte 21"),
@@ -206,7 +206,7 @@ async def every_number(server):
 
 
 async def wrong_words(server, provoked):
-    """What is wrong with a request by itself, or for this connection's subscriptions."""
+    """Faults of a request by itself, or for this connection's subscriptions."""
     async with provoking(server, provoked, RULES) as provoking_one:
         client = provoking_one.client
         await provoking_one.refused(130, {"message": "hi"}, "join")
@@ -219,7 +219,7 @@ async def wrong_words(server, provoked):
         for code, request, identity, text in WITH_ID:
             await client.send(request)
             provoking_one.check(await receive(client), code, identity, text)
-        # What is just not too long.
+        # Names and ids of the greatest length are accepted.
         for channel in ("x" * 255, "é" * 127):
             answer = await ask(client, **subscribe(channel))
             expect_answer(answer, type="subscribed", channel=channel)
@@ -227,10 +227,10 @@ async def wrong_words(server, provoked):
         expect_answer(answer, type="published", seq=1)
         identity = "x" * 254
         expect_answer(await ask(client, type="ping", id=identity), type="pong", id=identity)
-        # Nothing of all that has been published, and who was refused is subscribed once.
+        # Nothing of all that was published, and a refused subscription left the first one alone.
         expect_answer(await ask(client, **publish("taken")), channel="taken", seq=1)
         await provoking_one.is_usable()
-        # What goes wrong with one of several does not stop the others.
+        # A fault of one of several channels does not stop the others.
         channels = ["taken", "a..b", "open", "open"]
         await client.send(json.dumps({"type": "subscribe", "channels": channels, "id": 7}))
         answers = [await receive(client) for _ in channels]
@@ -342,8 +342,8 @@ async def fast_publications(server, provoked):
 
 
 async def unanswered_publications(server, provoked):
-    """Who sends more publications with an id than may be unanswered is told for each of
-    them, and goes on. How many are taken before the first is answered is the kernel's
+    """A client that sends more publications with an id than may be unanswered gets an error
+    for each of them, and may continue. How many are taken before the first is answered is the kernel's
     and the clock's, so that it may take some bursts."""
     frames = [
         unmasked(wire.TEXT, json.dumps(publish("busy", id=number)).encode())

@@ -1,5 +1,4 @@
-"""What a connection that speaks tapecast.v1.json is told and held to in time: its first
-subscription, heartbeats, and the server's end.
+"""The times of tapecast.v1.json: the first subscription, heartbeats, and the server's end.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from .server import STOP_SECONDS_MAX, expect, serving
 
 
 async def first_subscription(server):
-    """Who subscribes to nothing in time is closed, whatever else it says."""
+    """A client that subscribes to nothing in time is closed, whatever else it sends."""
     first_ms = 2_500
     with serving(server, limits={"first_subscribe_ms": first_ms}) as own:
         started = time.monotonic()
@@ -43,8 +42,8 @@ async def first_subscription(server):
 
 
 async def heartbeats(server):
-    """A channel that has been quiet since the last heartbeat is told with its position, one
-    that has not is not. Some are always quiet, so that no heartbeat is left out."""
+    """A heartbeat has the position of every channel that was quiet since the last one, and of
+    no other. Some are always quiet, so that no heartbeat is left out."""
     last = {"past": 3, "quiet": 1, "held": 2, "busy": 0}
     with serving(server, limits={"heartbeat_ms": 200}) as own:
         async with connect(own) as reader, connect(own) as publisher:
@@ -82,7 +81,7 @@ async def heartbeats(server):
             while told < 3:
                 told = told + 1 if "busy" in await next_heartbeat(reader, last) else 0
                 beats += 1
-            # What was told is the last there was.
+            # The last heartbeat had the last number.
             answer = await ask(publisher, **publish("busy"), id=1)
             expect_answer(answer, type="published", seq=last["busy"] + 1)
     return f"{beats} heartbeats, {last['busy']} messages"
@@ -109,8 +108,8 @@ async def next_heartbeat(reader, last):
 
 
 async def shutdown(server):
-    """A drain is told to everybody, in how much time it will be over, before the closes;
-    until then all goes on."""
+    """Every client gets a notice of a drain, with the time until its end, before the closes;
+    until then messages are delivered."""
     limits = {"drain_notice_ms": 1_500, "drain_ms": 500}
     with serving(server, limits=limits) as own:
         async with clients(own, 4) as all_of_them:

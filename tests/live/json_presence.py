@@ -1,4 +1,4 @@
-"""Who is on a channel, as clients of tapecast.v1.json see it on every shard: many who come
+"""Presence, as clients of tapecast.v1.json see it on every shard: many members that come
 and go, and one with the JavaScript client, whose network is cut.
 """
 
@@ -15,7 +15,7 @@ WATCHERS, MEMBERS = 4, 12
 ROUNDS = 60
 MEMBERS_MAX = 10
 RULES = f'[[topics]]\npattern = "lobby"\nmembers_max = {MEMBERS_MAX}\n'
-# What they call themselves: some are alike.
+# The names of members: some are alike.
 NAMES = ("Zoë", 'Bo "B"', "Ann")
 PATIENCE = 10
 
@@ -102,7 +102,7 @@ async def who_is_there(server):
                 if chosen.random() < 0.5:
                     await everybody_is_told(watchers, *present.values())
             await everybody_is_told(watchers, *present.values())
-            # Who comes later sees who is there now.
+            # A watcher that subscribes later sees the present members.
             async with connect(own) as socket:
                 late = Watcher(socket)
                 await late.subscribe()
@@ -120,7 +120,7 @@ async def who_is_there(server):
 
 
 async def full(watchers, others):
-    """Who comes to a full list is on the channel and not on the list."""
+    """A member beyond a full list is on the channel and not on the list."""
     for number, other in enumerate(others):
         answer = await ask(other, type="subscribe", channel="lobby", name=f"m{number}")
         expect_answer(answer, type="subscribed")

@@ -51,7 +51,7 @@ def expect_answer(answer, **fields):
 
 
 async def everybody(server):
-    """Who negotiates the subprotocol and who names none get the same."""
+    """A client that negotiates the subprotocol gets the same as one that names none."""
     async with (
         clients(server, READERS, subprotocols=[SUBPROTOCOL]) as named,
         clients(server, READERS) as plain,
@@ -76,7 +76,7 @@ async def everybody(server):
 
 
 async def resumes(server):
-    """Replay joins live, also for who comes back to another shard."""
+    """Replay joins live, also for a client that reconnects to another shard."""
     async with clients(server, READERS) as readers:
         first = await ask(readers[0], type="subscribe", channel="resume")
         for number in range(1, 101):
@@ -101,7 +101,7 @@ async def resumes(server):
 
 
 async def refused(server):
-    """What is wrong has a number, and the connection stays."""
+    """A wrong request is answered with an error number, and the connection stays."""
     async with connect(server) as client:
         for code, request in (
             (101, "{"),
@@ -126,7 +126,7 @@ async def refused(server):
 
 
 def rules_of_topics(_server):
-    """Who may do what comes from the configuration; a rule that can't be is refused."""
+    """The configuration decides who may publish and subscribe; an impossible rule is refused."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
         path = pathlib.Path(directory, "rules.toml")
         path.write_text('[[topics]]\npattern = "closed.*"\npublish = "server"\nkeys_max = 0\n')
@@ -186,7 +186,7 @@ def random_words(rng):
 
 
 async def storm(server):
-    """Random words of many clients: every answer is one, and all get their pong."""
+    """Random requests of many clients: every answer is a legal one, and all get their pong."""
 
     async def one(seed):
         rng = random.Random(seed)

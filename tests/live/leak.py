@@ -33,8 +33,8 @@ LARGE = wire.frame(wire.BINARY, b"l" * 70_000)
 FRAGMENT = wire.frame(wire.TEXT, b"begun", fin=False)
 RESET = struct.pack("ii", 1, 0)
 
-# What is sent first, whether its answer is awaited, what is sent then, whether
-# the end of the stream is awaited, and whether the socket is reset at the end.
+# The bytes that are sent first, whether their answer is awaited, the bytes that follow,
+# whether the end of the stream is awaited, and whether the socket is reset at the end.
 KINDS = (
     ("clean close", REQUEST, True, ECHO + CLOSE, True, False),
     ("clean close of a subscriber", REQUEST_BROADCAST, True, CLOSE, True, False),

@@ -1,5 +1,5 @@
-"""Limits: each is hit, by a server that has it small. What is stated for it
-happens, nobody else notices, and it recovers.
+"""Limits: each is hit on a server that has it small. The stated consequence follows, no other
+connection notices, and the server recovers.
 
 Times have a lower bound that holds on any machine and an upper one that is
 generous, for the machine may be busy.
@@ -17,7 +17,7 @@ from .raw import check_closed_with
 from .server import command, expect, serving
 
 KIBIBYTE = 1 << 10
-# What a busy machine may be late by.
+# A busy machine may be late by so much.
 LATE_SECONDS = 1.0
 
 
@@ -96,7 +96,7 @@ def check_refused(port, status, line=None, **options):
 
 
 def open_when_possible(port, seconds=3, **options):
-    """A peer that is let in within this time."""
+    """A peer that is accepted within this time."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -131,8 +131,8 @@ def connections_max(server):
 
 
 def connections_refusing_max(server):
-    """So many are kept to be told 503; the others wait, and get their answer once
-    there is room to give it."""
+    """So many are kept for their 503; the others wait, and get their answer once there is room
+    to give it."""
     most, refusing = 4, 6
     limits = {"connections_max": most, "connections_refusing_max": refusing}
     with limited(server, accepts_in_flight=1, handshake_stall_ms=20_000, **limits) as small:
@@ -240,7 +240,7 @@ def head_bytes_max(server):
                             time.sleep(0.005 if pieces > 1 else 0)
                     received, _ = peer.receive_head()
                     expect(received == status, f"{length} bytes: answered with {received}")
-        # What follows a head is not part of it.
+        # Bytes behind a head are not part of it.
         with Peer(small.port) as peer:
             peer.send(wire.head() + frame(wire.BINARY, b"b" * most))
             expect(peer.receive_head()[0] == 101, "a message was counted to the head")
@@ -258,7 +258,7 @@ def check_408_after(peer, started, seconds):
 
 def handshake_times(server):
     """408 after `handshake_stall_ms` without a byte, and after `handshake_ms` in any
-    case; whoever is in is not concerned."""
+    case; an accepted connection is not affected."""
     stall, whole = 0.5, 1.2
     limits = {"handshake_stall_ms": int(stall * 1000), "handshake_ms": int(whole * 1000)}
     with limited(server, **limits) as small, Bystander(small.port):
@@ -387,7 +387,7 @@ def check_rate(times, units_each, per_second):
 
 
 def messages_per_second_max(server):
-    # What has been received already is handled: small buffers show the rate finely.
+    # Bytes that were received are handled: small buffers show the rate finely.
     buffers = {"receive_buffers": 4, "receive_buffer_bytes": 2 * KIBIBYTE}
     with limited(server, messages_per_second_max=200, **buffers) as small:
         # Slower than the rate, it does not notice it.
@@ -411,8 +411,8 @@ def bytes_per_second_max(server):
 
 
 def rate_and_keep_alive(server):
-    """Who has to wait for its rate is not given up: its pongs are not read
-    meanwhile, but that is our doing. What it sent then comes through, a close too."""
+    """A peer that has to wait for its rate is not given up: the server itself does not read
+    its pongs meanwhile. Everything that it sent comes through, its close too."""
     rate, count = 100, 400
     debt_seconds = (count - rate) / rate
     limits = {"messages_per_second_max": rate, "idle_ping_ms": 200, "pong_ms": 200}
@@ -442,8 +442,8 @@ def rate_and_keep_alive(server):
 
 
 def age_max(server):
-    """Everybody is told 1001 between nine and eleven tenths of the age, spread,
-    however busy; and may come again."""
+    """Every connection is closed with 1001 between nine and eleven tenths of the age, spread,
+    however busy; its client may reconnect."""
     age = 2.0
     with limited(server, age_max_ms=int(age * 1000)) as small:
         peers, ends = [], []
@@ -484,8 +484,8 @@ def age_max(server):
 
 
 def idle_max(server):
-    """Who answers every ping but sends no message is told 1001; who sends one now and
-    then stays."""
+    """A peer that answers every ping but sends no message is closed with 1001; one that sends
+    a message now and then stays."""
     idle = 1.0
     limits = {"idle_max_ms": int(idle * 1000), "idle_ping_ms": 200, "pong_ms": 2000}
     with limited(server, **limits) as small, Bystander(small.port):
@@ -525,7 +525,7 @@ def age_max_beyond_time(server):
 
 def keep_alive(server):
     """A silent peer is pinged after `idle_ping_ms`, and cut without a close frame
-    `pong_ms` later; whoever answers, in whatever way, stays."""
+    `pong_ms` later; a peer that answers, in whatever way, stays."""
     idle, pong = 0.4, 0.6
     limits = {"idle_ping_ms": int(idle * 1000), "pong_ms": int(pong * 1000)}
     with limited(server, **limits) as small, Bystander(small.port):
@@ -561,8 +561,8 @@ def keep_alive(server):
 
 
 def queued_bytes_max(server):
-    """Who does not read its echoes is told 4008 behind what was queued, once it
-    reads on; and before that it is paused, not closed."""
+    """A peer that does not read its echoes gets 4008 behind the queued ones, once it reads on;
+    with a pause below the limit it is paused, not closed."""
     message = b"q" * (64 * KIBIBYTE)
     sizes = {"message_bytes_max": len(message), "socket_send_bytes": 16 * KIBIBYTE}
     # As good as no pause: its queue is let grow.
@@ -591,7 +591,7 @@ def queued_bytes_max(server):
     limits["queued_bytes_pause"] = 32 * KIBIBYTE
     with limited(server, **sizes, **limits) as small, Bystander(small.port):
         with Peer.open(small.port, receive_buffer_bytes=4096) as slow:
-            # What is on its way must not be able to wait in this side's buffer.
+            # Bytes in flight must not fit into this side's buffer.
             slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIBIBYTE)
             count = 40
             sending = threading.Thread(
@@ -608,7 +608,7 @@ def queued_bytes_max(server):
 
 
 def tape_bytes_max(server):
-    """A reader that is further behind than a tape is long is told 4009; one that is
+    """A reader that is further behind than a tape is long is closed with 4009; one that is
     behind by less, and all others, get everything."""
     message = 16 * KIBIBYTE
     sizes = {"tape_bytes_max": 512 * KIBIBYTE, "socket_send_bytes": 16 * KIBIBYTE}
@@ -651,7 +651,7 @@ def tape_bytes_max(server):
 
 
 def close_time(server):
-    """Who does not answer a close frame is cut `close_ms` later; who answers, at
+    """A peer that does not answer a close frame is cut `close_ms` later; one that answers, at
     once."""
     close = 1.0
     limits = {"age_max_ms": 200, "close_ms": int(close * 1000)}
@@ -673,8 +673,7 @@ def close_time(server):
 
 
 def linger_time(server):
-    """What a refused peer sends is read and dropped for `linger_ms`, then it is
-    cut."""
+    """A refused peer's bytes are read and dropped for `linger_ms`, then it is cut."""
     linger = 0.8
     with limited(server, linger_ms=int(linger * 1000)) as small, Bystander(small.port):
         with Peer(small.port) as peer:

@@ -31,7 +31,7 @@ MEBIBYTE = 1 << 20
 
 
 class Loaded:
-    """What a run of the generator came to."""
+    """The outcome of a run of the generator."""
 
     def __init__(self, code, report, errors, resident_bytes_peak):
         self.code, self.report, self.errors = code, report, errors
@@ -62,7 +62,7 @@ def load(profile, url, *flags, seconds=30):
                 process.kill()
                 process.wait()
                 expect(False, f"not finished after {seconds}s: {' '.join(map(str, command))}")
-            # Not what wait4 tells, which counts this process's memory at the fork too.
+            # Not from wait4, which counts this process's memory at the fork too.
             with contextlib.suppress(OSError, TypeError):
                 status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
                 peak = int(re.search(r"^VmHWM:\s+(\d+)", status, re.M)[1]) * 1024
@@ -118,8 +118,8 @@ def stalls_show(_server):
 
 
 def computed_wait(waits, share, planned):
-    """What the answers of a stalling server come to: no less than what its stalls were
-    planned to come to, but for one that the end of the run cuts off."""
+    """The lateness of a stalling server's answers: no less than its stalls were planned for,
+    but for one that the end of the run cuts off."""
     computed = waits[min(int(share * len(waits)), len(waits) - 1)]
     expect(
         computed > 0.9 * planned,
@@ -144,7 +144,7 @@ def one_stall_of_one_connection(_server):
 
 
 def silent_handshakes(_server):
-    """Who connects and never gets an answer has waited since it was planned to."""
+    """A connection that never gets an answer has waited since it was planned."""
     with FaultyServer() as server:
         server.handshake = lambda *_: None
         for load_flags, least in ((("--rate", 5), 6), (("--in-flight", 4), 4)):
@@ -198,8 +198,8 @@ def planted_replies(_server):
 
 
 def two_generators(server):
-    """What another run publishes to the same topic is neither missing nor wrong, nor is
-    its age told by this run's clock."""
+    """Another run's messages on the same topic are neither missing nor wrong, nor is their age
+    measured by this run's clock."""
     words = ("--connections", 20, "--rate", 300, "--warmup", "500ms", "--duration", "3s")
     bounds = ("gaps>0", "duplicates>0", "reordered>0", "errors>0", "other<100", "p99>1s")
     words += tuple(itertools.chain(*(("--fail-if", bound) for bound in bounds)))
@@ -319,7 +319,7 @@ def topics(server):
 
 
 def rates_are_kept(server):
-    """What was sent and what came back is what was planned, in the whole and in each second."""
+    """As many messages leave and return as were planned, in the whole and in each second."""
     plans = (
         (("--rate", 5_000), 5_000 * 4),
         (("--rate", "50/connection", "--connections", 100), 5_000 * 4),
@@ -358,7 +358,7 @@ def a_rate_that_is_not_kept(_server):
     expect("the planned rate was not kept" in loaded.errors, loaded.errors[-500:])
     values = loaded.values
     expect(values["unanswered"] > 0, "nothing is unanswered")
-    # What waits for an answer has waited since it was planned.
+    # A message without an answer has waited since it was planned.
     waited = percentile(loaded.report["groups"][0]["figures"]["latency"], 1.0)
     expect(waited > 1.8, f"waited {waited} s")
     expect(loaded.resident_bytes_peak < 100 * MEBIBYTE, f"{loaded.resident_bytes_peak} bytes")
@@ -399,7 +399,7 @@ def half_refused(_server):
 
 
 def half_refused_and_again(_server):
-    """Who is refused comes again, and is in at last."""
+    """A connection that is refused tries again, and is accepted in the end."""
     with RefusingHalf() as server:
         loaded = load(
             "echo", server.url(), "--connections", 40, "--rate", 400, "--reconnect", "100ms",
@@ -411,8 +411,7 @@ def half_refused_and_again(_server):
     expect(refused >= 20 and loaded.values["opened"] == 40, f"{refused} refused")
 
 
-# What a server does, and the kind of fault that it is counted as; whether every one
-# of them is.
+# The ways of a server to misbehave, and the kind of fault that each is counted as.
 MISBEHAVIOURS = {
     "closes": "closed by the server: 1001",
     "ends": "ended without a close frame",
@@ -431,8 +430,8 @@ MISBEHAVIOURS = {
 
 
 def misbehaving(_server):
-    """Whatever a server does: it is counted by kind, and the run goes on to its end
-    in bounded memory."""
+    """Every misbehaviour of a server is counted by kind, and the run continues to its end in
+    bounded memory."""
     for what, kind in MISBEHAVIOURS.items():
         heavy = what == "answers_16_mib"
         with Misbehaving(what) as server:
@@ -499,7 +498,7 @@ def faults_of_the_warm_up(_server):
 
 
 def stalled_readers(server):
-    """A tenth does not read: the others do not notice, and it is told apart."""
+    """A tenth of the readers stalls: the others do not notice, and the report separates them."""
     loaded = load(
         "slow-reader", server.url("/broadcast"), "--connections", 100, "--rate", 200,
         "--duration", "3s", "--server-pid", server.pid, "--fail-if", "gaps>0",
@@ -511,7 +510,7 @@ def stalled_readers(server):
     expect(values["latency_p99"] < 1_000_000, f"their p99 is {values['latency_p99']} us")
     expect(values["stalled_messages"] > 0, "those who stalled caught up with nothing")
     stalled = loaded.report["groups"][0]["stalled"]
-    # What they got was as old as the stall.
+    # Their messages were as old as the stall.
     oldest = max(value for value, _ in stalled["latency"])
     expect(oldest > 1.5e9, f"the oldest is {oldest} ns")
 

@@ -1,5 +1,5 @@
-"""The load generator as its users have it: what it writes in every form, what it
-says to mistakes, and how a run ends, each read as the program would that it is for.
+"""The load generator as its users see it: its reports in every form, its errors, and the end
+of a run, each read as the program would that it is for.
 """
 
 import base64
@@ -61,7 +61,7 @@ def loading(like, *words, **popen):
 
 
 def finished(process, code=0, seconds_max=SECONDS_MAX):
-    """What a generator wrote to stdout and stderr; it has to end with `code`."""
+    """The stdout and stderr of a generator; it has to end with `code`."""
     output, errors = process.communicate(timeout=seconds_max)
     text = f"{process.args[1:]} ended with {process.returncode}: {(errors + output)[-900:]}"
     expect(process.returncode == code, text)
@@ -134,7 +134,7 @@ def check_values(written):
     expect(near(messages, values["messages"], 1e-6), f"throughput: {messages}")
     expect(near(values["payload"] * 1e6, values["throughput"] * 64, 1e-6), f"{values}")
     expect(values["opened"] == group["connections"] == 20, f"opened: {values['opened']}")
-    # What comes back in the end was planned, and what was planned in the warm-up may.
+    # A reply at the end was planned; one that was planned in the warm-up may come as well.
     answered = sum(count for _, count in figures["latency"])
     expect(answered == figures["messages"] + values["unanswered"], f"{answered} answered")
     expect(abs(figures["sent"] - answered) <= 20, f"{figures['sent']} sent, {answered} answered")
@@ -348,7 +348,7 @@ async def check_page(page, written):
     expect(not complaints, f"the console has {complaints}")
 
 
-# What every chart says when the pointer is over its middle.
+# The readout of every chart when the pointer is over its middle.
 READOUTS = """
 [...document.querySelectorAll('figure')].map(figure => {
   const svg = figure.querySelector('svg'), box = svg.getBoundingClientRect();
@@ -376,7 +376,7 @@ def keys_of(text):
 
 
 def printed_profiles(server):
-    """What --print-profile prints is a profile, and the same one."""
+    """The output of --print-profile is a profile, and the same one."""
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "printed.toml"
         for name in PROFILES:
@@ -492,7 +492,7 @@ def mistakes(server):
 
 
 def rehearsed(server):
-    """A run that another one goes before keeps its own time."""
+    """A run behind a rehearsal keeps its own time."""
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "rows.csv"
         words = ("--connections", 60, "--server-pid", server.pid, "--csv", path)
@@ -514,7 +514,7 @@ def verdicts(server):
     runs = (
         (short(server.url()), others[:-1], 0),
         (short(server.url()), holding + others[:-1], FAILED),
-        # What was not measured can't have been good.
+        # A value that was not measured can't have been good.
         (short(server.url()), others, FAILED),
         (short(server.url("/broadcast"), profile="broadcast"), ("gaps>0", "duplicates>0"), 0),
         (short(server.url(), **storm), ("handshakes<10", "errors>0"), 0),
@@ -609,7 +609,7 @@ PLAIN = re.compile(
 )
 
 
-# What a terminal shows nothing of.
+# A terminal shows nothing of these.
 INVISIBLE = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\r\n]")
 
 
@@ -743,7 +743,7 @@ def nobody_reads(server):
 
 
 def nowhere(server):
-    """What is not there is said to be so, at once."""
+    """A process or server that is not there is reported at once."""
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     cases = (

@@ -1,5 +1,5 @@
 """The load generator against servers that are not ours: `websockets` of Python, `ws`
-of npm, and nginx in front of one. What it reports has to be so there too.
+of npm, and nginx in front of one. Its reports have to be true there too.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from .ports import free_port
 from .server import ROOT, expect
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What is under way at the end of a short run on a busy machine, as a share of it.
+# The share of a short run's messages that may be in flight at its end on a busy machine.
 BUSY = 0.2
 WS_PEER = ROOT / "benches" / "compare" / "ws-peer.mjs"
 
@@ -99,7 +99,7 @@ def every_echo(like, echo, rate=300):
     expect(near(values["payload"] * 1e6, 64 * values["throughput"], 1e-6), f"echo: {values}")
     values, written = found(like, "pipeline", echo, "--connections", 5)
     (group,) = written["groups"]
-    # What is under way at the start and at the end: 16 of each connection.
+    # In flight at the start and at the end: 16 of each connection.
     under_way = abs(group["figures"]["sent"] - values["messages"])
     is_right = values["messages"] > 500 and under_way <= 5 * 16
     expect(is_right, f"pipeline: {group['figures']['sent']} sent, {values['messages']}")
@@ -224,7 +224,7 @@ def here(handler, **options):
 
 
 def handshakes(server):
-    """What is offered, and from where, as a server sees it."""
+    """A server sees the offers, the header fields and the source addresses that were asked for."""
     seen = []
 
     async def handle(connection):

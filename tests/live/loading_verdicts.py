@@ -215,7 +215,7 @@ def words(server):
 
 
 def marks(_server):
-    """What editors put before the first line of a file is not payload."""
+    """A byte order mark before the first line of a file is not payload."""
     class Noting(FaultyServer):
         seen = set()
 

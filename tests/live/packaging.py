@@ -1,6 +1,6 @@
-"""What `profiles/` ships for containers and systemd, each used as it will be: the
-seccomp profile is loaded around the server, the units are judged by systemd's own
-tool, and a supervisor passes a socket on and is told how it goes.
+"""The files in `profiles/` for containers and systemd, each used as it will be: the seccomp
+profile is loaded around the server, systemd's own tool judges the units, and a supervisor
+passes a socket on and gets the notifications.
 """
 
 import json
@@ -28,8 +28,8 @@ UNITS = ROOT / "profiles" / "systemd"
 RING = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
 # EX_CONFIG of sysexits.
 EXIT_CONFIG = 78
-# What `systemd-analyze security` gives the service is 1.2 to 1.4, depending on its
-# version; from 10 for a service without any hardening.
+# `systemd-analyze security` gives the service 1.2 to 1.4, depending on its version, and 10
+# to one without any hardening.
 EXPOSURE_MAX = 1.5
 WATCHDOG_SECONDS = 2
 
@@ -93,7 +93,7 @@ def without_the_ring(server):
 
 
 def supervised(server):
-    """What tapecast.service and tapecast.socket rely on: the socket at descriptor 3,
+    """tapecast.service and tapecast.socket rely on these: the socket at descriptor 3,
     READY, the watchdog, STOPPING, and exit 0."""
     with tempfile.TemporaryDirectory() as directory:
         told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -125,10 +125,15 @@ def supervised(server):
         )
 
         def wait_for(word):
+            others = []
             while True:
-                lines = told.recv(4096).decode().splitlines()
+                try:
+                    lines = told.recv(4096).decode().splitlines()
+                except TimeoutError:
+                    expect(False, f"no {word} within 10 s, but {others}; it ended: {process.poll()}")
                 if word in lines:
                     return lines
+                others.append(lines)
 
         try:
             lines = wait_for("READY=1")
@@ -163,7 +168,7 @@ def units(server):
         system.mkdir(parents=True)
         binaries.mkdir()
         shutil.copy(server.binary, binaries / "tapecast")
-        # What ExecReload= starts.
+        # ExecReload= starts it.
         shutil.copy("/bin/sh", binaries / "sh")
         (root / "bin").symlink_to("usr/bin")
         # Units that ours name, and that systemd itself would bring.

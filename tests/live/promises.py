@@ -1,4 +1,4 @@
-"""What a subscription is promised, checked message by message on the reader's side.
+"""The promises of a subscription, checked message by message on the reader's side.
 
 `Topic` is what all readers of a topic agree on; `Promises` is one subscription's
 side of it, and fails at the first message or mark that it should not have got.
@@ -13,7 +13,7 @@ from .words import Client
 
 
 class Topic:
-    """What each message is, whoever was the first to get it."""
+    """The messages of a topic, as the first reader got each."""
 
     def __init__(self, name, messages):
         self.name = name
@@ -58,7 +58,7 @@ class Promises(Client):
         self.conflated_to = 0
         # Between the marks of a snapshot: how many messages are left of a portion.
         self.portion = None
-        # What it was told when it subscribed, and what it had asked for.
+        # The answer to its subscription, and the position that it had asked for.
         self.epoch = self.asked = self.subscribed_at = None
         self.is_subscribed = self.is_leaving = False
         self.joined, self.left = asyncio.Event(), asyncio.Event()
@@ -104,7 +104,7 @@ class Promises(Client):
             self._take(opcode, payload)
         except Exception as failure:
             self.failure = failure
-            # Whoever waits for an answer need not.
+            # Nobody need wait for an answer any more.
             self.joined.set(), self.left.set()
 
     def _take(self, opcode, payload):

@@ -1,5 +1,5 @@
-"""What no library sends: broken rules, half-closed and reset sockets, floods
-without reading, and lies about lengths. The server's memory is watched.
+"""Bytes that no library sends: broken rules, half-closed and reset sockets, floods without
+reading, and false lengths. The server's memory is watched.
 """
 
 import socket

@@ -524,7 +524,8 @@ TESTS = (
         Test(f"work: delays nobody: {name}", work.short(name), 30, ONE, alone=COMPARED, chances=3)
         for name in work.ATTACKS
     ),
-    Test("work: memory returns when an attack is over", work.memory_returns, shards=ONE),
+    Test("work: memory returns when an attack is over", work.memory_returns, 40, ONE,
+         alone=VOLUME),
     Test("work: at full size, every attack keeps its bound", work.at_full_size, 900, ONE,
          alone=COMPARED, on_request=True),
     Test("work: charged and spent agree within a factor of two", work.charged_and_spent, 300, ONE,

@@ -37,7 +37,7 @@ class Reloading:
         return self.running.errors()[told:]
 
     def status_of(self, head_bytes):
-        """What a request head of this length is answered with."""
+        """The status of the answer to a request head of this length."""
         with Peer(self.running.port) as peer:
             peer.send(wire.head(X_Fill="f" * (head_bytes - len(wire.head(X_Fill="")))))
             return peer.receive_head()[0]
@@ -52,8 +52,8 @@ def reloading(server, text, *flags, **options):
 
 
 def settings(server):
-    """SIGHUP: what can change does, what can't is named, a file with a mistake changes
-    nothing, and whoever is connected stays."""
+    """SIGHUP changes the settings that can change and names the others; a file with a mistake
+    changes nothing; every connection stays."""
     small = "[limits]\nhead_bytes_max = 300\n"
     with reloading(server, small, "--limit", "close_ms=700") as it:
         with Peer.open(it.running.port) as staying:
@@ -98,7 +98,7 @@ def connections(server):
 
 
 def silence(server):
-    """A new limit of silence holds for those, too, who were silent before."""
+    """A new limit of silence holds for connections that were silent before, too."""
     with reloading(server, "") as it, Peer.open(it.running.port) as silent:
         it.reload("[limits]\nidle_ping_ms = 300\n", r"reloaded: limits\.idle_ping_ms = 300")
         silent.socket.settimeout(3)

@@ -35,7 +35,7 @@ def replay(server, path, *words, port=None, **options):
 
 
 async def hear(server, channel, count, task):
-    """What comes on a channel until there are so many, and what the task returns."""
+    """The first messages of a channel, so many, and the result of the task."""
     async with websockets.connect(server.url("/"), proxy=None) as reader:
         await reader.send(json.dumps({"type": "subscribe", "channel": channel}))
         await reader.recv()
@@ -99,7 +99,7 @@ async def again_and_again(server):
 
 
 def refused(server):
-    """What can't be is said, with an exit code."""
+    """An impossible replay is refused, with an exit code."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
         path = trades(directory)
         rules = '[[topics]]\npattern = "closed"\npublish = "server"\n'

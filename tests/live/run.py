@@ -40,7 +40,7 @@ def chosen(tests, names, is_quick):
 
 
 class Results:
-    """What has come of the jobs, printed in their order as soon as it is known."""
+    """The outcomes of the jobs, printed in their order as soon as they are known."""
 
     def __init__(self):
         self.outcomes = {}

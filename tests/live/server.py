@@ -32,7 +32,7 @@ LOOPBACK = "0100007F"
 
 
 class Failure(AssertionError):
-    """What a test expected did not happen."""
+    """An expectation of a test was not met."""
 
 
 def expect(condition, text):
@@ -79,9 +79,9 @@ class Server:
         # Of the first TCP address.
         self.port = None
         self.scheme = "ws"
-        # What a client over TLS trusts; None where the first address is plain.
+        # The trust of a client over TLS; None where the first address is plain.
         self.context = None
-        # What it listens on, as it says.
+        # The addresses that it says it listens on.
         self.addresses = []
         self.exit_code = None
         self._errors = tempfile.TemporaryFile()

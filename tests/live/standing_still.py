@@ -40,8 +40,8 @@ def full_pipe():
 
 
 def log_reader(server):
-    """Nobody reads standard error: every shard echoes on, the control thread answers,
-    SIGTERM is obeyed, and what was dropped is counted."""
+    """Nobody reads standard error: every shard still echoes, the control thread answers,
+    SIGTERM is obeyed, and the dropped lines are counted."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tapecast-") as directory, full_pipe() as (_, writer):
         path = pathlib.Path(directory, "tapecast.toml")
@@ -79,7 +79,7 @@ def log_reader(server):
 
 
 def stopped_process(server):
-    """The process stands still for longer than a pong may take: nobody is lost who has
+    """The process stands still for longer than a pong may take: no connection is lost that has
     answered."""
     limits = {"idle_ping_ms": 500, "pong_ms": 700}
     with serving(server, limits=limits) as own:
@@ -133,8 +133,8 @@ def slow_reader(server):
 
 
 def homes_in_a_drain(server):
-    """One shard's connections have gone when a drain begins: topics that it is the home of
-    go on for the readers of the other."""
+    """One shard's connections have left when a drain begins: topics whose home it is stay live
+    for the readers of the other."""
     port = free_port()
     limits = {"drain_notice_ms": 0, "drain_ms": 3_000}
     with Server(2, server.binary, flags=["--admin", f"127.0.0.1:{port}"], limits=limits) as own:
@@ -168,7 +168,7 @@ def homes_in_a_drain(server):
                 with contextlib.suppress(OSError):
                     publisher.send_frame(wire.TEXT, json.dumps(words).encode())
             time.sleep(0.05)
-        # Whoever is still there has got all that was published while it was.
+        # A reader that is still there has got all that was published while it was.
         best = {}
         for reader in readers:
             with contextlib.suppress(OSError, AssertionError):

@@ -1,5 +1,5 @@
-"""How a server starts and ends in its surroundings: addresses, Unix sockets,
-sockets that a supervisor passes on, what the supervisor is told, and logs.
+"""How a server starts and ends in its surroundings: addresses, Unix sockets, sockets that a
+supervisor passes on, notifications to the supervisor, and logs.
 """
 
 import contextlib
@@ -56,8 +56,8 @@ def several_addresses(server):
                 for size in (9, 70_000, 3 << 20):
                     check_echo(place, message=b"e" * size)
             readers = [Peer.open(place, "/broadcast") for place in places]
-            # Whoever comes has subscribed before its first message is taken; on
-            # another shard that takes a moment longer.
+            # A client is subscribed before its first message is handled; on another shard
+            # that takes a moment longer.
             time.sleep(0.1)
             for index, publisher in enumerate(readers):
                 publisher.send_frame(wire.TEXT, b"from %d" % index)
@@ -122,8 +122,8 @@ def unix_socket(server):
 
 
 def unix_path_taken(server):
-    """What is no socket is not touched, whatever it is; and where one of several
-    addresses can't be had, nothing of the others is left."""
+    """A path that is no socket is not touched, whatever it is; where one of several addresses
+    can't be had, nothing of the others is left."""
     with directory() as path:
         file = pathlib.Path(path, "notes.txt")
         file.write_text("not to be lost")
@@ -193,7 +193,7 @@ def activated(server, listeners, listen=None, process_id=None, **options):
 
 
 def counters(server):
-    """What each shard has counted, from its log at the end: {shard: {name: value}}."""
+    """The counters of each shard, from its log at the end: {shard: {name: value}}."""
     found = {}
     for line in server.errors().splitlines():
         fields = json.loads(line)["fields"]
@@ -335,7 +335,7 @@ def logs(server):
 
 
 def log_reader_gone(server):
-    """Whoever collected the logs has gone: the server serves on."""
+    """The collector of the logs has left: the server continues to serve."""
     reading, writing = os.pipe()
     with Server(server.shards, server.binary, flags=["--log=debug"], stderr=writing) as unheard:
         os.close(reading)

@@ -1,5 +1,5 @@
-"""What goes through TLS is what goes without: echoes, broadcasts and topics over
-`wss://`, with clients of several makes, and how such a connection ends.
+"""TLS carries everything that plain connections carry: echoes, broadcasts and topics over
+`wss://`, with clients of several makes, and the end of such a connection.
 """
 
 import asyncio
@@ -131,8 +131,8 @@ async def topics(server):
 
 
 def stalled(server):
-    """Who does not read holds up nobody and costs little, and is told at last; all that it
-    did get is whole and in order."""
+    """A reader that stalls delays nobody, costs little, and is closed with the reason;
+    everything before that is whole and in order."""
     messages, payload = 1_500, 32 << 10
     # The close frame waits for its reader for as long as the test lasts.
     with secure(server, limits={"tape_bytes_max": MEBIBYTE, "close_ms": 60_000}) as own:
@@ -329,7 +329,7 @@ def keys_renewed(server):
         for number in range(60):
             said = client.said.count(b"KEYUPDATE")
             client.type((b"k\n", b"K\n")[number % 2])
-            # What it reads in one piece is a command, or is data.
+            # It takes each piece that it reads for a command or for data.
             client.until(lambda: client.said.count(b"KEYUPDATE") > said, "no new keys")
             message = b"number %d" % number
             client.type(frame(wire.TEXT, message))

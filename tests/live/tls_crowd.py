@@ -35,7 +35,7 @@ P99_SECONDS_MAX = 0.25
 RESUMPTIONS, RESUMPTIONS_MIN = 20_000, 2_000
 RESUMPTIONS_SECONDS_MAX = 20
 IDLE = 2_000
-# What rustls has of a session after its handshake, counted in the allocator of a program
+# The memory of a rustls session after its handshake, counted in the allocator of a program
 # that holds hundreds (`tests/tls_memory.rs`), and 1.5 KiB for all the rest.
 IDLE_BYTES_EACH_MAX = 2_170 + 1_536
 
@@ -87,7 +87,7 @@ def storm_for(seconds, port, authority_path):
 
 
 def storm(server):
-    """Who comes in a storm of handshakes waits; who is there hardly does."""
+    """New connections of a storm of handshakes wait; an established one hardly does."""
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); "
         "from live.tls_crowd import storm_for; "
@@ -219,7 +219,7 @@ def read_until(handshake, last):
 
 
 def idle(server):
-    """What a connection costs that says nothing any more."""
+    """The memory of a connection that has fallen silent."""
     expect(raise_descriptor_limit() > IDLE + 100, "the hard limit of descriptors is too low")
     with secure(server, limits={"drain_ms": 100}) as own:
         warm_up(own)
@@ -234,7 +234,7 @@ def idle(server):
             time.sleep(0.5)
             held = own.connections()
             expect(held == IDLE, f"the server holds {held} connections")
-            # Whatever they have said, they are idle now.
+            # They talk once, and are idle again.
             for handshake in everybody:
                 handshake.memory.object.write(wire.frame(wire.TEXT, b"awake"))
                 handshake.socket.sendall(handshake.memory.outgoing.read())

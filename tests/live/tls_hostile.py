@@ -1,5 +1,5 @@
-"""Peers of a `wss://` port that mean no good, or know no better. Others are served while
-they are at it, and afterwards memory, descriptors and connections are what they were.
+"""Hostile and broken peers of a `wss://` port. Others are served meanwhile, and afterwards
+memory, descriptors and connections are what they were.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def attacked(server, *flags, seconds=5, growth_max=GROWTH_BYTES_MAX, identity=No
     ):
         bystanders = Bystanders(own)
         steady = stack.enter_context(Bystander(own.port, PROMPT_SECONDS, kind=SecurePeer))
-        # What a shard has once is touched before.
+        # Memory that a shard needs once is touched before.
         for _ in range(100):
             bystanders.echo()
         for _ in range(20):
@@ -121,7 +121,7 @@ def check_ended(peer, what, seconds=3, alerts=None):
 
 
 def plain_on_tls(server):
-    """HTTP on the port of TLS is told 400, in plain text, and where to go."""
+    """HTTP on the port of TLS is answered with 400, in plain text, and the right scheme."""
     with attacked(server) as (own, bystanders):
         for request in (
             wire.head(),
@@ -215,8 +215,8 @@ def check_memory_echo(memory, peer, text):
 
 
 def half_a_handshake(server):
-    """Who begins and falls silent is cut after `handshake_stall_ms`, who goes on and on
-    after `handshake_ms`, wherever in the handshake that is."""
+    """A peer that falls silent within its handshake is cut after `handshake_stall_ms`, one that
+    never finishes after `handshake_ms`, at whatever stage."""
     limits = {"handshake_ms": 1_500, "handshake_stall_ms": 500}
     with attacked(server, **limits) as (own, bystanders):
         begun = hello()
@@ -614,7 +614,7 @@ def ends_early(server):
 
 def half_a_message(server):
     """Half of a message that renews keys, then a broadcast to who sent it: it is received,
-    and when the other half comes the keys are new. What may not come in between ends it."""
+    and when the other half comes the keys are new. A record that may not come in between ends it."""
     with attacked(server) as (own, bystanders):
         for cut in range(1, 5):
             with (

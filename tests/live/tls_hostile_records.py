@@ -32,7 +32,7 @@ from .tls_records import (
 )
 
 KINDS = (RecordPeer, OldRecordPeer)
-# What is sealed in another way in TLS 1.2 is sealed by other code.
+# TLS 1.2 seals records in several ways, each by other code.
 SESSIONS = ((RecordPeer, None), *((OldRecordPeer, suite) for suite in OLD_SUITES))
 # RFC 8446, 5.2, and RFC 5246, 6.2.3: what a record's header may claim.
 SEALED_BYTES_MAX, OLD_SEALED_BYTES_MAX = RECORD_BYTES_MAX + 256, RECORD_BYTES_MAX + 2_048
@@ -153,7 +153,7 @@ def of_another_session(_, other, octets):
 
 
 def reflected(peer, _, octets):
-    """What the server has sent, to the server."""
+    """The server's own record, sent back to it."""
     peer.send(octets)
     sealed = b""
     while len(sealed) < 5 or len(sealed) < 5 + int.from_bytes(sealed[3:5], "big"):
@@ -287,7 +287,7 @@ def renewed_unread(server):
 
 def renegotiation(server):
     """A hello within a session of TLS 1.2 is refused with a warning (RFC 5246, 7.2.2), and the
-    session is what it was; who keeps asking is rid of."""
+    session is what it was; a peer that keeps asking is cut."""
     begun = hello(authority().context(TLS_1_2))[5:]
     with attacked(server) as (own, bystanders):
         for size in (len(begun), 60, 1):
@@ -309,7 +309,7 @@ def renegotiation(server):
 
 
 def cut_short(server):
-    """TLS 1.2: a record that ends in the middle, and the stream with it. What was whole before
+    """TLS 1.2: a record that ends in the middle, and the stream with it. Everything whole before
     is answered, and half a record is nothing."""
     with attacked(server) as (own, bystanders):
         for suite in OLD_SUITES:

@@ -1,5 +1,5 @@
-"""Who is who over TLS, as an operator sets it up: certificates by name, certificates of
-clients, sessions that are resumed, reloads, and mistakes that are told at the start.
+"""Identities over TLS, as an operator sets them up: certificates by name, certificates of
+clients, resumed sessions, reloads, and mistakes that the start reports.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def protocols(server):
 
 
 def session_of(peer):
-    """What a client keeps: in TLS 1.3 it comes behind the handshake."""
+    """The session that a client keeps: in TLS 1.3 it comes behind the handshake."""
     peer.echo()
     expect(peer.socket.session.has_ticket, "there is no ticket")
     return peer.socket.session
@@ -108,7 +108,7 @@ def resumed(server):
 
 
 def certificate_of(port, name=NAME, **options):
-    """What the server shows to who asks for this name; for none, with `None`."""
+    """The certificate for this name; for a client that names none, with `None`."""
     context = ssl.create_default_context(cafile=authority().path)
     context.check_hostname = False
     with SecurePeer(port, context=context, name=name, **options) as peer:
@@ -169,7 +169,7 @@ def clients(server):
 
 
 def clients_asked_later(server):
-    """Whom a reload lets in no more does not come in with the ticket of an earlier session,
+    """A client that a reload excludes is not accepted with the ticket of an earlier session,
     either."""
     identity = server_identity()
     known = authority().identity("client.test")
@@ -279,7 +279,7 @@ class Begun:
         self.name = f"{version.name}, {stage}"
         self.peer = Peer(port)
         self.memory = Memory(authority().context(version))
-        # What it has to send.
+        # Bytes that it has to send.
         self.rest = self.memory.step()[1]
         length = len(self.rest)
         sent = {"nothing": 0, "half a hello": length // 2, "all but a byte": length - 1}
@@ -317,9 +317,9 @@ class Begun:
 
 
 def reloads_within_handshakes(server):
-    """SIGHUP while handshakes stand half done: all of them end well. Who was answered has
-    the certificate of before, whose hello was not whole has either, who comes has the new
-    one; and connections that are there go on."""
+    """SIGHUP while handshakes stand half done: all of them end well. A client that was
+    answered has the old certificate, one whose hello was not whole has either, a new one has
+    the new certificate; and established connections continue."""
     first, second = (authority().identity("127.0.0.1", NAME) for _ in range(2))
     used = authority().identity("unused.test")
     shutil.copy(first.chain, used.chain)

@@ -1,5 +1,5 @@
-"""Every way to read a topic, over the wire: what is told, in which order, and what
-is left out. `tapecast-topics` serves them; half a dozen readers do the same each
+"""Every way to read a topic, over the wire: which messages come, in which order, and which
+are left out. `tapecast-topics` serves them; half a dozen readers do the same each
 time, so that with two shards some are on each.
 """
 
@@ -15,7 +15,7 @@ from .server import expect
 from .words import serving_topics
 
 READERS = 6
-# For what must not come.
+# So long nothing must come.
 QUIET_SECONDS = 0.3
 PAYLOADS = ("text", "", "Grüße, 世界 🦀", " with  spaces ", "l" * 70_000, bytes(range(256)), b"")
 
@@ -108,7 +108,7 @@ async def every_message(server):
 
 
 async def refused(server):
-    """Whatever can't be is told, and nothing else happens."""
+    """An impossible request is refused with its reason, and changes nothing."""
     bad_name = "refused {} a topic's name is 1 to 255 bytes"
     table = (
         ("sub a..b", bad_name.format("sub")),
@@ -144,7 +144,7 @@ async def refused(server):
 
 
 async def latest(server):
-    """What is superseded before it could leave is skipped: the home gathers for long
+    """A message that is superseded before it could leave is skipped: the home gathers for long
     enough that three messages of two keys are."""
     with serving_topics(server, ["gathered:flush_ms=400"]) as small:
         async with crowd(small) as (publisher, readers):
@@ -203,7 +203,7 @@ async def rated(server):
 
 
 async def since(server):
-    """Who comes back goes on where it was, or is told that it can't be."""
+    """A reader that returns resumes where it was, or learns that it can't."""
     with serving_topics(server, ["short:retention_messages=3"]) as small:
         async with crowd(small) as (publisher, readers):
             for topic in ("long", "short"):
@@ -329,7 +329,7 @@ async def window(server):
             for reader in readers:
                 await reader.send("ack work 1")
                 await check(reader, lines[3])
-                # What was acknowledged already, and what does not exist yet.
+                # A second acknowledgement of the same message changes nothing.
                 await reader.send("ack work 1")
             await check_quiet(*readers)
             for reader in readers:

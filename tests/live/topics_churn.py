@@ -1,5 +1,5 @@
-"""Readers and publishers that come and go in the middle of something: what was
-published stays whole, who goes on loses nothing, and nothing is left behind.
+"""Readers and publishers that come and go in the middle of something: everything that was
+published stays whole, a reader that resumes loses nothing, and nothing is left behind.
 """
 
 import asyncio
@@ -81,8 +81,8 @@ def read_to_the_end(reader, counts):
 
 
 async def leave_while_replaying(server):
-    """Whoever leaves in the middle of a replay, and asks to go on where it was, again
-    and again, has everything once at the end; one that never comes back harms nobody."""
+    """A reader that leaves in the middle of a replay and resumes, again and again, has
+    everything once at the end; one that never returns harms nobody."""
     history, live, readers = 6_000, 3_000, 16
     randomness = random.Random(7)
     with serving_topics(server, replay_bytes_max=4 << 10) as small:
@@ -166,7 +166,7 @@ async def churn(server):
 
 
 async def check_clean(listeners, topics, randomness):
-    """Whatever came before, from here on each gets what it asks for."""
+    """From here on each gets the topics that it asks for, whatever came before."""
     wanted = []
     for index, listener in enumerate(listeners):
         names = {f"t.{randomness.randrange(topics)}" for _ in range(4)}

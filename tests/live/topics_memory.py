@@ -1,5 +1,5 @@
-"""What topics cost: a thousand readers that do not read, a million topics that are
-quiet, and a million that are forgotten.
+"""The memory of topics: a thousand stalled readers, a million topics that are quiet, and a
+million that are forgotten.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def a_million_forgotten(server):
                 publish_to(peer, names_of(series))
                 seconds.append(time.monotonic() - started)
                 time.sleep(keep_ms / 1_000)
-                # Who looks at a topic keeps it, so that each look takes another.
+                # A look at a topic keeps it, so that each look takes another.
                 looked_at = iter(range(MILLION - 1, 0, -1))
                 small.wait_for(
                     lambda: ask(peer, f"sub {series.decode()}.{next(looked_at)}")[3] == "0",
@@ -134,12 +134,12 @@ def stalled_readers(small):
 
 
 def stalled_crowd(server):
-    """Who does not read costs a place, and those who read nothing.
+    """A stalled reader costs its connection, and delays nobody that reads.
 
-    What a stalled reader was sent lies in the kernel, in the send buffer of its
-    socket, which is not in a process's resident memory. What it was not sent lies on
-    the tape, once for all, until that is full; then they fall off it. Each may keep
-    what was left of one frame when its socket was full. So the bound is, for each
+    The bytes that it was sent lie in the kernel, in the send buffer of its socket, which is
+    not in a process's resident memory. Those that it was not sent lie on the tape, once for
+    all readers, until that is full; then they fall off it. Each may keep the rest of one
+    frame from when its socket was full. So the bound is, for each
     shard, a tape and the chunks of one that are kept for the next (16 of each size,
     2 MiB), and for each reader 2 KiB: its connection and that rest of a frame.
     """

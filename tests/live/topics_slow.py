@@ -1,5 +1,5 @@
-"""Readers that fall off their tape, each told what its policy says; and the route
-that takes its subscriptions from the query.
+"""Readers that fall off their tape, each treated by its policy; and the route that takes its
+subscriptions from the query.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Clients whose few bytes are much work: others do not notice, whatever they say.
+"""Clients whose few bytes are much work: others do not notice, whatever these send.
 
 A server on one core, the attackers and a bystander on the other, in processes of their
 own. The bystander echoes, publishes to itself, and connects anew; what it waits for
@@ -34,7 +34,7 @@ REQUEST_BYTES_MAX = 256 << 10
 SHORT_SECONDS = 1.2
 LONG_SECONDS = 6
 QUIET_SECONDS = 0.6
-# What a short attack may add on a machine that is busy, and what is promised.
+# A short attack may add so much on a machine that is busy; and the bound that is promised.
 BUSY_MS = 50.0
 PROMISED_MS = 5.0
 PROMISED_TIMES = 3
@@ -121,7 +121,7 @@ def patterns(kind, of, count):
 
 
 class Attack(NamedTuple):
-    """What `connections` say at first, and then over and over, each by its number."""
+    """The bytes that each of `connections` sends at first, and then over and over."""
 
     first: Callable
     again: Callable
@@ -287,8 +287,8 @@ def late(waits, share=0.99):
 
 
 def attacked(server, attack, seconds, **options):
-    """What the bystander waits for: before, and beside the attack; and the server's memory
-    and work."""
+    """The waits of the bystander before and beside the attack; and the server's memory and
+    work."""
     flags = ("--compression",) if attack.deflates else ()
     core = min(os.sched_getaffinity(0))
     quick = {"drain_ms": 0, "close_ms": 500}
@@ -351,11 +351,16 @@ def memory_returns(server):
             target=flood, args=(small.port, attack, 20), daemon=True
         )
         attacker.start()
-        time.sleep(2)
-        beside = small.resident_bytes() - before
-        attacker.terminate()
-        attacker.join()
-        expect(beside > 4 * KEPT_BYTES_MAX, f"it kept no more than {beside >> 20} MiB")
+        try:
+            small.wait_for(
+                lambda: small.resident_bytes() - before > 4 * KEPT_BYTES_MAX,
+                12,
+                lambda: f"it took no more than {small.resident_bytes() - before >> 20} MiB",
+            )
+            beside = small.resident_bytes() - before
+        finally:
+            attacker.terminate()
+            attacker.join()
         end = time.monotonic() + 15
         while (kept := small.resident_bytes() - before) > KEPT_BYTES_MAX:
             expect(time.monotonic() < end, f"{kept >> 20} MiB of {beside >> 20} are kept")
@@ -380,7 +385,7 @@ def at_full_size(server):
 
 
 def charged_and_spent(server):
-    """What requests are charged is within a factor of two of the CPU time that they take."""
+    """The charge for requests is within a factor of two of the CPU time that they take."""
     kinds = {
         "ping": (nothing, lambda _: words(type="ping") * 3_000),
         "publish, no reader": (nothing, lambda _: words(type="publish", channel="c", message=1) * 3_000),

@@ -1,7 +1,7 @@
 """A process that runs live tests, one after the other.
 
 Tests share a server for as long as it lives, one for each number of shards; a server has
-to end with 0. Whatever happens in a test stays in its process: what hangs is killed with it.
+to end with 0. The failures of a test stay in its process: one that hangs is killed with it.
 """
 
 import asyncio
@@ -39,9 +39,9 @@ class Job(NamedTuple):
 class Outcome(NamedTuple):
     # Why the test failed; None when it passed.
     reason: str | None
-    # What the test has to say when it passed.
+    # A remark of a test that passed.
     remark: str
-    # What helps to understand a failure.
+    # The traceback and the last lines of the server, for a failure.
     details: str
     seconds: float
 

@@ -649,7 +649,9 @@ def nobody_listens(server):
         os.close(reading)
         result = command(server, *words, stdout=writing)
         os.close(writing)
-        if "panicked" in result.stderr or result.returncode == 101:
+        # The doctor's is about the machine.
+        codes = (0, 1) if words == ["doctor"] else (0,)
+        if result.returncode not in codes or result.stderr:
             failed.append(f"{words}: {result.returncode}, {result.stderr.strip()[:200]}")
     # The line that says where it listens may go nowhere, too.
     with open("/dev/full", "w") as full:

@@ -171,6 +171,8 @@ def main():
     shards = arguments.shards or (1, 2)
     jobs = [Job(at, each) for each in (1, 2) if each in shards
             for at in places if each in TESTS[at].shards]
+    if not jobs:
+        print("no test has such a name")
     beside = [job for job in jobs if not job.test.alone]
     alone = [job for job in jobs if job.test.alone]
     print(f"{len(beside)} tests, {arguments.jobs} at a time, then {len(alone)} alone", flush=True)

@@ -70,9 +70,16 @@ def call(function, server, seconds_max):
 
 
 def place_of(error):
-    """The line of a test in which it failed, and the one that expected something there."""
+    """The line of a test at which it failed."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/live/" in frame.filename and frame.name != "expect"]
+    tests = os.path.dirname(__file__)
+    own = [
+        frame
+        for frame in frames
+        if os.path.dirname(frame.filename) == tests
+        and frame.filename != __file__
+        and frame.name != "expect"
+    ]
     frame = own[-1] if own else frames[-1]
     return f"{os.path.relpath(frame.filename)}:{frame.lineno}"
 
@@ -91,10 +98,12 @@ def attempt(test, server):
 def run(job, server, verbose):
     started = time.monotonic()
     reason, remark, details = attempt(job.test, server)
+    reasons = [reason] if reason else []
     if "panicked" in server.errors():
-        reason = f"the server panicked; {reason}"
+        reasons.insert(0, "the server panicked")
     if not server.is_alive() and server.process.returncode != 0:
-        reason = f"the server ended with {server.process.returncode}; {reason}"
+        reasons.insert(0, f"the server ended with {server.process.returncode}")
+    reason = "; ".join(reasons) or None
     if not verbose:
         details = ""
     if reason is not None:

@@ -405,7 +405,9 @@ async def latest(server):
 def stalled(server):
     """A compressed reader that stops reading falls off its tape and is closed with the
     reason; everything before that is whole and in order, and a healthy reader misses nothing."""
-    with compressing(server, tape_bytes_max=MEBIBYTE, socket_send_bytes=32 * KIBIBYTE) as own:
+    # The close frame waits for its reader for as long as the test lasts.
+    limits = {"tape_bytes_max": MEBIBYTE, "socket_send_bytes": 32 * KIBIBYTE, "close_ms": 60_000}
+    with compressing(server, **limits) as own:
         slow = Deflating.open(own.port, "/broadcast", receive_buffer_bytes=16 << 10)
         with slow, Deflating.open(own.port, "/broadcast") as healthy:
             noise = os.urandom(16 * KIBIBYTE)

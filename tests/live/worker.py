@@ -91,7 +91,10 @@ def attempt(test, server):
     except TimeIsUp as error:
         reason = f"not finished after {test.seconds_max}s ({place_of(error)})"
     except Exception as error:
-        reason = f"{type(error).__name__}: {error} ({place_of(error)})"
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError) and not str(error):
+            what = f"not finished in time, at most {test.seconds_max}s"
+        reason = f"{what} ({place_of(error)})"
     return reason, "", traceback.format_exc()
 
 

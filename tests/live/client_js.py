@@ -18,7 +18,7 @@ from .server import Server, configured, expect, serving
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 15
-# Notices a loss within half a second and comes back at once.
+# Notices a loss within half a second and reconnects at once.
 IMPATIENT = {"backoffMs": 20, "backoffMaxMs": 200, "connectMs": 500, "idleMs": 250, "answerMs": 250}
 
 

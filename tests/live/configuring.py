@@ -212,7 +212,7 @@ def reference(server):
 def precedence(server):
     """Flags over environment over file over profile over default, all pairs."""
     key = "limits.head_bytes_max"
-    # From the weakest to the strongest: what it gives, and the origin it is told by.
+    # From the weakest to the strongest: its settings, and the origin that is reported.
     sources = [
         (None, "default"),
         (2_048, r"profile\.toml:2$"),
@@ -312,7 +312,7 @@ def round_trip(server):
     expect(not failed, "; ".join(failed))
 
 
-# The words, the environment, the file, and what has to be told. `{file}` stands for
+# The words, the environment, the file, and the error that has to be printed. `{file}` stands for
 # the file's name.
 MISTAKES = [
     # A key that is not there, in each of the sources, with the nearest.

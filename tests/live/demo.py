@@ -118,7 +118,7 @@ async def keys_and_sizes(server):
 
 
 async def resumes(server):
-    """After the server was killed and started again, the page goes on by itself."""
+    """After the server was killed and started again, the page resumes by itself."""
     listen = (f"127.0.0.1:{free_port()}",)
     with Server(server.shards, server.binary, program="demo", listen=listen) as first:
         async with page(f"http://{listen[0]}/") as opened:

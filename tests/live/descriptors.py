@@ -1,6 +1,5 @@
-"""Twenty thousand connections want to come in where there are descriptors for a
-thousand: those beyond wait, nobody who is in is harmed, and afterwards there is
-room again.
+"""Twenty thousand connections come where there are descriptors for a thousand: those
+beyond wait, no accepted one is harmed, and afterwards there is room again.
 """
 
 import contextlib
@@ -23,9 +22,8 @@ TRY_SECONDS = 3
 
 
 def crowd(port, source, count, channel):
-    """Runs in a process of its own: connects `count` times, tells how many were let
-    in, how many got another answer, and what those who are in hear later; then
-    goes."""
+    """Runs in a process of its own: connects `count` times, sends how many were
+    accepted, how many got another answer, and how many are served later; then it ends."""
     raise_descriptor_limit()
     poll = select.epoll()
     clients, request = {}, wire.head()
@@ -54,7 +52,7 @@ def crowd(port, source, count, channel):
             else:
                 refused += 1
     channel.send((len(let_in), refused))
-    # Everyone who is in is served.
+    # Every accepted connection is served.
     channel.recv()
     served = 0
     for client in let_in:
@@ -79,7 +77,7 @@ def more_than_descriptors(server):
     limits = {"drain_ms": 0, "drain_notice_ms": 0, "close_ms": 500, "idle_ping_ms": 0}
     limits["handshake_stall_ms"] = 60_000
     with serving(server, limits=limits, descriptors_hard=DESCRIPTORS) as small:
-        # Let in before the crowd comes, which leaves no room.
+        # Accepted before the crowd comes, which leaves no room.
         healthy = Bystander(small.port, late_seconds=3)
         crowds = []
         for index in range(CLIENT_PROCESSES):

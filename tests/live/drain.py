@@ -39,8 +39,8 @@ async def closed_by_server(server):
                 async with connect(server):
                     expect(time.monotonic() - started < 0.2, "let in while draining")
             except (OSError, EOFError, websockets.InvalidHandshake, websockets.ConnectionClosed):
-                # Refused by the kernel, cut, or told 503; or at the very start
-                # still let in and then told 1001.
+                # Refused by the kernel, cut, or answered with 503; or at the very start
+                # still accepted and then closed with 1001.
                 attempts += 1
             await asyncio.sleep(0.1)
         return attempts

@@ -263,7 +263,7 @@ class Saying(Client):
             self.malformed -= 1
             expect(self.malformed >= 0, f"nothing was malformed: {answer}")
         elif "id" not in answer:
-            # Channels that a pattern matches are told of without having been asked for.
+            # Channels that a pattern matches are announced without a request.
             is_told = kind not in ("unsubscribed", "published", "pong")
             expect(is_told and answer.get("code", 113) == 113, f"without an id: {answer}")
         else:

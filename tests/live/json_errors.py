@@ -183,8 +183,7 @@ async def provoking(like, provoked, rules="", **limits):
 
 
 async def every_number(server):
-    """Each number of docs/protocol.md's table comes back when it should, or is named as one
-    that can't."""
+    """Each number of docs/protocol.md's table occurs where it should, and no other does."""
     provoked = set()
     await wrong_words(server, provoked)
     await many_subscriptions(server, provoked)

@@ -89,7 +89,7 @@ async def who_is_there(server):
                     else:
                         answer = await ask(others[number], type="unsubscribe", channel="lobby")
                         expect_answer(answer, type="unsubscribed")
-                    # Or the list might be full for who comes next.
+                    # Or the list might be full for the next member.
                     await everybody_is_told(watchers, *present.values())
                 elif len(present) < MEMBERS_MAX:
                     name = chosen.choice(NAMES)

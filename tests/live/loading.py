@@ -307,7 +307,7 @@ def topics(server):
         order = [values[name] for name in ("gaps", "duplicates", "reordered")]
         expect(order == [0, 0, 0], f"{delivery}: {order}")
         every[delivery] = values["throughput"]
-    # Ten keys, ten times a second; and the four who publish have all.
+    # Ten keys, ten times a second; and the four publishers have all.
     expect(every["latest@10"] < 196 * 101 + 4 * 600, f"{every}")
     for delivery in ("all", "all@10"):
         expect(every[delivery] > 200 * 400, f"{every}")

@@ -724,7 +724,7 @@ def wait_for_line(process, start):
 
 
 def nobody_reads(server):
-    """A run goes on when nobody is there to see it."""
+    """A run continues when nobody reads its output."""
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "report.json"
         reads, writes = os.pipe()

@@ -179,8 +179,8 @@ def in_chromium(server, *flags):
 
 
 def page_in_chromium(server, name, *flags):
-    """Opens a page of this directory, which is told the server's address; returns what it
-    writes as its result."""
+    """Opens a page of this directory, with the server's address in it; returns the result
+    that it writes."""
     page = (HERE / name).read_text().replace("ws://127.0.0.1:PORT", server.url("")).encode()
     finished = threading.Event()
     handler = make_page_handler(page, finished)

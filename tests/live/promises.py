@@ -52,9 +52,9 @@ class Promises(Client):
         if window:
             self.options += f" window={window}"
         self.failure = None
-        # Of the last message that it got, or was told about.
+        # Of the last message that it got, or that a mark accounted for.
         self.last = 0
-        # Up to here it was told that only the newest of each key comes.
+        # Up to here only the newest of each key comes, as a mark said.
         self.conflated_to = 0
         # Between the marks of a snapshot: how many messages are left of a portion.
         self.portion = None

@@ -84,7 +84,7 @@ def refused_unread(server):
 
 
 def bad_handshake_of_every_length(server):
-    """A handshake that ends after each of its bytes: the server lets go of it."""
+    """A handshake that ends after each of its bytes: the server forgets it."""
     before = server.connections()
     whole = wire.head()
     for length in range(len(whole)):

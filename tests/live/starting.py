@@ -71,8 +71,8 @@ def several_addresses(server):
 
 
 def await_abandoned(file):
-    """Waits until nobody listens on this Unix socket: the kernel lets go of a ring,
-    and of what it accepts from, some milliseconds after its process has ended."""
+    """Waits until nobody listens on this Unix socket: the kernel releases a ring, and
+    the sockets that it accepts from, some milliseconds after its process has ended."""
     end = time.monotonic() + 2
     with contextlib.suppress(ConnectionRefusedError):
         while True:

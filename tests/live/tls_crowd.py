@@ -1,4 +1,4 @@
-"""Many connections over `wss://`: a storm of handshakes beside somebody who works, the same
+"""Many connections over `wss://`: a storm of handshakes beside a working client, the same
 session again and again, and a crowd that says nothing.
 """
 
@@ -155,7 +155,7 @@ def resumptions(server):
                 context, session = sessions[number % 2]
                 with SecurePeer(own.port, context=context, session=session) as again:
                     expect(again.socket.session_reused, f"number {number} was not resumed")
-                    # Each third goes on, and ends in order.
+                    # Each third continues, and ends in order.
                     if number % 3 == 0:
                         again.send(wire.head() + wire.close_frame(1000))
                         again.receive_head()

@@ -241,7 +241,7 @@ def half_a_handshake(server):
             expect(time.monotonic() - started > 0.4, f"{name}: cut too soon")
             peer.socket.close()
         for name, peer in inside.items():
-            # TLS is there, so it can be told: 408.
+            # TLS is there, so there is an answer: 408.
             status, _ = peer.receive_head()
             expect(status == 408, f"{name}: {status}")
             peer.socket.close()
@@ -613,7 +613,7 @@ def ends_early(server):
 
 
 def half_a_message(server):
-    """Half of a message that renews keys, then a broadcast to who sent it: it is received,
+    """Half of a message that renews keys, then a broadcast to its sender: it is received,
     and when the other half comes the keys are new. A record that may not come in between ends it."""
     with attacked(server) as (own, bystanders):
         for cut in range(1, 5):

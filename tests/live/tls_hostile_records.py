@@ -175,7 +175,7 @@ def in_the_clear(server):
         ("less than a tag", record(DATA, bytes(TAG_BYTES - 1)), BAD_RECORD_MAC),
         ("a nonce and less than a tag", record(DATA, bytes(8 + TAG_BYTES - 1)), BAD_RECORD_MAC),
         ("nothing", record(DATA, b""), BAD_RECORD_MAC),
-        # A stream may not be cut by who does not know the keys.
+        # A stream must not be cut by somebody without the keys.
         ("close_notify", record(ALERT, CLOSE_NOTIFY), BAD_RECORD_MAC),
         ("a fatal alert", record(ALERT, b"\2\x28"), BAD_RECORD_MAC),
         ("new keys", record(HANDSHAKE, key_update()), BAD_RECORD_MAC),

@@ -40,7 +40,7 @@ ENOUGH = 40
 
 
 def refusal(port, **options):
-    """The alert that a client is told in its handshake or, in TLS 1.3, right after it."""
+    """The alert that a client gets in its handshake or, in TLS 1.3, right after it."""
     try:
         with SecurePeer(port, **options) as peer:
             peer.send(wire.head())
@@ -53,8 +53,8 @@ def refusal(port, **options):
 
 
 def protocols(server):
-    """ALPN (RFC 7301): http/1.1 is chosen, nothing is no fault, and who speaks something
-    else only is told so."""
+    """ALPN (RFC 7301): http/1.1 is chosen, no offer is no fault, and a client that
+    speaks only something else gets the alert for it."""
     with secure(server) as own:
         for version in VERSIONS:
             for offered, chosen in [
@@ -220,8 +220,8 @@ def reload(own, expected):
 
 
 def reloads(server):
-    """SIGHUP: who comes gets the new certificate, who is there loses nothing; of files that
-    are broken nothing is taken."""
+    """SIGHUP: a new client gets the new certificate, an established one loses nothing; broken
+    files change nothing."""
     first, second = (authority().identity("127.0.0.1", NAME) for _ in range(2))
     used = authority().identity("unused.test")
     shutil.copy(first.chain, used.chain)
@@ -393,7 +393,7 @@ def passed_on(server):
 
 
 def mistakes(server):
-    """Each is told in one line by `serve` and `check-config` alike, with the file or the
+    """Each is reported in one line by `serve` and `check-config` alike, with the file or the
     setting at fault."""
     one, other = server_identity(), authority().identity("other.test")
     secured = ["--listen", "wss://127.0.0.1:0"]

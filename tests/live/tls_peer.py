@@ -127,7 +127,7 @@ class SecurePeer(Peer):
 
     def cut(self):
         """Our FIN, without close_notify: whoever is spoken to sees a stream that was cut."""
-        # That of `SSLSocket` would go on in the clear.
+        # That of `SSLSocket` would continue in the clear.
         socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
 

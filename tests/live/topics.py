@@ -221,7 +221,7 @@ async def since(server):
                 lines += [f"M {topic} {seq} * {words}" for seq, words in enumerate(more, 6)]
                 newest = [lines[7], lines[8], lines[9]]
                 snapshot = [f"S {topic} 3", *newest, f"E {topic} 10"]
-                # Where it asks to go on, in which mode, and what it gets.
+                # Where it asks to resume, in which mode, and the messages that it gets.
                 table = [
                     (f"since={epoch}:10", "", True, []),
                     (f"since={epoch}:7", "", True, lines[7:]),

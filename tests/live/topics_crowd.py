@@ -1,5 +1,5 @@
 """Two hundred readers of every kind, four publishers, two hundred thousand messages:
-every promise is checked by whom it was made to.
+every reader checks its own promises.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Publisher(Client):
         self.tell(words if number % 3 else words.encode())
 
     async def publish_all(self, count):
-        """At its share of the rate; whoever is told to wait waits."""
+        """At its share of the rate; a publisher whose socket is full waits."""
         loop = asyncio.get_running_loop()
         started, each = loop.time(), MESSAGES_PER_SECOND / PUBLISHERS
         number = 0
@@ -103,7 +103,7 @@ async def comes_late(reader):
 
 
 async def comes_and_goes(reader):
-    """Leaves, and goes on where it was."""
+    """Leaves, and resumes where it was."""
     for _ in range(20):
         await asyncio.sleep(0.7)
         await reader.unsubscribe()
@@ -144,7 +144,7 @@ def check_reader(reader):
 
 
 def check_contents(topics, publishers):
-    """Each message of each publisher once, in its order, with the number it was told,
+    """Each message of each publisher once, in its order, with the number of its answer,
     and as it was published."""
     for index, topic in enumerate(topics):
         nexts = dict.fromkeys(range(PUBLISHERS), index)

@@ -41,7 +41,7 @@ def publish(publisher, first, last):
     expect(line(publisher) == ["published", str(last), str(last)], "another number")
 
 
-# Options of a subscription, and whether it has to be told a gap, a conflation, or
+# Options of a subscription, and whether it has to get a gap, a conflation, or
 # to be closed.
 SLOW = (
     ("slow=gap", "G"),

@@ -341,7 +341,7 @@ TESTS = (
     Test("json: topic rules come from the configuration", json_topics.rules_of_topics, shards=ONE),
     Test("json: the chat page works in chromium", json_topics.chat, 60),
     Test("json: random requests always have an answer", json_topics.storm, 90, own_server=True),
-    Test("json: every error number of PROTOCOL.md occurs", json_errors.every_number, 90),
+    Test("json: every error number of the protocol occurs", json_errors.every_number, 90),
     Test("json: a client that subscribes to nothing is closed", json_limits.first_subscription),
     Test("json: a quiet channel has heartbeats, a busy one none", json_limits.heartbeats, 30),
     Test("json: a drain is announced with its time", json_limits.shutdown, 30),

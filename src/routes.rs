@@ -113,7 +113,7 @@ fn refused(conn: &mut Conn<'_, ()>, error: HubError) {
 pub struct Document {
     /// Its `Content-Type`.
     pub content_type: &'static str,
-    /// What it says.
+    /// Its text.
     pub body: &'static str,
     /// Pages of other origins may load it.
     is_shared: bool,

@@ -329,7 +329,7 @@ counters! {
     publications_refused,
     /// Messages for another connection that it could not take, or that arrived after its end.
     letters_dropped,
-    /// Subscribers that fell off their tape and were closed for it.
+    /// Subscribers that fell behind their tape and were closed for it.
     readers_fallen,
     /// Gaps reported to subscribers.
     gaps,

@@ -4,7 +4,7 @@
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, tiny $tiny:expr;)+) => {
-        /// What a server allows. Each queue and each loop of the crate is bounded by one of
+        /// The limits of a server. Each queue and each loop of the crate is bounded by one of
         /// these.
         ///
         /// ```
@@ -153,7 +153,7 @@ limits! {
     topic_keys_max: usize = 16_384, tiny 4;
     /// Bytes of a topic's history that are sent to one subscriber at a time.
     replay_bytes_max: usize = 64 << 10, tiny 256;
-    /// Bytes of encoded messages kept on one topic's tape per shard and lane, always including the newest. A subscriber that lags further falls off the tape.
+    /// Bytes of encoded messages kept on one topic's tape per shard and lane, always including the newest. A subscriber that lags further falls behind the tape.
     tape_bytes_max: usize = 4 << 20, tiny 2 << 10;
     /// Messages retained in one topic's log at its home.
     log_messages_max: usize = 16_384, tiny 8;
@@ -165,7 +165,7 @@ limits! {
     mailbox_mails_max: usize = 4_096, tiny 4;
     /// Bytes in flight in all mailboxes together: half is shared evenly by all pairs of shards, half by all receivers for longer mails, and one of these is always accepted. Above it: publishers pause, homes wait.
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
-    /// Bytes of publications kept for one full mailbox while publishers pause, and bytes in flight to one shard from other threads. Above it: publications are refused. What one receive brings is accepted even if it is longer.
+    /// Bytes of publications kept for one full mailbox while publishers pause, and bytes in flight to one shard from other threads. Above it: publications are refused. All that one receive brings is accepted, even if it is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;
     /// Work of a shard in one turn, in units of about a microsecond: messages handled, channels named in them, topics created, patterns matched, bytes copied, inflated and replayed. Above it: the rest waits for the next turn, in the order of each connection.
     turn_work_max: u32 = 600, tiny 20;
@@ -290,7 +290,7 @@ pub struct LimitError {
     pub name: &'static str,
     /// Its value.
     pub value: u64,
-    /// What was expected.
+    /// The values that are expected.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What commands leave behind: text on the standard output, and an exit code.
+//! The output of commands: text on the standard output, and an exit code.
 
 use std::fmt;
 use std::io::{self, Write};

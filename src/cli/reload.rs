@@ -7,7 +7,7 @@ use crate::tls::Acceptor;
 use std::cell::RefCell;
 use tracing_subscriber::EnvFilter;
 
-/// What a server runs with, and what reaches it.
+/// A running server: its settings, and the handle that reaches it.
 pub struct Running {
     settings: RefCell<Settings>,
     acceptor: RefCell<Option<Acceptor>>,

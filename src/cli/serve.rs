@@ -18,13 +18,13 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// What a command adds to the server.
+/// The routes, rules and threads that a command adds to the server.
 pub struct Show {
     /// Adds handlers to the built-in ones.
     pub routes: fn(Router) -> Router,
     /// Rules behind the configured ones.
     pub rules: fn(&Limits) -> Vec<Rule>,
-    /// What starts once the server listens.
+    /// Starts the command's threads.
     pub begin: Begin,
 }
 

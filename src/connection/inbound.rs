@@ -33,7 +33,7 @@ use crate::protocol::{
 pub struct Inbound {
     stage: Stage,
     messages: protocol::Inbound,
-    /// Pings a silent peer.
+    /// Pings an idle peer.
     pub keep_alive: KeepAlive,
 }
 

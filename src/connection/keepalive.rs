@@ -1,4 +1,4 @@
-//! When to ping a silent peer, and when to give it up.
+//! When to ping an idle peer, and when to give it up.
 
 use crate::base::{Limits, Time};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct KeepAlive {
     message_seconds: u32,
 }
 
-/// What the connection has to do.
+/// The action that keep-alive demands of the connection.
 ///
 /// ```
 /// use tapecast::Limits;
@@ -124,7 +124,7 @@ impl KeepAlive {
         }
     }
 
-    /// What the connection has to do at `now`.
+    /// The action that is due at `now`.
     pub fn check(&mut self, now: Time, limits: &Limits) -> Action {
         if self.asked != Time::NEVER && self.heard >= self.asked {
             self.asked = Time::NEVER;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_peer_is_pinged_once_and_given_up() {
+    fn an_idle_peer_is_pinged_once_and_given_up() {
         let limits = Limits { idle_ping_ms: 100, pong_ms: 50, ..Limits::default() };
         let at = |ms| Time::ZERO.plus_millis(ms);
         let mut alive = KeepAlive::new(at(0));

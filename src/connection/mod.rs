@@ -3,7 +3,7 @@
 //! A connection is split in two, so that a message may borrow one half while a
 //! handler writes to the other: [`Inbound`] receives (the request
 //! head, then messages), [`Outbound`] holds the bytes to send. [`KeepAlive`]
-//! decides when to ping a silent peer and when to give it up. A connection with TLS has a
+//! decides when to ping an idle peer and when to give it up. A connection with TLS has a
 //! [`Channel`] between the two and the wire; a plain one has none. Time and bytes are arguments.
 //! The module knows nothing of descriptors, the ring or topics.
 

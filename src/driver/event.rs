@@ -1,10 +1,10 @@
-//! What a driver reports, and what an operation can be asked to wait for.
+//! The events that a driver reports, and the conditions that a poll can wait for.
 
 use super::token::{Socket, Token};
 use rustix::io::Errno;
 use std::net::SocketAddr;
 
-/// What a poll waits for.
+/// The condition that a poll waits for.
 ///
 /// ```
 /// # use tapecast::Limits;
@@ -141,7 +141,7 @@ pub enum Event<B> {
     Polled {
         /// The owner of the poll.
         token: Token,
-        /// What it waited for.
+        /// The condition that it waited for.
         interest: Interest,
     },
     /// The sending side is shut, or the connection was over already.

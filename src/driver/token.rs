@@ -1,4 +1,4 @@
-//! What names a socket and the owner of an operation on it.
+//! The names of a socket and of the owner of an operation on it.
 //!
 //! Both are plain numbers. The driver hands out [`Socket`]s; a [`Token`] is the shard's, and
 //! the driver returns it with the operation's event without interpreting it.

@@ -1,5 +1,5 @@
-//! What all parts of a hub share: which shard it is on, what is allowed, the time, the meter
-//! of work, and where reports go. It knows no topic.
+//! The state that all parts of a hub share: its shard, the limits and rules, the time, the meter
+//! of work, and the list of reports. It knows no topic.
 
 use super::policy::Rules;
 use super::signal::Signal;
@@ -24,7 +24,7 @@ pub struct Context {
     pub limits: Limits,
     pub rules: Arc<Rules>,
     pub now: Time,
-    /// What the wall clock said at `Time::ZERO`, or before 1970 if it was set back: it wraps.
+    /// The reading of the wall clock at `Time::ZERO`. It wraps if the clock was set to before 1970.
     unix_ms: u64,
     /// Work done so far.
     work: Work,
@@ -33,7 +33,7 @@ pub struct Context {
     /// Something has changed since the last flush.
     pub is_fresh: bool,
     pub tally: Tally,
-    /// What the shard hears with this flush.
+    /// The reports that the shard gets with this flush.
     pub signals: Vec<Signal>,
 }
 

@@ -1,4 +1,4 @@
-//! What the hub refuses.
+//! The reasons for which the hub refuses a subscription or a publication.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! What a shard keeps about publications that come in: who may publish how much more, how many
-//! were batched, and what publishers elsewhere owe.
+//! The state of a shard about publications that come in: the quotas of publishers, the number of
+//! batched messages, and the debts of publishers on other shards.
 
 use super::policy::Quotas;
 use crate::base::ConnectionId;
@@ -21,8 +21,8 @@ pub struct Intake {
     pub waited_ms: u32,
     /// The payload of the last publication until the next flush: others may have the same.
     last_payload: Bytes,
-    /// What publications of connections elsewhere have cost here beyond what they were charged
-    /// there, until it is sent.
+    /// The work that publications from other shards have cost here beyond what they were
+    /// charged there, until it is sent.
     debts: Vec<(ConnectionId, Work)>,
 }
 

@@ -91,7 +91,7 @@ pub trait Lane: Sync + fmt::Debug {
     fn mark(&self, topic: &str, mark: &Mark, out: &mut Vec<u8>);
 }
 
-/// Messages as they were published; only the handler hears of marks.
+/// Messages as they were published; only the handler gets marks.
 ///
 /// ```
 /// use tapecast::hub::{Lane, Raw};

@@ -15,7 +15,7 @@ pub fn topic_bytes(name: &str) -> usize {
     TOPIC_BYTES + name.len()
 }
 
-/// What can be evicted, in the order in which it is.
+/// The kinds of memory that can be evicted, in the order of eviction.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Evictable {
     #[default]
@@ -27,7 +27,7 @@ pub enum Evictable {
 /// How far the search for memory to evict has come.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// What is evicted now.
+    /// The kind that is evicted now.
     pub what: Evictable,
     /// The topic to look at next.
     pub next: u32,
@@ -50,7 +50,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What of the budget is this shard's.
+    /// This shard's share of the budget.
     pub fn share(context: &Context) -> usize {
         context.limits.topics_bytes_max / usize::from(context.shards)
     }
@@ -82,8 +82,8 @@ impl Budget {
         self.counted() > Budget::share(context)
     }
 
-    /// What counts towards the budget: of the topics themselves, only what exceeds the bytes
-    /// that they always have.
+    /// The bytes that count towards the budget: of the topics themselves, only those that exceed
+    /// the bytes that they always have.
     pub fn counted(&self) -> usize {
         self.names.saturating_sub(NAMES_BYTES_MIN) + self.logs + self.tapes
     }

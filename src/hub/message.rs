@@ -1,5 +1,5 @@
-//! What a message is: a publication on its way to the topic's home, and the numbered entry
-//! that the home makes of it.
+//! A message: a publication on its way to the topic's home, and the numbered entry that the home
+//! makes of it.
 
 use super::policy::Caller;
 use crate::base::{ConnectionId, Time};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Bytes of a key.
 pub const KEY_BYTES_MAX: usize = 255;
 
-/// What an entry weighs beside its payload and key, in bytes.
+/// The weight of an entry beside its payload and key, in bytes.
 pub const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// A message for a topic.
@@ -29,8 +29,8 @@ pub const ENTRY_OVERHEAD_BYTES: usize = 128;
 pub struct Publication<'a> {
     /// The topic's name.
     pub topic: &'a str,
-    /// What it is the newest value of, in at most [`KEY_BYTES_MAX`] bytes. Messages
-    /// without a key share one key.
+    /// The key that it is the newest value of, in at most [`KEY_BYTES_MAX`] bytes. Messages
+    /// without one share one key.
     pub key: Option<&'a str>,
     /// From this message on its key has no value: the message is delivered, and no
     /// snapshot contains it.
@@ -39,7 +39,7 @@ pub struct Publication<'a> {
     pub message: Message<'a>,
     /// It is a text that is JSON: lanes of JSON carry it as it was written.
     pub is_json: bool,
-    /// Which connection hears what became of it (`Signal::Published`).
+    /// The connection that gets its outcome (`Signal::Published`).
     pub receipt: Option<Receipt>,
     /// On whose behalf.
     pub caller: Caller,
@@ -69,7 +69,7 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// What became of a publication that was accepted.
+/// The outcome of a publication that was accepted.
 ///
 /// ```
 /// use tapecast::ShardId;
@@ -91,7 +91,7 @@ pub enum Published {
     Backpressure,
 }
 
-/// The connection that hears what became of a publication: that it was refused, and with a
+/// The connection that gets the outcome of a publication: that it was refused, and with a
 /// token its number too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -103,7 +103,7 @@ pub struct Receipt {
     pub network: u64,
 }
 
-/// What the payload of a message is.
+/// The kind of a message's payload.
 ///
 /// ```
 /// use tapecast::hub::EntryKind;
@@ -156,11 +156,11 @@ pub struct Entry {
     pub seq: u64,
     /// When its home numbered it, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What it is the newest value of.
+    /// The key that it is the newest value of.
     pub key: Option<Arc<str>>,
     /// From this message on its key has no value.
     pub removes_key: bool,
-    /// What the payload is.
+    /// The kind of the payload.
     pub kind: EntryKind,
     /// The payload.
     pub payload: Bytes,

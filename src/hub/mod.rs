@@ -17,9 +17,10 @@
 //! | `parts` | the [`Hub`] itself: one of each |
 //! | `operations` | what a hub does, in terms of its parts: publish, subscribe, deliver, flush |
 //!
-//! Messages between hubs travel through [`Post`]; how, the hub does not know. What can't be
-//! posted waits here: publications in a bounded queue whose filling pauses publishers, entries
-//! in their log, and interest as a state that is posted when there is room, never twice.
+//! Messages between hubs travel through [`Post`]; the hub does not know how. Messages
+//! that can't be posted wait here: publications in a bounded queue whose filling pauses
+//! publishers, entries in their log, and interest as a state that is posted when there is room,
+//! never twice.
 //!
 //! Architecture invariants: nothing here knows a socket, a ring, a connection or a clock; a
 //! subscriber is a number, and the time is what the shard says it is. `home` names no tape,

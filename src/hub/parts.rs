@@ -14,7 +14,7 @@ use crate::base::{Limits, ShardId};
 use crate::protocol::deflate::Deflater;
 use std::sync::Arc;
 
-/// What a hub is built from.
+/// The parts that a hub is built from.
 ///
 /// ```
 /// use std::sync::Arc;

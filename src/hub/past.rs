@@ -1,10 +1,10 @@
-//! What a reader asks of a topic's past, and what the home answers. A portion is always a part
-//! of one view, and names where the next one begins.
+//! The requests of a reader for a topic's past, and the answers of the home. A portion is always a
+//! part of one view, and names where the next one begins.
 
 use super::message::Entry;
 use std::sync::Arc;
 
-/// What a reader wants of a topic's past.
+/// The part of a topic's past that a reader asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// Every message.
@@ -14,7 +14,7 @@ pub enum View {
     /// The value of each key that has one, up to the last message at the home, whether or not
     /// the reader's shard was sent it.
     Snapshot,
-    /// What has changed while a snapshot was being delivered: as [`View::Changes`], up to the
+    /// The changes while a snapshot was being delivered: as [`View::Changes`], up to the
     /// last message at the home.
     Update,
 }

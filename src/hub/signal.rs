@@ -1,4 +1,4 @@
-//! What a hub reports to its shard: signals after a flush, and the steps of catching up.
+//! The reports of a hub to its shard: signals after a flush, and the steps of catching up.
 
 use super::error::HubError;
 use super::ids::TopicRef;
@@ -7,7 +7,7 @@ use crate::base::ConnectionId;
 use crate::base::work::Work;
 use std::sync::Arc;
 
-/// What a flush means for a subscriber or a publisher.
+/// The consequence of a flush for a subscriber or a publisher.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Hub, Outbox, Publication, Signal, Subscriptions};
@@ -62,7 +62,7 @@ pub enum Signal {
         /// The difference.
         work: Work,
     },
-    /// What became of a publication. Without a token, only a refusal is reported.
+    /// The outcome of a publication. Without a token, only a refusal is reported.
     Published {
         /// The publishing connection.
         connection: ConnectionId,

@@ -2,7 +2,7 @@
 
 use crate::base::ShardId;
 
-/// What one shard knows of a topic.
+/// The state of a topic as one shard knows it.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Hub, Subscriptions};

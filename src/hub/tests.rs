@@ -1,4 +1,4 @@
-//! The hub's own tests; `model` has the promises of deliveries against a naive twin.
+//! The hub's own tests. `model` checks deliveries against a naive twin.
 
 mod edges;
 mod model;
@@ -36,18 +36,23 @@ fn with_rules(limits: &Limits, rules: Vec<Rule>) -> Hub {
     Hub::new(Setup { rules, ..Setup::for_tests(ShardId(0), 1, limits) })
 }
 
-fn hub_attend(hub: &mut Hub, own: &mut Subscriptions, frames: &mut Vec<u8>, steps: &mut Vec<Step>) {
+fn catch_up_all(
+    hub: &mut Hub,
+    own: &mut Subscriptions,
+    frames: &mut Vec<u8>,
+    steps: &mut Vec<Step>,
+) {
     while hub.catch_up(own, frames, steps) {}
 }
 
-/// Reads all that there is for two connections, the first by `room.*`; what each got.
+/// Reads everything for two connections, the first by `room.*`. Returns the text that each got.
 fn take_turns(hub: &mut Hub, own: &mut [Subscriptions; 2], takes: [bool; 2]) -> [String; 2] {
     let mut got = [const { String::new() }; 2];
     for _ in 0..4 {
         flush(hub);
         for number in (0..2).filter(|&number| takes[number]) {
             let (own, mut frames) = (&mut own[number], Vec::new());
-            hub_attend(hub, own, &mut frames, &mut Vec::new());
+            catch_up_all(hub, own, &mut frames, &mut Vec::new());
             frames.extend(pending(hub, *own));
             let bytes = pending(hub, *own).len();
             hub.advance(own, bytes, |_| ());
@@ -74,33 +79,33 @@ fn least_time(count: u32, mut act: impl FnMut(u32)) -> Duration {
     rounds.min().unwrap()
 }
 
-/// How long it takes a reader of a topic, at best, to go and to come again, with so many
-/// there.
-fn time_to_come_again(crowd: u32) -> Duration {
+/// How long it takes a reader of a topic, at best, to unsubscribe and subscribe again beside
+/// so many others.
+fn time_to_resubscribe(crowd: u32) -> Duration {
     let mut hub = Hub::alone(&Limits::default());
     let mut readers = vec![Subscriptions::default(); crowd as usize];
-    let come = |hub: &mut Hub, readers: &mut [Subscriptions], number: u32| {
+    let join = |hub: &mut Hub, readers: &mut [Subscriptions], number: u32| {
         let own = &mut readers[number as usize];
         hub.subscribe(number, own, "news", &Delivery::default()).unwrap();
     };
-    (0..crowd).for_each(|number| come(&mut hub, &mut readers, number));
+    (0..crowd).for_each(|number| join(&mut hub, &mut readers, number));
     least_time(1_000, |number| {
         let chosen = (number * 7_919) % crowd;
         assert!(hub.unsubscribe(&mut readers[chosen as usize], "news"));
-        come(&mut hub, &mut readers, chosen);
+        join(&mut hub, &mut readers, chosen);
     })
 }
 
 /// A thousand times as many would take a thousand times as long, if any of it went through
 /// them, and ten times, if it moved them all by one; the cache makes a small difference.
 #[test]
-fn a_crowd_does_not_hold_up_who_comes_and_goes() {
-    let (few, many) = (time_to_come_again(100), time_to_come_again(100_000));
+fn subscribing_costs_the_same_beside_a_crowd() {
+    let (few, many) = (time_to_resubscribe(100), time_to_resubscribe(100_000));
     assert!(many < 5 * few, "{many:?} with 100,000 readers, {few:?} with 100");
 }
 
 /// How long it takes at best to publish to one reader that keeps up, with so many there that
-/// have read nothing and have fallen off the tape.
+/// have read nothing and have fallen behind the tape.
 fn time_to_publish_beside(stalled: u32) -> Duration {
     let limits = Limits { tape_bytes_max: 1 << 10, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
@@ -115,13 +120,13 @@ fn time_to_publish_beside(stalled: u32) -> Duration {
         let bytes = pending(&hub, readers[0]).len();
         assert_eq!(hub.advance(&mut readers[0], bytes, |_| ()), 1);
     };
-    // More than a tape holds, and once more for those who have fallen meanwhile.
+    // More than a tape holds, and once more for those that have fallen behind meanwhile.
     (0..50).for_each(&mut publish);
     least_time(100, publish)
 }
 
 #[test]
-fn who_has_fallen_does_not_hold_up_the_others() {
+fn subscribers_that_fell_behind_cost_the_others_nothing() {
     let (few, many) = (time_to_publish_beside(10), time_to_publish_beside(10_000));
     assert!(many < 20 * few, "{many:?} beside 10,000, {few:?} beside 10");
 }
@@ -148,7 +153,7 @@ fn time_of_delivery(quiet: usize) -> Duration {
     time
 }
 
-/// Going through them would cost seventy times as much.
+/// A walk through them would cost seventy times as much.
 #[test]
 fn quiet_subscriptions_cost_a_delivery_nothing() {
     let (alone, among) = (time_of_delivery(0), time_of_delivery(1_000));
@@ -160,7 +165,7 @@ fn subscribe(hub: &mut Hub, own: &mut Subscriptions, topic: &str) -> Result<(), 
 }
 
 #[test]
-fn refusals() {
+fn publications_and_subscriptions_against_the_rules_are_refused() {
     let limits = Limits { topics_max: 6, ..Limits::tiny() };
     let rules = vec![
         Rule { publish: Access::Local, allow_latest: false, ..Rule::new("local.*", &limits) },
@@ -226,7 +231,7 @@ fn a_topic_is_forgotten_with_its_last_message() {
     hub.tick(at(11_100));
     assert_eq!((hub.sizes().0, hub.held_bytes()), (0, (0, 0)));
 
-    // While somebody reads it stays, with its last value, and its numbers go on.
+    // While somebody reads the topic it stays, with its last value, and its numbers continue.
     hub.publish(&Publication::new("news", "hi")).unwrap();
     subscribe(&mut hub, &mut own, "news").unwrap();
     hub.tick(at(20_000));
@@ -235,10 +240,10 @@ fn a_topic_is_forgotten_with_its_last_message() {
     assert_eq!((log.next(), log.len()), (3, 1));
 }
 
-/// The numbers behind "a million quiet topics": what is counted here is what the
-/// process is told to allocate; `tests/live` looks at what it takes.
+/// The numbers behind "a million quiet topics". The hub counts the bytes that it asks the
+/// allocator for; `tests/live` measures the memory of the process.
 #[test]
-fn memory_is_shared_out_when_it_is_short() {
+fn topics_share_the_budget_and_keep_their_last_value() {
     let limits = Limits { topics_bytes_max: 64 << 10, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let mut own = Subscriptions::default();
@@ -249,7 +254,7 @@ fn memory_is_shared_out_when_it_is_short() {
             let name = format!("t.{topic}");
             hub.publish(&Publication::new(&name, payload.as_str())).unwrap();
         }
-        // A chunk comes whole, and what has to go for it is looked for in more than one turn.
+        // A chunk comes whole, and the search for memory to evict takes more than one turn.
         for _ in 0..2 {
             hub.flush(&mut Outbox::default(), &mut Vec::new());
         }
@@ -257,7 +262,7 @@ fn memory_is_shared_out_when_it_is_short() {
         assert!(tapes + logs <= limits.topics_bytes_max, "{tapes} {logs}");
     }
     assert!(hub.tally().budget_exceeded > 0);
-    // Nobody is left without its last value.
+    // Every topic has its last value.
     for topic in 0..10 {
         let index = hub.topics.find(&format!("t.{topic}")).unwrap();
         assert!(hub.topics.home(index).unwrap().log.values.count() == 1);
@@ -265,7 +270,7 @@ fn memory_is_shared_out_when_it_is_short() {
 }
 
 #[test]
-fn a_rule_gathers_messages_before_they_are_sent_on() {
+fn a_rule_batches_messages_before_they_are_forwarded() {
     let limits = Limits::default();
     let rules = vec![Rule { flush_ms: 5, ..Rule::new("news", &limits) }];
     let rules = Arc::new(Rules::new(rules, &limits).unwrap());
@@ -292,7 +297,7 @@ fn a_rule_gathers_messages_before_they_are_sent_on() {
 }
 
 #[test]
-fn lanes_come_with_their_first_reader_and_go_with_their_last() {
+fn a_lane_exists_from_its_first_reader_to_its_last() {
     let mut hub = Hub::alone(&Limits::default());
     let [mut raw, mut other] = [Subscriptions::default(); 2];
     let enveloped = Delivery { lane: Some(&crate::testing::ENVELOPE), ..Delivery::default() };
@@ -316,7 +321,7 @@ fn lanes_come_with_their_first_reader_and_go_with_their_last() {
     assert_eq!(&bytes(&hub, other)[2..], b"M news 1 0 - hi");
 }
 
-/// Whatever the number of readers, and compressed or not.
+/// The number of readers makes no difference, and neither does compression.
 #[test]
 fn a_message_is_encoded_once_for_all_of_a_lane() {
     use std::sync::atomic::{AtomicU32, Ordering};

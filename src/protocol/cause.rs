@@ -133,8 +133,8 @@ causes! {
     OutOfMemory => 1013, "the server is short of memory: try again later";
     /// More bytes wait for this reader than its send queue holds.
     SlowReader => 4008, "too slow: the send queue is full";
-    /// The reader fell off a topic's tape, and the topic's policy is to close.
-    FellBehind => 4009, "too slow: fell off the tape";
+    /// The subscriber fell behind a topic's tape, and the topic's policy is to close.
+    FellBehind => 4009, "too slow: fell behind the tape";
 }
 
 impl CloseCause {

@@ -90,7 +90,7 @@ impl Opcode {
 pub struct Header {
     /// The last frame of its message.
     pub fin: bool,
-    /// What the frame is.
+    /// The kind of the frame.
     pub opcode: Opcode,
     /// The message that it begins is compressed (RFC 7692, 6).
     pub compressed: bool,

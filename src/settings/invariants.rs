@@ -1,4 +1,4 @@
-//! What every table of keys promises, in one place for the tests of both programs.
+//! The promises of every table of keys, in one place for the tests of both programs.
 
 use super::{Key, Numbers, contents};
 use std::collections::BTreeSet;

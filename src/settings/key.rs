@@ -1,4 +1,4 @@
-//! What defines a key, and what the command line makes of it: its flag and its help.
+//! The definition of a key, and its flag and help on the command line.
 
 use super::{Assignment, Origin};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -21,7 +21,7 @@ pub struct Key<T: 'static> {
     pub name: &'static str,
     /// The values that it takes.
     pub takes: Takes,
-    /// What it means, in whole sentences.
+    /// Its meaning, in whole sentences.
     pub text: &'static str,
     /// Sets it from text, or says what was expected.
     pub set: fn(&mut T, &[String]) -> Result<(), String>,
@@ -89,7 +89,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// What the command line assigns to it, if its flag was given.
+    /// The assignment of the command line, if the key's flag was given.
     pub fn given(&self, matches: &ArgMatches) -> Option<Assignment> {
         let values = matches.get_many::<String>(self.name)?.cloned().collect();
         Some(Assignment { key: self.name.to_owned(), values, origin: Origin::Flag(self.flag()) })

@@ -1,4 +1,4 @@
-//! What the setters of keys are made of: one value, several, one of a few words.
+//! The parts of the setters of keys: one value, several, one of a few words.
 
 use super::{did_you_mean, quoted};
 

@@ -215,7 +215,7 @@ fn a_reader_that_falls_off_is_closed_and_the_others_are_not() {
         shard.run();
         last = slow.receive().or(last);
     }
-    let expected = Received::Close(Some((4009, "too slow: fell off the tape".into())));
+    let expected = Received::Close(Some((4009, "too slow: fell behind the tape".into())));
     assert_eq!(last, Some(expected));
 }
 

@@ -58,7 +58,7 @@ impl Side {
     }
 }
 
-/// What happened to a book.
+/// A change of a book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
     /// A level has a new size; 0 removes it.

@@ -20,7 +20,7 @@ const PROFILES: &[(&str, &str)] = &[
 /// The prefix of environment variables that are settings.
 const PREFIX: &str = "TAPECAST_";
 
-/// What was given, before any of it is checked.
+/// The settings as they were given, before any of them is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--config`.

@@ -60,7 +60,7 @@ fn flags_win_over_environment_over_file_over_profile() {
     assert!(origin_of("log ").ends_with(".toml:3"));
     assert_eq!(origin_of("listen"), "default");
     assert!(origin_of("spin_us").starts_with("profile latency:"), "{effective}");
-    // What is printed is a configuration file with the same meaning.
+    // The output is a configuration file with the same meaning.
     let again = sources(&effective, &[], &[]).resolve().unwrap();
     assert_eq!((again.limits, again.shards), (settings.limits, settings.shards));
 }

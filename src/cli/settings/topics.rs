@@ -99,7 +99,7 @@ pub const KEYS: &[Key<Rule>] = &[
         slow_reader,
         "gap|conflate|close",
         SLOW_READER,
-        "Treatment of a subscriber that falls off its tape: gap (it is notified and continues), \
+        "Treatment of a subscriber that falls behind its tape: gap (it is notified and continues), \
          conflate (it receives the newest values) or close (close code 4009)."
     ),
     count!(

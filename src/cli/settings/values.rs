@@ -29,7 +29,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the server runs with.
+/// The values that the server runs with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Vec<Address>,

@@ -1,4 +1,5 @@
-//! What a simulated kernel knows: pipes, rings and their sockets, and what completes when.
+//! The state of a simulated kernel: pipes, rings and their sockets, and the operations that are
+//! to complete.
 //!
 //! It checks what a shard promises its driver and panics when the shard breaks it: an
 //! operation is armed once, a socket is closed with nothing in flight on it, a buffer is

@@ -1,10 +1,11 @@
-//! What a completion belongs to: the user data of every entry, and what its result means.
+//! The operation that a completion belongs to: the user data of every entry, and the meaning of
+//! its result.
 
 use crate::driver::event::Interest;
 use crate::driver::token::{GENERATION_MASK, Token};
 use rustix::io::Errno;
 
-/// What a completion belongs to: the upper four bits of its user data.
+/// The kind of operation that a completion belongs to: the upper four bits of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Operation {

@@ -14,8 +14,8 @@ use crate::hub::signal::Signal;
 use crate::hub::topic::Topics;
 
 impl Cursors {
-    /// Subscriptions begin whose home has answered: not before this flush, so that their
-    /// connections hear of it before they get anything.
+    /// Begins the subscriptions whose home has answered: not before this flush, so that their
+    /// connections are notified before they get anything.
     pub fn begin_all(&mut self, topics: &Topics, context: &mut Context) {
         while !context.is_exhausted()
             && let Some((own, generation)) = self.beginning.pop_front()

@@ -26,7 +26,7 @@ pub struct Connection {
     several: Option<Box<Several>>,
 }
 
-/// What a connection has beyond one subscription.
+/// The state of a connection beyond one subscription.
 #[derive(Debug, Default)]
 struct Several {
     by_topic: HashTable<u32>,

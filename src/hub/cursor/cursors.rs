@@ -72,7 +72,7 @@ impl Cursors {
         connection.find(topics.find(topic)?, &self.subscriptions)
     }
 
-    /// A subscription becomes ready: its connection hears what to do with it. The next flush
+    /// A subscription becomes ready: its connection is notified what to do with it. The next flush
     /// reports it.
     pub fn make_ready(
         &mut self,

@@ -51,8 +51,8 @@ impl Cursors {
         })
     }
 
-    /// What a subscription may get now, and from which tape; nothing, unless its cursor is on
-    /// it and has something before it.
+    /// The run of messages that a subscription may get now, and its tape; `None` unless its
+    /// cursor is on the tape and has something before it.
     #[inline]
     fn span_of<'t>(
         &self,

@@ -1,5 +1,5 @@
-//! What bounds a cursor: a rate, the window of unacknowledged messages, and catching up. Most
-//! subscriptions have none of it.
+//! The bounds of a cursor: a rate, the window of unacknowledged messages, and catching up. Most
+//! subscriptions have none of them.
 
 use super::catch_up::CatchUp;
 use super::rates::Rates;

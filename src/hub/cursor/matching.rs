@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Names of topics that are remembered beyond twice those that the shard has.
 const SPARE_TOPICS: usize = 1_024;
 
-/// What one that has come has yet to do.
+/// The work that is left for a topic or a subscription that has come.
 #[derive(Debug)]
 pub enum Meeting {
     /// A topic, for the subscriptions to patterns that it matches.
@@ -33,7 +33,7 @@ pub struct Appeared {
     pub ticket: u64,
     /// The patterns that it matches, once that is known.
     pub patterns: Option<Vec<PatternRef>>,
-    /// Which of them is next, and behind which ticket its subscribers.
+    /// The next of them, and the ticket behind which its subscribers are left.
     pub next: usize,
     pub behind: u64,
 }

@@ -15,7 +15,7 @@ use foldhash::quality::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What one home knows of a pattern: a state, sent when there is room.
+/// The state of a pattern as one home knows it. It is sent when there is room.
 #[derive(Clone, Copy, Debug, Default)]
 struct Posted {
     /// The state that it was sent last.
@@ -45,7 +45,7 @@ pub struct PatternSubscription {
     pub ticket: u64,
     pub caller: Caller,
     pub delivery: Delivery,
-    /// Its connection has heard that there is no room for more topics.
+    /// Its connection has been informed that there is no room for more topics.
     pub is_full: bool,
 }
 

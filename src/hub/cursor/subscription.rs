@@ -1,4 +1,4 @@
-//! What a subscription is: a cursor of one connection on one topic's tape.
+//! A subscription: a cursor of one connection on one topic's tape.
 
 use crate::base::Slab;
 use crate::hub::ids::NONE;
@@ -71,10 +71,10 @@ pub enum State {
     Behind,
 }
 
-/// What happens to a subscription that falls behind its tape.
+/// The treatment of a subscription that falls behind its tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// What its own delivery or the topic's rule says.
+    /// That of its own delivery or of the topic's rule.
     Slow(SlowReader),
     /// It is brought up to date: only the newest message of each key counts for it.
     Latest,

@@ -7,7 +7,7 @@ use crate::hub::ids::TopicRef;
 use crate::hub::message::Entry;
 use std::sync::Arc;
 
-/// What a log has for a shard that reads it.
+/// A message or a gap of a log, for a shard that reads it.
 #[derive(Clone, Copy, Debug)]
 pub enum Forward<'l> {
     /// The next message.

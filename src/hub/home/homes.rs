@@ -1,5 +1,4 @@
-//! What the home side of a shard has beside its topics: what is due when, and who watches
-//! patterns.
+//! The home side of a shard, beside its topics: the timers, and the shards that watch patterns.
 
 use super::topic::{Forwarding, HomeTopic};
 use super::watchers::Watchers;

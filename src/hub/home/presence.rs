@@ -4,7 +4,7 @@ use super::topic::HomeTopic;
 use crate::protocol::json::write_string;
 use bytes::Bytes;
 
-/// What becomes of a change of a list.
+/// The outcome of a change of a list.
 #[derive(Debug)]
 pub enum Change {
     /// It is a message of the list, with this payload.

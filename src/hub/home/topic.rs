@@ -32,16 +32,16 @@ pub struct ReaderShard {
     pub waits: bool,
 }
 
-/// What shards that watch a pattern have yet to hear of a topic that it matches.
+/// The news of a topic that the shards with a matching pattern have yet to get.
 #[derive(Debug, Default)]
 pub struct Unannounced {
-    /// The readers heard that the topic is idle since this message.
+    /// The readers were notified that the topic is idle since this message.
     pub idle_after: Option<u64>,
-    /// Shards that no longer read, and are to hear of the next message.
+    /// Shards that no longer read, and are to be notified of the next message.
     pub released: Vec<ShardId>,
 }
 
-/// What a shard hears when it begins to read.
+/// The answer to a shard that begins to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Welcome {
     pub epoch: u64,
@@ -65,7 +65,7 @@ pub struct HomeTopic {
     pub forwarding: Forwarding,
     /// A timer runs, after which the topic's retention is looked at.
     pub has_timer: bool,
-    /// The shards that watch a pattern which it matches have heard of it.
+    /// The shards that watch a pattern which it matches have been notified of it.
     pub is_announced: bool,
 }
 
@@ -117,8 +117,8 @@ impl HomeTopic {
 
     /// A shard begins to read, from the next message on.
     pub fn add_reader(&mut self, shard: ShardId, topic: TopicRef) -> Welcome {
-        // If it had released the topic, other shards that did still have to hear of the next
-        // message: `unannounced` stays.
+        // If it had released the topic, other shards that did are still to be notified of the
+        // next message: `unannounced` stays.
         self.readers.retain(|known| known.shard != shard);
         self.readers.reserve_exact(1);
         let next = self.log.next();
@@ -131,9 +131,9 @@ impl HomeTopic {
         Welcome { epoch: self.log.epoch, last: next - 1, is_idle }
     }
 
-    /// A shard no longer reads. If it watches a pattern that the topic matches, it is to hear
-    /// of the next message. Returns the number behind which messages have come since the shard
-    /// heard that the topic is idle: they are to be announced now.
+    /// A shard no longer reads. If it watches a pattern that the topic matches, it is to be
+    /// notified of the next message. Returns the number behind which messages have come since
+    /// the shard was notified that the topic is idle: they are to be announced now.
     pub fn remove_reader(&mut self, shard: ShardId, watches: bool) -> Option<u64> {
         self.readers.retain(|known| known.shard != shard);
         if watches && !self.unannounced().released.contains(&shard) {
@@ -143,8 +143,8 @@ impl HomeTopic {
         self.unannounced.as_mut()?.idle_after.take_if(|after| last > *after)
     }
 
-    /// The shards that have released the topic and are to hear of its next message; they are
-    /// taken from the list.
+    /// The shards that have released the topic and are to be notified of its next message. They
+    /// are taken from the list.
     pub fn take_released(&mut self) -> Vec<ShardId> {
         let unannounced = self.unannounced.as_mut();
         unannounced.map(|it| std::mem::take(&mut it.released)).unwrap_or_default()

@@ -1,8 +1,8 @@
 //! The newest value of each key: the topic's history without superseded messages. It outlives
 //! the history.
 //!
-//! What lies behind `seq` here, in order, brings a reader that has everything up to message
-//! `seq` up to date; what lies behind 0 is a snapshot. So conflation, `latest` for readers
+//! The values behind `seq`, in order, bring a reader that has everything up to message `seq`
+//! up to date; those behind 0 are a snapshot. So conflation, `latest` for readers
 //! that fell behind, and snapshots are one operation.
 
 use crate::hub::message::Entry;
@@ -63,7 +63,7 @@ impl Values {
         self.complete_from
     }
 
-    /// Whether no value was evicted. What became of a key after that is not known.
+    /// Whether no value was evicted. The state of a key after that is not known.
     pub fn is_complete(&self) -> bool {
         !self.has_lost
     }
@@ -111,7 +111,7 @@ impl Values {
         [superseded, surplus]
     }
 
-    /// Forgets removals before message `first`: a reader that has not heard of them is behind
+    /// Forgets removals before message `first`: a reader that has not got them is behind
     /// the history.
     pub fn forget_removals_before(&mut self, first: u64, mut gone: impl FnMut(Arc<Entry>)) {
         let is_over = |entry: &mut Arc<Entry>| entry.removes_key && entry.seq < first;
@@ -148,8 +148,8 @@ impl Values {
         }
     }
 
-    /// What changed with numbers from `from` to `to`, in their order: values, and
-    /// removals if asked for.
+    /// The changes with numbers from `from` to `to`, in their order: values, and removals if
+    /// asked for.
     pub fn between(
         &self,
         from: u64,

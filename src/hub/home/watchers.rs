@@ -1,5 +1,5 @@
-//! The patterns that shards watch, at a home: which shards hear of a topic, and which topics
-//! have yet to be looked through for a pattern.
+//! The patterns that shards watch, at a home: the shards that are notified of a topic, and the
+//! topics that have yet to be matched against a pattern.
 
 use crate::base::{ShardId, Slab};
 use crate::hub::ids::PatternRef;

@@ -72,14 +72,14 @@ impl Hub {
         waiting <= WAITING_MAX
     }
 
-    /// At home: the shards that have released a topic hear of its messages behind number `seq`.
+    /// At home: notifies the shards that have released a topic of its messages behind number `seq`.
     pub(super) fn announce_to_released(&mut self, index: u32, seq: u64) {
         let released = self.topics.home_mut(index).map(|home| home.take_released());
         self.announce(index, seq, Some(&released.unwrap_or_default()));
     }
 
     /// At home: a topic has messages behind number `seq`, and the shards that watch a pattern
-    /// which it matches, all or only some, are to hear of it.
+    /// which it matches, all or only some, are to be notified of it.
     pub(super) fn announce(&mut self, index: u32, seq: u64, only: Option<&[ShardId]>) {
         let Some(topic) = self.topics.at_mut(index) else { return };
         let Some(home) = &mut topic.home else { return };

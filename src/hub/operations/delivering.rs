@@ -1,4 +1,4 @@
-//! What a connection gets: frames of tapes, and portions of the past while it catches up.
+//! Delivery to a connection: frames of tapes, and portions of the past while it catches up.
 
 use crate::base::work;
 use crate::hub::Hub;
@@ -11,8 +11,8 @@ use crate::hub::signal::Step;
 use std::sync::Arc;
 
 impl Hub {
-    /// What a connection has yet to get from its topics: about `bytes_max` bytes of it in at
-    /// most `slices_max` slices, in the order in which [`Hub::advance`] counts them.
+    /// The frames that a connection has yet to get from its topics: about `bytes_max` bytes of
+    /// them in at most `slices_max` slices, in the order in which [`Hub::advance`] counts them.
     #[inline]
     pub fn pending<'h>(
         &'h self,

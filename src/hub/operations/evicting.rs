@@ -1,5 +1,5 @@
-//! What is evicted when the topics of a shard exceed their memory: histories first, then tapes,
-//! whose readers are there, and at last the values of most keys, each once nothing of the one
+//! Eviction when the topics of a shard exceed their memory: histories first, then tapes with
+//! readers, and at last the values of most keys. Each kind is evicted once nothing of the one
 //! before it is left to evict.
 
 use crate::base::work;
@@ -36,7 +36,7 @@ impl Hub {
             self.budget.sweep = Sweep { next, ..Sweep::default() };
             return;
         }
-        // What was not evictable a moment ago still is not.
+        // The bytes that were not evictable a moment ago still are not.
         if held <= self.budget.sweep.incompressible_bytes {
             return;
         }

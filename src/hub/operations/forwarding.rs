@@ -51,8 +51,8 @@ impl Hub {
         true
     }
 
-    /// What a log has for another shard goes behind what waits for room there already, or the
-    /// order would break. Returns whether there was room.
+    /// Posts a message or a gap of a log to another shard. It never overtakes messages that wait
+    /// for room there. Returns whether there was room.
     fn post_forward(
         &mut self,
         to: ShardId,

@@ -1,11 +1,11 @@
-//! What operators and tests see of a hub.
+//! The view of a hub for operators and tests.
 
 use crate::hub::Hub;
 use crate::hub::ids::TopicRef;
 use crate::hub::summary::{Tally, TopicSummary};
 
 impl Hub {
-    /// What happened since the last call.
+    /// The counts of events since the last call.
     pub fn tally(&mut self) -> Tally {
         let lane_panics = self.tapes.lanes.take_panics();
         Tally { lane_panics, ..std::mem::take(&mut self.context.tally) }

@@ -22,7 +22,7 @@ impl Hub {
             return;
         }
         self.patterns.matching.topic_appeared(pattern, topic, since);
-        // Names of topics that nobody here reads, and of which nothing more will be heard, are
+        // Names of topics that nobody here reads, and that homes may never report again, are
         // forgotten. Homes are asked again for the sake of the subscriptions that come next.
         if self.patterns.matching.begin_to_forget(self.topics.len()) {
             self.patterns.ask_homes_again();

@@ -1,5 +1,5 @@
-//! What a hub does: each operation leads from one part to the next, and the parts do not know
-//! each other.
+//! The operations of a hub. Each leads from one part to the next, and the parts do not know each
+//! other.
 
 mod announcing;
 mod delivering;

@@ -1,4 +1,4 @@
-//! What waits for other shards leaves, as far as there is room and work allows.
+//! Posts the messages that wait for other shards, as far as there is room and work allows.
 
 use crate::base::ShardId;
 use crate::base::planted::{Bug, planted};
@@ -40,7 +40,7 @@ impl Hub {
             }
             let Some(waiting) = self.outgoing.pop(to) else { return };
             self.context.charge(work::MAIL / 2);
-            // What it counts for backpressure, and what it weighs in flight.
+            // Its weight for backpressure, and its weight in flight.
             let (message, reserved, weight) = match waiting {
                 Waiting::Message(message, weight) => (message, weight, weight),
                 Waiting::Answer(message, weight) => (message, 0, weight),
@@ -108,7 +108,7 @@ impl Hub {
         Some(HubMessage::Watch { pattern, reader, wanted })
     }
 
-    /// The interest of this shard in a topic may have changed: its home is to hear.
+    /// The interest of this shard in a topic may have changed: its home is to be notified.
     pub(super) fn queue_interest(&mut self, index: u32) {
         self.context.is_fresh = true;
         let reference = self.topics.reference(index);

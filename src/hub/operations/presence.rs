@@ -1,7 +1,7 @@
 //! Presence: the members of a topic, as a topic beside it.
 //!
 //! `$presence.lobby` has a key per member of `lobby` whose subscription gave a name: a snapshot
-//! of it is the list, and what follows is who joins and leaves. Each message is JSON,
+//! of it is the list, and the messages that follow are changes. Each message is JSON,
 //! `{"join":NAME,"members":COUNT}` or `{"leave":NAME,"members":COUNT}`, where the count is that
 //! of the list after it.
 
@@ -106,7 +106,7 @@ impl Hub {
         }
     }
 
-    /// The home of a list is to hear of a member's state.
+    /// The home of a list is to be notified of a member's state.
     fn queue_membership(&mut self, member: u32) {
         self.context.is_fresh = true;
         // It becomes a message at the list's home.

@@ -1,4 +1,4 @@
-//! What comes from other hubs goes to the part that it concerns.
+//! Hands each message from another hub to the part that it concerns.
 
 use super::publishing::Unnumbered;
 use crate::base::work;

@@ -1,4 +1,4 @@
-//! What is looked after now and then, and not with every message: the memory of tapes that all
+//! Chores that run now and then, not with every message: they free the memory of tapes that all
 //! cursors have passed, and idle topics, which subscriptions by pattern release.
 
 use crate::base::work;
@@ -51,7 +51,7 @@ impl Hub {
 
     /// An idle topic has messages again, behind number `seq`, and this shard reads it. Its home
     /// does not report it again, so subscriptions that have released it, or have come since,
-    /// hear of it here.
+    /// are notified here.
     pub(super) fn reactivate(&mut self, index: u32, seq: u64) {
         let topic = self.topics.at(index).expect("a topic");
         let Some(live) = topic.reader.as_ref().and_then(|reader| reader.live) else { return };

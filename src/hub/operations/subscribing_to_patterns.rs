@@ -116,7 +116,7 @@ impl Hub {
     }
 
     /// Whether some connection on this shard is subscribed to the pattern may have changed:
-    /// every home is to hear.
+    /// every home is to be notified.
     fn queue_watch(&mut self, index: u32) {
         self.context.is_fresh = true;
         let generation = self.patterns.watched.generation(index).expect("a watched pattern");

@@ -1,10 +1,10 @@
-//! How a subscription wants its messages.
+//! The delivery that a subscription asks for.
 
 use super::mode::{Mode, RATE_MAX, SlowReader};
 use crate::hub::lane::Lane;
 use crate::hub::past::Since;
 
-/// How a subscription wants its messages; the default is every message from now on.
+/// The delivery that a subscription asks for. The default is every message from now on.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Mode};
@@ -35,7 +35,7 @@ pub struct Delivery {
     pub snapshot: bool,
     /// Maximum unacknowledged messages, 1 to [`WINDOW_MAX`]; delivery pauses there.
     pub window: Option<u32>,
-    /// What happens when it falls behind its tape, in place of the topic's rule.
+    /// The treatment when it falls behind its tape, in place of the topic's rule.
     pub slow_reader: Option<SlowReader>,
     /// How messages are encoded; without one, as they were published.
     pub lane: Option<&'static dyn Lane>,

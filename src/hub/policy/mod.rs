@@ -1,5 +1,5 @@
-//! What is allowed and asked for: names and patterns, rules, deliveries, quotas. It holds no
-//! message and no subscription.
+//! The policy of topics: names and patterns, rules, deliveries, quotas. It holds no message and
+//! no subscription.
 
 mod delivery;
 mod mode;

@@ -1,4 +1,4 @@
-//! Which messages a subscription gets, and what happens when it is slow.
+//! The messages that a subscription gets, and its treatment when it is slow.
 
 /// Which messages a cursor stops at.
 ///
@@ -17,7 +17,7 @@ pub enum Mode {
     Latest,
 }
 
-/// What happens to a slow consumer: a reader that falls behind the oldest frame of its tape.
+/// The treatment of a slow consumer: a reader that falls behind the oldest frame of its tape.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, SlowReader};

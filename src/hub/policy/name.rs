@@ -64,7 +64,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// What the names of all topics that `pattern` matches begin with.
+/// The prefix of the names of all topics that `pattern` matches.
 pub fn literal_prefix(pattern: &str) -> &str {
     let wild = pattern.split('.').position(is_wildcard).unwrap_or_default();
     let bytes = pattern.split('.').take(wild).map(|segment| segment.len() + 1).sum();

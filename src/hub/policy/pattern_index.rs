@@ -1,8 +1,8 @@
 //! Patterns by the names that they match: a tree of segments, so that the patterns that a
 //! topic matches are found by its name and not by going through all of them.
 //!
-//! The tree is a few segments deep. What a pattern has beyond that is compared as a whole,
-//! or a pattern of a hundred segments would take a hundred nodes.
+//! The tree is a few segments deep. Deeper segments of a pattern are compared as a
+//! whole, or a pattern of a hundred segments would take a hundred nodes.
 
 use super::name::{is_reserved, matches};
 use crate::base::Slab;
@@ -22,7 +22,7 @@ type Entries = Vec<(Arc<str>, u32)>;
 struct Node {
     /// By the next segment; a wildcard is a segment too.
     children: HashMap<Box<str>, u32, RandomState>,
-    /// Patterns that end here, or go on deeper than the tree does.
+    /// Patterns that end here, or that are deeper than the tree.
     here: Entries,
     /// Patterns that end here with a `>`.
     rest: Entries,

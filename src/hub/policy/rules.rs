@@ -1,4 +1,4 @@
-//! Rules by topic name: what a topic keeps, and who may publish and subscribe.
+//! Rules by topic name: retention, limits, and the right to publish and subscribe.
 
 use super::mode::{Mode, RATE_MAX, SlowReader};
 use super::name;
@@ -55,7 +55,7 @@ impl Access {
     }
 }
 
-/// What holds for the topics that a pattern matches.
+/// The rule for the topics that a pattern matches.
 ///
 /// ```
 /// use tapecast::Limits;
@@ -85,16 +85,16 @@ pub struct Rule {
     pub allow_all: bool,
     /// Whether `Mode::Latest` may be asked for.
     pub allow_latest: bool,
-    /// What happens to a reader that falls behind its tape.
+    /// The treatment of a reader that falls behind its tape.
     pub slow_reader: SlowReader,
     /// Milliseconds for which the home batches messages before it forwards them.
     /// 0: a turn.
     pub flush_ms: u32,
     /// Maximum moves per second of every subscription. 0: what the subscription asks for.
     pub rate_max: u32,
-    /// Who may publish.
+    /// The connections that may publish.
     pub publish: Access,
-    /// Who may subscribe.
+    /// The connections that may subscribe.
     pub subscribe: Access,
     /// Members of a presence list. Above it: new members are not listed. 0: no list.
     pub members_max: usize,
@@ -172,7 +172,7 @@ impl Rule {
 pub struct RuleError {
     /// Its place in the list.
     pub rule: usize,
-    /// What is wrong with it.
+    /// The fault of the value, and the values that are expected.
     pub message: String,
 }
 

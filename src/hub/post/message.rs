@@ -1,4 +1,4 @@
-//! What hubs send each other, and how it leaves a shard.
+//! The messages between hubs, and the way in which they leave a shard.
 
 use crate::base::work::Work;
 use crate::base::{ConnectionId, ShardId};
@@ -9,7 +9,7 @@ use crate::hub::past::{Past, Portion, Since, View};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What a message between hubs weighs beside its payload, in bytes.
+/// The weight of a message between hubs beside its payload, in bytes.
 pub const HUB_MESSAGE_OVERHEAD_BYTES: usize = 64;
 
 /// A message from one hub to another. Between two shards messages keep their order.
@@ -47,15 +47,15 @@ pub enum HubMessage {
     Publish {
         /// The topic's name.
         topic: Arc<str>,
-        /// What it is the newest value of.
+        /// The key that it is the newest value of.
         key: Option<Arc<str>>,
         /// From this message on its key has no value.
         removes_key: bool,
-        /// What the payload is.
+        /// The kind of the payload.
         kind: EntryKind,
         /// The payload.
         payload: Bytes,
-        /// Which connection hears what became of it.
+        /// The connection that gets its outcome.
         receipt: Option<Receipt>,
     },
     /// To the home: a request for a portion of the topic's past.
@@ -152,7 +152,7 @@ pub enum HubMessage {
     },
     /// From the home: what became of a publication.
     Published {
-        /// Which connection hears it.
+        /// The connection that gets it.
         receipt: Receipt,
         /// Its number, or why it was refused.
         result: Result<u64, HubError>,
@@ -191,7 +191,7 @@ pub trait Post {
 /// ```
 #[derive(Debug)]
 pub struct Outbox {
-    /// What was posted, and to which shard.
+    /// The messages that were posted, each with its shard.
     pub messages: Vec<(ShardId, HubMessage)>,
     /// How many more messages it takes.
     pub room: usize,

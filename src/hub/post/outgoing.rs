@@ -10,7 +10,7 @@ use crate::hub::ids::{ConnectionRef, MemberRef, PatternRef, SubscriptionRef, Top
 use crate::hub::past::{Portion, View};
 use std::collections::VecDeque;
 
-/// What a shard has asked of the past of a topic that is homed here.
+/// A request of a shard for the past of a topic that is homed here.
 #[derive(Clone, Copy, Debug)]
 pub struct Pull {
     /// The topic here.
@@ -40,13 +40,13 @@ pub enum Waiting {
     Answer(HubMessage, usize),
 }
 
-/// What waits for one shard.
+/// The messages that wait for one shard.
 #[derive(Debug, Default)]
 struct Neighbour {
     waiting: VecDeque<Waiting>,
     /// The weight of the publications among it.
     waiting_bytes: usize,
-    /// What the shard asks of topics up to their last message.
+    /// The shard's requests that reach up to the last message of their topics.
     asking: VecDeque<Pull>,
     /// Topics whose new messages wait for room there.
     topics: VecDeque<TopicRef>,
@@ -58,17 +58,17 @@ struct Neighbour {
 #[derive(Debug)]
 pub struct Outgoing {
     neighbours: Vec<Neighbour>,
-    /// What shards ask for comes before logs in every other flush.
+    /// The requests of shards come before logs in every other flush.
     asking_first: bool,
 }
 
-/// What a publication of `bytes` bytes is charged on the shard that sends it to its home: what
-/// it costs there, if its topic is known and has one reader shard.
+/// The charge for a publication of `bytes` bytes on the shard that sends it to its home: its cost
+/// there, if its topic is known and has one reader shard.
 pub fn sent_work(bytes: usize) -> Work {
     work::MAIL + work::PUBLICATION + work::FORWARD + 2 * work::keep(bytes)
 }
 
-/// What an entry or a publication weighs with `bytes` bytes of payload and key.
+/// The weight of an entry or a publication with `bytes` bytes of payload and key.
 pub fn weight(bytes: usize) -> usize {
     bytes + HUB_MESSAGE_OVERHEAD_BYTES
 }
@@ -97,7 +97,7 @@ impl Outgoing {
         self.to(to).waiting.pop_front()
     }
 
-    /// How much waits for a shard.
+    /// The number of messages that wait for a shard.
     pub fn len(&self, to: ShardId) -> usize {
         self.neighbours[to.index()].waiting.len()
     }

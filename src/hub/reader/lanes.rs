@@ -70,8 +70,8 @@ impl Lanes {
         self.is_encoded(out, |out| lane.mark(topic, mark, out));
     }
 
-    /// Has a lane append something, and returns whether it did so without a panic. What a
-    /// panicking lane has appended is removed.
+    /// Has a lane append something, and returns whether it did so without a panic. Bytes
+    /// that a panicking lane has appended are removed.
     #[inline]
     fn is_encoded(&mut self, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         let begin = out.len();

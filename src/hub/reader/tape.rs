@@ -1,7 +1,7 @@
 //! A tape: the encoded frames of one topic in one lane on one reader shard.
 //!
 //! Frames lie one behind the other in chunks; a subscriber is a cursor, the number
-//! of the next message it is to get. What a cursor has yet to get is a run of frames
+//! of the next message it is to get. The backlog of a cursor is a run of frames
 //! per chunk, ready to be sent: nothing is copied or framed per subscriber.
 //!
 //! Positions are the topic's own numbers. A tape has no holes: when messages are missing, it
@@ -31,7 +31,7 @@ impl Chunk {
         self.first + self.ends.len() as u64
     }
 
-    /// What it takes in memory, however much of it is in use.
+    /// The memory that it takes, however much of it is in use.
     fn weight(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
     }
@@ -118,7 +118,7 @@ pub struct Tape {
     /// Bytes of frames in all chunks.
     bytes: usize,
     bytes_max: usize,
-    /// What the chunks take in memory.
+    /// The memory that the chunks take.
     held: usize,
     /// Bytes of frames that ever went onto it.
     appended: u64,

@@ -1,5 +1,5 @@
-//! What the reader side of a shard has beside its topics: the lanes in use, the pool of chunks,
-//! and the topics that have something to do.
+//! The reader side of a shard, beside its topics: the lanes in use, the pool of chunks, and the
+//! topics that have something to do.
 
 use super::lanes::Lanes;
 use super::tape::ChunkPool;

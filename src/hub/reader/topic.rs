@@ -25,7 +25,7 @@ pub struct Live {
     pub last: u64,
 }
 
-/// What the topic's home knows of this shard's interest: a state, sent when there is room.
+/// This shard's interest as the topic's home knows it: a state, sent when there is room.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interest {
     /// The state that the home was sent last.
@@ -34,8 +34,8 @@ pub struct Interest {
     pub queued: bool,
 }
 
-/// See the module. It exists from the first subscriber on, until the home has heard that the last
-/// one left.
+/// See the module. It exists from the first subscriber on, until the home has been notified that
+/// the last one left.
 #[derive(Debug, Default)]
 pub struct ReaderTopic {
     pub subscribers: Subscribers,

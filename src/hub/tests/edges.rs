@@ -1,10 +1,10 @@
-//! Shards that stand still, clocks that are set, lanes that panic.
+//! Shards that stall, clocks that are set, lanes that panic.
 
 use super::*;
 use crate::hub::lane::Lane;
 use crate::protocol::{Opcode, frame};
 
-/// Room for so many messages; counts the tries to find some.
+/// Room for so many messages. It counts the attempts to post one.
 struct Room {
     left: usize,
     tries: usize,
@@ -12,19 +12,19 @@ struct Room {
 }
 
 impl Post for Room {
-    fn post(&mut self, to: ShardId, mail: HubMessage, _weight: usize) -> Result<(), HubMessage> {
+    fn post(&mut self, to: ShardId, message: HubMessage, _weight: usize) -> Result<(), HubMessage> {
         self.tries += 1;
         if self.left == 0 {
-            return Err(mail);
+            return Err(message);
         }
         self.left -= 1;
-        self.messages.push((to, mail));
+        self.messages.push((to, message));
         Ok(())
     }
 }
 
 #[test]
-fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
+fn topics_that_wait_for_a_stalled_shard_cost_one_attempt_a_flush() {
     const TOPICS: usize = 500;
     let home = ShardId(0);
     let names: Vec<String> = (0..).map(|number| format!("t{number}")).collect_homed(home, TOPICS);
@@ -35,10 +35,10 @@ fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
     }
     let mut room = Room { left: usize::MAX, tries: 0, messages: Vec::new() };
     here.flush(&mut room, &mut Vec::new());
-    room.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+    room.messages.drain(..).for_each(|(_, message)| there.receive(ShardId(1), message));
     there.flush(&mut room, &mut Vec::new());
-    room.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
-    // The reader's shard stands still.
+    room.messages.drain(..).for_each(|(_, message)| here.receive(home, message));
+    // The reader's shard stalls.
     (room.left, room.tries) = (0, 0);
     for round in 0..3 {
         for name in &names {
@@ -47,7 +47,7 @@ fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
         there.flush(&mut room, &mut Vec::new());
     }
     assert_eq!(room.tries, 3, "a full mailbox is tried once a flush");
-    // It goes on: a little room at a time, and everything arrives in its order.
+    // The shard resumes: room comes a little at a time, and everything arrives in its order.
     let mut flushes = 0;
     while there.needs_flush() {
         room.left = 100;
@@ -56,7 +56,7 @@ fn topics_that_wait_for_a_stalled_shard_cost_one_try_a_flush() {
         assert!(flushes < 100, "it never ends");
     }
     let mut last = std::collections::HashMap::new();
-    let entries = room.messages.iter().filter_map(|(_, mail)| match mail {
+    let entries = room.messages.iter().filter_map(|(_, message)| match message {
         HubMessage::Entry { topic, entry } => Some((topic.index, entry.seq)),
         _ => None,
     });
@@ -78,7 +78,7 @@ trait CollectHomed: Iterator<Item = String> + Sized {
 impl<I: Iterator<Item = String>> CollectHomed for I {}
 
 #[test]
-fn the_wall_clock_can_be_set_and_retention_does_not_notice() {
+fn setting_the_wall_clock_does_not_change_retention() {
     let limits = Limits { log_ms: 10_000, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let mut times = Vec::new();
@@ -121,7 +121,7 @@ impl Lane for Fragile {
 
     fn message(&self, _topic: &str, entry: &Entry, out: &mut Vec<u8>) {
         frame::encode(Opcode::Text, true, entry.payload.len(), None).append(out, &entry.payload);
-        assert!(!entry.payload.contains(&b'!'), "a message that it can't stand");
+        assert!(!entry.payload.contains(&b'!'), "a message that it does not encode");
     }
 
     fn mark(&self, _topic: &str, mark: &Mark, out: &mut Vec<u8>) {
@@ -178,7 +178,7 @@ fn a_lane_that_panics_has_a_gap_and_others_have_the_message() {
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         flush(&mut hub);
-        hub_attend(&mut hub, &mut late, &mut frames, &mut steps);
+        catch_up_all(&mut hub, &mut late, &mut frames, &mut steps);
     }
     // The newest without a key, and that of the key.
     assert_eq!(frames, b"\x81\x01c\x81\x04?4-4", "{frames:?}");
@@ -228,6 +228,6 @@ fn names_and_empty_topics_count() {
     }
     assert_eq!(refused, Some(HubError::OverBudget), "after {made}");
     assert!((1_000..1_500).contains(&made), "{made} topics in half a megabyte");
-    // Those that are there go on.
+    // Existing topics continue.
     hub.publish(&Publication::new(&format!("{long}1"), "x")).unwrap();
 }

@@ -19,8 +19,8 @@ const KEYS: [&str; 4] = ["k", "l", "m", "n"];
 struct Post<'a>(&'a mut Vec<Sender<HubMessage>>);
 
 impl super::super::Post for Post<'_> {
-    fn post(&mut self, to: ShardId, mail: HubMessage, weight: usize) -> Result<(), HubMessage> {
-        self.0[to.index()].push(mail, weight)
+    fn post(&mut self, to: ShardId, message: HubMessage, weight: usize) -> Result<(), HubMessage> {
+        self.0[to.index()].push(message, weight)
     }
 }
 
@@ -54,7 +54,7 @@ struct Record {
     /// Numbers delivered and not acknowledged.
     outstanding: Vec<u64>,
     is_over: bool,
-    /// The pattern that made it, and what the hub calls it.
+    /// The pattern that made it, and the hub's reference to it.
     pattern: Option<&'static str>,
     own: Option<SubscriptionRef>,
     /// When that pattern ended, another meant the topic too.
@@ -107,7 +107,7 @@ struct Reader {
     queue: Vec<u8>,
     /// Sent, but not a whole frame yet.
     partial: Vec<u8>,
-    needs_attention: bool,
+    needs_catch_up: bool,
     is_stalled: bool,
 }
 
@@ -131,7 +131,7 @@ impl Reader {
         (self.fell, self.patterns) = (true, Vec::new());
     }
 
-    /// Nothing is under way, which would be taken for the next subscription's.
+    /// Nothing is in flight that would be taken for the next subscription's.
     fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.partial.is_empty()
     }
@@ -150,7 +150,7 @@ struct World {
     /// By topic and epoch.
     truth: BTreeMap<(&'static str, u64), Vec<Truth>>,
     now: Time,
-    /// Nothing is too small for what happens: nobody may miss anything.
+    /// Every limit is large enough: no subscriber may miss anything.
     is_roomy: bool,
     publications: u64,
     numbered: u64,
@@ -203,7 +203,7 @@ impl World {
             Arc::new(Rules::new(rules[..1 + usize::from(!is_roomy)].to_vec(), &limits).unwrap());
         let mut senders: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
-        // Where a share is that small, many a mail is longer.
+        // With the small share, many messages are longer than it.
         let share = if random.chance(3) { 256 } else { 4 << 10 };
         // Of each receiver, and as much as all its shares.
         let allowances: Vec<_> = (0..shards)
@@ -277,20 +277,20 @@ impl World {
         self.hubs[shard].tick(self.now);
         for from in 0..self.hubs.len() {
             for _ in 0..self.below(4) {
-                let Some(mail) = self.receivers[shard][from].pop() else { break };
-                self.hubs[shard].receive(ShardId(from as u16), mail);
+                let Some(message) = self.receivers[shard][from].pop() else { break };
+                self.hubs[shard].receive(ShardId(from as u16), message);
                 self.observe(shard);
             }
         }
         let mut signals = Vec::new();
-        // From a step of each kind to all that there is.
+        // Between one step of each kind and no limit.
         let work = if self.random.chance(2) { 1 << self.random.below(16) } else { Work::MAX };
         let post = &mut Post(&mut self.senders[shard]);
         self.hubs[shard].flush_within(work, post, &mut signals);
         for signal in signals {
             match signal {
                 Signal::Pending(_) | Signal::Debt { .. } => {}
-                // It had not been refused here: its topic's home has said so.
+                // It was not refused here but by its topic's home.
                 Signal::Published { result, .. } => {
                     assert!(result.is_err() && !self.is_roomy, "{result:?}");
                     self.publications -= 1;
@@ -299,7 +299,7 @@ impl World {
                     self.readers[shard][subscriber as usize].fall(&mut self.hubs[shard]);
                 }
                 Signal::CatchUp(subscriber) => {
-                    self.readers[shard][subscriber as usize].needs_attention = true;
+                    self.readers[shard][subscriber as usize].needs_catch_up = true;
                 }
                 Signal::Subscribed { subscriber, topic, epoch, seq, recovered } => {
                     let name = self.hubs[shard].name(topic).unwrap().to_owned();
@@ -310,17 +310,17 @@ impl World {
                 Signal::Refused { .. } => panic!("there is room for all"),
             }
         }
-        self.let_go_of_silent(shard);
+        self.end_idle(shard);
         for reader in 0..self.readers[shard].len() {
             if !self.readers[shard][reader].is_stalled {
-                self.attend(shard, reader);
+                self.catch_up(shard, reader);
                 self.deliver(shard, reader);
             }
         }
     }
 
-    /// What a pattern has made may have ended with its topic's silence.
-    fn let_go_of_silent(&mut self, shard: usize) {
+    /// Subscriptions that a pattern has made may have ended, because their topic is idle.
+    fn end_idle(&mut self, shard: usize) {
         for reader in &mut self.readers[shard] {
             for record in reader.records.iter_mut().filter(|record| record.pattern.is_some()) {
                 record.is_over |=
@@ -329,13 +329,13 @@ impl World {
         }
     }
 
-    fn attend(&mut self, shard: usize, reader: usize) {
+    fn catch_up(&mut self, shard: usize, reader: usize) {
         let (hub, reader) = (&mut self.hubs[shard], &mut self.readers[shard][reader]);
-        if !reader.needs_attention || !reader.queue.is_empty() {
+        if !reader.needs_catch_up || !reader.queue.is_empty() {
             return;
         }
         let (mut frames, mut steps, mut start) = (Vec::new(), Vec::new(), 0);
-        reader.needs_attention = hub.catch_up(&mut reader.subscriptions, &mut frames, &mut steps);
+        reader.needs_catch_up = hub.catch_up(&mut reader.subscriptions, &mut frames, &mut steps);
         for step in steps {
             match step {
                 Step::Frames { end, .. } => {
@@ -391,9 +391,9 @@ impl World {
         let first = first.parse().unwrap();
         let Some(record) = self.readers[shard][number].record(topic) else { return };
         let (epoch, begin, _) = record.subscribed.expect("subscribed before it gets anything");
-        let is_told_of_the_past = record.got.iter().any(|got| matches!(got, Got::Snapshot(_)));
-        if record.pattern.is_some() && kind == "M" && first <= begin && !is_told_of_the_past {
-            // The end of a frame that its predecessor has begun, before its topic was silent.
+        let has_snapshot = record.got.iter().any(|got| matches!(got, Got::Snapshot(_)));
+        if record.pattern.is_some() && kind == "M" && first <= begin && !has_snapshot {
+            // The end of a frame that its predecessor has begun, before the topic was idle.
             return;
         }
         let got = match kind {
@@ -488,7 +488,7 @@ impl World {
         let window = one_in(4).then_some(3);
         let snapshot = one_in(4);
         let since = one_in(3);
-        // Clients come back to other shards too, which may be behind.
+        // Clients reconnect to other shards too, which may be behind.
         let elsewhere = one_in(2);
         // Its own policy, or that of the topic's rule.
         let has_own_policy = one_in(2);
@@ -623,7 +623,7 @@ impl World {
     }
 }
 
-/// What the hub calls a subscription.
+/// The hub's reference to a subscription.
 fn name_of(hub: &Hub, subscriptions: Subscriptions, topic: &str) -> Option<SubscriptionRef> {
     let own = hub.cursors.find(subscriptions, topic, &hub.topics)?;
     Some((own, hub.cursors.subscriptions.generation(own)?))
@@ -648,7 +648,7 @@ fn subscribed(hub: &Hub, reader: &mut Reader, topic: &str, at: (u64, u64, bool))
             && at.2
             && delivery.mode == Mode::All
         {
-            assert_eq!(since, Since { epoch: at.0, seq: at.1 }, "it goes on from there");
+            assert_eq!(since, Since { epoch: at.0, seq: at.1 }, "it continues from there");
         }
         let own = name_of(hub, reader.subscriptions, topic);
         reader.records.push(Record { own, ..Record::new(topic, delivery, Some(maker)) });

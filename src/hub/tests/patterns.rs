@@ -1,10 +1,10 @@
-//! Subscriptions to patterns: things that went wrong once, each in its smallest form.
+//! Subscriptions to patterns: bugs that occurred once, each in its smallest form.
 
 use super::*;
 use crate::testing::ENVELOPE;
 
 #[test]
-fn silence_waits_for_who_has_yet_to_get_something() {
+fn a_topic_is_not_released_before_its_subscriber_has_everything() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let mut own = Subscriptions::default();
@@ -40,7 +40,7 @@ fn silence_waits_for_who_has_yet_to_get_something() {
 }
 
 #[test]
-fn a_topic_that_is_watched_is_forgotten_when_nobody_else_reads_it() {
+fn a_watched_topic_is_forgotten_when_nobody_else_reads_it() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
     for named_leaves_late in [false, true] {
         let mut hub = Hub::alone(&limits);
@@ -56,7 +56,7 @@ fn a_topic_that_is_watched_is_forgotten_when_nobody_else_reads_it() {
             }
             flush(&mut hub);
             // The monitor takes all that there is.
-            hub_attend(&mut hub, &mut monitor, &mut Vec::new(), &mut Vec::new());
+            catch_up_all(&mut hub, &mut monitor, &mut Vec::new(), &mut Vec::new());
             let bytes = pending(&hub, monitor).len();
             hub.advance(&mut monitor, bytes, |_| ());
         }
@@ -91,7 +91,7 @@ fn patterns_count_among_subscriptions() {
 }
 
 #[test]
-fn a_pattern_finds_as_many_topics_as_there_is_room_for() {
+fn a_pattern_matches_topics_up_to_the_limit() {
     let limits = Limits { subscriptions_max: 6, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let [mut other, mut own] = [Subscriptions::default(); 2];
@@ -103,19 +103,19 @@ fn a_pattern_finds_as_many_topics_as_there_is_room_for() {
     for n in 0..20 {
         hub.publish(&Publication::new(&format!("n.{n}"), "x")).unwrap();
     }
-    assert_eq!(refused(&mut hub), 1, "it is told once");
+    assert_eq!(refused(&mut hub), 1, "it is refused once");
     assert_eq!(hub.count(other), 5);
-    // Some of those that it is told of it has already.
+    // The connection is subscribed to some of the matching topics already.
     for n in 0..3 {
         hub.subscribe(1, &mut own, &format!("n.{n}"), &Delivery::default()).unwrap();
     }
     hub.subscribe(1, &mut own, "n.*", &Delivery::default()).unwrap();
-    assert_eq!(refused(&mut hub), 1, "it is told as well");
+    assert_eq!(refused(&mut hub), 1, "it is refused as well");
     assert_eq!(hub.count(own), 5);
 }
 
 #[test]
-fn what_waits_for_a_full_mailbox_is_bounded() {
+fn the_messages_that_wait_for_a_full_mailbox_are_bounded() {
     let limits = Limits::default();
     let mut there = Hub::new(Setup::for_tests(ShardId(0), 2, &limits));
     let mut here = Hub::new(Setup::for_tests(ShardId(1), 2, &limits));
@@ -135,7 +135,7 @@ fn what_waits_for_a_full_mailbox_is_bounded() {
                 .drain(..)
                 .filter(|m| m.0 == ShardId(0))
                 .for_each(|(_, m)| there.receive(ShardId(1), m));
-            // The mailbox to `here` is full: it is in a long turn.
+            // The mailbox to `here` is full, because `here` is in a long turn.
             there.flush(&mut Outbox { room: 0, ..Outbox::default() }, &mut Vec::new());
             if turn == 0 {
                 here.unsubscribe(&mut own, "t.*");
@@ -143,11 +143,11 @@ fn what_waits_for_a_full_mailbox_is_bounded() {
         }
         most = most.max(there.outgoing.len(ShardId(1)));
     }
-    assert!(most <= 4_000, "{most} mails wait, for 1000 topics");
+    assert!(most <= 4_000, "{most} messages wait, for 1000 topics");
 }
 
 #[test]
-fn who_reads_already_is_not_told_again() {
+fn a_subscriber_that_reads_a_topic_is_not_notified_of_it_again() {
     let mut hub = Hub::alone(&Limits::default());
     let mut many = vec![Subscriptions::default(); 1_000];
     for (n, own) in many.iter_mut().enumerate() {
@@ -156,8 +156,8 @@ fn who_reads_already_is_not_told_again() {
     flush(&mut hub);
     hub.publish(&Publication::new("q.a", "x")).unwrap();
     (0..3).for_each(|_| drop(flush(&mut hub)));
-    // A shard with one reader that comes and goes.
-    let mut told = 0;
+    // A shard whose only reader subscribes and unsubscribes.
+    let mut notified = 0;
     for _ in 0..10 {
         let reader = TopicRef { index: 0, generation: 0 };
         hub.receive(
@@ -169,15 +169,15 @@ fn who_reads_already_is_not_told_again() {
             HubMessage::Interest { topic: "q.a".into(), reader, wanted: false },
         );
         hub.publish(&Publication::new("q.a", "x")).unwrap();
-        told += usize::from(hub.outgoing.has_work())
+        notified += usize::from(hub.outgoing.has_work())
             + usize::from(hub.patterns.has_work() || hub.homes.watchers.is_scanning());
         flush(&mut hub);
     }
-    assert!(told == 0, "{told} needless mails");
+    assert!(notified == 0, "{notified} needless notifications");
 }
 
 #[test]
-fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
+fn a_pattern_continues_where_a_slow_subscription_by_name_ended() {
     let limits = Limits { tape_bytes_max: 4 << 10, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let mut own = Subscriptions::default();
@@ -190,13 +190,14 @@ fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
         hub.publish(&Publication::new("n.a", text.as_str())).unwrap();
         flush(&mut hub);
     }
-    // Nothing was sent yet; it has fallen off. Now it is left to the pattern.
+    // Nothing was sent yet, and the subscription by name has fallen behind its tape. Now the
+    // pattern takes over.
     hub.unsubscribe(&mut own, "n.a");
     hub.publish(&Publication::new("n.a", "last")).unwrap();
-    let mut attends = flush(&mut hub).iter().any(|s| matches!(s, Signal::CatchUp(_)));
+    let mut catches_up = flush(&mut hub).iter().any(|s| matches!(s, Signal::CatchUp(_)));
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
-    while attends {
-        attends = hub.catch_up(&mut own, &mut frames, &mut steps);
+    while catches_up {
+        catches_up = hub.catch_up(&mut own, &mut frames, &mut steps);
     }
     frames.extend(pending(&hub, own));
     let text = String::from_utf8_lossy(&frames);
@@ -205,13 +206,13 @@ fn a_pattern_goes_on_where_a_slow_subscription_by_name_ended() {
 }
 
 #[test]
-fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
+fn the_remaining_pattern_delivers_with_its_own_window() {
     let mut hub = Hub::alone(&Limits::default());
     let mut own = Subscriptions::default();
     let turn = |hub: &mut Hub, own: &mut Subscriptions| {
         (0..3).for_each(|_| drop(flush(hub)));
         let mut frames = Vec::new();
-        hub_attend(hub, own, &mut frames, &mut Vec::new());
+        catch_up_all(hub, own, &mut frames, &mut Vec::new());
         let bytes = pending(hub, *own);
         hub.advance(own, bytes.len(), |_| ());
         frames.extend(bytes);
@@ -228,7 +229,7 @@ fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
     assert_eq!(turn(&mut hub, &mut own), b"", "its window is that of the older pattern");
     assert!(hub.unsubscribe(&mut own, "n.*"));
     assert_eq!(turn(&mut hub, &mut own), b"\x81\x012\x81\x013");
-    // What a pattern has not made goes on as it was.
+    // A subscription that a pattern has not made continues when that pattern ends.
     hub.subscribe(0, &mut own, "*.a", &windowed(9)).unwrap();
     assert!(hub.unsubscribe(&mut own, "*.a"));
     assert_eq!(turn(&mut hub, &mut own), b"");
@@ -238,9 +239,9 @@ fn the_pattern_that_is_left_delivers_as_it_was_asked_to() {
     assert!(own.is_empty());
 }
 
-/// Another connection had the home told of the younger pattern before the older one.
+/// Because of another connection, the home knows the younger pattern before the older one.
 #[test]
-fn of_several_patterns_the_first_one_counts_whichever_is_told_of_first() {
+fn the_oldest_of_several_patterns_counts_in_whatever_order_the_home_knows_them() {
     let mut hub = Hub::alone(&Limits::default());
     let [mut other, mut own] = [Subscriptions::default(); 2];
     let windowed = |window| Delivery { window: Some(window), ..Delivery::default() };
@@ -253,7 +254,7 @@ fn of_several_patterns_the_first_one_counts_whichever_is_told_of_first() {
     }
     (0..3).for_each(|_| drop(flush(&mut hub)));
     let mut frames = Vec::new();
-    hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+    catch_up_all(&mut hub, &mut own, &mut frames, &mut Vec::new());
     assert_eq!(frames, b"\x81\x011", "the window is that of the older pattern");
 }
 
@@ -269,7 +270,7 @@ fn a_pattern_that_may_not_have_a_topic_leaves_it_to_one_that_may() {
     hub.publish(&Publication::new("n.a", "1")).unwrap();
     (0..3).for_each(|_| drop(flush(&mut hub)));
     let mut frames = Vec::new();
-    hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+    catch_up_all(&mut hub, &mut own, &mut frames, &mut Vec::new());
     frames.extend(pending(&hub, own));
     assert_eq!(frames, b"\x81\x011");
 }
@@ -286,14 +287,14 @@ fn a_pattern_that_ends_at_once_takes_no_message_from_another() {
         assert!(hub.unsubscribe(&mut own, ending));
         flush(&mut hub);
         let mut frames = Vec::new();
-        hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+        catch_up_all(&mut hub, &mut own, &mut frames, &mut Vec::new());
         frames.extend(pending(&hub, own));
         assert_eq!(frames, b"\x81\x011", "{ending}");
     }
 }
 
 #[test]
-fn a_silent_topic_that_goes_from_pattern_to_pattern_is_let_go_of() {
+fn an_idle_topic_that_moves_from_pattern_to_pattern_is_released() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
     let home = Hub::home_of("n.a", 1, 2);
     let far = ShardId(1 - home.0);
@@ -304,14 +305,14 @@ fn a_silent_topic_that_goes_from_pattern_to_pattern_is_let_go_of() {
     let exchange = |there: &mut Hub, here: &mut Hub| {
         let mut outbox = Outbox::default();
         here.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        outbox.messages.drain(..).for_each(|(_, message)| there.receive(far, message));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+        outbox.messages.drain(..).for_each(|(_, message)| here.receive(home, message));
     };
     exchange(&mut there, &mut here);
     there.publish(&Publication::new("n.a", "x")).unwrap();
     (0..6).for_each(|_| exchange(&mut there, &mut here));
-    // It does not take the message: it can't let go of the topic.
+    // The subscriber does not take the message, so it can't release the topic.
     for ms in [1_500, 3_000] {
         there.tick(at(ms));
         here.tick(at(ms));
@@ -323,12 +324,12 @@ fn a_silent_topic_that_goes_from_pattern_to_pattern_is_let_go_of() {
     for round in 0..10 {
         here.tick(at(4_500 + 1_500 * round));
         (0..3).for_each(|_| exchange(&mut there, &mut here));
-        hub_attend(&mut here, &mut own, &mut Vec::new(), &mut Vec::new());
+        catch_up_all(&mut here, &mut own, &mut Vec::new(), &mut Vec::new());
         let bytes = pending(&here, own).len();
         here.advance(&mut own, bytes, |_| ());
         exchange(&mut there, &mut here);
     }
-    assert_eq!(here.count(own), 0, "it has everything, and more will be told of");
+    assert_eq!(here.count(own), 0, "it has everything, and will be notified of more");
 }
 
 #[test]
@@ -340,27 +341,27 @@ fn nobody_is_listed_by_a_pattern() {
     let listed = Listed { key: "k", name: "n" };
     let result =
         hub.subscribe_as(Caller::Server, 0, &mut own, "room.*", &Delivery::default(), listed);
-    assert!(result.is_err(), "{result:?}, but it is on no list");
+    assert!(result.is_err(), "{result:?}, but a pattern has no list of members");
 }
 
 #[test]
-fn who_watches_and_publishes_gets_its_own_message() {
+fn a_pattern_subscriber_that_publishes_gets_its_own_message() {
     let mut hub = Hub::alone(&Limits::default());
     let mut own = Subscriptions::default();
     hub.subscribe(0, &mut own, "news.*", &Delivery::default()).unwrap();
     hub.publish(&Publication::new("news.local", "mine")).unwrap();
     (0..3).for_each(|_| drop(flush(&mut hub)));
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
-    hub_attend(&mut hub, &mut own, &mut frames, &mut steps);
+    catch_up_all(&mut hub, &mut own, &mut frames, &mut steps);
     frames.extend(pending(&hub, own));
     assert_eq!(frames, b"\x81\x04mine");
 }
 
 #[test]
-fn who_has_let_go_hears_of_a_topic_that_its_shard_has_read_on() {
+fn a_subscriber_that_released_a_topic_is_notified_although_its_shard_still_reads_it() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
-    // Another reads it by name: from before it let go, from after that, or it has not got
-    // all of it, so that it keeps it.
+    // Another connection reads the topic by name since before the release or since after it, or
+    // keeps it because it has yet to get some of its messages.
     for case in ["before", "after", "behind"] {
         let mut hub = Hub::alone(&limits);
         let mut own = [Subscriptions::default(); 2];
@@ -379,7 +380,7 @@ fn who_has_let_go_hears_of_a_topic_that_its_shard_has_read_on() {
         let mut ms = 500;
         while hub.count(own[0]) > 0 {
             ms += 100;
-            assert!(ms < 4_000, "{case}: it never lets go");
+            assert!(ms < 4_000, "{case}: the topic is never released");
             hub.tick(at(ms));
             take_turns(&mut hub, &mut own, [true, case != "behind"]);
         }
@@ -397,11 +398,11 @@ fn who_has_let_go_hears_of_a_topic_that_its_shard_has_read_on() {
 }
 
 #[test]
-fn who_comes_to_a_pattern_hears_of_a_topic_that_was_silent_under_another_name() {
+fn a_new_pattern_subscriber_gets_a_topic_that_another_reader_knew_as_idle() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let mut own = [Subscriptions::default(); 2];
-    // Somebody watches the pattern all the time.
+    // Another connection watches the pattern all the time.
     for name in ["room.*", "room.7"] {
         hub.subscribe(1, &mut own[1], name, &Delivery::default()).unwrap();
     }
@@ -417,8 +418,8 @@ fn who_comes_to_a_pattern_hears_of_a_topic_that_was_silent_under_another_name() 
     assert!(got[0].ends_with("two") && got[1].ends_with("two"), "{got:?}");
 }
 
-/// A ticker's restart: all its topics appear at once, and many read them by a pattern. They
-/// are subscribed a few with each flush, and miss nothing.
+/// A ticker restarts: all its topics appear at once, and many connections read them by a
+/// pattern. They are subscribed a few with each flush, and miss nothing.
 #[test]
 fn many_readers_meet_many_topics_in_steps() {
     const READERS: u32 = 100;
@@ -437,7 +438,7 @@ fn many_readers_meet_many_topics_in_steps() {
     while hub.needs_flush() {
         let before = hub.work();
         hub.flush_within(WORK, &mut Outbox::default(), &mut Vec::new());
-        // Sending on what was published is charged to who publishes.
+        // Forwarding is charged to the publisher.
         if flushes > 0 {
             most = most.max(hub.work() - before);
         }
@@ -473,7 +474,7 @@ fn many_readers_meet_many_topics_in_steps() {
 
 /// New topics beside patterns that do not match them: each is found by its name.
 #[test]
-fn what_does_not_match_costs_a_new_topic_nothing() {
+fn patterns_that_do_not_match_cost_a_new_topic_nothing() {
     let work = |patterns: usize| {
         let limits = Limits { patterns_per_connection_max: 1_000, ..Limits::default() };
         let mut hub = Hub::alone(&limits);
@@ -493,9 +494,9 @@ fn what_does_not_match_costs_a_new_topic_nothing() {
     assert!(many < few + few / 10, "{few} beside one pattern, {many} beside a thousand");
 }
 
-/// New topics cost their home more than a message does: that comes back to who makes them.
+/// A new topic costs its home more than a message does. The publisher is charged for it.
 #[test]
-fn who_makes_topics_elsewhere_owes_for_them() {
+fn a_publisher_owes_for_topics_that_it_creates_on_other_shards() {
     let hub = |shard| Hub::for_tests(ShardId(shard), 2);
     let (mut there, mut here) = (hub(0), hub(1));
     let connection = ConnectionId { shard: ShardId(1), index: 3, generation: 4 };
@@ -510,16 +511,16 @@ fn who_makes_topics_elsewhere_owes_for_them() {
         }
         let mut outbox = Outbox::default();
         here.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| there.receive(ShardId(1), message));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| here.receive(ShardId(0), message));
         let owes = |signal| match signal {
-            Signal::Debt { connection: whose, work } if whose == connection => Some(work),
+            Signal::Debt { connection: debtor, work } if debtor == connection => Some(work),
             _ => None,
         };
         owed.push(flush(&mut here).into_iter().filter_map(owes).sum::<Work>());
     }
     let made = homed.len() as u64 * work::TOPIC;
     assert!(owed[0] > made / 2 && owed[0] < made * 2, "{} owed for {made}", owed[0]);
-    assert_eq!(owed[1], 0, "their second messages are paid for");
+    assert_eq!(owed[1], 0, "second messages cost no more than their charge");
 }

@@ -1,4 +1,4 @@
-//! Things that went wrong once, each in its smallest form.
+//! Bugs that occurred once, each in its smallest form.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn the_newest_arrives_at_its_rate_however_often_it_changes() {
     let mut got = 0;
     // A message a millisecond, a turn a millisecond, ten seconds; the client takes all at once.
     for ms in 1..10_000 {
-        // enter(): the send of what is pending, then the tick, then mail, then the flush.
+        // enter(): the send of what is pending, then the tick, then messages, then the flush.
         let bytes = pending(&hub, own);
         got += hub.advance(&mut own, bytes.len(), |_| ());
         hub.tick(at(ms));
@@ -29,7 +29,7 @@ fn the_newest_arrives_at_its_rate_however_often_it_changes() {
 }
 
 #[test]
-fn who_has_left_does_not_push_others_off_the_list() {
+fn members_that_left_take_no_place_on_the_list() {
     let limits = Limits::default();
     let mut hub = with_rules(&limits, vec![Rule { members_max: 2, ..Rule::new("lobby", &limits) }]);
     let mut all = [Subscriptions::default(); 3];
@@ -128,7 +128,7 @@ fn a_topic_that_all_have_read_holds_no_chunk() {
 }
 
 #[test]
-fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
+fn a_reader_that_reconnects_may_be_ahead_of_its_new_shard() {
     let home = Hub::home_of("news", 1, 2);
     let far = ShardId(1 - home.0);
     let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(far, 2));
@@ -139,14 +139,14 @@ fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
         for _ in 0..4 {
             let mut outbox = Outbox::default();
             here.flush(&mut outbox, &mut signals);
-            outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+            outbox.messages.drain(..).for_each(|(_, message)| there.receive(far, message));
             there.flush(&mut outbox, &mut Vec::new());
-            outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+            outbox.messages.drain(..).for_each(|(_, message)| here.receive(home, message));
         }
         signals
     };
     exchange(&mut there, &mut here);
-    // A client on the home's shard gets messages 1 to 3 while the mail to the other shard waits.
+    // A client on the home's shard gets messages 1 to 3, which wait for room to the other shard.
     let mut client = Subscriptions::default();
     there.subscribe(5, &mut client, "news", &Delivery::default()).unwrap();
     let mut full = Outbox { room: 0, ..Outbox::default() };
@@ -159,21 +159,21 @@ fn a_reader_may_be_ahead_of_the_shard_that_it_comes_to() {
     there.flush(&mut full, &mut Vec::new());
     assert_eq!(pending(&there, client).len(), 9);
     there.leave(&mut client);
-    // It comes back on the other shard.
+    // It reconnects to the other shard.
     let since = Some(Since { epoch, seq: 3 });
     let mut again = Subscriptions::default();
     here.subscribe(6, &mut again, "news", &Delivery { since, ..Delivery::default() }).unwrap();
     let signals = exchange(&mut there, &mut here);
-    let told: Vec<_> =
+    let answers: Vec<_> =
         signals.iter().filter(|s| matches!(s, Signal::Subscribed { subscriber: 6, .. })).collect();
-    let told = format!("{told:?}");
+    let answers = format!("{answers:?}");
     let (mut frames, mut steps) = (Vec::new(), Vec::new());
     for _ in 0..9 {
-        hub_attend(&mut here, &mut again, &mut frames, &mut steps);
+        catch_up_all(&mut here, &mut again, &mut frames, &mut steps);
         exchange(&mut there, &mut here);
     }
     frames.extend(pending(&here, again));
-    assert_eq!(frames.len(), 0, "it has all three already: {told} {steps:?}");
+    assert_eq!(frames.len(), 0, "it has all three already: {answers} {steps:?}");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn the_largest_number_acknowledges_everything() {
 }
 
 #[test]
-fn what_is_gathered_does_not_fall_off_the_log() {
+fn a_batch_stays_on_the_log_until_it_is_forwarded() {
     let limits = Limits { log_messages_max: 100, ..Limits::default() };
     let mut hub = with_rules(&limits, vec![Rule { flush_ms: 1_000, ..Rule::new("n", &limits) }]);
     let mut own = Subscriptions::default();
@@ -211,7 +211,7 @@ fn what_is_gathered_does_not_fall_off_the_log() {
 }
 
 #[test]
-fn who_subscribes_and_publishes_gets_its_own_message() {
+fn a_subscriber_that_publishes_gets_its_own_message() {
     let home = Hub::home_of("news", 1, 2);
     let far = ShardId(1 - home.0);
     let (mut there, mut here) = (Hub::for_tests(home, 2), Hub::for_tests(far, 2));
@@ -220,17 +220,17 @@ fn who_subscribes_and_publishes_gets_its_own_message() {
     here.publish(&Publication::new("news", "mine")).unwrap();
     let mut outbox = Outbox::default();
     here.flush(&mut outbox, &mut Vec::new());
-    outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+    outbox.messages.drain(..).for_each(|(_, message)| there.receive(far, message));
     there.flush(&mut outbox, &mut Vec::new());
     // Both answers come in one turn.
-    outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    outbox.messages.drain(..).for_each(|(_, message)| here.receive(home, message));
     let signals = flush(&mut here);
     assert!(matches!(signals[..], [Signal::Subscribed { seq: 0, .. }, Signal::Pending(0), ..]));
     assert_eq!(pending(&here, own), b"\x81\x04mine");
 }
 
 #[test]
-fn what_is_gathered_is_sent_on_before_other_shards_fall_off() {
+fn a_batch_is_forwarded_before_other_shards_fall_behind_the_log() {
     let limits = Limits { log_messages_max: 100, ..Limits::default() };
     let home = Hub::home_of("q", 1, 2);
     let far = ShardId(1 - home.0);
@@ -246,31 +246,34 @@ fn what_is_gathered_is_sent_on_before_other_shards_fall_off() {
     let mut exchange = |there: &mut Hub, here: &mut Hub| {
         let mut gaps = 0;
         here.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(far, mail));
+        outbox.messages.drain(..).for_each(|(_, message)| there.receive(far, message));
         there.flush(&mut outbox, &mut Vec::new());
-        for (_, mail) in outbox.messages.drain(..) {
-            gaps += usize::from(matches!(mail, HubMessage::Gap { .. }));
-            here.receive(home, mail);
+        for (_, message) in outbox.messages.drain(..) {
+            gaps += usize::from(matches!(message, HubMessage::Gap { .. }));
+            here.receive(home, message);
         }
         gaps
     };
     exchange(&mut there, &mut here);
-    let (mut gaps, mut turns_with_mail) = (0, 0);
+    let (mut gaps, mut turns_with_messages) = (0, 0);
     for round in 0..50 {
         for _ in 0..10 {
             there.publish(&Publication::new("q", "x")).unwrap();
         }
         let before = pending(&here, own).len();
         gaps += exchange(&mut there, &mut here);
-        turns_with_mail += usize::from(pending(&here, own).len() > before);
+        turns_with_messages += usize::from(pending(&here, own).len() > before);
         there.tick(at(round));
     }
-    assert_eq!(gaps, 0, "it fell off the log");
-    assert!((5..=10).contains(&turns_with_mail), "gathered as far as may be: {turns_with_mail}");
+    assert_eq!(gaps, 0, "the shard fell behind the log");
+    assert!(
+        (5..=10).contains(&turns_with_messages),
+        "batched up to the limit: {turns_with_messages}"
+    );
 }
 
 #[test]
-fn histories_go_before_values_however_many_topics_there_are() {
+fn histories_are_evicted_before_values_however_many_topics_there_are() {
     // Two keys of each topic, the second over and over.
     let filled = |topics_bytes_max| {
         let mut hub = Hub::alone(&Limits { topics_bytes_max, ..Limits::default() });
@@ -284,7 +287,7 @@ fn histories_go_before_values_however_many_topics_there_are() {
     };
     const TOPICS: usize = 5_000;
     let all = filled(usize::MAX / 2).held_bytes().1;
-    // More has to go than a look at some of them finds.
+    // More is to be evicted than a look at some of the topics finds.
     let mut hub = filled(all - all / 5);
     for _ in 0..20 {
         flush(&mut hub);
@@ -297,9 +300,9 @@ fn histories_go_before_values_however_many_topics_there_are() {
     }
 }
 
-/// A reader with policy `close` that stalls while it is catching up, in every way to.
+/// A reader with policy `close` that stalls in each way of catching up.
 #[test]
-fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
+fn a_subscriber_that_stalls_while_it_catches_up_is_closed_and_delays_nobody() {
     let limits =
         Limits { tape_bytes_max: 16 << 10, replay_bytes_max: 1 << 10, ..Limits::default() };
     let close = Some(SlowReader::Close);
@@ -341,15 +344,15 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
         }
         let is_closed = signals.contains(&Signal::FellBehind(7));
         assert_eq!(is_closed, delivery.slow_reader == close, "{name}");
-        assert_eq!(hub.held_bytes().0, 0, "{name}: it holds up the tape, {:?}", hub.held_bytes());
+        assert_eq!(hub.held_bytes().0, 0, "{name}: it keeps the tape, {:?}", hub.held_bytes());
         if is_closed {
-            // Should it be asked for more before it is closed, it hears the same.
+            // A subscription that is asked for more before it is closed reports the same.
             let mut steps = Vec::new();
             hub.catch_up(&mut own, &mut Vec::new(), &mut steps);
             assert_eq!(steps, [Step::FellBehind], "{name}");
         }
     }
-    // One that takes its portions is none of them, however much comes meanwhile.
+    // A reader that takes its portions is not closed, however many messages come meanwhile.
     let mut hub = Hub::alone(&Limits { replay_bytes_max: 4 << 10, ..limits });
     let mut own = Subscriptions::default();
     for _ in 0..300 {
@@ -378,8 +381,8 @@ fn who_stalls_while_it_catches_up_is_closed_and_holds_nothing_up() {
     assert_eq!(frames.len(), published * 102);
 }
 
-/// Of whom it has become unknown that they were removed, a reader that comes back is told
-/// by a snapshot: the value of another key of that time is not lost to it.
+/// The home forgets old removals. A reader that reconnects after that gets a snapshot, which
+/// has the values of other keys of that time.
 #[test]
 fn the_last_value_arrives_although_removals_have_aged_out() {
     for policy in [SlowReader::Conflate, SlowReader::Gap] {
@@ -406,7 +409,7 @@ fn the_last_value_arrives_although_removals_have_aged_out() {
         hub.tick(at(1_000));
         put(&mut hub, "C", "the value of C", false);
         let (mut frames, mut steps) = (Vec::new(), Vec::new());
-        hub_attend(&mut hub, &mut own, &mut frames, &mut steps);
+        catch_up_all(&mut hub, &mut own, &mut frames, &mut steps);
         let text = String::from_utf8_lossy(&frames);
         assert!(text.contains("the value of A"), "{policy:?}: {steps:?}");
         assert!(text.contains("the value of C") && !text.contains("the value of B"), "{policy:?}");
@@ -427,9 +430,9 @@ fn a_busy_topic_leaves_room_for_quiet_ones() {
     }
     let mut outbox = Outbox::default();
     here.flush(&mut outbox, &mut Vec::new());
-    outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+    outbox.messages.drain(..).for_each(|(_, message)| there.receive(ShardId(1), message));
     there.flush(&mut outbox, &mut Vec::new());
-    outbox.messages.drain(..).for_each(|(_, mail)| here.receive(home, mail));
+    outbox.messages.drain(..).for_each(|(_, message)| here.receive(home, message));
     let mut quiet_after = None;
     for turn in 0..50 {
         for _ in 0..3 {
@@ -441,8 +444,9 @@ fn a_busy_topic_leaves_room_for_quiet_ones() {
         }
         let mut outbox = Outbox { room: 1, ..Outbox::default() };
         there.flush(&mut outbox, &mut Vec::new());
-        for (_, mail) in outbox.messages {
-            if matches!(&mail, HubMessage::Entry { entry, .. } if &entry.payload[..] == b"quiet") {
+        for (_, message) in outbox.messages {
+            if matches!(&message, HubMessage::Entry { entry, .. } if &entry.payload[..] == b"quiet")
+            {
                 quiet_after = Some(turn);
             }
         }
@@ -450,7 +454,7 @@ fn a_busy_topic_leaves_room_for_quiet_ones() {
     assert!(quiet_after.is_some_and(|turn| turn < 10), "{quiet_after:?}");
 }
 
-/// What can't be let go of, the newest message of each topic, is bounded too: by refusals.
+/// The newest message of each topic can't be evicted. Refusals bound these messages.
 #[test]
 fn the_newest_messages_keep_to_the_budget() {
     let limits = Limits { topics_bytes_max: 1 << 20, ..Limits::default() };
@@ -467,23 +471,23 @@ fn the_newest_messages_keep_to_the_budget() {
         }
     }
     assert!(refused > 300, "{refused}");
-    // Nor is it a way around that a message says it removes something.
+    // A large message that removes a key is refused as well.
     let removal = Publication { removes_key: true, ..Publication::new("t.new", &[7; 20_000][..]) };
     assert_eq!(hub.publish(&removal), Err(HubError::OverBudget));
     let removal = Publication { removes_key: true, ..Publication::new("t.0", "") };
     assert!(hub.publish(&removal).is_ok());
     flush(&mut hub);
-    // Who has a place in it keeps that, and what is smaller finds room.
+    // A topic with a message keeps its place, and a smaller message finds room.
     assert!(hub.publish(&Publication::new("t.0", &[8; 20_000][..])).is_ok());
     flush(&mut hub);
-    // Memory that is free again is used again.
+    // Memory that is released is used again.
     hub.tick(at(3_600_000));
-    // No flush: nothing is fresh, and a shard would make none.
+    // There is no flush: nothing is fresh, so a shard would not flush either.
     assert!(!hub.needs_flush() && !hub.is_fresh());
     assert!(hub.publish(&Publication::new("t.199", &[7; 20_000][..])).is_ok());
 }
 
-/// Numbers of a snapshot in the midst of others are older than those, or the same again.
+/// A snapshot in the midst of other messages repeats their numbers or has older ones.
 #[test]
 fn a_window_takes_numbers_in_any_order() {
     use super::super::cursor::Window;
@@ -501,7 +505,7 @@ fn a_window_takes_numbers_in_any_order() {
     assert_eq!(window.credit(), 10);
 }
 
-/// Of many topics that one connection catches up with, few portions wait for it at a time.
+/// A connection that catches up on many topics asks for a few portions at a time.
 #[test]
 fn the_portions_that_wait_for_a_reader_are_few() {
     let names = names_homed_at(ShardId(0), 20);
@@ -520,23 +524,24 @@ fn the_portions_that_wait_for_a_reader_are_few() {
         let mut outbox = Outbox::default();
         let mut signals = Vec::new();
         here.flush(&mut outbox, &mut signals);
-        let is_pull = |mail: &&(ShardId, HubMessage)| matches!(mail.1, HubMessage::Pull { .. });
+        let is_pull =
+            |message: &&(ShardId, HubMessage)| matches!(message.1, HubMessage::Pull { .. });
         pulls_most = pulls_most.max(outbox.messages.iter().filter(is_pull).count());
-        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| there.receive(ShardId(1), message));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| here.receive(ShardId(0), message));
         if signals.contains(&Signal::CatchUp(0)) {
-            hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
+            catch_up_all(&mut here, &mut own, &mut frames, &mut Vec::new());
         }
     }
     assert!((1..=4).contains(&pulls_most), "{pulls_most}");
     assert_eq!(frames, b"\x81\x04past".repeat(20), "every topic's newest has come");
 }
 
-/// A reader with a rate that falls off its tape again and again is brought up to date at
-/// that rate.
+/// A reader with a rate that repeatedly falls behind its tape is brought up to date at that
+/// rate.
 #[test]
-fn falls_do_not_make_a_rate_faster() {
+fn falling_behind_does_not_raise_a_rate() {
     for mode in [Mode::Latest, Mode::All] {
         let limits = Limits { tape_bytes_max: 2 << 10, ..Limits::default() };
         let mut hub = Hub::alone(&limits);
@@ -551,7 +556,7 @@ fn falls_do_not_make_a_rate_faster() {
             let mut frames = Vec::new();
             let mut messages = 0;
             if flush(&mut hub).contains(&Signal::CatchUp(0)) {
-                hub_attend(&mut hub, &mut own, &mut frames, &mut Vec::new());
+                catch_up_all(&mut hub, &mut own, &mut frames, &mut Vec::new());
                 messages += u64::from(!frames.is_empty());
             }
             let bytes = pending(&hub, own).len();
@@ -562,9 +567,9 @@ fn falls_do_not_make_a_rate_faster() {
     }
 }
 
-/// A topic whose portion waits behind those of others goes on when these are given up.
+/// A topic whose portion waits behind those of other topics continues when these are given up.
 #[test]
-fn who_waits_behind_other_topics_goes_on_without_them() {
+fn a_topic_that_waits_behind_others_continues_without_them() {
     let names = names_homed_at(ShardId(0), 5);
     let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
     let mut own = Subscriptions::default();
@@ -579,7 +584,8 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
         let mut outbox = Outbox::default();
         let mut signals = Vec::new();
         here.flush(&mut outbox, &mut signals);
-        let is_pull = |mail: &(ShardId, HubMessage)| matches!(mail.1, HubMessage::Pull { .. });
+        let is_pull =
+            |message: &(ShardId, HubMessage)| matches!(message.1, HubMessage::Pull { .. });
         if !has_asked && outbox.messages.iter().any(is_pull) {
             // Four have asked, and the client leaves them before the answers come.
             has_asked = true;
@@ -593,11 +599,11 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
                 }
             }
         }
-        outbox.messages.drain(..).for_each(|(_, mail)| there.receive(ShardId(1), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| there.receive(ShardId(1), message));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| here.receive(ShardId(0), message));
         if signals.contains(&Signal::CatchUp(0)) {
-            hub_attend(&mut here, &mut own, &mut frames, &mut Vec::new());
+            catch_up_all(&mut here, &mut own, &mut frames, &mut Vec::new());
         }
     }
     assert!(has_asked && here.count(own) == 1);
@@ -607,7 +613,7 @@ fn who_waits_behind_other_topics_goes_on_without_them() {
 /// A portion of the past counts as asked for until it comes, also after its subscription has
 /// ended: the home works for it all the same.
 #[test]
-fn portions_that_are_given_up_count_until_they_come() {
+fn a_portion_that_is_given_up_counts_until_it_arrives() {
     let names = names_homed_at(ShardId(0), 5);
     let (mut there, mut here) = (Hub::for_tests(ShardId(0), 2), Hub::for_tests(ShardId(1), 2));
     let (mut own, mut stays) = (Subscriptions::default(), Subscriptions::default());
@@ -625,15 +631,15 @@ fn portions_that_are_given_up_count_until_they_come() {
             let mut outbox = Outbox::default();
             let mut signals = Vec::new();
             here.flush(&mut outbox, &mut signals);
-            for (_, mail) in outbox.messages.drain(..) {
-                match mail {
-                    HubMessage::Pull { .. } => asked.push(mail),
-                    mail => there.receive(ShardId(1), mail),
+            for (_, message) in outbox.messages.drain(..) {
+                match message {
+                    HubMessage::Pull { .. } => asked.push(message),
+                    message => there.receive(ShardId(1), message),
                 }
             }
             there.flush(&mut outbox, &mut Vec::new());
-            outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
-            hub_attend(here, &mut own, &mut Vec::new(), &mut Vec::new());
+            outbox.messages.drain(..).for_each(|(_, message)| here.receive(ShardId(0), message));
+            catch_up_all(here, &mut own, &mut Vec::new(), &mut Vec::new());
         }
         for name in &names {
             here.unsubscribe(&mut own, name);
@@ -642,13 +648,13 @@ fn portions_that_are_given_up_count_until_they_come() {
     for _ in 0..10 {
         come_and_go(&mut here, &mut there, &mut asked);
     }
-    assert_eq!(asked.len(), 4, "as many as one connection may ask for");
+    assert_eq!(asked.len(), 4, "the limit of one connection");
     for round in 2..5 {
         let mut outbox = Outbox::default();
         let pulls = std::mem::take(&mut asked);
-        pulls.into_iter().for_each(|mail| there.receive(ShardId(1), mail));
+        pulls.into_iter().for_each(|message| there.receive(ShardId(1), message));
         there.flush(&mut outbox, &mut Vec::new());
-        outbox.messages.drain(..).for_each(|(_, mail)| here.receive(ShardId(0), mail));
+        outbox.messages.drain(..).for_each(|(_, message)| here.receive(ShardId(0), message));
         come_and_go(&mut here, &mut there, &mut asked);
         assert_eq!(asked.len(), 4, "round {round}");
     }

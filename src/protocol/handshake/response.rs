@@ -77,7 +77,7 @@ pub struct Response {
 /// subprotocols and the compression that were offered (RFC 6455, 4.1).
 ///
 /// # Errors
-/// What is wrong with the response.
+/// The fault of the response.
 pub fn check_response(
     head: &[u8],
     key: &str,

@@ -15,7 +15,7 @@ const TOO_DEEP: &str = "objects and arrays are nested more than 64 deep";
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// What was expected or is wrong.
+    /// The text that was expected, or the fault.
     pub message: &'static str,
     /// The byte at which the text is wrong.
     pub at: usize,

@@ -1,8 +1,8 @@
-//! What has to be true in the end, of what every reader got.
+//! The checks at the end of a run, of the sequence that every reader got.
 
 use super::*;
 
-/// What was got of these messages, put together by key, is what the twin has: every key's newest
+/// The messages that a reader got, put together by key, are those of the twin: every key's newest
 /// value, and none of a key that was removed.
 #[track_caller]
 fn check_content(truth: &[Truth], had: &[bool], record: &Record) {
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// The list of members of `a` has exactly those who are subscribed by its name.
+    /// The list of members of `a` has exactly the subscribers by its name.
     pub(super) fn check_members(&self) {
         let mut present = Vec::new();
         for (shard, readers) in self.readers.iter().enumerate() {
@@ -91,7 +91,7 @@ impl World {
         let mut last = 0;
         let mut had = vec![false; truth.len() + 1];
         let is_wanted = snapshot || since.is_some();
-        // A gap in it would be that of somebody who came and fell.
+        // A gap in it would be that of a subscriber that fell behind at its start.
         let begins_so = matches!(record.got[..], [Got::Snapshot(_), ..])
             && !matches!(record.got[..], [_, Got::Gap(..), ..]);
         if !recovered && (is_wanted || is_matched && begins_so) {
@@ -120,7 +120,7 @@ impl World {
         let mut next = start + 1;
         let mut conflated_to = 0;
         let (mut in_snapshot, mut has_gap) = (false, false);
-        // Where only the newest counts, no policy does.
+        // The policy does not matter where only the newest message counts.
         let policy = record.delivery.slow_reader.filter(|_| mode == Mode::All);
         for got in got {
             match (got, policy) {
@@ -159,7 +159,7 @@ impl World {
                     assert!(follows && from >= next && to >= from, "{from}: {record:?}");
                     conflated_to = to;
                 }
-                // Who can't be told what has changed is told all that there is.
+                // A reader that can't get the changes gets a snapshot.
                 Got::Snapshot(_) => {
                     assert!(!self.is_roomy, "a snapshot without need: {record:?}");
                     (in_snapshot, last) = (true, if in_snapshot { last } else { 0 });
@@ -195,9 +195,9 @@ impl World {
             let is_last = truth[seq as usize..].iter().all(|later| later.key != one.key);
             let in_snapshot = has_snapshot && is_complete && !one.removes_key;
             let is_wanted = seq > start || in_snapshot;
-            // A removal that has gone out of the history is told by a snapshot without it.
-            let is_told = one.removes_key && has_gap;
-            if is_last && is_wanted && !is_excused && !is_told {
+            // A removal that is evicted from the history is implied by a snapshot without its key.
+            let is_implied = one.removes_key && has_gap;
+            if is_last && is_wanted && !is_excused && !is_implied {
                 assert!(had[seq as usize], "the last value, {seq}, is missing: {record:?}");
             }
         }

@@ -353,13 +353,13 @@ counters! {
     messages_received_text,
     /// Text messages that handlers queued to their own connection.
     messages_sent_text,
-    /// Mails received from other shards.
+    /// Messages received from other shards.
     mails_received,
     /// Times that another shard's mailbox was full.
     mailbox_stalls,
-    /// Gauge: mails in flight in other shards' mailboxes, sampled.
+    /// Gauge: messages in flight in other shards' mailboxes, sampled.
     mailbox_mails,
-    /// Gauge: bytes of mail that waits for room in other shards' mailboxes.
+    /// Gauge: bytes of messages that wait for room in other shards' mailboxes.
     mail_waiting_bytes,
     /// Gauge: topics known to this shard.
     topics,

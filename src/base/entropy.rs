@@ -68,7 +68,7 @@ fn refill(batch: &mut Vec<u8>) {
             Ok(bytes) => filled += bytes,
             Err(Errno::INTR) => {}
             // Linux has it since 3.17. Predictable keys are worse than a crash.
-            Err(error) => panic!("the kernel gives no random numbers: {error}"),
+            Err(error) => panic!("getrandom failed: {error}"),
         }
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_are_alike() {
+    fn random_bytes_do_not_repeat_and_have_no_bias() {
         let all: HashSet<[u8; 8]> = (0..10_000).map(|_| bytes()).collect();
         assert_eq!(all.len(), 10_000);
         // Every bit is set about half of the time.

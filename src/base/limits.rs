@@ -163,7 +163,7 @@ limits! {
     log_ms: u64 = 60_000, tiny 200;
     /// Mails in flight from one shard to another; fewer from nine shards on, since their slots count towards `mailbox_bytes_max`. Above it: publishers pause, homes wait.
     mailbox_mails_max: usize = 4_096, tiny 4;
-    /// Bytes in flight in all mailboxes together: half is shared evenly by all pairs of shards, half by all receivers for longer mails, and one of these is always accepted. Above it: publishers pause, homes wait.
+    /// Bytes in flight in all mailboxes together: half is shared evenly by all pairs of shards, half by all receivers for longer messages, and one of these is always accepted. Above it: publishers pause, homes wait.
     mailbox_bytes_max: usize = 64 << 20, tiny 64 << 10;
     /// Bytes of publications kept for one full mailbox while publishers pause, and bytes in flight to one shard from other threads. Above it: publications are refused. All that one receive brings is accepted, even if it is longer.
     publish_overflow_bytes_max: usize = 32 << 20, tiny 16 << 10;

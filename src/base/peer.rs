@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_kept() {
+    fn a_packed_address_is_the_address_that_was_given() {
         for text in ["127.0.0.1:1", "255.254.253.252:65535", "[::1]:80", "[::ffff:1.2.3.4]:5"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(PeerAddress::new(Some(address)).get(), Some(address));

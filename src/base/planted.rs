@@ -15,7 +15,7 @@ pub enum Bug {
     DroppedRearm,
     /// An event of an earlier owner of a slot counts as the present owner's.
     StaleGeneration,
-    /// A shard that was sent mail is not woken.
+    /// A shard that was sent a message is not woken.
     LostWakeup,
     /// A control frame goes out in the middle of a frame that has begun.
     InterleavedFrame,
@@ -59,7 +59,7 @@ pub const fn planted(_bug: Bug) -> bool {
     false
 }
 
-/// Plants `bug` on this thread, or removes what was planted.
+/// Plants `bug` on this thread, or removes the planted one.
 #[cfg(test)]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);

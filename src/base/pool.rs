@@ -20,7 +20,7 @@ const LARGE_BYTES: usize = 65 << 10;
 const LENGTHENED_BYTES_MIN: usize = 4 << 10;
 const LENGTHENED_BYTES_MAX: usize = 256 << 10;
 /// A buffer longer than this reserves the address space of the whole message, up to
-/// [`RESERVED_BYTES_MAX`], so that its content is not copied again and again.
+/// [`RESERVED_BYTES_MAX`], so that its content is not copied with each growth.
 const COPIED_BYTES_MAX: usize = 1 << 20;
 const RESERVED_BYTES_MAX: usize = 64 << 20;
 

@@ -1,7 +1,7 @@
 //! Returning free memory from the allocator to the system while memory is short.
 //!
-//! Allocators keep freed memory for a while, and it may be as much as is in use. The
-//! program knows its allocator, a library does not: so the program registers what to call.
+//! Allocators keep freed memory for a while, and it may equal the memory in use. The
+//! program knows its allocator, a library does not: so the program registers a function.
 
 use std::sync::OnceLock;
 

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_a_map_over_random_operations() {
+    fn a_slab_agrees_with_a_map_over_random_operations() {
         let mut random = fastrand::Rng::with_seed(7);
         let (mut slab, mut twin) = (Slab::new(), HashMap::new());
         for step in 0..20_000u32 {

@@ -81,7 +81,7 @@ impl TimerWheel {
         if self.nodes.len() <= slot as usize {
             self.nodes.resize(slot as usize + 1, UNSET);
         }
-        // One tick later than the one it falls into: never early.
+        // One tick later than the one that contains it: never early.
         let tick = (tick_of(deadline) + 1).clamp(self.now_tick, self.now_tick + AHEAD_MAX - 1);
         if self.count == 0 {
             self.earliest_tick = u64::MAX;
@@ -183,7 +183,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn deadlines_of_years_and_a_wheel_that_is_years_old() {
+    fn deadlines_of_years_are_kept_by_a_wheel_of_any_age() {
         let year = Duration::from_secs(365 * 24 * 3_600);
         // The ticks start at zero, have wrapped around, or are about to.
         for start in [Time::ZERO, Time::ZERO + 3 * year, Time::ZERO.plus_millis(TICK_MS << 32)] {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_a_map_and_is_never_early() {
+    fn a_wheel_agrees_with_a_map_and_is_never_early() {
         let mut random = fastrand::Rng::with_seed(3);
         let mut wheel = TimerWheel::new(Time::ZERO);
         let mut twin: BTreeMap<u32, Time> = BTreeMap::new();

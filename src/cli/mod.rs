@@ -3,8 +3,8 @@
 //! | file | contents |
 //! |---|---|
 //! | `command` | the commands, and which code runs each |
-//! | `settings` | what can be set, and where each value came from |
-//! | `serve` | runs the server: sockets, the supervisor, what a command adds to it |
+//! | `settings` | the settings, and the origin of each value |
+//! | `serve` | runs the server: sockets, the supervisor, the parts that a command adds |
 //! | `reload` | gives a running server new settings |
 //! | `logs` | log lines, written by a thread of their own |
 //! | `demo` | a simulated market, and a page to look at it |

@@ -17,7 +17,7 @@ pub fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints what a command is for. A reader that has seen enough is no failure.
+/// Prints the output of a command. A reader that closes the pipe early is no failure.
 pub fn finish(text: &str) -> ExitCode {
     match print(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,4 +1,4 @@
-//! Runs the server: sockets, logs, the supervisor, signals; and what a command adds to it.
+//! Runs the server: sockets, logs, the supervisor, signals, and the parts that a command adds.
 
 use super::logs::Logs;
 use super::output::{EXIT_CONFIG, print};

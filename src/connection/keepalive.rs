@@ -3,8 +3,9 @@
 use crate::base::{Limits, Time};
 use std::time::Duration;
 
-/// How many times the amount that makes its socket writable again a slow peer may have unread.
-/// That amount is a third of a send buffer of 416 KiB, and its receive buffer grows to some 4 MiB.
+/// The bytes that a slow peer may have unread, in multiples of the amount that makes its socket
+/// writable again. That amount is a third of a send buffer of 416 KiB, and its receive buffer
+/// grows to some 4 MiB.
 const UNREAD_PARTS: u32 = 32;
 /// The longest additional wait for a slow peer.
 const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);
@@ -34,8 +35,8 @@ pub struct KeepAlive {
     asked: Time,
     /// The last round trip measured, in microseconds; 0 when none was.
     round_trip_us: u32,
-    /// When a message was last received, in whole seconds, so that it fits into what would be
-    /// padding.
+    /// When a message was last received, in whole seconds, so that it fits into bytes that
+    /// would be padding.
     message_seconds: u32,
 }
 

@@ -4,7 +4,7 @@ use super::token::Socket;
 use rustix::io::Errno;
 use std::io::IoSlice;
 
-/// Slices that one send may carry: what the kernel takes in one message header.
+/// Slices that one send may carry: the kernel's limit for one message header.
 /// A [`Batch`] refuses more.
 pub const SLICES_PER_SEND: usize = 64;
 

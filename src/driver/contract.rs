@@ -1,4 +1,4 @@
-//! The [`Driver`] trait: what a shard needs of whatever lies between it and the kernel.
+//! The [`Driver`] trait: the interface between a shard and the kernel.
 //!
 //! Operations that wait in the kernel end with an [`Event`]. Sends and `*_now` operations end
 //! inside the call, so no memory is lent beyond it.

@@ -1,8 +1,8 @@
 //! Layer 1: the driver between a shard and the kernel.
 //!
-//! [`Driver`] is what a shard needs, with the contract that every driver keeps. [`Uring`] is
-//! the real one; [`sim::SimRing`] is its twin with virtual time and faults from a seed. The
-//! module knows nothing of WebSocket.
+//! [`Driver`] is the interface that a shard needs, with the contract that every driver keeps.
+//! [`Uring`] is the real one; [`sim::SimRing`] is its twin with virtual time and faults from a
+//! seed. The module knows nothing of WebSocket.
 
 mod batch;
 mod contract;

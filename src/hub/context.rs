@@ -66,7 +66,7 @@ impl Context {
         home_of(name, self.home_seed, self.shards)
     }
 
-    /// A limit of the whole process: what of it is this shard's, at least one.
+    /// This shard's share of a limit of the whole process, at least one.
     pub fn share(&self, limit: usize) -> usize {
         (limit / usize::from(self.shards)).max(1)
     }
@@ -76,7 +76,7 @@ impl Context {
         self.unix_ms.wrapping_add(self.now.as_millis())
     }
 
-    /// The wall clock says so many milliseconds since 1970.
+    /// Sets the wall clock, in milliseconds since 1970.
     pub fn set_unix_ms(&mut self, unix_ms: u64) {
         self.unix_ms = unix_ms.wrapping_sub(self.now.as_millis());
     }

@@ -1,5 +1,5 @@
-//! The budget of a shard's topics: what they, their logs and their tapes take in memory, and
-//! how much of `topics_bytes_max` that may be. Every part charges it; `operations/evicting`
+//! The budget of a shard's topics: the memory of topics, logs and tapes, and the shard's share of
+//! `topics_bytes_max`. Every part charges it; `operations/evicting`
 //! evicts when it is exceeded.
 
 use super::context::Context;

@@ -9,13 +9,13 @@
 //! |---|---|
 //! | `message`, `past`, `lane`, `signal`, `ids` | the words that the parts share: messages, portions of the past, encodings, reports, references |
 //! | `policy` | names and patterns, rules, deliveries, quotas |
-//! | `home` | a topic at its home: log, newest values, which shards read it, which patterns they watch |
+//! | `home` | a topic at its home: log, newest values, the shards that read it, the patterns that they watch |
 //! | `reader` | a topic on a shard that reads it: tapes, lanes, superseded messages, subscribers |
 //! | `cursor` | subscriptions: flow control, delivering, catching up, marking, patterns |
-//! | `post` | messages between hubs, and how they wait for room |
-//! | `topic`, `memory`, `context`, `intake` | the table of topics, the budget, what all parts share, what publications leave behind |
+//! | `post` | messages between hubs, and the queues in which they wait for room |
+//! | `topic`, `memory`, `context`, `intake` | the table of topics, the budget, the shared state, quotas and debts of publishers |
 //! | `parts` | the [`Hub`] itself: one of each |
-//! | `operations` | what a hub does, in terms of its parts: publish, subscribe, deliver, flush |
+//! | `operations` | the operations of a hub, in terms of its parts: publish, subscribe, deliver, flush |
 //!
 //! Messages between hubs travel through [`Post`]; the hub does not know how. Messages
 //! that can't be posted wait here: publications in a bounded queue whose filling pauses

@@ -73,7 +73,7 @@ pub enum Signal {
     },
 }
 
-/// What `Hub::catch_up` gives a connection, in this order.
+/// A step that `Hub::catch_up` returns for a connection. Steps are in the order of delivery.
 ///
 /// ```
 /// use tapecast::hub::{Delivery, Hub, Outbox, Publication, Step, Subscriptions};

@@ -1,4 +1,4 @@
-//! A hub as an operator sees it: its topics, and what it counts.
+//! A hub as an operator sees it: its topics and its counts.
 
 use crate::base::ShardId;
 

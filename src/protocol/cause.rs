@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_must_not_be_sent() {
+    fn codes_that_must_not_be_sent_are_refused() {
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert_eq!(CloseCode::new(code), None, "{code}");
         }

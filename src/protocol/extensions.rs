@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors() {
+    fn headers_are_parsed_or_refused_as_malformed() {
         check("permessage-deflate", Ok("permessage-deflate"));
         check(
             "permessage-deflate; client_max_window_bits; server_max_window_bits=10",

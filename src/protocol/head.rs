@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn heads() {
+    fn heads_are_parsed_or_refused() {
         check("GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", Ok("/a"));
         check("GET / HTTP/1.0\r\n\r\n", Ok("/"));
         check("POST / HTTP/1.1\r\nHost: x\r\n\r\n", Err(Refusal::MethodNotAllowed));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_in_absolute_form() {
+    fn targets_in_absolute_form_name_their_host() {
         let check = |target: &str, expected: Option<(&str, &str, Option<&str>)>| {
             let head = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
             let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_at_every_length_and_alignment() {
+    fn every_kernel_masks_at_every_length_and_alignment() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         let source: Vec<u8> = (0..400u32).map(|index| (index * 31 % 251) as u8).collect();
         for (name, kernel) in kernels() {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_rfc() {
+    fn the_example_of_the_rfc_is_unmasked() {
         // RFC 6455, 5.7: a masked "Hello".
         let mut bytes = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
         apply(&mut bytes, [0x37, 0xfa, 0x21, 0x3d]);

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors() {
+    fn vectors_have_the_verdict_of_the_standard_library() {
         for text in ["", "a", "κόσμε", "\u{10ffff}", "\u{d7ff}\u{e000}", "aé漢🎈z"] {
             check(text.as_bytes());
         }

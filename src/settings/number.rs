@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_units() {
+    fn numbers_are_read_with_the_units_of_their_keys() {
         for (text, unit, expected) in [
             ("0", Unit::Count, Some(0)),
             ("1_000", Unit::Count, Some(1000)),

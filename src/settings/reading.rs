@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_lists() {
+    fn words_and_lists_are_read_and_mistakes_are_named() {
         const KNOWN: &[(&str, u8)] = &[("red", 1), ("green", 2), ("blue", 3)];
         assert_eq!(choice("green", KNOWN), Ok(2));
         assert_eq!(word(&2, KNOWN), "\"green\"");

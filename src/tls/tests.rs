@@ -132,7 +132,7 @@ pub(crate) fn asking() -> (Acceptor, Connector, Vec<u8>, Connector) {
 }
 
 #[test]
-fn a_conversation_in_pieces_of_any_size() {
+fn a_conversation_succeeds_in_pieces_of_any_size() {
     let files = Files::new("pieces");
     let (_, acceptor, connector) = one_host(&files);
     for step in [1, 2, 5, 100, 16_000, 100_000] {

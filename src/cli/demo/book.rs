@@ -288,7 +288,7 @@ mod tests {
 
     /// A reader that applies every change has the same book after each of them.
     #[test]
-    fn changes_make_the_book() {
+    fn a_reader_of_all_changes_has_the_book() {
         for seed in 0..50 {
             let mut random = Random::new(seed);
             let mut book = Book::around(10_000, &mut random);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn prices() {
+    fn prices_are_shown_with_two_decimals() {
         assert_eq!(Price(10_005).to_string(), "100.05");
         assert_eq!(Price(7).to_string(), "0.07");
     }

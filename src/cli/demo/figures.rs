@@ -41,7 +41,7 @@ pub fn read(url: &str, topic: &str, ages: &Ages) {
         }
     };
     while let Err(error) = read() {
-        tracing::debug!(%error, "the demo's own reader");
+        tracing::debug!(%error, "the demo's own subscriber lost its connection");
         std::thread::sleep(RECONNECT_AFTER);
     }
 }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures() {
+    fn figures_come_from_the_times_of_messages() {
         assert_eq!(published_at(r#"{"bid":1.5,"at":17}"#), Some(17));
         assert_eq!(published_at(r#"{"bid":1.5}"#), None);
         assert_eq!(p99(&mut []), None);

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `quotes` | the symbol | best bid and ask, last price, change since the start in percent, volume; `at` is the time of publication, in µs since 1970 |
 //! | `trend` | the symbol | its last prices of two minutes, 2.5 seconds apart, the newest at the end |
-//! | `trades` | none | symbol, price, size, and whether somebody bought or sold |
+//! | `trades` | none | symbol, price, size, and whether the taker bought or sold |
 //! | `book.SYMBOL` | side and price of a level | the level's size, and a summary of the book with it (best prices and numbers of levels), for readers to check their copy against |
 
 use super::book::{Book, Happening, Price, Side, Top};

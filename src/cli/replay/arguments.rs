@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn speeds() {
+    fn a_speed_is_max_or_a_positive_factor() {
         assert_eq!(speed("max"), Ok(Speed::Max));
         assert_eq!(speed("0.5"), Ok(Speed::Times(0.5)));
         assert!(speed("0").is_err() && speed("-1").is_err() && speed("inf").is_err());

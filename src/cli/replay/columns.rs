@@ -1,4 +1,4 @@
-//! The columns of a file: which holds the time, the key and the channel, and a line as JSON.
+//! The columns of a file: those of the time, the key and the channel; and a line as JSON.
 
 use super::arguments::Replay;
 use crate::protocol::json::{Scanner, write_string};
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn columns() {
+    fn columns_are_found_by_name_and_mistakes_are_named() {
         let all = || names(&["Timestamp", "Symbol", "price"]);
         let found = Columns::new(all(), &replay(&[])).unwrap();
         assert_eq!((found.time, found.key), (Some(0), Some(1)));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn a_time_is_read_in_any_usual_unit() {
         let seconds = Some(Duration::from_millis(1_795_300_138_500));
         for text in [
             "1795300138.5",

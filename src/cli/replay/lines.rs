@@ -11,7 +11,7 @@ pub struct Numbering<R> {
     lines: Rc<RefCell<Lines>>,
 }
 
-/// Where the lines began that were read and whose number nobody has asked for yet. Empty
+/// The first bytes of the lines that were read and whose number was not asked for yet. Empty
 /// lines are no records.
 #[derive(Debug)]
 pub struct Lines {

@@ -6,7 +6,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `values` | what a server runs with |
+//! | `values` | the values that a server runs with |
 //! | `keys` | the keys that are neither limits nor of a topic rule |
 //! | `topics` | the keys of `[[topics]]`, and the rules they make |
 //! | `tls` | the files of certificates, and the acceptor they make |
@@ -14,7 +14,7 @@
 //! | `contradictions` | values that do not fit together |
 //! | `sources` | from defaults, profile, file, environment and flags to settings |
 //! | `flags` | the flags of the commands that take settings |
-//! | `print` | `check-config`, `limits`, and what a reload changes |
+//! | `print` | `check-config`, `limits`, and the changes of a reload |
 
 mod assign;
 mod contradictions;

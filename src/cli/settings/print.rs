@@ -1,4 +1,4 @@
-//! Settings as text: `check-config`, `limits`, and what a reload changes.
+//! Settings as text: `check-config`, `limits`, and the changes of a reload.
 
 use super::keys::{KEYS, LIMITS, is_reloadable};
 use super::topics;

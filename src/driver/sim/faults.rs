@@ -1,4 +1,4 @@
-//! How often a simulated kernel does what a real one may do and seldom does.
+//! The frequency of the faults that a real kernel may have and seldom has.
 
 /// How often each fault occurs: once in so many times, 0 for never.
 ///

@@ -1,7 +1,7 @@
 //! The driver's twin: sockets in memory, virtual time, and faults from a seed.
 //!
 //! A [`World`] holds the sockets of any number of [`SimRing`]s and the ends of
-//! their clients. It does often what a kernel may do and seldom does: partial receives and
+//! their clients. It often shows what a kernel seldom does: partial receives and
 //! sends, receives that end for no reason or for want of a buffer, cancels that take effect
 //! late, accepts that fail, connections that break. It panics when a shard breaks its side of
 //! the driver's contract.

@@ -47,7 +47,7 @@ fn connected(uring: &mut Uring) -> (Socket, TcpStream) {
 }
 
 #[test]
-fn a_connection_from_accept_to_close() {
+fn a_connection_is_accepted_served_and_closed() {
     let mut uring = uring();
     let (socket, mut client) = connected(&mut uring);
     uring.receive(socket, TOKEN);

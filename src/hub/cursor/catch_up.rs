@@ -1,5 +1,5 @@
-//! The arithmetic of catching up: which portion of the past a cursor gets next, and when it has
-//! all of them. A snapshot is the state at its number.
+//! The arithmetic of catching up: the portion of the past that a cursor gets next, and the end.
+//! A snapshot is the state at its number.
 
 use crate::hub::past::{Past, View};
 

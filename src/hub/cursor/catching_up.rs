@@ -1,8 +1,8 @@
 //! Cursors that are not on their tape: new ones that start in the past, those that want a
 //! snapshot first, and those that fell behind.
 //!
-//! They get what lies before their cursor in portions of the home's log or values, copied, each
-//! when the one before it has left. Meanwhile the cursor holds a place on the tape: once
+//! They get the messages before their cursor in portions, copied from the home's log or values,
+//! each when the one before it has left. Meanwhile the cursor holds a place on the tape: once
 //! everything before it was delivered, it continues from there as if it had never been away.
 //! If the tape has dropped that place, another round follows, and until then the tape keeps
 //! nothing for it. A subscription that is closed when slow is closed if as much is published as
@@ -356,7 +356,7 @@ impl CatchingUp<'_> {
             }
             let gap = Mark::Gap { from: next, to: next + past.missed - 1 };
             if view == View::Changes {
-                // Which keys have changed meanwhile, or were removed, is no longer known: it
+                // The keys that have changed meanwhile, or were removed, are not known: it
                 // gets a snapshot. That begins before the gap mark, since a reader that is lost
                 // between the two could not continue behind the gap.
                 self.mark(own, Mark::Snapshot { count: 0 }, output);

@@ -1,5 +1,5 @@
-//! Cursors move along tapes: what a connection has yet to get, and where its cursors stand once
-//! that, or a part of it, was sent. The hot path.
+//! Cursors move along tapes: the frames that a connection has yet to get, and the places of its
+//! cursors once these frames, or a part of them, were sent. This is the hot path.
 
 use super::connections::Connection;
 use super::cursors::Cursors;
@@ -114,8 +114,8 @@ impl Cursors {
         messages
     }
 
-    /// Takes what is this subscription's of `bytes` bytes that were sent. Returns how many
-    /// bytes that are, and how many messages.
+    /// Takes this subscription's part of `bytes` bytes that were sent. Returns its bytes and its
+    /// messages.
     #[inline]
     fn advance_one(
         &mut self,

@@ -1,8 +1,8 @@
-//! A topic has grown: which subscribers have something to get, which fell behind, and what the
-//! tapes have to keep.
+//! Marking: when a topic has grown, it finds the subscribers that have something to get, those
+//! that fell behind, and the messages that the tapes have to keep.
 //!
 //! A subscriber that fell behind and wants nothing of the tape is parked until its connection
-//! has room again: new messages do not concern it, and it costs them nothing.
+//! has room: new messages do not concern it, and it costs them nothing.
 
 use super::cursors::Cursors;
 use super::flow_control::FlowControl;

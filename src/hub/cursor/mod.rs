@@ -1,5 +1,5 @@
-//! Cursors: where each subscription stands on its topic's tape, what bounds it, and how it
-//! catches up. Nothing here knows a log: a portion of the past comes from outside.
+//! Cursors: the place of each subscription on its topic's tape, its flow control, and catching
+//! up. Nothing here knows a log: a portion of the past comes from outside.
 
 mod beginning;
 mod catch_up;

@@ -1,4 +1,4 @@
-//! Subscriptions to patterns on this shard, and what homes were sent about them.
+//! Subscriptions to patterns on this shard, and the state of each pattern at each home.
 //!
 //! A shard sends every home the patterns that it watches. A home reports the topics that match:
 //! those that it has, looked through in steps, and each new one with its first message. The

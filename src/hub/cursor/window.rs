@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agrees_with_a_list_of_numbers() {
+    fn a_window_agrees_with_a_list_of_numbers() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let messages_max = random.u32(1..50);

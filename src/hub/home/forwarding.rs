@@ -1,5 +1,5 @@
-//! Which messages of a log go to which shards. The home says what to forward; the caller makes
-//! messages between hubs of it, or puts it on the tapes of this shard.
+//! Forwarding of a log's messages to the shards that read it. The home chooses the messages. The
+//! caller sends them to other hubs, or puts them on the tapes of this shard.
 
 use super::topic::{HomeTopic, ReaderShard};
 use crate::base::ShardId;

@@ -1,4 +1,4 @@
-//! The log of a topic: what numbers its messages, its history, and its newest values.
+//! The log of a topic: it numbers the messages, and keeps the history and the newest values.
 
 use super::values::Values;
 use crate::base::{Limits, Time};
@@ -104,8 +104,8 @@ impl Log {
         }
     }
 
-    /// Drops what the rule does not keep, up to message `sent`, which some reader shard has
-    /// yet to be sent.
+    /// Drops the messages that the rule does not keep, up to message `sent`, which some reader
+    /// shard has yet to be sent.
     pub fn trim(&mut self, rule: &Rule, sent: u64, now: Time) {
         let first = self.first;
         while self.first < sent

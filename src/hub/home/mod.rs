@@ -1,5 +1,5 @@
-//! The home of topics: it alone numbers their messages, keeps them, and says which of them go
-//! to which shard. Nothing here knows a tape, a subscriber or a connection's cursor.
+//! The home of topics: it alone numbers their messages, keeps them, and forwards them to the
+//! shards that read them. Nothing here knows a tape, a subscriber or a connection's cursor.
 
 mod forwarding;
 mod homes;

@@ -1,4 +1,4 @@
-//! A topic at its home: its log, the shards that read it, and what is due for it.
+//! A topic at its home: its log, the shards that read it, and its timers.
 
 use super::log::Log;
 use crate::base::Time;
@@ -95,7 +95,7 @@ impl HomeTopic {
         self.log.append(entry, keys_max, limits);
     }
 
-    /// Drops what the rule does not keep and every reader shard was sent.
+    /// Drops the messages that every reader shard was sent and the rule does not keep.
     pub fn trim(&mut self, rule: &Rule, now: Time) {
         let sent = self.readers.iter().map(|reader| reader.next).min().unwrap_or(u64::MAX);
         self.log.trim(rule, sent, now);

@@ -203,7 +203,7 @@ mod tests {
 
     /// Against a naive twin: the last message of each key.
     #[test]
-    fn agrees_with_the_last_of_each_key() {
+    fn values_agree_with_the_last_message_of_each_key() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let keys_max = random.usize(2..8);

@@ -39,7 +39,7 @@ impl Hub {
             let Some(watcher) = self.homes.watchers.watcher(scan) else { continue };
             let (shard, reader) = (watcher.shard, watcher.reader);
             let pattern = Arc::clone(&watcher.pattern);
-            // A shard that has yet to take what was found before does not hold up the others.
+            // A shard that has yet to take earlier reports does not delay the others.
             while self.has_room_to_report(shard)
                 && scan.next < self.topics.index_end()
                 && !self.context.is_exhausted()

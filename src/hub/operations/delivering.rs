@@ -24,10 +24,9 @@ impl Hub {
         self.cursors.pending(&self.topics, subscriptions, bytes_max, slices_max, take);
     }
 
-    /// `bytes` bytes of what [`Hub::pending`] gave were sent: moves the cursors. A frame that
-    /// has begun counts as delivered; what is left of it goes to `rest`, and the connection
-    /// keeps it, so that cursors are always between two frames. Returns how many messages were
-    /// begun.
+    /// Moves the cursors after `bytes` bytes from [`Hub::pending`] were sent. A frame that has
+    /// begun counts as delivered. Its unsent bytes go to `rest`, and the connection keeps them,
+    /// so that cursors are always between two frames. Returns how many messages were begun.
     pub fn advance(
         &mut self,
         subscriptions: &mut Subscriptions,
@@ -70,10 +69,10 @@ impl Hub {
         own.is_some()
     }
 
-    /// Brings the subscriptions of a connection back to their tapes: appends to `frames` what is
-    /// to be sent, and to `steps` in which order, with what happened. Call it after
-    /// [`Signal::CatchUp`](crate::hub::Signal::CatchUp), once what was sent before has left.
-    /// Returns whether to call it again when this has.
+    /// Brings the subscriptions of a connection back to their tapes: appends the frames to send
+    /// to `frames`, and their order and other events to `steps`. Call it after
+    /// [`Signal::CatchUp`](crate::hub::Signal::CatchUp), once everything that was sent before
+    /// has left. Returns whether to call it again when these frames have left.
     pub fn catch_up(
         &mut self,
         subscriptions: &mut Subscriptions,
@@ -126,8 +125,8 @@ impl Hub {
         }
     }
 
-    /// A portion of the past of a topic that is homed here: never ahead of what is on the tapes
-    /// of this shard.
+    /// A portion of the past of a topic that is homed here. It is never ahead of the tapes of
+    /// this shard.
     fn past_here(&mut self, request: &Request) -> Past {
         let &Request { topic, view, portion, .. } = request;
         if view.reaches_the_end() {

@@ -1,4 +1,4 @@
-//! The order of things: what happens when time passes, and what a flush moves.
+//! The order of operations when time passes, and in a flush.
 
 use crate::base::work::{self, Work};
 use crate::base::{ShardId, Time};
@@ -10,7 +10,7 @@ use crate::hub::signal::Signal;
 const TICK_WORK_MAX: Work = 300 * work::UNIT;
 
 impl Hub {
-    /// The time is `now`; what is due by then happens, or is ready for the next flush.
+    /// Sets the time to `now`. Timers that are due by then expire at once, or in the next flush.
     pub fn tick(&mut self, now: Time) {
         self.context.now = now;
         self.context.begin_part(TICK_WORK_MAX);
@@ -36,14 +36,14 @@ impl Hub {
         next.min(self.homes.next_time())
     }
 
-    /// Moves everything one step: messages to other shards, logs to the shards that read them;
-    /// and reports in `signals` which subscribers that concerns.
+    /// Moves everything one step: messages to other shards, and logs to the shards that read
+    /// them. Reports the subscribers that this concerns in `signals`.
     pub fn flush(&mut self, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.flush_within(Work::MAX, post, signals);
     }
 
     /// As [`Hub::flush`], and ends when so much work is done, or up to four times of it if there
-    /// is some of every kind. The flushes that follow do what is left.
+    /// is some of every kind. The flushes that follow do the rest.
     pub fn flush_within(&mut self, work: Work, post: &mut dyn Post, signals: &mut Vec<Signal>) {
         self.context.is_fresh = false;
         self.intake.forget_payload();
@@ -54,7 +54,7 @@ impl Hub {
         self.send_debts();
         self.outgoing.forget_stuck();
         self.post_all(work / 2, post);
-        // Before more is put on their tapes.
+        // This comes before more is put on their tapes.
         self.context.begin_part(work);
         self.mark_grown();
         // Requests have their turn, even where there is never room enough.
@@ -89,7 +89,8 @@ impl Hub {
         (0..self.context.shards).for_each(|shard| self.answer_asking(ShardId(shard), count, post));
     }
 
-    /// Reports the subscribers of topics that have grown, and drops what all of them have.
+    /// Reports the subscribers of topics that have grown, and drops the messages that all of
+    /// them have.
     fn mark_grown(&mut self) {
         while !self.context.is_exhausted()
             && let Some(index) = self.tapes.take_grown()
@@ -125,7 +126,8 @@ impl Hub {
             || self.outgoing.has_work()
     }
 
-    /// Whether something has changed since the last flush, apart from what waits for room.
+    /// Whether something has changed since the last flush, apart from messages that wait for
+    /// room.
     pub fn is_fresh(&self) -> bool {
         self.context.is_fresh
     }
@@ -136,8 +138,8 @@ impl Hub {
         self.context.work()
     }
 
-    /// The wall clock says so many milliseconds since 1970: it may have been set since it was
-    /// last looked at. Messages get their times by it.
+    /// Sets the wall clock, in milliseconds since 1970. It may have been changed since the last
+    /// call. Messages get their times by it.
     pub fn set_wall_clock(&mut self, unix_ms: u64) {
         self.context.set_unix_ms(unix_ms);
     }

@@ -22,8 +22,8 @@ impl Hub {
         }
     }
 
-    /// Forwards what waits in a log to the tapes of this shard, before so much has been batched
-    /// that readers would miss some.
+    /// Forwards the batch of a log to the tapes of this shard before it is so long that readers
+    /// would miss messages.
     pub(super) fn relieve_pressure(&mut self, index: u32) {
         let home = self.topics.home(index);
         if home.is_some_and(|home| home.is_pressing(&self.context.limits)) {
@@ -34,7 +34,7 @@ impl Hub {
         }
     }
 
-    /// Forwards what is new in a log to the tapes of this shard, which need no room in a
+    /// Forwards the new messages of a log to the tapes of this shard, which need no room in a
     /// mailbox.
     pub(super) fn forward_here(&mut self, index: u32) {
         let topic = self.topics.at_mut(index).expect("a topic");
@@ -81,7 +81,7 @@ impl Hub {
         is_posted
     }
 
-    /// Forwards what is new in all logs.
+    /// Forwards the new messages of all logs.
     pub(super) fn forward_logs(&mut self, post: &mut dyn Post) {
         for shard in 0..self.context.shards {
             self.forward_waiting(ShardId(shard), post);

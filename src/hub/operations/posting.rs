@@ -10,8 +10,8 @@ use crate::hub::post::{HubMessage, Post, Pull, Waiting};
 use std::sync::Arc;
 
 impl Hub {
-    /// Posts what waits for all shards. Each gets its part of the work, and then those for which
-    /// there is more share what the others have left.
+    /// Posts the messages that wait for all shards. Each shard gets its part of the work. Then
+    /// those with a longer queue share the work that the others have left.
     pub(super) fn post_all(&mut self, work: Work, post: &mut dyn Post) {
         let (start, shards) = (self.context.work(), self.context.shards);
         for shard in 0..shards {
@@ -123,7 +123,7 @@ impl Hub {
         }
     }
 
-    /// The answer to what a shard has asked of a topic's past, and what it weighs.
+    /// The answer to a shard's request for a topic's past, and its weight.
     fn answer_pull(&mut self, to: ShardId, pull: Pull) -> (HubMessage, usize) {
         let Pull { topic, subscription, connection, reader, view, portion } = pull;
         let home = self.topics.get(topic).and_then(|topic| topic.home.as_ref());

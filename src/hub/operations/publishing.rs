@@ -1,4 +1,4 @@
-//! Messages come in: a publication goes to its topic's home, which numbers and keeps it.
+//! Publishing: a publication goes to its topic's home, which numbers and keeps it.
 
 use crate::base::ShardId;
 use crate::base::work::{self, Work};

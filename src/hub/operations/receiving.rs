@@ -94,8 +94,8 @@ impl Hub {
         Ok(self.number(index, Unnumbered { key, ..message }))
     }
 
-    /// Reports what became of a publication from another shard, and what it has cost beyond
-    /// what was paid there.
+    /// Reports the outcome of a publication from another shard, and its cost beyond the charge
+    /// there.
     fn report_publication(
         &mut self,
         from: ShardId,
@@ -122,7 +122,7 @@ impl Hub {
         }
     }
 
-    /// Sends other shards what their connections owe for what they have published here.
+    /// Sends other shards the debts of their connections for publications here.
     pub(super) fn send_debts(&mut self) {
         for (connection, work) in self.intake.take_debts() {
             let ConnectionId { shard, .. } = connection;

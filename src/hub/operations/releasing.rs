@@ -9,7 +9,7 @@ use crate::hub::past::Since;
 use std::sync::Arc;
 
 impl Hub {
-    /// Looks after some more of the topics of this round.
+    /// Runs the chores of some more topics of this round.
     pub(super) fn do_chores(&mut self) {
         while !self.context.is_exhausted()
             && let Some(topic) = self.tapes.take_chore()
@@ -28,7 +28,7 @@ impl Hub {
         }
     }
 
-    /// A topic is to be looked after in the next round.
+    /// A topic is due in the next round.
     pub(super) fn add_chore(&mut self, topic: TopicRef) {
         if let Some(reader) = self.topics.reader_mut(topic.index) {
             self.tapes.add_chore(topic, reader, self.context.now);

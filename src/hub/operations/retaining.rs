@@ -1,4 +1,4 @@
-//! How long a topic stays at its home: while shards read it, and then as long as its rule keeps
+//! Retention: a topic stays at its home while shards read it, and then as long as its rule keeps
 //! messages.
 
 use crate::base::{ShardId, work};

@@ -192,7 +192,7 @@ impl Hub {
         let Some(own) = self.first_pattern_for(connection, &name) else { return };
         // There is room: one has just left.
         self.subscribe_matched(own, &name, since);
-        // A home that has not noticed does not report again that the topic is idle.
+        // A home that saw no change of interest does not report again that the topic is idle.
         let reference = self.topics.find(&name).map(|index| self.topics.reference(index));
         if was_idle
             && let Some(reference) = reference.filter(|reference| reference.index == index)

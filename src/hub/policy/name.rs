@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn a_name_is_no_pattern_and_a_pattern_is_no_name() {
         for good in ["a", "trades.BTC-USD", "é", "a*", "$presence.a", &"x".repeat(255)] {
             assert!(is_topic_name(good) && !is_pattern(good), "{good}");
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
+    fn a_pattern_matches_whole_segments() {
         #[track_caller]
         fn check(pattern: &str, yes: &[&str], no: &[&str]) {
             assert!(yes.iter().all(|name| matches(pattern, name)), "{pattern}");

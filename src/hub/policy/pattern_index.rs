@@ -15,7 +15,7 @@ use std::sync::Arc;
 const DEPTH: usize = 6;
 const ROOT: u32 = 0;
 
-/// Each entry is a pattern and what it stands for.
+/// Each entry is a pattern and its value.
 type Entries = Vec<(Arc<str>, u32)>;
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Node {
     }
 }
 
-/// Patterns, each with a number for what it stands for.
+/// Patterns, each with a number as its value.
 #[derive(Debug)]
 pub struct PatternIndex {
     nodes: Slab<Node>,
@@ -58,7 +58,7 @@ impl PatternIndex {
         self.nodes.at_mut(node).expect("a node of the tree")
     }
 
-    /// Adds a pattern that stands for `value`.
+    /// Adds a pattern with this value.
     pub fn insert(&mut self, pattern: &Arc<str>, value: u32) {
         let mut at = ROOT;
         for segment in pattern.split('.').take(DEPTH) {
@@ -77,7 +77,7 @@ impl PatternIndex {
         self.node_mut(at).here.push((Arc::clone(pattern), value));
     }
 
-    /// Removes what [`PatternIndex::insert`] has added.
+    /// Removes a pattern that [`PatternIndex::insert`] has added.
     pub fn remove(&mut self, pattern: &str, value: u32) {
         let (mut at, mut path) = (ROOT, Vec::new());
         let is_it = |entry: &(Arc<str>, u32)| entry.1 == value && &*entry.0 == pattern;
@@ -104,8 +104,8 @@ impl PatternIndex {
         }
     }
 
-    /// Calls `found` with what the patterns stand for that match `name`, until it breaks.
-    /// Says how many steps that took.
+    /// Calls `found` with the values of the patterns that match `name`, until it breaks.
+    /// Returns how many steps that took.
     pub fn matching(&self, name: &str, mut found: impl FnMut(u32) -> ControlFlow<()>) -> u64 {
         let mut segments = [""; DEPTH];
         let mut count = 0;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agrees_with_going_through_all_patterns() {
+    fn the_index_finds_the_same_patterns_as_a_walk() {
         let mut random = fastrand::Rng::with_seed(5);
         let segments = ["a", "b", "cc", "*", ">", "$x"];
         let mut any = |most: usize, wild: bool| {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_one_among_many_in_a_few_steps() {
+    fn one_pattern_among_many_is_found_in_a_few_steps() {
         let mut index = PatternIndex::default();
         for number in 0..10_000 {
             index.insert(&format!("feed{number}.*").into(), number);

@@ -92,7 +92,7 @@ impl Quotas {
     }
 
     /// Whether the connection and its network may make another topic. The limits are the
-    /// process's; `share` says what of one is this home's.
+    /// process's; `share` returns this home's share of one.
     ///
     /// # Errors
     /// [`HubError::QuotaReached`].

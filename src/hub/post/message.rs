@@ -43,7 +43,7 @@ pub enum HubMessage {
         /// Whether it reads.
         wanted: bool,
     },
-    /// To the home: number this.
+    /// To the home: a publication to number.
     Publish {
         /// The topic's name.
         topic: Arc<str>,
@@ -143,14 +143,14 @@ pub enum HubMessage {
         past: Option<Past>,
     },
     /// From a home: a connection's publications have cost more here than it was charged,
-    /// since they made topics that others watch for.
+    /// since they made topics that shards with patterns had to be notified of.
     Debt {
         /// The connection.
         connection: ConnectionId,
         /// The difference.
         work: Work,
     },
-    /// From the home: what became of a publication.
+    /// From the home: the outcome of a publication.
     Published {
         /// The connection that gets it.
         receipt: Receipt,

@@ -1,4 +1,4 @@
-//! Messages between hubs, and how they wait for room. How they travel, the shard knows.
+//! Messages between hubs, and the queues in which they wait for room. The shard carries them.
 
 mod message;
 mod outgoing;

@@ -83,12 +83,12 @@ impl Outgoing {
         &mut self.neighbours[shard.index()]
     }
 
-    /// Puts something behind all that waits for a shard.
+    /// Queues something behind everything that waits for a shard.
     pub fn push(&mut self, to: ShardId, waiting: Waiting) {
         self.to(to).waiting.push_back(waiting);
     }
 
-    /// Puts something back before all that waits for a shard: it found no room.
+    /// Puts something back before everything that waits for a shard, because it found no room.
     pub fn put_back(&mut self, to: ShardId, waiting: Waiting) {
         self.to(to).waiting.push_front(waiting);
     }
@@ -142,7 +142,7 @@ impl Outgoing {
         self.to(from).asking.pop_front()
     }
 
-    /// Whether what shards ask for comes first in this flush; it alternates.
+    /// Whether the requests of shards come first in this flush; it alternates.
     pub fn alternate(&mut self) -> bool {
         self.asking_first = !self.asking_first;
         self.asking_first

@@ -87,7 +87,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn agrees_with_a_map_of_active_subscribers() {
+    fn subscribers_agree_with_a_map_of_active_ones() {
         let mut random = fastrand::Rng::with_seed(3);
         let (mut subscribers, mut places) = (Subscribers::default(), BTreeMap::new());
         let mut twin: BTreeMap<u32, bool> = BTreeMap::new();

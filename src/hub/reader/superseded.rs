@@ -117,7 +117,7 @@ mod tests {
     use crate::hub::message::tests::entry;
 
     #[test]
-    fn agrees_with_a_list_of_keys() {
+    fn superseded_messages_agree_with_a_list_of_keys() {
         for seed in 0..100 {
             let mut random = fastrand::Rng::with_seed(seed);
             let start = random.u64(1..200);

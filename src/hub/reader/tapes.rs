@@ -23,7 +23,7 @@ pub struct Tapes {
     grown: VecDeque<u32>,
     /// When the next round of chores is due.
     next_chores: Time,
-    /// Topics to look after in the next round, and in this one.
+    /// Topics that are due in the next round of chores, and in this one.
     chores: Vec<TopicRef>,
     chores_due: Vec<TopicRef>,
 }
@@ -63,7 +63,7 @@ impl Tapes {
         self.mark_grown(index, topic);
     }
 
-    /// Drops what no active cursor wants.
+    /// Drops the chunks that no active cursor wants.
     pub fn drop_passed(&mut self, topic: &mut ReaderTopic, budget: &mut Budget) {
         let held = topic.held_bytes();
         topic.drop_passed(&mut self.chunks);
@@ -100,7 +100,7 @@ impl Tapes {
         self.grown.pop_front()
     }
 
-    /// A topic is to be looked after in the next round of chores.
+    /// A topic is due in the next round of chores.
     pub fn add_chore(&mut self, reference: TopicRef, topic: &mut ReaderTopic, now: Time) {
         if !topic.is_chore {
             topic.is_chore = true;

@@ -1,5 +1,5 @@
-//! A topic on a shard that reads it: its subscribers, a tape per lane in use, and what the
-//! topic's home knows of this shard's interest.
+//! A topic on a shard that reads it: its subscribers, a tape per lane in use, and this shard's
+//! interest as the topic's home knows it.
 
 use super::lanes::Lanes;
 use super::subscribers::Subscribers;
@@ -47,7 +47,7 @@ pub struct ReaderTopic {
     pub live: Option<Live>,
     /// It is in the list of topics whose subscribers are to be marked.
     pub has_grown: bool,
-    /// It is in the list of topics to look after.
+    /// It is in the list of topics that are due for chores.
     pub is_chore: bool,
     /// The home has reported that no message is left, and none has arrived since.
     pub is_idle: bool,

@@ -208,7 +208,7 @@ fn a_message_for_many_topics_is_kept_once() {
 }
 
 #[test]
-fn names_and_empty_topics_count() {
+fn names_and_empty_topics_count_towards_the_budget() {
     let limits = Limits { topics_bytes_max: 1 << 20, topics_max: 1 << 20, ..Limits::default() };
     let mut hub = Hub::alone(&limits);
     let long = "n".repeat(200);

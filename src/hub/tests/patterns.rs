@@ -65,7 +65,7 @@ fn a_watched_topic_is_forgotten_when_nobody_else_reads_it() {
 }
 
 #[test]
-fn patterns_count_among_subscriptions() {
+fn patterns_count_towards_the_limit_of_subscriptions() {
     let limits = Limits { subscriptions_max: 4, patterns_max: 1_000, ..Limits::default() };
     let full = Err(HubError::TooManySubscriptions);
     // However many of them are patterns, and whichever come first.

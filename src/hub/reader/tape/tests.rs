@@ -8,7 +8,7 @@ fn span(from: u64) -> Span<'static> {
 
 /// The tape against a vector of all messages ever.
 #[test]
-fn agrees_with_a_vector() {
+fn a_tape_agrees_with_a_vector() {
     for seed in 0..50 {
         let mut random = fastrand::Rng::with_seed(seed);
         let bytes_max = random.usize(100..20_000);

@@ -403,7 +403,7 @@ async def latest(server):
 
 
 def stalled(server):
-    """A compressed reader that stops reading falls off its tape and is closed with the
+    """A compressed reader that stops reading falls behind its tape and is closed with the
     reason; everything before that is whole and in order, and a healthy reader misses nothing."""
     # The close frame waits for its reader for as long as the test lasts.
     limits = {"tape_bytes_max": MEBIBYTE, "socket_send_bytes": 32 * KIBIBYTE, "close_ms": 60_000}

@@ -34,7 +34,7 @@ pub struct Sweep {
     /// Topics in a row that had nothing to evict.
     pub in_vain: u32,
     /// The budget is exceeded, and this many bytes can't be evicted; 0 if it is not known.
-    pub incompressible_bytes: usize,
+    pub unevictable_bytes: usize,
 }
 
 /// See the module.
@@ -72,7 +72,7 @@ impl Budget {
         log_bytes: impl FnOnce() -> usize,
         context: &Context,
     ) -> bool {
-        if self.sweep.incompressible_bytes == 0 || !self.is_exceeded(context) {
+        if self.sweep.unevictable_bytes == 0 || !self.is_exceeded(context) {
             return true;
         }
         bytes + ENTRY_OVERHEAD_BYTES <= log_bytes()

@@ -1,9 +1,9 @@
 //! Subscriptions begin: at their cursor, or in the past where they have asked to. And they
 //! continue along their tape once they have caught up.
 
-use super::catch_up::CatchUp;
 use super::cursors::Cursors;
 use super::flow_control::Start;
+use super::portions::CatchUp;
 use super::subscription::{State, Subscription};
 use crate::base::planted::{Bug, planted};
 use crate::base::work;

@@ -8,9 +8,9 @@
 //! nothing for it. A subscription that is closed when slow is closed if as much is published as
 //! a tape may hold before it takes its portion.
 
-use super::catch_up::CatchUp;
 use super::cursors::Cursors;
 use super::flow_control::FlowControl;
+use super::portions::CatchUp;
 use super::subscription::{Policy, State, Subscription, Subscriptions, moves};
 use crate::base::work;
 use crate::hub::context::Context;

@@ -1,7 +1,7 @@
 //! The bounds of a cursor: a rate, the window of unacknowledged messages, and catching up. Most
 //! subscriptions have none of them.
 
-use super::catch_up::CatchUp;
+use super::portions::CatchUp;
 use super::rates::Rates;
 use super::window::Window;
 use crate::base::Time;
@@ -20,7 +20,7 @@ pub struct Start {
 #[derive(Debug)]
 struct Rate {
     per_second: u32,
-    /// The cursor may move up to this message now.
+    /// The cursor may move to before this message now.
     to: u64,
     is_waiting: bool,
 }
@@ -127,8 +127,9 @@ impl FlowControl {
         self.window.as_mut().is_some_and(|window| window.acknowledge(seq))
     }
 
-    /// Whether it is behind only because it waited for the tick of its rate, or for its turn
-    /// after that: with this move it gets what is on a tape that begins at `begin`.
+    /// Whether the present move still brings it the messages of a tape that begins at `begin`: it
+    /// is behind only because it waited for the tick of its rate, or for its turn after the
+    /// tick.
     pub fn still_gets(&self, begin: u64) -> bool {
         self.rate.as_ref().is_some_and(|rate| rate.is_waiting || rate.to > begin)
     }

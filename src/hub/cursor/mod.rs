@@ -2,16 +2,17 @@
 //! up. Nothing here knows a log: a portion of the past comes from outside.
 
 mod beginning;
-mod catch_up;
+
 mod catching_up;
 mod connections;
 mod cursors;
 mod delivering;
 mod flow_control;
 mod marking;
-mod matching;
+mod meetings;
 mod members;
 mod patterns;
+mod portions;
 mod rates;
 mod subscription;
 mod window;
@@ -20,7 +21,7 @@ pub use catching_up::{CatchingUp, Output, Progress, Request, ready_range};
 pub use connections::Connection;
 pub use cursors::Cursors;
 pub use flow_control::{FlowControl, Start};
-pub use matching::{Appeared, Meeting};
+pub use meetings::{Appeared, Meeting};
 pub use members::{Members, Membership};
 pub use patterns::{PatternSubscription, Patterns};
 pub use subscription::{NO_PATTERN, Policy, State, Subscription, Subscriptions, moves};

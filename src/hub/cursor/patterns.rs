@@ -2,11 +2,11 @@
 //!
 //! A shard sends every home the patterns that it watches. A home reports the topics that match:
 //! those that it has, looked through in steps, and each new one with its first message. The
-//! shard then subscribes the connections to the topic, in steps too ([`Matching`]), from the
+//! shard then subscribes the connections to the topic, in steps too ([`Meetings`]), from the
 //! message with which it appeared. An idle topic is released again, so that its home can forget
 //! it, and is reported anew with its next message.
 
-use super::matching::Matching;
+use super::meetings::Meetings;
 use crate::base::{ShardId, Slab, work};
 use crate::hub::context::Context;
 use crate::hub::ids::{PatternRef, SubscriptionRef};
@@ -57,7 +57,7 @@ pub struct Patterns {
     pub subscriptions: Slab<PatternSubscription>,
     /// The watched patterns.
     pub index: PatternIndex,
-    pub matching: Matching,
+    pub meetings: Meetings,
     /// Subscriptions that release their idle topic with the next flush.
     pub releasing: Vec<SubscriptionRef>,
 }
@@ -65,7 +65,7 @@ pub struct Patterns {
 impl Patterns {
     /// Whether a flush has something to do.
     pub fn has_work(&self) -> bool {
-        !self.matching.is_empty() || !self.releasing.is_empty()
+        !self.meetings.is_empty() || !self.releasing.is_empty()
     }
 
     /// The watched pattern of this text.
@@ -109,13 +109,13 @@ impl Patterns {
         caller: Caller,
         delivery: Delivery,
     ) -> PatternRef {
-        let ticket = self.matching.ticket();
+        let ticket = self.meetings.ticket();
         let is_full = false;
         let own = PatternSubscription { pattern, connection, ticket, caller, delivery, is_full };
         let own = self.subscriptions.insert(own);
         let watched = self.watched.at_mut(pattern).expect("a watched pattern");
         watched.subscribers.insert(ticket, own.0);
-        self.matching.subscriber_came(own);
+        self.meetings.subscriber_came(own);
         own
     }
 
@@ -169,7 +169,7 @@ impl Patterns {
             self.names.remove(&text);
             self.index.remove(&text, reference.0);
             if self.watched.is_empty() {
-                self.matching.forget_all();
+                self.meetings.forget_all();
             }
         }
         changed.then_some((text, wanted))

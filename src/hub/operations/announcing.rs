@@ -65,7 +65,7 @@ impl Hub {
     /// Whether a shard takes reports of more topics that were found for it.
     fn has_room_to_report(&self, shard: ShardId) -> bool {
         let waiting = if shard == self.context.shard {
-            self.patterns.matching.len()
+            self.patterns.meetings.len()
         } else {
             self.outgoing.len(shard)
         };

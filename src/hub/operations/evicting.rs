@@ -36,8 +36,8 @@ impl Hub {
             self.budget.sweep = Sweep { next, ..Sweep::default() };
             return;
         }
-        // The bytes that were not evictable a moment ago still are not.
-        if held <= self.budget.sweep.incompressible_bytes {
+        // Nothing more could be evicted a moment ago, and no more is held now.
+        if held <= self.budget.sweep.unevictable_bytes {
             return;
         }
         self.context.tally.budget_exceeded += 1;
@@ -57,11 +57,11 @@ impl Hub {
                     Evictable::History => Evictable::Tapes,
                     Evictable::Tapes => Evictable::Values,
                     Evictable::Values => {
-                        sweep.incompressible_bytes = held;
+                        sweep.unevictable_bytes = held;
                         Evictable::History
                     }
                 };
-                if sweep.incompressible_bytes == held {
+                if sweep.unevictable_bytes == held {
                     return;
                 }
             }

@@ -21,10 +21,10 @@ impl Hub {
         if self.patterns.watched.is_empty() {
             return;
         }
-        self.patterns.matching.topic_appeared(pattern, topic, since);
+        self.patterns.meetings.topic_appeared(pattern, topic, since);
         // Names of topics that nobody here reads, and that homes may never report again, are
         // forgotten. Homes are asked again for the sake of the subscriptions that come next.
-        if self.patterns.matching.begin_to_forget(self.topics.len()) {
+        if self.patterns.meetings.begin_to_forget(self.topics.len()) {
             self.patterns.ask_homes_again();
         }
     }
@@ -32,7 +32,7 @@ impl Hub {
     /// Topics and subscriptions meet, as far as this flush's work allows.
     pub(super) fn meet(&mut self) {
         while !self.context.is_exhausted()
-            && let Some(meeting) = self.patterns.matching.take()
+            && let Some(meeting) = self.patterns.meetings.take()
         {
             let left = match meeting {
                 Meeting::Topic(appeared) => self.meet_subscribers(appeared).map(Meeting::Topic),
@@ -45,7 +45,7 @@ impl Hub {
                 }
             };
             if let Some(left) = left {
-                self.patterns.matching.put_back(left);
+                self.patterns.meetings.put_back(left);
             }
         }
     }
@@ -53,7 +53,7 @@ impl Hub {
     /// A topic meets the subscriptions that were there before it. Returns what is left of it, if
     /// it has not met all.
     fn meet_subscribers(&mut self, mut appeared: Appeared) -> Option<Appeared> {
-        self.patterns.matching.remember(&appeared);
+        self.patterns.meetings.remember(&appeared);
         let patterns = appeared.patterns.take();
         let patterns = patterns.unwrap_or_else(|| self.patterns_of(&appeared.name));
         while let Some(&(pattern, generation)) = patterns.get(appeared.next) {
@@ -103,8 +103,8 @@ impl Hub {
             let pattern = self.patterns.text(own);
             let prefix = literal_prefix(&pattern);
             let (name, ticket) = match &behind {
-                Some(behind) => self.patterns.matching.known_behind(Some(behind))?,
-                None => self.patterns.matching.known_from(prefix)?,
+                Some(behind) => self.patterns.meetings.known_behind(Some(behind))?,
+                None => self.patterns.meetings.known_from(prefix)?,
             };
             // They are in the order of their names: nothing that matches is behind this.
             if !name.starts_with(prefix) {
@@ -124,17 +124,17 @@ impl Hub {
     /// Forgets topics that the shard does not have, behind one. Returns the last of them, if
     /// not all were looked at.
     fn forget_unknown(&mut self, mut behind: Option<Arc<str>>) -> Option<Arc<str>> {
-        while let Some((name, _)) = self.patterns.matching.known_behind(behind.as_ref()) {
+        while let Some((name, _)) = self.patterns.meetings.known_behind(behind.as_ref()) {
             if self.context.is_exhausted() {
                 return behind;
             }
             self.context.charge(work::LOOK_UP);
             if self.topics.find(&name).is_none() {
-                self.patterns.matching.forget(&name);
+                self.patterns.meetings.forget(&name);
             }
             behind = Some(name);
         }
-        self.patterns.matching.end_forgetting();
+        self.patterns.meetings.end_forgetting();
         None
     }
 }

@@ -224,7 +224,7 @@ impl Hub {
         let weight = weight(payload.len() + key.map_or(0, str::len));
         let bytes_max = self.context.limits.publish_overflow_bytes_max;
         let reserved = self.outgoing.reserve(home, weight, bytes_max);
-        let is_congested = reserved.ok_or(HubError::Full)?;
+        let published = reserved.ok_or(HubError::Full)?;
         let known = index.and_then(|index| self.topics.at(index));
         let topic = known.map_or_else(|| name.into(), |topic| Arc::clone(&topic.name));
         self.context.charge(sent_work(payload.len()));
@@ -238,7 +238,7 @@ impl Hub {
             receipt,
         };
         self.outgoing.push(home, Waiting::Message(message, weight));
-        Ok(if is_congested { Published::Backpressure } else { Published::Queued })
+        Ok(published)
     }
 
     /// Whether publications wait for room at this shard.

@@ -43,7 +43,7 @@ impl Hub {
             return;
         };
         (reader.is_idle, reader.was_idle) = (true, true);
-        self.patterns.matching.forget(&known.name);
+        self.patterns.meetings.forget(&known.name);
         if self.release_idle(topic.index) {
             self.add_chore(topic);
         }
@@ -58,7 +58,7 @@ impl Hub {
         if !self.patterns.watched.is_empty() {
             let name = Arc::clone(&topic.name);
             let since = Some(Since { epoch: live.epoch, seq });
-            self.patterns.matching.topic_appeared(None, name, since);
+            self.patterns.meetings.topic_appeared(None, name, since);
         }
     }
 

@@ -55,7 +55,7 @@ impl Hub {
         let index = known.unwrap_or_else(|| self.watch(pattern));
         // It is compared with the topics that are known already, if nothing narrows them down.
         if literal_prefix(pattern).is_empty() {
-            self.context.charge(work::MATCH * self.patterns.matching.known() as u64);
+            self.context.charge(work::MATCH * self.patterns.meetings.known() as u64);
         }
         let connection = self.cursors.connections.enter(subscriber, subscriptions);
         self.intake.quotas.add_pattern(caller);

@@ -7,6 +7,7 @@ use super::message::{HUB_MESSAGE_OVERHEAD_BYTES, HubMessage};
 use crate::base::work::{self, Work};
 use crate::base::{ShardId, Spare};
 use crate::hub::ids::{ConnectionRef, MemberRef, PatternRef, SubscriptionRef, TopicRef};
+use crate::hub::message::Published;
 use crate::hub::past::{Portion, View};
 use std::collections::VecDeque;
 
@@ -102,16 +103,18 @@ impl Outgoing {
         self.neighbours[to.index()].waiting.len()
     }
 
-    /// Queues a publication of this weight for its home, unless `bytes_max` are exceeded. One
-    /// message always fits, whatever its size, or it could never be sent. Returns whether
-    /// publishers are to pause, or nothing if it was refused.
-    pub fn reserve(&mut self, home: ShardId, weight: usize, bytes_max: usize) -> Option<bool> {
+    /// Makes room for a publication of this weight on its way to its home, unless that exceeds
+    /// `bytes_max`; one always fits, whatever its size, or it could never be sent. Publishers are
+    /// to pause ([`Published::Backpressure`]) from half of it on, or if the last flush found no
+    /// room at that shard.
+    pub fn reserve(&mut self, home: ShardId, weight: usize, bytes_max: usize) -> Option<Published> {
         let neighbour = self.to(home);
         if neighbour.waiting_bytes > 0 && neighbour.waiting_bytes + weight > bytes_max {
             return None;
         }
         neighbour.waiting_bytes += weight;
-        Some(neighbour.stuck.is_some() || neighbour.waiting_bytes > bytes_max / 2)
+        let is_congested = neighbour.stuck.is_some() || neighbour.waiting_bytes > bytes_max / 2;
+        Some(if is_congested { Published::Backpressure } else { Published::Queued })
     }
 
     /// A publication of this weight has left.

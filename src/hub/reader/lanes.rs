@@ -54,7 +54,7 @@ impl Lanes {
     pub fn message(&mut self, number: u8, topic: &str, entry: &Entry, out: &mut Vec<u8>) {
         let lane = self.known[usize::from(number / 2)];
         let begin = out.len();
-        if !self.is_encoded(out, |out| lane.message(topic, entry, out)) {
+        if !self.try_encode(out, |out| lane.message(topic, entry, out)) {
             self.mark(number, topic, &Mark::Gap { from: entry.seq, to: entry.seq }, out);
         }
         if out.len() == begin {
@@ -67,13 +67,13 @@ impl Lanes {
     /// Appends a mark, not compressed. If the lane panics over it, it is left out.
     pub fn mark(&mut self, number: u8, topic: &str, mark: &Mark, out: &mut Vec<u8>) {
         let lane = self.known[usize::from(number / 2)];
-        self.is_encoded(out, |out| lane.mark(topic, mark, out));
+        self.try_encode(out, |out| lane.mark(topic, mark, out));
     }
 
     /// Has a lane append something, and returns whether it did so without a panic. Bytes
     /// that a panicking lane has appended are removed.
     #[inline]
-    fn is_encoded(&mut self, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+    fn try_encode(&mut self, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         let begin = out.len();
         let is_encoded = catch_unwind(AssertUnwindSafe(|| encode(out))).is_ok();
         if !is_encoded {

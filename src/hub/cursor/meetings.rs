@@ -40,7 +40,7 @@ pub struct Appeared {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Matching {
+pub struct Meetings {
     meetings: VecDeque<Meeting>,
     last_ticket: u64,
     /// Topics that homes have reported, with their tickets.
@@ -48,7 +48,7 @@ pub struct Matching {
     is_forgetting: bool,
 }
 
-impl Matching {
+impl Meetings {
     /// A ticket for one that comes.
     pub fn ticket(&mut self) -> u64 {
         self.last_ticket += 1;

@@ -6,7 +6,7 @@ use crate::hub::past::{Past, View};
 /// Maximum rounds of changes that happen while a snapshot is delivered.
 const ROUNDS_MAX: u8 = 8;
 
-/// The progress of a cursor that is not on its tape.
+/// The progress of a cursor that is not on its tape: which portions it has got.
 #[derive(Debug)]
 pub struct CatchUp {
     pub view: View,

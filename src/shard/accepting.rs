@@ -1,4 +1,4 @@
-//! Connections come in, up to the limits.
+//! Accepts connections, up to the limits.
 
 use super::parts::{Engine, Shard};
 use super::state::{Note, Operations, Slot};
@@ -96,11 +96,11 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             return;
         }
         if self.total() >= self.total_max() {
-            // Nothing tells this shard when another one has room again.
+            // No event reports that another shard has room again.
             self.hit(const { Limits::index_of("connections_refusing_max") });
             self.accepting.retry_at = self.core.now.plus_millis(RETRY_MS);
         } else if self.accepting.is_idle() {
-            // One of its own has to end, and then it accepts again at once.
+            // One of this shard's connections has to end; then it accepts again at once.
             self.counters().accepts_put_off.add(1);
             let text = format!(
                 "all {} descriptors of the shard are in use: raise the limit of open files",
@@ -115,8 +115,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         taken + in_flight < self.accepting.slots_max && self.total() < self.total_max()
     }
 
-    /// The limit of connections of all shards, those included that only hear that there is no
-    /// room.
+    /// The limit of connections of all shards, including those that are only answered with
+    /// 503.
     fn total_max(&self) -> usize {
         let limits = &self.core.limits;
         limits.connections_max.saturating_add(limits.connections_refusing_max)
@@ -159,7 +159,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// Nothing is accepted for a while, and that is logged.
+    /// Stops accepting for a while, and logs why.
     fn put_accepting_off(&mut self, why: &str) {
         self.counters().accepts_put_off.add(1);
         self.note(Note::AcceptFailed, &format!("{why}; the next try is in {RETRY_MS} ms"));

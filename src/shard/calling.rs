@@ -1,7 +1,7 @@
-//! Calls of the handler, and what they leave behind. This is the one place that interprets it.
+//! Calls of the handler, and their deferred effects. This is the one place that carries them out.
 //!
 //! Every call goes through `catch_unwind`: a panic closes the connection that it was for with
-//! 1011, and the handler lives on.
+//! 1011, and the handler keeps serving the others.
 
 use super::links::Posted;
 use super::parts::{Engine, Shard};
@@ -40,8 +40,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             return;
         }
         for message in std::mem::take(&mut self.engine.queues.direct) {
-            // It may come long after the connection has ended, and its slot may then be another
-            // one's.
+            // It may arrive long after the connection has ended, and the slot may then belong to
+            // another one.
             let name = token(message.to.index, message.to.generation);
             let delivered = self.with(name, |engine, peer| engine.deliver(peer, &message));
             if delivered != Some(true) {
@@ -52,8 +52,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 }
 
 impl<H: Handler, D: Driver> Engine<H, D> {
-    /// Calls the handler for a connection that has a session, and carries out what the call has
-    /// left behind.
+    /// Calls the handler for a connection that has a session, and carries out the call's
+    /// deferred effects.
     pub fn call(
         &mut self,
         peer: &mut Peer<'_, H::Session>,
@@ -69,8 +69,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// Carries out what calls of the handler have left behind, and looks whether the connection
-    /// has to close, to pause or to send.
+    /// Carries out the deferred effects of calls, and checks whether the connection has to
+    /// close, to pause or to send.
     pub fn after_call(&mut self, peer: &mut Peer<'_, H::Session>) {
         self.settle_deferred(peer);
         if peer.phase >= Phase::Flushing {
@@ -93,13 +93,13 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         if peer.has_queued() || peer.holds.has(Holds::QUEUE) || peer.wants_writable {
             self.mark_dirty(peer);
         }
-        // No send will come that would have it weighed.
+        // No send follows that would weigh it.
         if peer.is_blocked() {
             self.weigh(peer, false);
         }
     }
 
-    /// Carries out what calls of the handler have left behind.
+    /// Carries out the deferred effects of calls.
     #[inline]
     pub fn settle_deferred(&mut self, peer: &mut Peer<'_, H::Session>) {
         self.core.work += work::deflate(self.core.pool.take_deflated_bytes() as usize);
@@ -132,7 +132,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// Counts what calls of the handler have sent, published and been refused.
+    /// Counts the messages and publications of calls, and those that were refused.
     #[inline]
     fn count_deferred(&mut self) {
         let Engine { core, counters, .. } = self;

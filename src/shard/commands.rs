@@ -12,7 +12,7 @@ use crate::protocol::CloseCode;
 const SLOTS_PER_COMMAND: u32 = 4_096;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// Takes over the configuration that the server has reloaded since the last turn.
+    /// Applies the configuration that the server has reloaded since the last turn.
     pub(super) fn take_orders(&mut self) {
         if let Some(limits) = self.engine.links.commands.limits.take() {
             self.engine.core.limits.reload(&limits);

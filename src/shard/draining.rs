@@ -16,7 +16,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// Ends at once: connections are cut, and the application hears of it.
+    /// Ends at once: cuts connections, and notifies the application.
     fn stop(&mut self) {
         self.for_each(|engine, peer| engine.terminate(peer));
         self.engine.clock.stopped = true;
@@ -65,8 +65,8 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         engine.drain = Some(Drain::new(open, since));
     }
 
-    /// Tells some more handlers that the server is draining: what they queue leaves before more
-    /// is queued.
+    /// Notifies some more handlers that the server is draining: the messages that they queue
+    /// leave before more is queued.
     fn give_notices(&mut self) {
         for _ in 0..self.engine.core.limits.sends_per_turn {
             let next = self.engine.drain.as_mut().and_then(|drain| drain.notices.pop());

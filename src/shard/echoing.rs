@@ -1,4 +1,4 @@
-//! An echo that leaves from the buffer in which its message was received.
+//! Sends an echo from the buffer in which its message was received.
 
 use super::state::Slot;
 use crate::base::{BufferPool, Counters};
@@ -7,7 +7,7 @@ use crate::driver::{Driver, Errno, Socket};
 use crate::protocol::{Input, Kind};
 use crate::tls::RECORD_BYTES_MAX;
 
-/// An echo of which so much is left to send is not copied into the queue.
+/// An echo with at least so many bytes left to send is not copied into the queue.
 const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 256 << 10 };
 
 /// A frame that fills a TLS record by itself gains nothing from waiting for others. The simulated

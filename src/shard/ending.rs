@@ -4,8 +4,8 @@
 //! them (`Lingering`: a socket closed over unread bytes resets the connection, and a reset
 //! destroys the close frame). Then the three steps:
 //!
-//! 1. *terminate*: all operations in the kernel are cancelled, the hub and the pool get back
-//!    what is theirs, the application hears of it;
+//! 1. *terminate*: all operations in the kernel are cancelled, subscriptions and buffers return
+//!    to the hub and the pool, and the application is notified;
 //! 2. *join*: the end of every operation is awaited;
 //! 3. *close*: the descriptor is closed, and only that event frees the slot.
 
@@ -71,7 +71,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     /// This end's close frame is queued: waits for the peer's.
     pub fn await_close(&mut self, peer: &mut Peer<'_, H::Session>) {
         self.core.hub.leave(&mut peer.state.subscriptions);
-        // What comes before the peer's close frame is dropped: no rate holds it up.
+        // Messages before the peer's close frame are dropped: no rate holds them up.
         peer.holds.end(Holds::RATE);
         self.read_to_close(peer);
         self.enter_phase(peer, Phase::Closing);
@@ -91,7 +91,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             let text = format!("a peer broke a rule: {}", cause.reason());
             self.note(Note::Violation, &text);
         }
-        // What earlier messages of the same read have left behind stands.
+        // The effects of earlier messages of the same read remain.
         self.core.deferred.echo_in_place = None;
         self.core.deferred.close = None;
         self.settle_deferred(peer);
@@ -108,7 +108,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         peer.close.get_or_insert_with(|| Box::new(close));
     }
 
-    /// A subscriber fell behind a topic's tape, and its policy is to be closed.
+    /// Closes a subscriber that has fallen behind a topic's tape, as its policy says.
     pub fn fell_behind(&mut self, peer: &mut Peer<'_, H::Session>) {
         self.counters().readers_fallen.add(1);
         self.close(peer, CloseCause::FellBehind);

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Bytes of the subprotocols that a client has offered, in a log line.
 const OFFERED_BYTES_LOGGED: usize = 256;
 
-/// What the handler has decided on a connection that it takes.
+/// The handler's decision on a connection that it accepts.
 struct Acceptance<S> {
     session: S,
     /// The subprotocol among those that were offered.
@@ -46,7 +46,7 @@ fn agree_on_compression<S>(
     };
     slot.state.outbound.compress(compression);
     if server_window_bits == WINDOW_BITS_MAX {
-        // With a smaller window it could not read frames that are compressed once for everybody.
+        // A client with a smaller window can't read frames that are compressed once for all.
         slot.state.subscriptions.set_deflates();
     }
     counters.handshakes_deflate.add(1);
@@ -59,7 +59,7 @@ fn agree_on_compression<S>(
 }
 
 impl<H: Handler, D: Driver> Engine<H, D> {
-    /// Takes what it can of the request head. Returns whether messages follow.
+    /// Parses as much of the request head as has arrived. Returns whether messages follow.
     pub fn handshake(&mut self, peer: &mut Peer<'_, H::Session>, input: &mut Input<'_>) -> bool {
         self.core.work += work::HANDSHAKE;
         let head = match peer.inbound.head(&self.core.limits, input) {

@@ -1,4 +1,4 @@
-//! The way from one shard to the others: a mailbox per direction, and doorbells.
+//! Connects each shard to the others: a mailbox per direction, and doorbells.
 
 use crate::app::{CommandQueue, DirectMessage};
 use crate::base::planted::{Bug, planted};
@@ -8,13 +8,13 @@ use crate::mailbox::{self, Allowance, Doorbell, Receiver, Sender};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What wakes a shard.
+/// Wakes a shard.
 pub type Bell = Arc<Doorbell<Box<dyn Wake>>>;
 
 /// Places for messages that each mailbox has, if the limit allows it, however many there are.
 const PLACES_MIN: usize = 16;
 
-/// What one shard sends another.
+/// A message from one shard to another.
 #[derive(Debug)]
 pub enum ShardMessage {
     /// From hub to hub.
@@ -25,7 +25,7 @@ pub enum ShardMessage {
 
 const _: () = assert!(size_of::<ShardMessage>() <= 128);
 
-/// What became of a direct message.
+/// The outcome of posting a direct message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posted {
     Sent,
@@ -35,7 +35,7 @@ pub enum Posted {
     Dropped,
 }
 
-/// What a waiting message takes beside its payload.
+/// Bytes that a waiting message takes beside its payload.
 const DIRECT_BYTES: usize = size_of::<ShardMessage>();
 
 /// One shard's ends of all mailboxes.
@@ -255,7 +255,7 @@ fn push(
 ) -> Result<(), DirectMessage> {
     sender.push(ShardMessage::Direct(message), weight).map_err(|back| match back {
         ShardMessage::Direct(message) => message,
-        ShardMessage::Hub(_) => unreachable!("the message that was pushed comes back"),
+        ShardMessage::Hub(_) => unreachable!("a refused push returns its message"),
     })
 }
 
@@ -267,7 +267,7 @@ impl Post for Links {
                 Ok(())
             }
             Err(ShardMessage::Hub(message)) => Err(message),
-            Err(ShardMessage::Direct(_)) => unreachable!("the message that was pushed comes back"),
+            Err(ShardMessage::Direct(_)) => unreachable!("a refused push returns its message"),
         }
     }
 }
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(wakes[0].load(Ordering::Relaxed), 0);
         links[1].take(ShardId(2), 1, |_| true);
         assert_eq!(wakes[0].load(Ordering::Relaxed), 1);
-        // One always goes.
+        // One message always fits.
         assert!(send(&mut links[0], 1, 5_000));
     }
 

@@ -1,13 +1,13 @@
 //! The memory of connections is bounded, all shards together.
 //!
-//! A connection *holds* the bytes of an unfinished message, what is being inflated, what is
-//! queued and the kernel did not take, the rest of a frame that was cut, TLS records in pieces,
-//! and its backlog. It is weighed where that changes: after what it has brought was served, and
-//! after a send that left something behind.
+//! A connection *holds* the bytes of an unfinished message, the message being inflated, queued
+//! bytes that the kernel did not take, the rest of a frame that was cut, TLS records in pieces,
+//! and its backlog. It is weighed where that changes: after its input was served, and after a
+//! send that left something behind.
 //!
 //! All shards' connections share `connections_bytes_max`. Above three quarters of it the largest
 //! holders of a shard that holds more than others are *paused*: not read from, so that they do
-//! not grow. Above all of it the largest are closed, until it is three quarters again. Small
+//! not grow. Above all of it the largest are closed, until three quarters of it are left. Small
 //! needs fit in between. An unfinished message has a deadline, `message_ms`.
 
 use super::parts::{Engine, Shard};
@@ -58,7 +58,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             memory.is_in_vain = true;
             return;
         }
-        // Its part of what is too much: the other shards take care of theirs.
+        // This shard's part of the excess: the other shards free theirs.
         let part = memory.bytes() as f64 / total as f64;
         let surplus = ((total - soft) as f64 * part) as usize + 1;
         if total > max {
@@ -138,8 +138,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         self.counters().connection_bytes.set(self.memory.bytes() as u64);
     }
 
-    /// What a connection holds has changed; `has_completed` says whether a message of it has
-    /// become complete.
+    /// Weighs a connection again after its memory has changed; `has_completed` says whether one
+    /// of its messages has become complete.
     #[inline]
     pub fn weigh(&mut self, peer: &mut Peer<'_, H::Session>, has_completed: bool) {
         if peer.phase == Phase::Ending {
@@ -155,8 +155,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         self.memory.hold(peer.token, bytes, is_partial, has_completed, self.core.now);
     }
 
-    /// A connection that is being closed is read from whatever it holds: its peer's close frame
-    /// comes behind that.
+    /// Reads from a connection that is being closed, whatever it holds: its peer's close frame
+    /// follows that.
     pub fn read_to_close(&mut self, peer: &mut Peer<'_, H::Session>) {
         if peer.holds.end(Holds::MEMORY) {
             self.memory.resume(peer.index());

@@ -8,22 +8,22 @@
 //! | file | what happens there |
 //! |---|---|
 //! | `turning` | one turn, top to bottom |
-//! | `accepting` | connections come in, up to the limits |
-//! | `receiving`, `pacing` | bytes come in: how they are read, and when not |
+//! | `accepting` | connections are accepted, up to the limits |
+//! | `receiving`, `pacing` | bytes are received: how connections are read from, and when not |
 //! | `sharing` | each connection gets its share of a turn's work; the rest waits |
-//! | `handshaking`, `serving` | what the bytes mean: the request head, then messages |
-//! | `calling` | the handler is called, and what it has left behind is carried out |
+//! | `handshaking`, `serving` | bytes become the request head, then messages |
+//! | `calling` | the handler is called, and its deferred effects are carried out |
 //! | `echoing` | an echo leaves from where it was received |
-//! | `sending`, `tapes` | what leaves: direct replies and tapes, in one send |
+//! | `sending`, `tapes` | direct replies and tapes leave, in one send |
 //! | `unsealing`, `sealing` | TLS, between these and the wire |
-//! | `topics` | what the hub has for connections |
+//! | `topics` | the hub's signals reach connections |
 //! | `ending` | the three steps of an end: terminate, join, close |
 //! | `timing`, `draining` | deadlines, keep-alive, the drain |
-//! | `memory` | what connections hold together is bounded |
-//! | `commands`, `links` | what comes from other threads, and from other shards |
-//! | `state` | what a shard keeps; `parts` has it together |
+//! | `memory` | the memory of all connections is bounded |
+//! | `commands`, `links` | commands of other threads, and messages of other shards |
+//! | `state` | the state of a shard; `parts` puts it together |
 //!
-//! What always holds: a slot is given back only after every operation on it has ended; an event
+//! Invariants: a slot is freed only after every operation on it has ended; an event
 //! whose token names an earlier generation only gives its buffer back; a connection between two
 //! messages owns no buffer.
 

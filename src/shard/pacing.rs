@@ -2,12 +2,12 @@
 //!
 //! A topic whose rule has a `flush_ms` wakes nobody for each message, but a publisher that sends
 //! one at a time would still wake its shard for each. So once several reads in a row have brought
-//! nothing but such publications, shortly one after the other, the connection is read once a
-//! millisecond, whatever its rule's `flush_ms`. The messages that come then have waited for that,
-//! and their topic waits so much less.
+//! only such publications, in quick succession, the connection is read once a millisecond,
+//! whatever its rule's `flush_ms`. The messages that such a read brings have waited already, and
+//! their topic waits so much less.
 //!
-//! So nothing is late by more than a millisecond and a turn. A connection that sends anything
-//! else, is owed an answer, brings much or becomes quiet is read as all others again; one with
+//! So no message is late by more than a millisecond and a turn. Pacing ends when the connection
+//! sends anything else, is owed an answer, brings much or becomes idle. A connection with
 //! compression is always metered, and never paced.
 
 use super::parts::{Engine, Shard};
@@ -24,11 +24,11 @@ use std::time::Duration;
 const READS: u8 = if cfg!(test) { 2 } else { 8 };
 /// Messages that a paced read has to bring, or the next bytes wake the shard again.
 const MESSAGES_MIN: u64 = 2;
-/// Bytes that a paced read brings less of: above that a wake-up costs next to nothing per
+/// A paced read brings fewer bytes than this: above it a wake-up costs next to nothing per
 /// message, and a full socket may hold the publisher up.
 const BYTES_MAX: usize = 32 << 10;
 
-/// What a shard had counted before a read.
+/// The counters of a shard before a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     messages: u64,
@@ -59,7 +59,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 }
 
 impl<H: Handler, D: Driver> Engine<H, D> {
-    /// What is counted so far.
+    /// The counters now, to compare with after a read.
     #[inline]
     pub fn before_read(&self) -> Before {
         Before {
@@ -81,19 +81,19 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         (is_all && peer.holds.is_empty()).then_some(messages)
     }
 
-    /// After bytes came of their own accord, `silent` after those before them: whether the
-    /// connection is to be read at a pace from now on.
+    /// Decides whether the connection is paced from now on, after the kernel has delivered bytes
+    /// `idle` after the previous ones.
     #[inline]
-    pub fn may_pace(&mut self, peer: &mut Peer<'_, H::Session>, before: Before, silent: Duration) {
+    pub fn may_pace(&mut self, peer: &mut Peer<'_, H::Session>, before: Before, idle: Duration) {
         if peer.is_metered {
             return;
         }
         let is_batched = self.batched_since(before, peer).is_some();
-        if !is_batched || silent > Duration::from_millis(PACE_MS.into()) / 2 {
+        if !is_batched || idle > Duration::from_millis(PACE_MS.into()) / 2 {
             peer.reads = 0;
             return;
         }
-        peer.reads += u8::from(!silent.is_zero());
+        peer.reads += u8::from(!idle.is_zero());
         if peer.reads == READS {
             peer.reads = 0;
             peer.is_metered = true;

@@ -15,7 +15,7 @@ use crate::tls::Acceptor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the server orders its shards to do; it only grows.
+/// The order of the server to its shards; it only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Command(AtomicU8);
 
@@ -34,7 +34,7 @@ impl Command {
     }
 }
 
-/// What a shard is built from, besides its driver and handler.
+/// The parts that a shard is built from, besides its driver and handler.
 pub(crate) struct Parts {
     pub id: ShardId,
     pub limits: Limits,
@@ -214,7 +214,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// As [`Engine::note`], for what is no fault of the server or a peer.
+    /// As [`Engine::note`], for an event that is no fault of the server or a peer.
     pub fn note_info(&mut self, note: Note, text: &str) {
         if let Some(left_out) = self.notes.allow(note, self.core.now) {
             tracing::info!(shard = self.core.id.0, left_out, "{text}");

@@ -1,4 +1,4 @@
-//! Bytes come in: how they are read, and when not.
+//! Receives bytes: how connections are read from, and when not.
 //!
 //! Most connections have a receive armed that the kernel serves as bytes come, into buffers of
 //! the shared ring. One that sends large frames, or more in a turn than its share, is *metered*:
@@ -23,15 +23,15 @@ const HOT_BYTES: usize = 256 << 10;
 /// kernel again.
 const SMALL_READ_BYTES: usize = 8 << 10;
 const SMALL_READS: u8 = 16;
-/// So many turns' bytes may be inflated from what arrived before the receive was stopped.
+/// Bytes that arrived before the receive was stopped may inflate to the bytes of so many turns.
 const EARLY_TURNS: usize = 16;
 /// Bytes read at once from a connection with compression. They may become a thousand times as
 /// many before others have their turn.
 const DEFLATE_READ_BYTES: usize = 16 << 10;
 
-/// What came of reading a connection's share of a turn.
+/// The result of reading a connection's share of a turn.
 pub(super) enum Share {
-    /// It is not to be read from, or has ended.
+    /// The connection is not to be read from, or has ended.
     Nothing,
     /// All that was there, in bytes.
     All(usize),
@@ -85,14 +85,13 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// Where publications have room again, the connections that waited for it are read from: a
-    /// few at a time, those first that have waited longest. All at once would bring more than
-    /// there is room for.
+    /// Reads again from connections whose publications have room now: a few at a time, the
+    /// longest waiting first. All at once would bring more than there is room for.
     pub(super) fn resume_congested(&mut self) {
         let Shard { engine, .. } = self;
         let limits = &engine.core.limits;
-        // What each brings at first is a receive buffer, and more with what a short publication
-        // weighs beside its bytes.
+        // Each brings a receive buffer at first; short publications weigh several times their
+        // bytes.
         let bytes_each = 4 * limits.receive_buffer_bytes;
         let most = (limits.publish_overflow_bytes_max / bytes_each).max(1);
         engine.queues.resumes_more = false;

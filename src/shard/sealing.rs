@@ -1,6 +1,6 @@
-//! TLS, on the way out: what a connection has to send is encrypted when it is sent.
+//! Outgoing TLS: bytes are encrypted when they are sent.
 //!
-//! It comes from the queue and the tapes, and at most
+//! They come from the queue and the tapes, and at most
 //! [`SEALED_BYTES_MAX`](crate::connection::SEALED_BYTES_MAX) bytes are encrypted ahead of the
 //! socket: by then they have left both.
 
@@ -9,8 +9,8 @@ use super::tapes::advance_tapes;
 use crate::app::Core;
 use crate::base::Counters;
 
-/// Encrypts what a connection has to send, as far as there is room: its queue, then, if it takes
-/// from them, its tapes. In one piece, so that records are full if there is enough.
+/// Encrypts the bytes that a connection has to send, as far as there is room: its queue, then, if
+/// it takes from them, its tapes. In one piece, so that records are full if there is enough.
 pub fn seal<S>(
     slot: &mut Slot<S>,
     core: &mut Core,

@@ -1,4 +1,4 @@
-//! What leaves: direct replies and tapes, in one send per connection and turn.
+//! Sends direct replies and tapes, in one send per connection and turn.
 
 use super::parts::{Engine, Shard};
 use super::sealing::seal;
@@ -139,7 +139,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         let nears_key_limit = slot.channel.as_deref().is_some_and(Channel::nears_key_limit);
         let state = &mut slot.state;
         if let Some(channel) = &mut slot.channel {
-            // What was encrypted has left queue and tapes before.
+            // Bytes that were encrypted have left queue and tapes before.
             channel.advance(&mut core.pool, sent);
             if channel.has_failed() {
                 return self.lost(peer);
@@ -188,7 +188,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// If everything that was queued has left, what waited for that continues.
+    /// Once everything queued has left, resumes what waited for that.
     fn notice_drained(&mut self, peer: &mut Peer<'_, H::Session>) {
         let is_awaited =
             peer.phase != Phase::Open || peer.holds.has(Holds::QUEUE) || peer.wants_writable;

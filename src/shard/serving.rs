@@ -1,4 +1,4 @@
-//! What received bytes mean: a request head first, then messages, each of which goes through its
+//! Received bytes become a request head first, then messages, each of which goes through its
 //! handler.
 
 use super::calling::{Called, guard};

@@ -1,5 +1,4 @@
-//! A turn's work is shared out: each connection gets a share, and what it brings beyond that
-//! waits.
+//! Shares a turn's work out: each connection gets a share, and its input beyond that waits.
 //!
 //! Bytes beyond a connection's share are its *backlog*: kept, and served in the turns that
 //! follow, backlogs one after the other and each its share again, until nothing is left.
@@ -29,7 +28,7 @@ const DEBT_MIN: Work = 250 * UNIT;
 const OWED_MIN: Work = 10 * UNIT;
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// A turn begins, now.
+    /// Begins a turn, now.
     pub(super) fn begin_budget(&mut self) {
         let Engine { core, budget, .. } = &mut self.engine;
         // The hub's publications come first.
@@ -87,7 +86,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         share.is_some()
     }
 
-    /// A connection has brought bytes beyond its share: they wait.
+    /// Keeps bytes that a connection has brought beyond its share.
     pub fn fall_behind(&mut self, peer: &mut Peer<'_, H::Session>, bytes: &[u8]) {
         if peer.phase >= Phase::Flushing {
             return;
@@ -125,7 +124,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// A connection that has done much more than its share in one piece pays for it.
+    /// Charges a connection for a step that took much more than its share.
     #[inline]
     pub fn incur(&mut self, peer: &mut Peer<'_, H::Session>) {
         let work = self.core.overdraft();
@@ -195,7 +194,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         self.read_on(peer);
     }
 
-    /// It has not been served to the end, and continues behind the others.
+    /// Puts a connection whose backlog is not yet served behind the others.
     fn put_back(&mut self, peer: &mut Peer<'_, H::Session>, bytes: Vec<u8>, served: usize) {
         let Some(backlog) = self.budget.known(peer.index()) else { return };
         debug_assert!(backlog.bytes.is_empty(), "nothing comes while it is served");

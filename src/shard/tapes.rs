@@ -1,4 +1,4 @@
-//! Bytes of tapes are in flight: the cursors of their connection move.
+//! Moves the cursors of a connection when bytes of its tapes are in flight.
 
 use crate::app::{ConnState, Core};
 use crate::base::planted::{Bug, planted};

@@ -39,10 +39,10 @@ struct Sessions {
     closed: Rc<Cell<u64>>,
 }
 
-/// Does what the first letter of a message says.
+/// Obeys the first character of each message.
 struct Words {
     sessions: Sessions,
-    /// Who connected last, on any shard, to write letters to.
+    /// The connection that opened last, on any shard: the receiver of direct messages.
     last: Rc<Cell<Option<ConnectionId>>>,
 }
 
@@ -58,7 +58,7 @@ impl Handler for Words {
     }
 
     fn open(&mut self, conn: &mut Conn<'_, ()>) {
-        // Its own name comes first, so that a letter can be told to be its own.
+        // Its own name comes first, so that a client recognises direct messages to it.
         let id = conn.id().to_string();
         let _ = conn.send(format!("i{id}").as_str());
         if let Some(last) = self.last.replace(Some(conn.id())) {
@@ -111,7 +111,7 @@ impl Handler for Words {
     }
 }
 
-/// What is refused is not swallowed: the publisher goes.
+/// Publishes, and closes the publisher if the publication is refused.
 fn publish(conn: &mut Conn<'_, ()>, topic: &str, message: Message<'_>) {
     if conn.publish(topic, message).is_err() {
         conn.close(1013, "behind");
@@ -282,19 +282,14 @@ impl Simulation {
                 let large = self.random.chance(8);
                 let padding = self.random.below(if large { 4_000 } else { 100 }) as usize;
                 let payload = format!("e{} {}", talker.echoes_sent, "y".repeat(padding));
-                match self.random.chance(4) {
-                    false => talker.client.deflated(
-                        &mut out,
-                        &mut self.pool,
-                        Opcode::Text,
-                        payload.as_bytes(),
-                    ),
-                    true => {
-                        let (head, tail) = payload.split_at(payload.len() / 2);
-                        talker.client.frame(&mut out, Opcode::Text, false, head.as_bytes());
-                        talker.client.frame(&mut out, Opcode::Ping, true, b"between");
-                        talker.client.frame(&mut out, Opcode::Continuation, true, tail.as_bytes());
-                    }
+                if self.random.chance(4) {
+                    let (head, tail) = payload.split_at(payload.len() / 2);
+                    talker.client.frame(&mut out, Opcode::Text, false, head.as_bytes());
+                    talker.client.frame(&mut out, Opcode::Ping, true, b"between");
+                    talker.client.frame(&mut out, Opcode::Continuation, true, tail.as_bytes());
+                } else {
+                    let (pool, text) = (&mut self.pool, Opcode::Text);
+                    talker.client.deflated(&mut out, pool, text, payload.as_bytes());
                 }
             }
             // The publisher does nothing that would end it.
@@ -342,8 +337,8 @@ impl Simulation {
         talker.wire.write(&out);
     }
 
-    /// Every client reads what it feels like, and checks it; says whether there
-    /// was something.
+    /// Every client reads a random amount and checks it; returns whether anything
+    /// arrived.
     fn read_all(&mut self) -> bool {
         let mut found = false;
         for talker in &mut self.talkers {
@@ -390,7 +385,7 @@ impl Simulation {
         found
     }
 
-    /// Runs every shard that would not wait; says whether one did.
+    /// Runs every shard that would not wait; returns whether one did.
     fn run_shards(&mut self) -> bool {
         let mut ran = false;
         for number in 0..self.shards.len() {
@@ -403,7 +398,7 @@ impl Simulation {
         ran
     }
 
-    /// What holds between any two turns.
+    /// Checks the invariants that hold between any two turns.
     fn check_shard(&self, number: usize) {
         let shard = &self.shards[number];
         assert_eq!(self.world.buffers_lent(number), 0, "a receive buffer outlived its turn");
@@ -423,7 +418,7 @@ impl Simulation {
         assert!(shard.engine.core.pool.lent() <= owners, "an idle connection owns a buffer");
     }
 
-    /// Lets everything that can happen without new input happen.
+    /// Runs until nothing more happens without new input.
     fn settle(&mut self, millis: u64) {
         let end = self.world.now().plus_millis(millis);
         for _ in 0..200_000 {
@@ -442,7 +437,7 @@ impl Simulation {
         panic!("it never settles");
     }
 
-    /// The end of a run: calm, everybody reads, and every promise is due.
+    /// Ends a run: faults stop, every client reads, and every promise is due.
     fn finish(&mut self) {
         self.world.calm();
         for talker in &mut self.talkers {
@@ -519,12 +514,12 @@ impl Talker {
         self.closed = true;
     }
 
-    /// Checks what came; says what to answer.
+    /// Checks a received message; returns the answer to send.
     fn check(&mut self, text: &str) -> Option<Vec<u8>> {
         let (word, rest) = text.split_at(1);
         match word {
             "i" => self.name = Some(rest.to_owned()),
-            "l" => assert_eq!(self.name.as_deref(), Some(rest), "somebody else's letter"),
+            "l" => assert_eq!(self.name.as_deref(), Some(rest), "a message to another client"),
             "e" => {
                 self.echoes_received += 1;
                 let number = rest.split(' ').next().unwrap().parse();
@@ -545,7 +540,7 @@ impl Talker {
         None
     }
 
-    /// Whether it is open to the end: everything must have come.
+    /// Whether the connection is open to the end: then it must have received everything.
     fn lives(&self) -> bool {
         self.is_open() && !self.wire.is_broken()
     }
@@ -588,7 +583,7 @@ fn is_caught(bug: Bug) -> bool {
     first.is_some_and(|seed| !is_seen(seed))
 }
 
-/// Thousands of expected panics would drown the one that is not.
+/// Hides the thousands of expected panics, which would bury an unexpected one.
 fn quiet_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -654,7 +649,7 @@ fn a_context_that_goes_on_behind_a_tape_is_caught() {
 }
 
 /// Publishers are held while the mailbox to their topic's home is full, or this would not
-/// be seen; and go on afterwards.
+/// be seen; and continue afterwards.
 #[test]
 fn a_forgotten_publisher_is_caught() {
     assert!(is_caught(Bug::ForgottenPublisher));

@@ -1,5 +1,5 @@
-//! What the hub has for connections: after a flush, which of them have something to get; and for
-//! those that catch up, portions of the past, into the queue.
+//! Carries the hub's signals to connections: after a flush, marks those that have something to
+//! send; and queues portions of the past for those that catch up.
 
 use super::parts::{Engine, Shard};
 use super::state::{CatchUp, Note, Peer, Phase, token};
@@ -10,7 +10,7 @@ use crate::driver::Driver;
 use crate::hub::{self, Caller, HubError, Signal, Step, Tally, TopicRef};
 
 impl<H: Handler, D: Driver> Shard<H, D> {
-    /// Moves the hub one step, and does what that means for connections.
+    /// Moves the hub one step, and applies its signals to connections.
     pub(super) fn flush_hub(&mut self) {
         let engine = &mut self.engine;
         let waited = engine.links.has_any_waiting();
@@ -99,7 +99,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
                 break;
             }
             let Some(index) = engine.queues.catching_up.pop_front() else { break };
-            // It may be there twice, or have ended meanwhile.
+            // The list may name it twice, or it may have ended meanwhile.
             self.with_at(index, |engine, peer| engine.catch_up(peer));
             self.deliver_direct();
         }
@@ -207,7 +207,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         may_drop_key: bool,
     ) -> Result<u64, HubError> {
         let Publication { topic, key, removes_key, is_json, kind, payload } = publication;
-        let message = kind.message(&payload).expect("it was a message where it came from");
+        let message = kind.message(&payload).expect("it was a message at its publisher");
         let publication = hub::Publication {
             topic: &topic,
             key: key.as_deref(),
@@ -231,7 +231,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         published
     }
 
-    /// Counts what happened in the hub.
+    /// Counts the hub's events.
     fn count_tally(&mut self) {
         let tally = self.core.hub.tally();
         let Tally { topics_refused, budget_exceeded, gaps, conflations, replayed, .. } = tally;

@@ -1,5 +1,5 @@
-//! One turn of a shard, top to bottom: enter the kernel once, handle what comes out, and leave
-//! what has no room for the next turn.
+//! One turn of a shard, top to bottom: enter the kernel once, handle its events, and leave
+//! work that does not fit to the next turn.
 
 use super::links::ShardMessage;
 use super::parts::{Command, Engine, Shard};
@@ -122,7 +122,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         self.deliver_direct();
     }
 
-    /// Takes what other shards and other threads have sent.
+    /// Takes the messages of other shards and the commands of other threads.
     fn take_messages(&mut self) {
         self.take_orders();
         let Shard { engine, .. } = self;
@@ -169,8 +169,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             return Time::ZERO;
         }
         self.links.doze();
-        // What came before the flag was up: messages, a command, or room at another shard.
-        // Other threads see the flag from now on.
+        // Looks for messages, a command, or room at another shard that came before the flag was
+        // set. Other threads see the flag from now on.
         if self.links.has_messages()
             || self.has_command()
             || self.links.has_room_for_direct()

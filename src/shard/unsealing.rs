@@ -1,4 +1,4 @@
-//! TLS, on the way in: records are decrypted into one warm buffer, and its bytes are served as
+//! Incoming TLS: records are decrypted into one warm buffer, and its bytes are served as
 //! those of a plain connection are.
 //!
 //! A handshake costs a hundred times what a message does: a turn does `tls_handshakes_per_turn`
@@ -75,12 +75,11 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// Decrypts with `receive`, and serves what came of it.
-    fn unseal_with(
-        &mut self,
-        peer: &mut Peer<'_, H::Session>,
-        receive: impl FnOnce(&mut Channel, &mut BufferPool, &mut Vec<u8>) -> Result<bool, ChannelError>,
-    ) {
+    /// Decrypts with `receive`, and serves the plain bytes.
+    fn unseal_with<F>(&mut self, peer: &mut Peer<'_, H::Session>, receive: F)
+    where
+        F: FnOnce(&mut Channel, &mut BufferPool, &mut Vec<u8>) -> Result<bool, ChannelError>,
+    {
         let Some(channel) = peer.slot().channel.as_mut() else { return };
         let mut plain = std::mem::take(&mut self.scratch.plain);
         plain.clear();

@@ -1,4 +1,4 @@
-//! What a shard does to get more connections: accepts in flight, and when to try again.
+//! The state of accepting: accepts in flight, and when the shard tries again.
 
 use crate::admission::{Addresses, Pace};
 use crate::base::{Limits, Time};

@@ -1,4 +1,4 @@
-//! The work of a turn, and the backlogs: what connections have brought beyond their share of it.
+//! The work of a turn, and the backlogs: input of connections beyond their share of it.
 //!
 //! Work is counted in constants ([`crate::base::work`]), not measured.
 
@@ -25,7 +25,7 @@ const TIMERS: Work = 2;
 /// While the hub is behind, received bytes get this part of their own.
 const BEHIND: Work = 4;
 
-/// What a connection has brought and is yet to be served.
+/// Bytes that a connection has brought and that are yet to be served.
 #[derive(Debug)]
 pub struct Backlog {
     pub token: Token,

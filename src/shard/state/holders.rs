@@ -1,4 +1,4 @@
-//! What connections hold in memory: unfinished messages, queues, backlogs, TLS records in
+//! The memory that connections hold: unfinished messages, queues, backlogs, TLS records in
 //! pieces. A connection that holds nothing, as nearly all do, is in no table.
 
 use crate::base::Time;
@@ -15,7 +15,7 @@ pub const OVERDUE_LOOK_MS: u64 = 1_000;
 /// frees little.
 pub const HOLDER_BYTES_MIN: usize = 4 << 10;
 
-/// What one connection holds.
+/// The memory that one connection holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder {
     pub token: Token,
@@ -112,7 +112,7 @@ impl Memory {
         }
     }
 
-    /// A holder is not read from for want of memory.
+    /// Pauses a holder for want of memory.
     pub fn pause(&mut self, index: u32) {
         if let Some(holder) = self.holders.get_mut(&index) {
             holder.is_paused = true;

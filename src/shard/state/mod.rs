@@ -1,4 +1,4 @@
-//! What a shard keeps: connections, queues, timers, budgets. Nothing here does I/O or calls a
+//! The state of a shard: connections, queues, timers, budgets. Nothing here does I/O or calls a
 //! handler.
 
 mod accepting;

@@ -12,11 +12,11 @@ pub struct Scratch<B> {
     pub steps: Vec<Step>,
     pub batch: Batch<'static>,
     pub sending: Vec<u32>,
-    /// Per send of the turn: what became of it, and its bytes.
+    /// The result of each send of the turn, and its bytes.
     pub outcomes: Vec<(Result<usize, Errno>, usize)>,
     /// Where metered connections are read into: one buffer, always warm.
     pub hot: Vec<u8>,
-    /// What was decrypted, or is to be encrypted: likewise.
+    /// Plain bytes that were decrypted, or are to be encrypted: likewise.
     pub plain: Vec<u8>,
 }
 

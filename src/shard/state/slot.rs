@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// Where a connection stands on the way to its end. It only moves downward.
+/// The phase of a connection's life. It only moves downward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The handshake, then messages.
@@ -348,7 +348,7 @@ pub fn token(index: u32, generation: u32) -> Token {
 mod tests {
     use super::*;
 
-    /// What an idle connection costs is mostly this: a field more is paid a million
+    /// Most of an idle connection's memory is its slot: one more field is paid for a million
     /// times.
     #[test]
     fn a_slot_stays_small() {

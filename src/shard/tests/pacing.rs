@@ -1,4 +1,4 @@
-//! Who publishes often to a topic that gathers is read once a millisecond.
+//! A connection that publishes often to a topic that batches is read once a millisecond.
 
 use crate::base::Limits;
 use crate::hub::Rule;
@@ -26,8 +26,8 @@ impl Stage {
         Stage { shard, publisher, reader, sent: 0, received: 0 }
     }
 
-    /// Publishes a message a step; says how late the latest came at the reader, in steps,
-    /// and how many turns it took.
+    /// Publishes a message a step; returns how late the latest one reached the reader, in
+    /// steps, and the number of turns.
     fn publish(&mut self, steps: u64) -> (u64, u64) {
         let turns = self.shard.counters().turns.get();
         let mut latest = 0;
@@ -57,11 +57,11 @@ fn many_publications_wake_the_shard_once_a_millisecond() {
     assert!(stage.paced_reads() > 0);
     let before = stage.paced_reads();
     let (latest, turns) = stage.publish(1_000);
-    // In a hundred milliseconds, each message at most one of them late.
+    // A hundred milliseconds have passed, and each message is at most one of them late.
     let reads = stage.paced_reads() - before;
     assert!((90..=101).contains(&reads), "{reads} reads");
     assert!(latest <= 11 && turns < 500, "{latest} steps late, {turns} turns");
-    // The last ones come too, and what comes next is read at once again.
+    // The last messages arrive too, and the next ones are read at once again.
     stage.shard.advance(Duration::from_millis(5));
     while stage.reader.receive().is_some() {
         stage.received += 1;
@@ -73,12 +73,12 @@ fn many_publications_wake_the_shard_once_a_millisecond() {
 }
 
 #[test]
-fn others_are_read_as_they_come() {
-    // A topic that does not gather.
+fn other_publishers_are_not_paced() {
+    // A topic that does not batch.
     let mut stage = Stage::new(0);
     let (latest, _) = stage.publish(200);
     assert_eq!((latest, stage.paced_reads()), (0, 0));
-    // A publisher that takes its time.
+    // A publisher with long pauses.
     let mut stage = Stage::new(1);
     for _ in 0..50 {
         stage.publish(1);

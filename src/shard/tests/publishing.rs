@@ -9,7 +9,7 @@ use crate::protocol::Message;
 use crate::shard::Shard;
 use crate::testing::{Received, TestClient, assemble};
 
-/// `/write/TOPIC` publishes to it, `/read/TOPIC` gets it, and `/echo` says it again.
+/// `/write/TOPIC` publishes to the topic, `/read/TOPIC` subscribes to it, and `/echo` echoes.
 struct Topics;
 
 impl Handler for Topics {
@@ -26,11 +26,11 @@ impl Handler for Topics {
     }
 
     fn message(&mut self, conn: &mut Conn<'_, String>, message: Message<'_>) {
-        let told = match conn.session().clone().strip_prefix("/write/") {
+        let is_taken = match conn.session().clone().strip_prefix("/write/") {
             Some(topic) => conn.publish(topic, message).is_ok(),
             None => conn.send(message) == SendOutcome::Queued,
         };
-        assert!(told, "refused");
+        assert!(is_taken, "refused");
     }
 }
 
@@ -43,7 +43,7 @@ struct Stage {
 
 const MAILS_MAX: usize = 8;
 const OVERFLOW_BYTES_MAX: usize = 32 << 10;
-/// Small beside that: what was received before the publisher is paused is kept.
+/// Small beside that: input received before the publisher is paused is kept.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 10;
 const MESSAGES: usize = 1_000;
 const MESSAGE_BYTES: usize = 200;
@@ -70,7 +70,7 @@ impl Stage {
         TestClient::start(self.world.connect(shard), &target, &[], [0; 16])
     }
 
-    /// These shards turn until they have come to rest. The others stand still.
+    /// Turns these shards until they are idle. The others stand still.
     fn run(&mut self, shards: &[usize]) {
         for _ in 0..100_000 {
             let mut ran = false;
@@ -84,7 +84,7 @@ impl Stage {
                 return;
             }
         }
-        panic!("they never come to rest");
+        panic!("they never become idle");
     }
 }
 
@@ -94,7 +94,7 @@ fn send(publisher: &mut TestClient, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// That many messages have come, all that were sent, in order and once.
+/// Checks that the reader has so many messages: all that were sent, in order and once.
 fn check_got(reader: &mut TestClient, messages: usize) {
     for number in 0..messages {
         let text = format!("{number:MESSAGE_BYTES$}");
@@ -103,10 +103,10 @@ fn check_got(reader: &mut TestClient, messages: usize) {
     assert_eq!(reader.receive(), None);
 }
 
-/// They are read no further than what may be kept for the mailbox, nothing is refused, and
-/// the others of their shard go on.
+/// The server reads no more from them than it may keep for the mailbox, refuses nothing, and
+/// keeps serving the others of their shard.
 #[test]
-fn who_publishes_to_a_home_that_stands_still_is_not_read() {
+fn a_publisher_to_a_home_that_stands_still_is_not_read_from() {
     let mut stage = Stage::new();
     let (mut publisher, mut reader) = (stage.connect(0, "write", 1), stage.connect(1, "read", 1));
     let mut others = [stage.connect(0, "write", 0), stage.connect(0, "echo", 0)];
@@ -131,7 +131,7 @@ fn who_publishes_to_a_home_that_stands_still_is_not_read() {
     check_got(&mut others[1], 100);
     check_got(&mut local, 100);
     assert_eq!(reader.receive(), None);
-    // The home goes on, and nothing was lost.
+    // The home continues, and nothing was lost.
     stage.run(&[0, 1]);
     check_got(&mut reader, 2 * MESSAGES);
     assert_eq!(stage.shards[0].counters().publications_refused.get(), 0);
@@ -143,12 +143,12 @@ fn who_publishes_to_a_home_that_stands_still_is_not_read() {
     assert_eq!(stage.shards[0].counters().receives_paused.get(), paused);
 }
 
-/// Each is the home of what the other publishes, and has its mailbox full.
+/// Each is the home of the other's topic, and each mailbox is full.
 #[test]
 fn two_shards_that_publish_to_each_other_do_not_block() {
     let mut stage = Stage::new();
     let mut publishers = [stage.connect(0, "write", 1), stage.connect(1, "write", 0)];
-    // On either side: what is published comes back, as well.
+    // Readers on both sides: messages also return to their publisher's shard.
     let mut readers: Vec<_> =
         [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(at, topic)| stage.connect(at, "read", topic)).into();
     stage.run(&[0, 1]);

@@ -1,4 +1,4 @@
-//! TLS on the simulated ring, told step by step.
+//! TLS on the simulated ring, step by step.
 
 use super::wire::Wire;
 use crate::app::{Conn, Handler, Request, Upgrade};
@@ -26,7 +26,7 @@ fn dial(shard: &mut TestShard<Echo>, connector: &Connector) -> Wire {
     Wire::new(shard.dial(), Some(connector.connect("localhost").unwrap()))
 }
 
-/// Reads what has come for each; says how many have been upgraded.
+/// Reads from each; returns how many have been upgraded.
 fn upgraded(wires: &mut [Wire], got: &mut [Vec<u8>]) -> usize {
     for (wire, got) in wires.iter_mut().zip(got.iter_mut()) {
         got.extend(wire.read(usize::MAX).0);
@@ -34,8 +34,8 @@ fn upgraded(wires: &mut [Wire], got: &mut [Vec<u8>]) -> usize {
     got.iter().filter(|got| got.starts_with(b"HTTP/1.1 101 ")).count()
 }
 
-/// One handshake a turn, and a limit of silence that is shorter than the queue: who waits
-/// for the server is not silent.
+/// With one handshake a turn and a stall limit that is shorter than the queue, a client that
+/// waits for the server is not idle.
 #[test]
 fn a_handshake_that_waits_for_its_turn_is_not_late() {
     const CLIENTS: usize = 200;
@@ -56,15 +56,15 @@ fn a_handshake_that_waits_for_its_turn_is_not_late() {
     }
     assert_eq!(upgraded(&mut wires, &mut got), CLIENTS);
     assert!(shard.counters().tls_handshakes_delayed.get() > CLIENTS as u64 / 2);
-    // Who is silent is cut as ever.
-    let _silent = dial(&mut shard, &connector);
+    // A client that sends nothing is still cut.
+    let _idle = dial(&mut shard, &connector);
     shard.run();
     assert_eq!(shard.counters().connections.get(), CLIENTS as u64 + 1);
     shard.advance(MILLISECOND * 200);
     assert_eq!(shard.counters().connections.get(), CLIENTS as u64);
 }
 
-/// Says who asked, and lets everybody in.
+/// Records the certificate of each client, and accepts all.
 struct Doorkeeper(Rc<RefCell<Vec<Option<Vec<u8>>>>>);
 
 impl Handler for Doorkeeper {
@@ -79,7 +79,7 @@ impl Handler for Doorkeeper {
 }
 
 #[test]
-fn a_handler_is_shown_the_certificate_of_a_client() {
+fn a_handler_sees_the_certificate_of_a_client() {
     let (acceptor, known, certificate, nobody) = crate::tls::tests::asking();
     let shown = Rc::new(RefCell::new(Vec::new()));
     let handler = Doorkeeper(Rc::clone(&shown));
@@ -88,7 +88,7 @@ fn a_handler_is_shown_the_certificate_of_a_client() {
     });
     for (connector, resumed, expected) in [
         (&known, 0, Some(&certificate)),
-        // The second time it shows a ticket, which has the certificate in it.
+        // The second time the client presents a ticket, which contains the certificate.
         (&known, 1, Some(&certificate)),
         (&nobody, 1, None),
         (&nobody, 2, None),
@@ -108,14 +108,14 @@ fn a_handler_is_shown_the_certificate_of_a_client() {
     assert_eq!(*shown.borrow(), []);
 }
 
-/// Pieces of a record take nobody's turn.
+/// A piece of a record does not count as a handshake of the turn.
 #[test]
 fn drips_do_not_use_up_the_handshakes_of_a_turn() {
     let (acceptor, connector) = crate::tls::tests::pair();
     let limits = Limits { tls_handshakes_per_turn: 1, ..Limits::default() };
     let mut shard = secure(limits, acceptor);
     let drippers: Vec<_> = (0..100).map(|_| shard.dial()).collect();
-    // The header of a hello that is to be long.
+    // The header of a long hello.
     drippers.iter().for_each(|dripper| dripper.write(b"\x16\x03\x01\x20\0"));
     shard.run();
     let mut wires = [dial(&mut shard, &connector)];
@@ -130,7 +130,7 @@ fn drips_do_not_use_up_the_handshakes_of_a_turn() {
     assert_eq!(shard.counters().tls_handshakes_delayed.get(), 0);
 }
 
-/// A handshake that is too long is cut, and the limit says so.
+/// A handshake that is too long is cut, and its limit counts the hit.
 #[test]
 fn a_hello_without_end_is_cut() {
     let (acceptor, _) = crate::tls::tests::pair();
@@ -138,7 +138,7 @@ fn a_hello_without_end_is_cut() {
     let most = limits.tls_handshake_bytes_max;
     let mut shard = secure(limits, acceptor);
     let peer = shard.dial();
-    // Records of a hello that is to be 65,535 bytes long.
+    // Records of a hello that declares 65,535 bytes.
     peer.write(b"\x16\x03\x03\0\x04\x01\0\xFF\xFF");
     let mut sent = 0;
     let hits = |shard: &TestShard<Echo>| {
@@ -155,8 +155,8 @@ fn a_hello_without_end_is_cut() {
     assert_eq!(shard.counters().connections.get(), 0);
 }
 
-/// TLS 1.2 can't renew its keys: before they are used up, the connection is closed, with a
-/// word of why. (For tests they last 4,000 records.)
+/// TLS 1.2 can't renew its keys: before they are used up, the connection is closed with a
+/// reason. (For tests they last 4,000 records.)
 #[test]
 fn a_connection_of_tls_1_2_ends_before_its_keys_do() {
     let (acceptor, connector) = crate::tls::tests::pair();
@@ -178,8 +178,8 @@ fn a_connection_of_tls_1_2_ends_before_its_keys_do() {
                 echoes += 1;
             }
         }
-        let told = String::from_utf8_lossy(&got[got.len() - 40..]).into_owned();
-        assert_eq!(told.contains("maximum age reached: connect again"), ends, "{told:?}");
+        let end = String::from_utf8_lossy(&got[got.len() - 40..]).into_owned();
+        assert_eq!(end.contains("maximum age reached: connect again"), ends, "{end:?}");
         assert_eq!((3_900..4_010).contains(&echoes), ends, "{echoes}");
     }
 }

@@ -1,21 +1,21 @@
-//! What a simulated client checks of `topic.c`, whose messages have keys and come in
-//! the envelope lane, in a mode that it chooses anew each time it subscribes.
+//! The checks of a simulated client on `topic.c`, whose messages have keys and arrive in
+//! the envelope lane, in a mode that the client chooses anew each time it subscribes.
 
 use crate::base::Random;
 use crate::hub::{Delivery, Mode, Since, SlowReader};
 use crate::protocol::Message;
 use crate::testing::ENVELOPE;
 
-/// What it asked for, and what it got since.
+/// The subscription of a client, and its progress.
 #[derive(Debug, Default)]
 pub struct Third {
     asked: Asked,
-    /// Asked for, and the answer is under way.
+    /// A subscription is requested and not answered yet.
     is_asking: bool,
     epoch: u64,
-    /// The number of the last message accounted for; none before it is subscribed.
+    /// The number of the last message accounted for; none before the client is subscribed.
     last: Option<u64>,
-    /// What it had come to when it last asked to go on from there.
+    /// The epoch and number from which it last asked to resume.
     since: Option<(u64, u64)>,
     in_snapshot: bool,
     conflated_to: u64,
@@ -59,7 +59,7 @@ pub fn delivery(message: Message<'_>) -> Delivery {
 }
 
 impl Third {
-    /// Whether every subscription that it asked for is there.
+    /// Whether every subscription that it requested is answered.
     pub fn is_answered(&self) -> bool {
         !self.is_asking
     }
@@ -87,14 +87,14 @@ impl Third {
         // Nothing is missed before the first message, whichever incarnation that is of.
         let is_empty = seq == 0 && self.since.is_some_and(|since| since.1 == 0);
         let is_asked = self.since == Some((epoch, seq)) || is_empty;
-        assert!(!recovered || is_asked, "not where it had asked to");
+        assert!(!recovered || is_asked, "resumed without a request to");
         (self.epoch, self.last) = (epoch, Some(seq));
         (self.in_snapshot, self.conflated_to) = (false, 0);
     }
 
-    /// A message or mark. Says what to answer.
+    /// Checks a message or mark; returns the answer to send.
     pub fn check(&mut self, text: &str) -> Option<Vec<u8>> {
-        // What was under way before the last subscription is not this one's.
+        // Messages in flight before the last subscription belong to the earlier one.
         if self.is_asking {
             return None;
         }
@@ -103,7 +103,7 @@ impl Third {
         assert_eq!(words.next(), Some("topic.c"));
         let first: u64 = words.next().unwrap().parse().unwrap();
         let second = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        let last = self.last.expect("subscribed before it gets anything");
+        let last = self.last.expect("subscribed before the first message");
         match kind {
             "M" if self.in_snapshot => {}
             "M" => {
@@ -134,7 +134,7 @@ impl Third {
         (kind == "M" && self.asked.window).then(|| format!("a{first}").into_bytes())
     }
 
-    /// Everything has settled, and `published` messages are numbered.
+    /// Checks the end of a run in which `published` messages got numbers.
     pub fn check_end(&self, published: u64) {
         assert!(!self.is_asking, "never subscribed: {self:?}");
         let complete = self.last.is_none_or(|last| last == published);

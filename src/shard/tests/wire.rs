@@ -9,7 +9,7 @@ pub struct Wire {
     socket: SimClient,
     channel: Option<Channel>,
     pool: BufferPool,
-    /// What is to be sent once that can be encrypted.
+    /// Bytes to send once they can be encrypted.
     early: Vec<u8>,
     ends: bool,
 }
@@ -34,8 +34,8 @@ impl Wire {
         }
     }
 
-    /// Reads at most `bytes` bytes of the socket. What they say, and whether there were
-    /// any.
+    /// Reads at most `bytes` bytes of the socket. Returns the plain bytes, and whether the
+    /// socket had any.
     pub fn read(&mut self, bytes: usize) -> (Vec<u8>, bool) {
         let mut bytes = self.socket.read(bytes);
         let found = !bytes.is_empty();

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 /// let (mut one, mut from_one) = channel(8, 10, &allowance);
 /// let (mut other, _from_other) = channel(8, 10, &allowance);
 /// assert_eq!(one.push("piano", 80), Ok(()));
-/// assert_eq!(other.push("letter", 10), Ok(()));
+/// assert_eq!(other.push("message", 10), Ok(()));
 /// let (mut third, _from_third) = channel(8, 10, &allowance);
 /// assert_eq!(third.push("harp", 30), Err("harp"));
 /// assert!(!third.await_room(30));

@@ -102,10 +102,10 @@ impl<T> Drop for Shared<T> {
 /// use tapecast::mailbox::{Allowance, channel};
 ///
 /// let (mut sender, mut receiver) = channel(8, 100, &Arc::new(Allowance::new(1_000)));
-/// assert_eq!(sender.push("letter", 60), Ok(()));
+/// assert_eq!(sender.push("message", 60), Ok(()));
 /// // There is room for seven more, but not for their weight.
 /// assert_eq!(sender.push("parcel", 60), Err("parcel"));
-/// assert_eq!(receiver.pop(), Some("letter"));
+/// assert_eq!(receiver.pop(), Some("message"));
 /// assert_eq!(sender.push("parcel", 60), Ok(()));
 /// ```
 pub struct Sender<T> {

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 /// Connections that a test shard has room for.
 const SLOTS: usize = 1024;
 
-/// `count` shards that are each other's neighbours, and what publishes from outside.
+/// `count` connected shards, and a publisher from outside.
 /// `adjust` is shown the parts of each before they are put together.
 ///
 /// # Panics

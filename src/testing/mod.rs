@@ -60,7 +60,7 @@ pub struct TestShard<H: Handler> {
     random: Random,
 }
 
-/// What a test client got.
+/// An item that a test client has received.
 ///
 /// ```
 /// use tapecast::routes::Echo;
@@ -204,7 +204,7 @@ impl<H: Handler> TestShard<H> {
                 return;
             }
             if !self.world.is_runnable(0) {
-                // Whoever has done much is read from again when others have had as long.
+                // A connection in debt is read from again once others have had as much time.
                 match self.shard.debts_paid_at() {
                     Time::NEVER => return,
                     paid => self.world.advance_to(paid),
@@ -215,7 +215,7 @@ impl<H: Handler> TestShard<H> {
         panic!("the shard never comes to rest");
     }
 
-    /// Lets time pass, and everything happen that is due by then.
+    /// Advances the time, and runs everything that is due by then.
     pub fn advance(&mut self, time: Duration) {
         let end = self.world.now() + time;
         self.run();
@@ -237,7 +237,7 @@ impl<H: Handler> TestShard<H> {
         self.shard.command(Command::DRAIN);
     }
 
-    /// What the shard has counted.
+    /// The shard's counters.
     pub fn counters(&self) -> &Counters {
         self.shard.counters()
     }
@@ -289,7 +289,7 @@ impl TestClient {
         self.wire.reset();
     }
 
-    /// Stops reading (a slow reader), or goes on.
+    /// Stops reading (a slow reader), or resumes.
     pub fn stall(&mut self, stalled: bool) {
         self.stalled = stalled;
     }

@@ -12,7 +12,7 @@ use crate::subprotocol::json::Json;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Writes down everything it is told.
+/// Records every call.
 #[derive(Clone, Default)]
 struct Diary(Rc<RefCell<Vec<String>>>);
 
@@ -78,7 +78,7 @@ fn text(text: &str) -> Option<Received> {
 }
 
 #[test]
-fn a_life() {
+fn a_handler_sees_the_whole_life_of_a_connection() {
     let diary = Diary::default();
     let mut shard = TestShard::new(diary.clone());
     let mut client = shard.connect("/a?b=c");
@@ -110,7 +110,7 @@ fn a_life() {
 }
 
 #[test]
-fn every_way_to_end() {
+fn every_end_reaches_the_handler_with_its_cause() {
     let diary = Diary::default();
     let mut shard = TestShard::new(diary.clone());
     for (word, code, line) in [
@@ -135,7 +135,7 @@ fn every_way_to_end() {
 }
 
 #[test]
-fn refusals_and_documents() {
+fn refusals_and_documents_have_their_status() {
     let mut shard = TestShard::new(
         Router::new()
             .route("/echo", Echo)
@@ -168,7 +168,7 @@ fn a_subprotocol_is_chosen_out_of_the_offer() {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_refused_in_time() {
+fn an_incomplete_request_head_is_refused_in_time() {
     let limits = Limits { handshake_ms: 1_000, ..Limits::default() };
     let mut shard = TestShard::with_limits(Echo, limits);
     let world = shard.world.clone();
@@ -181,7 +181,7 @@ fn a_head_that_does_not_end_is_refused_in_time() {
 }
 
 #[test]
-fn a_silent_client_is_asked_and_given_up() {
+fn an_idle_client_is_pinged_and_then_cut() {
     let limits = Limits { idle_ping_ms: 1_000, pong_ms: 500, ..Limits::default() };
     let diary = Diary::default();
     let mut shard = TestShard::with_limits(diary.clone(), limits);
@@ -197,7 +197,7 @@ fn a_silent_client_is_asked_and_given_up() {
 }
 
 #[test]
-fn a_reader_that_falls_off_is_closed_and_the_others_are_not() {
+fn a_reader_that_falls_behind_its_tape_is_closed_and_the_others_are_not() {
     let limits = Limits { tape_bytes_max: 64 << 10, ..Limits::default() };
     let mut shard = TestShard::with_limits(Broadcast, limits);
     let (mut slow, mut fast) = (shard.connect("/"), shard.connect("/"));
@@ -220,7 +220,7 @@ fn a_reader_that_falls_off_is_closed_and_the_others_are_not() {
 }
 
 #[test]
-fn a_full_server_says_so() {
+fn a_full_server_answers_503() {
     let limits = Limits { connections_max: 2, connections_refusing_max: 1, ..Limits::default() };
     let mut shard = TestShard::with_limits(Echo, limits);
     let mut clients: Vec<TestClient> = (0..4).map(|_| shard.connect("/")).collect();
@@ -240,7 +240,7 @@ fn a_full_server_says_so() {
 }
 
 #[test]
-fn a_drain_tells_and_closes() {
+fn a_drain_notifies_handlers_and_closes_connections() {
     let diary = Diary::default();
     let mut shard = TestShard::new(diary.clone());
     let mut clients: Vec<TestClient> = (0..10).map(|_| shard.connect("/")).collect();
@@ -286,7 +286,7 @@ impl Handler for Many {
 }
 
 #[test]
-fn more_topics_than_a_send_has_room_for() {
+fn more_topics_than_fit_a_send_are_all_delivered() {
     let mut shard = TestShard::new(Many);
     let mut client = shard.connect("/");
     shard.run();
@@ -309,7 +309,7 @@ fn a_failed_upgrade_closes_its_session() {
     assert_eq!(diary.lines().pop().as_deref(), Some("close 7 1006 \"\" true"));
 }
 
-/// Subscribes to what the path says, in the envelope lane.
+/// Subscribes to the topic in the path, in the envelope lane.
 struct Paths;
 
 impl Handler for Paths {
@@ -350,7 +350,7 @@ impl Paths {
     }
 }
 
-/// Everything that a client has received, text by text.
+/// Takes all texts that a client has received.
 fn texts(client: &mut TestClient) -> Vec<String> {
     std::iter::from_fn(|| match client.receive()? {
         Received::Text(text) => Some(text),
@@ -360,7 +360,7 @@ fn texts(client: &mut TestClient) -> Vec<String> {
 }
 
 #[test]
-fn a_pattern_means_topics_that_are_there_and_that_will_be() {
+fn a_pattern_matches_existing_and_future_topics() {
     let limits = Limits { subscriptions_max: 4, ..Limits::default() };
     let mut shard = TestShard::with_limits(Paths, limits);
     let publisher = shard.publisher();
@@ -378,7 +378,7 @@ fn a_pattern_means_topics_that_are_there_and_that_will_be() {
     let got = ["M trades.BTC 2 0 - 2", "+trades.ETH", "M trades.ETH 1 0 - 3"];
     assert_eq!(texts(&mut client), got);
 
-    // By name wins, once; and when that ends the pattern goes on.
+    // The subscription by name wins, once; when it ends, the pattern delivers again.
     client.send("trades.ETH");
     shard.run();
     publish(&mut shard, "trades.ETH", "5");
@@ -388,7 +388,7 @@ fn a_pattern_means_topics_that_are_there_and_that_will_be() {
     let got = ["+trades.ETH", "M trades.ETH 2 0 - 5", "+trades.ETH", "M trades.ETH 3 0 - 6"];
     assert_eq!(texts(&mut client), got);
 
-    // One topic too many is told.
+    // The topic beyond the limit is reported.
     publish(&mut shard, "trades.SOL", "7");
     publish(&mut shard, "trades.XRP", "8");
     let got = texts(&mut client);
@@ -401,7 +401,7 @@ fn a_pattern_means_topics_that_are_there_and_that_will_be() {
 }
 
 #[test]
-fn a_topic_that_falls_silent_is_forgotten_and_comes_back() {
+fn an_idle_topic_is_evicted_and_can_be_created_again() {
     let limits = Limits { log_ms: 1_000, ..Limits::default() };
     let mut shard = TestShard::with_limits(Paths, limits);
     let mut client = shard.connect("/trades.*");
@@ -418,7 +418,7 @@ fn a_topic_that_falls_silent_is_forgotten_and_comes_back() {
 }
 
 #[test]
-fn a_reader_that_never_reads_again_is_closed_too() {
+fn a_reader_that_stops_reading_for_good_is_closed() {
     let limits = Limits { tape_bytes_max: 64 << 10, close_ms: 1_000, ..Limits::default() };
     let mut shard = TestShard::with_limits(Broadcast, limits);
     let (mut slow, mut fast) = (shard.connect("/"), shard.connect("/"));
@@ -451,13 +451,13 @@ impl Handler for TwoTopics {
 }
 
 #[test]
-fn a_tick_comes_while_another_topic_is_sent() {
+fn a_rate_tick_is_sent_although_another_topic_is_in_flight() {
     let mut shard = TestShard::new(TwoTopics);
     let mut client = shard.connect("/");
     shard.advance(Duration::from_millis(1_010));
     shard.publisher().publish("rated", "RRRR").unwrap();
     shard.publisher().publish("plain", "pppppppp").unwrap();
-    // One turn: published, flushed; to be sent by the next, which begins a little later.
+    // One turn publishes and flushes; the next, which begins a little later, sends.
     shard.shard.turn().unwrap();
     let tick = shard.world.now().as_millis() / 100 * 100 + 100;
     shard.world.advance_to(crate::base::Time::ZERO.plus_millis(tick));
@@ -468,7 +468,7 @@ fn a_tick_comes_while_another_topic_is_sent() {
 }
 
 #[test]
-fn a_key_where_there_are_none_is_left_out() {
+fn a_key_on_a_topic_without_keys_is_ignored() {
     let limits = Limits::default();
     let rule = Rule { keys_max: 0, ..Rule::new("plain", &limits) };
     let mut shard = TestShard::with_rules(TwoTopics, limits, vec![rule]);
@@ -480,9 +480,9 @@ fn a_key_where_there_are_none_is_left_out() {
     assert_eq!(client.receive(), text("x"), "'then the message goes without'");
 }
 
-/// A topic that is never through does not keep another one's past from a connection.
+/// A connection that never catches up with one topic still gets the replay of another.
 #[test]
-fn who_is_behind_on_one_topic_gets_the_past_of_another() {
+fn a_reader_that_lags_on_one_topic_gets_the_replay_of_another() {
     let mut shard = TestShard::new(Json);
     let publisher = shard.publisher();
     let body = format!("\"{}\"", "x".repeat(1_000));
@@ -510,9 +510,9 @@ fn who_is_behind_on_one_topic_gets_the_past_of_another() {
     assert!(got.contains(r#"{"type":"snapshot_end","channel":"past""#), "{}", got.len());
 }
 
-/// Nor does a topic whose past is never through keep the others of a connection.
+/// A connection whose replay of one topic never ends still gets live messages of another.
 #[test]
-fn who_is_behind_on_one_topic_gets_what_is_new_in_another() {
+fn a_reader_that_lags_on_one_topic_gets_live_messages_of_another() {
     let mut shard = TestShard::with_limits(
         Json,
         Limits { tape_bytes_max: 64 << 10, replay_bytes_max: 4 << 10, ..Limits::default() },
@@ -527,8 +527,8 @@ fn who_is_behind_on_one_topic_gets_what_is_new_in_another() {
     client.send(r#"{"type":"subscribe","channel":"busy","mode":"latest"}"#);
     client.send(r#"{"type":"subscribe","channel":"quiet"}"#);
     shard.run();
-    // Its values are many times what its tape holds, and change faster than it reads: each
-    // round of what it has missed lasts longer than the tape.
+    // The values are many times the size of the tape, and change faster than the client reads:
+    // each round of missed values takes longer than the tape lasts.
     let mut key = 0;
     let mut change = |shard: &mut TestShard<Json>, count: u32| {
         for _ in 0..count {
@@ -550,7 +550,7 @@ fn who_is_behind_on_one_topic_gets_what_is_new_in_another() {
         got.extend(client.wire.read(5_000));
     }
     let got = String::from_utf8_lossy(&got);
-    let told = got.matches(r#""type":"message","channel":"quiet""#).count();
-    // But for what its socket holds.
-    assert!(told >= 25, "{told} of 30 in {} bytes", got.len());
+    let heard = got.matches(r#""type":"message","channel":"quiet""#).count();
+    // All but the messages that its socket holds.
+    assert!(heard >= 25, "{heard} of 30 in {} bytes", got.len());
 }

@@ -1,5 +1,4 @@
-//! Shards that stand still or end, readers that are slow, handlers that panic where nobody
-//! looks.
+//! Shards that stall or end, slow readers, and handlers that panic outside of a message.
 
 use super::*;
 use crate::app::{Conn, Request, Upgrade};
@@ -8,7 +7,7 @@ use crate::subprotocol::json::{Json, NAME};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Panics when it is asked for the route of a session of `/bad`, or of any once it is told to.
+/// Panics when it is asked for the route of a session of `/bad`, or of any once a flag is set.
 #[derive(Clone, Default)]
 struct Lost {
     closed: Rc<Cell<u32>>,
@@ -57,14 +56,14 @@ fn a_panic_over_a_route_costs_its_connection() {
 }
 
 #[test]
-fn after_a_stall_what_has_arrived_comes_before_timers() {
+fn after_a_stall_input_is_handled_before_timers() {
     let limits =
         Limits { idle_ping_ms: 1_000, pong_ms: 500, receive_buffers: 4, ..Limits::default() };
     let mut shard = TestShard::with_limits(Echo, limits);
     let mut clients: Vec<_> = (0..60).map(|_| shard.connect("/")).collect();
     shard.run();
     clients.iter_mut().for_each(|client| assert_eq!(client.receive(), None));
-    // Each is asked, and answers; and then the process is stopped.
+    // Each is pinged, and answers; then the process is stopped.
     shard.advance(Duration::from_millis(1_100));
     clients.iter_mut().for_each(|client| assert_eq!(client.receive(), None));
     shard.world.advance_to(shard.world.now() + Duration::from_secs(60));
@@ -74,13 +73,13 @@ fn after_a_stall_what_has_arrived_comes_before_timers() {
         shard.run();
         assert_eq!(client.receive(), Some(Received::Text("here".into())));
     }
-    // They no longer answer, and are lost in the usual time.
+    // They no longer answer, and are cut in the usual time.
     shard.advance(Duration::from_millis(1_600));
     assert_eq!(shard.counters().connections.get(), 0);
 }
 
 #[test]
-fn a_slow_reader_that_reads_is_not_lost() {
+fn a_slow_reader_that_keeps_reading_is_not_cut() {
     let limits =
         Limits { idle_ping_ms: 1_000, pong_ms: 500, tape_bytes_max: 16 << 20, ..Limits::default() };
     let mut shard = TestShard::with_limits(Broadcast, limits);
@@ -92,7 +91,7 @@ fn a_slow_reader_that_reads_is_not_lost() {
         shard.run();
     }
     // 20 KB every 400 ms: the ping waits behind two megabytes, and the last 250 KB are in the
-    // socket, where nobody sees them become less.
+    // socket, whose level the server can't see.
     let mut read = 0;
     while read < 2_000_000 {
         shard.advance(Duration::from_millis(400));
@@ -101,13 +100,13 @@ fn a_slow_reader_that_reads_is_not_lost() {
         read += bytes.len();
     }
     assert_eq!(shard.counters().connections.get(), 1);
-    // One that takes nothing any more is.
+    // A reader that takes nothing any more is cut.
     shard.advance(Duration::from_secs(60));
     assert_eq!(shard.counters().connections.get(), 0);
 }
 
 #[test]
-fn receives_that_found_no_buffer_are_armed_as_there_are_buffers() {
+fn receives_without_a_buffer_are_armed_once_buffers_are_free() {
     let mut shard =
         TestShard::with_limits(Echo, Limits { receive_buffers: 4, ..Limits::default() });
     let mut clients: Vec<_> = (0..400).map(|_| shard.connect("/")).collect();
@@ -123,7 +122,7 @@ fn receives_that_found_no_buffer_are_armed_as_there_are_buffers() {
 }
 
 #[test]
-fn the_notice_of_a_drain_is_given_to_a_few_at_a_time() {
+fn a_drain_notifies_a_few_handlers_at_a_time() {
     let limits = Limits { sends_per_turn: 8, ..Limits::default() };
     let mut shard = TestShard::with_limits(Json, limits);
     let mut clients: Vec<_> = (0..300).map(|_| shard.connect_offering("/", &[NAME])).collect();
@@ -143,7 +142,7 @@ fn the_notice_of_a_drain_is_given_to_a_few_at_a_time() {
 }
 
 #[test]
-fn a_shard_without_connections_serves_its_topics_until_the_others_have_none() {
+fn a_drained_shard_serves_its_topics_until_the_others_are_drained() {
     let limits = Limits { drain_notice_ms: 0, drain_ms: 1_000, ..Limits::default() };
     let world = World::new(0, Faults::default(), SOCKET_BYTES);
     let (mut shards, publisher) = assemble(&world, &limits, Vec::new(), 2, |_| (), || Broadcast);

@@ -1,4 +1,4 @@
-//! What connections hold together is bounded, and small ones do not notice.
+//! The memory of all connections is bounded, and small ones are not affected.
 
 use super::*;
 use crate::routes::Echo;
@@ -39,7 +39,7 @@ fn messages_that_are_never_whole_are_bounded_together() {
     for number in 0..100 {
         let mut attacker = shard.connect("/");
         shard.run();
-        // Larger and larger, so that it is not always the newest that goes.
+        // Of growing size, so that the server does not always close the newest.
         let bytes = MESSAGE + number * 100;
         for piece in begun(bytes + 1, bytes).chunks(8 << 10) {
             attacker.write(piece);
@@ -57,8 +57,8 @@ fn messages_that_are_never_whole_are_bounded_together() {
         Received::Close(Some((1013, "the server is short of memory: try again later".into())));
     let got: Vec<_> = attackers.iter_mut().map(TestClient::receive).collect();
     let closed = got.iter().filter(|got| got.as_ref() == Some(&close)).count();
-    assert_eq!(closed as u64, shard.counters().memory_closes.get(), "each is told why");
-    // What is left goes with its deadline, and everything is free.
+    assert_eq!(closed as u64, shard.counters().memory_closes.get(), "each gets the reason");
+    // The deadline closes the others, and all memory is free.
     shard.advance(Duration::from_secs(70));
     assert_eq!(shard.counters().connection_bytes.get(), 0);
     check_echo(&mut shard, &mut honest);
@@ -88,7 +88,7 @@ fn echoes_that_nobody_reads_are_bounded_together() {
 }
 
 #[test]
-fn a_paused_connection_goes_on_when_there_is_room() {
+fn a_paused_connection_resumes_when_there_is_room() {
     let mut shard = TestShard::with_limits(Echo, limits());
     let mut holders: Vec<_> = (0..4).map(|_| shard.connect("/")).collect();
     shard.run();
@@ -100,7 +100,7 @@ fn a_paused_connection_goes_on_when_there_is_room() {
     }
     assert!(shard.counters().memory_pauses.get() > 0, "more than three quarters are held");
     assert_eq!(shard.counters().memory_closes.get(), 0);
-    // One goes, and the others can finish what they have begun.
+    // One leaves, and the others can finish their messages.
     holders.pop().unwrap().reset();
     shard.advance(Duration::from_millis(50));
     for holder in &mut holders {
@@ -140,7 +140,7 @@ fn a_message_has_a_deadline_and_a_stream_of_messages_has_none() {
 }
 
 #[test]
-fn heads_that_do_not_end_count_and_a_slot_is_forgotten_with_its_connection() {
+fn incomplete_heads_count_and_a_holder_is_forgotten_with_its_connection() {
     let mut shard = TestShard::with_limits(Echo, limits());
     let wires: Vec<_> = (0..20).map(|_| shard.dial()).collect();
     for wire in &wires {
@@ -152,7 +152,7 @@ fn heads_that_do_not_end_count_and_a_slot_is_forgotten_with_its_connection() {
     wires.iter().for_each(|wire| wire.reset());
     shard.run();
     assert_eq!(shard.counters().connection_bytes.get(), 0);
-    // One that is paused and blocked, and then gone: the next in its place is weighed.
+    // A paused and blocked connection ends: its successor in the slot is weighed.
     for _ in 0..3 {
         let mut holders: Vec<_> = (0..4).map(|_| shard.connect("/")).collect();
         shard.run();
@@ -174,7 +174,7 @@ fn heads_that_do_not_end_count_and_a_slot_is_forgotten_with_its_connection() {
 }
 
 #[test]
-fn a_message_has_as_long_as_the_rate_takes() {
+fn a_rate_limit_extends_the_deadline_of_a_message() {
     let limits = Limits { message_ms: 2_000, bytes_per_second_max: 20_000, ..limits() };
     let mut shard = TestShard::with_limits(Echo, limits);
     let mut client = shard.connect("/");

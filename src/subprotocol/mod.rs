@@ -1,4 +1,4 @@
-//! Layer 5: protocols over the hub, each a handler and the lane that its messages are
-//! encoded in. They know the public API, and neither the ring nor the shard.
+//! Layer 5: protocols over the hub, each a handler and the lane that encodes its messages.
+//! They know the public API, and neither the ring nor the shard.
 
 pub mod json;

@@ -38,7 +38,7 @@ errors! {
     MissingField = 104,
     /// A field has a value of the wrong kind.
     BadField = 105,
-    /// The request has more than `json_request_bytes_max` bytes. Its `id` is known if it stands in the first 4 KiB.
+    /// The request has more than `json_request_bytes_max` bytes. Its `id` is known if it is in the first 4 KiB.
     TooBig = 107,
     /// The channel's or room's name is invalid.
     BadChannel = 110,

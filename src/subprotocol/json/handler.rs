@@ -1,4 +1,4 @@
-//! The handler: what each request and each notice leads to.
+//! The handler: carries out each request and answers each notice.
 
 use super::answers::{not_subscribed, refuse, refuse_too_big, refused, send, with_id};
 use super::error::ErrorCode;
@@ -124,7 +124,7 @@ impl Handler for Json {
                 send(conn, Object::new("shutdown").json("within_ms", within_ms));
             }
             Notice::Resume => resume(conn),
-            // Marks come in their lane.
+            // The lane encodes marks.
             Notice::Marked { .. } | Notice::Writable => {}
         }
     }

@@ -28,7 +28,7 @@ pub static LANE: JsonLane = JsonLane;
 /// Bytes of a frame's header at most.
 const HEADER_BYTES_MAX: usize = frame::SERVER_HEADER_BYTES_MAX;
 
-/// Appends what `write` writes as a text frame. Its length is known only then: the
+/// Appends the output of `write` as a text frame. Its length is known only then: the
 /// header goes into room that was left for it.
 fn text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();

@@ -1,4 +1,4 @@
-//! What a client asks for: one JSON object, its known fields picked out in one pass.
+//! A client's request: one JSON object, whose known fields are picked out in one pass.
 
 use super::ErrorCode;
 use crate::hub::{Mode, Since};
@@ -6,10 +6,10 @@ use crate::protocol::json::{Scanner, string};
 use std::borrow::Cow;
 use std::str::FromStr;
 
-/// A request is refused: the number, and what to say.
+/// A refused request: the number of the error, and its text.
 pub type Refused = (ErrorCode, Cow<'static, str>);
 
-/// The fields of a request as they stand in it; `None` is missing, or null but for `id` and
+/// The fields of a request as the client wrote them; `None` is missing, or null but for `id` and
 /// `message`, which may be null.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
@@ -30,7 +30,7 @@ pub struct Fields<'a> {
     remove: Option<&'a str>,
 }
 
-/// What a request says to do.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Subscribe,
@@ -56,8 +56,8 @@ impl<'a> Fields<'a> {
     /// counts.
     ///
     /// # Errors
-    /// It is not JSON, or not an object; and the id, if it stands before what is wrong, and
-    /// how many bytes do.
+    /// The text is not JSON, or not an object. With it come the id, if it precedes the mistake, and
+    /// the number of bytes that do.
     pub fn read(text: &'a str) -> Result<Fields<'a>, (Refused, Option<&'a str>, usize)> {
         let mut fields = Fields::default();
         let read = Scanner::new(text).members(|name, value| {
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
         Err((refused, fields.id, error.at))
     }
 
-    /// What it says to do. A message without a type is a chat message.
+    /// The kind of the request. A message without a type is a chat message.
     ///
     /// # Errors
     /// There is no such type.
@@ -121,7 +121,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The one channel that it is about.
+    /// The one channel that the request names.
     ///
     /// # Errors
     /// It is missing, or not a string.
@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
         required("channel", self.channel)
     }
 
-    /// The room that it is about.
+    /// The room that the request names.
     ///
     /// # Errors
     /// As for a channel.
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
     /// `channel`, or every one of `channels`, at most `count_max` of them.
     ///
     /// # Errors
-    /// Both are missing, or not what they should be.
+    /// Both are missing, or have the wrong type.
     pub fn all_channels(&self, count_max: usize) -> Result<Vec<Cow<'a, str>>, Refused> {
         let Some(channels) = self.channels else { return Ok(vec![self.channel()?]) };
         let expected = || bad("channels", "an array of strings");
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
         Ok(found)
     }
 
-    /// What is to be published, as it stands there.
+    /// The body of a publication, as the client wrote it.
     ///
     /// # Errors
     /// It is missing.
@@ -194,7 +194,7 @@ impl<'a> Fields<'a> {
         number("seq", self.seq)?.ok_or_else(|| missing("seq"))
     }
 
-    /// Which messages a subscription wants.
+    /// The messages that a subscription requests: all, or the newest.
     ///
     /// # Errors
     /// There is no such mode.
@@ -206,7 +206,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// How often it wants to be moved at most.
+    /// The rate that a subscription requests: deliveries a second at most.
     ///
     /// # Errors
     /// It is not a number.
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
         number("max_rate", self.max_rate)
     }
 
-    /// How many messages it wants to acknowledge at most.
+    /// The window that a subscription requests: messages in flight at most.
     ///
     /// # Errors
     /// It is not a number.
@@ -222,7 +222,7 @@ impl<'a> Fields<'a> {
         number("window", self.window)
     }
 
-    /// What it wants to be listed as, if at all.
+    /// The name under which a subscription is listed, if it has one.
     ///
     /// # Errors
     /// It is not a string.
@@ -230,7 +230,7 @@ impl<'a> Fields<'a> {
         self.name.map(|name| required("name", Some(name))).transpose()
     }
 
-    /// Whether it wants the newest values first.
+    /// Whether a subscription requests a snapshot of the newest values.
     ///
     /// # Errors
     /// It is neither true nor false.
@@ -238,7 +238,7 @@ impl<'a> Fields<'a> {
         truth("snapshot", self.snapshot)
     }
 
-    /// Where it wants to go on.
+    /// The position at which a subscription resumes, if it has one.
     ///
     /// # Errors
     /// It is not an object with an epoch and a number.

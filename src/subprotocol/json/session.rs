@@ -1,10 +1,10 @@
-//! What is kept for a connection.
+//! The state of a connection.
 
 use crate::hub::Delivery;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// What is kept for a connection: most of it only while a request is in progress.
+/// The state of a connection, most of it only while a request is in progress.
 #[derive(Debug, Default)]
 pub struct JsonSession {
     /// The rooms that it has joined: a chat message goes to all of them.
@@ -12,7 +12,7 @@ pub struct JsonSession {
     /// The requests to subscribe that have no answer yet, by channel: the answer comes when the
     /// subscription is live.
     pub(super) subscribing: HashMap<Box<str>, Subscribing, RandomState>,
-    /// Publications that asked for their number.
+    /// Publications with an id, whose answers carry their numbers.
     pub(super) publishes: VecDeque<Publishing>,
     pub(super) next_token: u64,
     /// Publications of this second, by its number.
@@ -26,7 +26,7 @@ pub struct JsonSession {
 #[derive(Debug)]
 pub(super) struct Subscribing {
     pub(super) id: Option<Box<str>>,
-    /// It came with a name, and the channel has no list.
+    /// The request had a name, and the channel has no list.
     pub(super) is_unlisted: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Step {
     Unsubscribe {
         channels: Vec<Box<str>>,
     },
-    /// A chat message, as its request stands, for the rooms behind this one.
+    /// A chat message, as the client wrote it, for the rooms behind this one.
     Say {
         request: Box<str>,
         behind: Box<str>,

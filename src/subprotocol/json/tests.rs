@@ -14,7 +14,7 @@ fn texts(client: &mut TestClient) -> Vec<String> {
     .collect()
 }
 
-/// Says something and returns what came of it, with epochs taken out.
+/// Sends a request and returns the answers, with epochs taken out.
 fn ask(shard: &mut TestShard<Json>, client: &mut TestClient, words: &str) -> Vec<String> {
     client.send(words);
     shard.run();
@@ -102,9 +102,9 @@ fn every_request_has_its_answer() {
     );
 }
 
-/// Who subscribes with a name is on the list of the topic, until it goes, however it goes.
+/// A subscriber with a name is on the topic's list until it leaves, however it leaves.
 #[test]
-fn who_gives_a_name_is_listed() {
+fn a_subscriber_with_a_name_is_listed() {
     let limits = Limits::default();
     let rules = vec![Rule { members_max: 2, ..Rule::new("lobby.>", &limits) }];
     let mut shard = TestShard::with_rules(Json, limits, rules);
@@ -113,23 +113,23 @@ fn who_gives_a_name_is_listed() {
     ask(&mut shard, &mut alice, &subscribe("Alice"));
     let watch = r#"{"type":"subscribe","channel":"$presence.lobby.1","snapshot":true}"#;
     let mut got = ask(&mut shard, &mut watcher, watch);
-    let mut told = |shard: &mut TestShard<Json>| -> Vec<String> {
+    let mut received = |shard: &mut TestShard<Json>| -> Vec<String> {
         shard.run();
         got.append(&mut texts(&mut watcher));
         let body = |text: String| Some(text.split_once(r#""message":"#)?.1.to_owned());
         got.drain(..).filter_map(body).collect()
     };
-    assert_eq!(told(&mut shard), [r#"{"join":"Alice","members":1}}"#]);
+    assert_eq!(received(&mut shard), [r#"{"join":"Alice","members":1}}"#]);
     ask(&mut shard, &mut bob, r#"{"type":"join","room":"lobby.1","name":"Bob \"B\""}"#);
-    assert_eq!(told(&mut shard), [r#"{"join":"Bob \"B\"","members":2}}"#]);
-    // The list is full: she is subscribed, and not on it.
+    assert_eq!(received(&mut shard), [r#"{"join":"Bob \"B\"","members":2}}"#]);
+    // The list is full: the third is subscribed, and not on it.
     let answer = ask(&mut shard, &mut carol, &subscribe("Carol"));
     assert!(answer[0].starts_with(r#"{"type":"subscribed""#), "{answer:?}");
-    assert_eq!(told(&mut shard), [""; 0]);
+    assert_eq!(received(&mut shard), [""; 0]);
     ask(&mut shard, &mut alice, r#"{"type":"unsubscribe","channel":"lobby.1"}"#);
-    assert_eq!(told(&mut shard), [r#"{"leave":"Alice","members":1}}"#]);
+    assert_eq!(received(&mut shard), [r#"{"leave":"Alice","members":1}}"#]);
     bob.reset();
-    assert_eq!(told(&mut shard), [r#"{"leave":"Bob \"B\"","members":0}}"#]);
+    assert_eq!(received(&mut shard), [r#"{"leave":"Bob \"B\"","members":0}}"#]);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn every_error_has_its_number() {
 }
 
 #[test]
-fn a_chat() {
+fn chat_messages_reach_every_joined_room() {
     let mut shard = TestShard::new(Json);
     let [mut alice, mut bob] = [(); 2].map(|()| shard.connect("/"));
     for client in [&mut alice, &mut bob] {
@@ -212,7 +212,7 @@ fn a_chat() {
 }
 
 #[test]
-fn a_reader_resumes_and_is_told_of_the_end() {
+fn a_reader_resumes_and_is_notified_of_the_end() {
     let limits = Limits { heartbeat_ms: 1_000, ..Limits::default() };
     let mut shard = TestShard::with_limits(Json, limits);
     let mut client = shard.connect("/");
@@ -250,8 +250,8 @@ fn a_reader_resumes_and_is_told_of_the_end() {
     assert_eq!(last, [r#"{"type":"shutdown","within_ms":3000}"#]);
 }
 
-/// A topic without a message goes with its last subscriber, and who comes again to one has
-/// missed nothing.
+/// A topic without a message is evicted with its last subscriber, and a client that resumes on
+/// one has missed nothing.
 #[test]
 fn a_reader_of_an_empty_channel_resumes() {
     let mut shard = TestShard::new(Json);
@@ -283,7 +283,7 @@ fn long_requests_are_done_in_steps() {
     shard.run();
     let answers = texts(&mut client);
     assert_eq!(answers.len(), 301);
-    // They become live in a flush, and that is later than the pong.
+    // They become live in a flush, which follows the pong.
     let is_pong = |text: &String| text.starts_with(r#"{"type":"pong""#);
     assert_eq!(answers.iter().filter(|text| is_pong(text)).count(), 1);
     for name in &names {
@@ -324,7 +324,7 @@ fn heartbeats_do_not_pile_up() {
     }
 }
 
-/// What a connection has made and reads is limited for itself, and for its address.
+/// The topics and patterns of a connection count for it, and for its address.
 #[test]
 fn quotas_are_not_shared_with_strangers() {
     let limits = Limits {
@@ -352,7 +352,7 @@ fn quotas_are_not_shared_with_strangers() {
 }
 
 #[test]
-fn who_subscribes_to_nothing_is_closed_in_time() {
+fn a_client_without_a_subscription_is_closed_in_time() {
     let limits = Limits { first_subscribe_ms: 1_000, ..Limits::default() };
     let mut shard = TestShard::with_limits(Json, limits);
     let [mut idle, mut reader] = [(); 2].map(|()| shard.connect("/"));
@@ -405,7 +405,7 @@ fn the_value_of_no_key_is_removed() {
 }
 
 #[test]
-fn a_name_where_nobody_is_listed_is_said_to_be_unlisted() {
+fn a_name_on_a_channel_without_presence_is_reported_as_unlisted() {
     let limits = Limits::default();
     let rule = Rule { members_max: 9, ..Rule::new("listed", &limits) };
     let mut shard = TestShard::with_rules(Json, limits, vec![rule]);

@@ -1,5 +1,5 @@
-//! Commands of other threads to a shard. They come through the shard's inbox and are carried out
-//! between two turns, in bounded steps.
+//! Commands of other threads to a shard. They arrive in the shard's inbox, and the shard carries
+//! them out between two turns, in bounded steps.
 
 #![cfg_attr(
     not(feature = "cli"),
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A publication on its way to its home shard.
+/// A publication in flight to its home shard.
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub topic: Arc<str>,
@@ -37,7 +37,7 @@ impl Publication {
 /// Called once, on the shard's thread: it must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
-/// What a shard is to do.
+/// A command to a shard.
 pub(crate) enum ShardCommand {
     /// Publish; this shard is the topic's home. The answer is the message's number.
     Publish { publication: Publication, answer: Option<Answer<Result<u64, HubError>>> },

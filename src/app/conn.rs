@@ -79,8 +79,8 @@ impl<'a, S> Conn<'a, S> {
         self.session
     }
 
-    /// Queues a message; it leaves with the end of the turn. Sending back the
-    /// very message being handled costs no copy.
+    /// Queues a message, which leaves at the end of the turn. Sending the message being handled
+    /// back to its sender costs no copy.
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> SendOutcome {
         let message = message.into();
@@ -106,9 +106,9 @@ impl<'a, S> Conn<'a, S> {
     }
 
     /// Queues a message to another connection, once this call has returned. If the shard of that
-    /// connection is overloaded, the message waits, and this connection is not read from. It is
-    /// dropped, and counted (`letters_dropped`), if that connection has ended by then or can't
-    /// take it, or if `publish_overflow_bytes_max` bytes wait already.
+    /// connection is overloaded, the message waits, and this connection is not read from. The
+    /// message is dropped, and counted (`letters_dropped`), if the receiver has ended by then or
+    /// can't take it, or if `publish_overflow_bytes_max` bytes wait already.
     ///
     /// # Errors
     /// [`SendToError`] if the message is longer than `message_bytes_max`.
@@ -132,16 +132,16 @@ impl<'a, S> Conn<'a, S> {
     /// one or more: existing topics and those to come.
     ///
     /// # Errors
-    /// An invalid name, an existing subscription, too many of them, or a rule that does not
-    /// allow it.
+    /// The name is invalid, the subscription exists, a limit is reached, or the topic's rule does
+    /// not allow it.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), HubError> {
         self.subscribe_with(topic, &Delivery::default())
     }
 
-    /// Subscribes to `topic` in another way than to every message from now on.
+    /// Subscribes to `topic` with these options of delivery.
     ///
     /// # Errors
-    /// As [`Conn::subscribe`], or a delivery that can't be.
+    /// As [`Conn::subscribe`], or the delivery contradicts itself.
     ///
     /// ```
     /// use tapecast::hub::{Delivery, Mode};
@@ -244,13 +244,13 @@ impl<'a, S> Conn<'a, S> {
         core.count_subscription(subscribed)
     }
 
-    /// Whether the rule of `topic` has it list who subscribes with a name.
+    /// Whether the rule of `topic` has it list subscribers with a name.
     pub fn lists_members(&self, topic: &str) -> bool {
         self.context.core.hub.lists_members(topic)
     }
 
-    /// The client has everything of `topic` up to message `seq`, so that a
-    /// subscription with a window goes on. `false` if there is no subscription.
+    /// Acknowledges every message of `topic` up to `seq`, which makes room in the window of the
+    /// subscription. Returns `false` if there is no subscription.
     pub fn acknowledge(&mut self, topic: &str, seq: u64) -> bool {
         self.context.core.hub.acknowledge(self.context.state.subscriptions, topic, seq)
     }
@@ -266,8 +266,8 @@ impl<'a, S> Conn<'a, S> {
         self.context.core.hub.position(self.context.state.subscriptions, topic)
     }
 
-    /// Says the names and positions of the connection's topics of which it has got nothing
-    /// since this was last asked.
+    /// Reports the names and positions of the connection's topics without a message since the
+    /// last call.
     pub(crate) fn quiet(&mut self, each: impl FnMut(&str, u64)) {
         self.context.core.hub.quiet(self.context.state.subscriptions, each);
     }
@@ -301,9 +301,9 @@ impl<'a, S> Conn<'a, S> {
     /// connection included if it is one.
     ///
     /// # Errors
-    /// A bad name, a message that is too long, `HubError::Full` when the topic's home is
-    /// behind although publishers are paused, or `HubError::OverBudget`. If the home is
-    /// another shard, its refusals come as `Notice::Published`.
+    /// The name is invalid, or the message is too long; [`HubError::Full`] when the topic's home is
+    /// overloaded although publishers are paused; or [`HubError::OverBudget`]. If the home is
+    /// another shard, its refusals arrive as [`Notice::Published`](super::Notice::Published).
     pub fn publish<'m>(
         &mut self,
         topic: &str,
@@ -312,11 +312,11 @@ impl<'a, S> Conn<'a, S> {
         self.publish_with(topic, message, &Publish::default())
     }
 
-    /// Publishes a message with a key, or such that `Notice::Published` tells its
-    /// number.
+    /// Publishes a message with options: a key, or a token with which `Notice::Published`
+    /// reports its number.
     ///
     /// # Errors
-    /// As [`Conn::publish`], or a bad key.
+    /// As [`Conn::publish`], or the key is invalid.
     pub fn publish_with<'m>(
         &mut self,
         topic: &str,
@@ -376,8 +376,8 @@ impl<'a, S> Conn<'a, S> {
     }
 
     /// Has the handler called again, with `Notice::Resume`, when other connections have had
-    /// their turns: it continues with its request then. No other message of this connection
-    /// comes before that.
+    /// their turns: it continues with its request then. Messages of this connection wait until
+    /// after that.
     ///
     /// ```
     /// use tapecast::testing::{Received, TestShard};
@@ -419,7 +419,7 @@ impl<'a, S> Conn<'a, S> {
         self.context.core.deferred.resumes = true;
     }
 
-    /// The handler has worked for so long, beside what the calls of this type take; that counts
+    /// Reports that the handler has worked for so long, beside the calls of this type; that counts
     /// against the connection's share. Time that no handler reports is not counted.
     pub fn spend(&mut self, time: Duration) {
         self.charge(time.as_nanos() as Work);

@@ -1,5 +1,5 @@
-//! What a call of a handler works with: what all connections of a shard share, and the state of
-//! one connection.
+//! The context of a handler's call: the state that all connections of a shard share, and the
+//! state of one connection.
 
 use super::deferred::Deferred;
 use crate::base::work::{self, Work};
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 /// ones are cheaper to copy. The simulated shards' messages are short.
 const IN_PLACE_BYTES_MIN: usize = if cfg!(test) { 256 } else { 4 << 10 };
 
-/// What the connections of a shard share.
+/// The state that the connections of a shard share.
 pub(crate) struct Core {
     pub id: ShardId,
     pub now: Time,
@@ -73,7 +73,7 @@ impl Core {
         }
     }
 
-    /// How much work was done so far.
+    /// The work done so far.
     #[inline]
     pub fn spent(&self) -> Work {
         self.work + self.hub.work()
@@ -92,7 +92,7 @@ impl Core {
         self.spent() >= self.share_end
     }
 
-    /// How much more was done than the share.
+    /// The work done beyond the share.
     pub fn overdraft(&self) -> Work {
         self.spent().saturating_sub(self.share_end)
     }
@@ -112,7 +112,7 @@ pub(crate) struct ConnState {
     /// The timer that the application has set, or `NEVER`.
     pub timer: Time,
     pub peer: PeerAddress,
-    /// It comes from this machine, and from no web page.
+    /// The request comes from this machine, and from no foreign web page.
     pub is_local: bool,
     /// The request's target.
     pub target: Box<str>,
@@ -174,7 +174,7 @@ impl CallContext<'_> {
             && self.received.is_some_and(|received| std::ptr::eq(received.payload(), payload))
     }
 
-    /// An echo that was to leave from where it lies is queued, since something follows it.
+    /// Queues an echo that was to leave from its receive buffer, since something follows it.
     #[inline]
     pub fn settle_echo(&mut self) {
         let Core { deferred, pool, .. } = &mut *self.core;

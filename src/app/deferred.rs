@@ -1,4 +1,4 @@
-//! What a handler's call leaves to be done once it has returned. The shard carries it out, in one
+//! The effects of a handler's call that the shard carries out once the call has returned, in one
 //! place.
 
 use crate::base::{ConnectionId, ShardId};
@@ -17,18 +17,18 @@ pub(crate) struct DirectMessage {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
-    /// The received message is to be echoed from where it lies, as text or binary.
+    /// The received message is echoed from its receive buffer, as text or binary.
     pub echo_in_place: Option<Kind>,
     /// Messages for other connections.
     pub direct: Vec<DirectMessage>,
     /// A publication waits for room at this shard: the connection is not read from until then.
     pub congested: Option<ShardId>,
-    /// A message was refused room, or the pause threshold was passed: the handler hears when
-    /// everything has left.
+    /// A message was refused for want of room, or the pause threshold was passed: the handler is
+    /// notified when everything has left.
     pub wants_writable: bool,
-    /// The application has closed the connection, and how.
+    /// The code and reason with which the application closes the connection.
     pub close: Option<Box<Close>>,
-    /// The application has set the connection's timer.
+    /// The timer that the application has set.
     pub timer_set: bool,
     /// Data messages queued, and how many of them are text.
     pub messages: u64,

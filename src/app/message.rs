@@ -1,4 +1,4 @@
-//! How a handler's messages are published, and why one can't be sent.
+//! The options of a publication, and the error of a direct message.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// What it is the newest value of, in at most 255 bytes. Messages without a key share one
-    /// key.
+    /// The key of which the message is the newest value, at most 255 bytes. Messages without a
+    /// key share one key.
     pub key: Option<&'a str>,
     /// From this message on its key has no value: the message is delivered, and no snapshot
     /// contains it.
     pub removes_key: bool,
-    /// It is a text that is JSON: lanes of JSON carry it as it was written.
+    /// The message is a text that is JSON: lanes of JSON carry it as it was written.
     pub json: bool,
-    /// On a connection: `Notice::Published` reports its number with this token.
+    /// On a connection: `Notice::Published` reports the message's number with this token.
     pub token: Option<u64>,
 }
 

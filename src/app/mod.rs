@@ -1,4 +1,4 @@
-//! Layer 4: what an embedder writes against.
+//! Layer 4: the API that an embedder writes against.
 //!
 //! A [`Handler`] is one value per shard; nothing of it crosses threads while it
 //! serves, so it needs no lock and may be `!Send`. The module knows neither the

@@ -5,8 +5,8 @@ use crate::connection::Close;
 use crate::protocol::Message;
 use std::any::Any;
 
-/// A handler made of handlers, one per path. A path that has none is answered
-/// with 404.
+/// A handler that passes each connection to the handler of its path. A request for any other
+/// path is answered with 404. The query of a request does not count.
 ///
 /// ```
 /// use tapecast::{Router, routes};
@@ -18,7 +18,7 @@ pub struct Router {
     routes: Vec<(String, Box<dyn Route>)>,
 }
 
-/// The session of some route's handler.
+/// The session of a [`Router`]: the session of its route's handler.
 pub struct RouterSession {
     route: usize,
     session: Box<dyn Any>,
@@ -64,12 +64,12 @@ where
 }
 
 impl Router {
-    /// No route yet.
+    /// Creates a router without routes, which answers every request with 404.
     pub fn new() -> Router {
         Router::default()
     }
 
-    /// Adds a handler for exactly this path.
+    /// Adds a handler for exactly this path, as it is written in the request, without a query.
     ///
     /// # Panics
     /// If the path has a handler already, or does not start with `/`.

@@ -10,6 +10,6 @@ use std::sync::Arc;
 pub(crate) struct Shards {
     pub senders: Arc<[CommandSender]>,
     pub publisher: Publisher,
-    /// What each shard counts.
+    /// The counters of each shard.
     pub counters: Arc<[Counters]>,
 }

@@ -31,11 +31,11 @@
 //! # }
 //! ```
 //!
-//! Handlers are tested without a kernel by [`testing::TestShard`]. How it all
-//! works inside stands in `ARCHITECTURE.md`.
+//! [`testing::TestShard`] tests handlers without a kernel. `ARCHITECTURE.md` describes how the
+//! server works inside.
 //!
 //! Without the feature `server` the crate is the protocol, the ring and the client
-//! side of a connection, which the load generator is made of; the feature `client` adds
+//! side of a connection, on which the load generator is built; the feature `client` adds
 //! [`client`], for programs that publish and subscribe.
 
 #[cfg(not(target_os = "linux"))]

@@ -28,7 +28,7 @@ impl Handler for Echo {
     type Session = ();
 
     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
-        // It speaks whatever it is offered: a browser gives up where nothing is chosen.
+        // Chooses the first offer: a browser fails the connection if none is chosen.
         Upgrade::accept(()).protocol(0)
     }
 
@@ -87,7 +87,7 @@ impl Handler for Broadcast {
     }
 }
 
-/// Nothing is dropped in silence.
+/// Closes a peer whose publication is refused, so that no message is dropped unreported.
 fn refused(conn: &mut Conn<'_, ()>, error: HubError) {
     match error {
         HubError::NotAllowed => conn.close(1008, "the rule of the topic broadcast forbids it"),
@@ -113,7 +113,7 @@ fn refused(conn: &mut Conn<'_, ()>, error: HubError) {
 pub struct Document {
     /// Its `Content-Type`.
     pub content_type: &'static str,
-    /// Its text.
+    /// The text.
     pub body: &'static str,
     /// Pages of other origins may load it.
     is_shared: bool,
@@ -148,14 +148,15 @@ impl Document {
 
     fn answer<S>(&self) -> Upgrade<S> {
         let answer = Upgrade::respond(200, self.content_type, self.body)
-            // No page of another site shows it in a frame, where clicks can be led astray.
+            // No page of another site may show it in a frame, against clickjacking.
             .header("Content-Security-Policy", "frame-ancestors 'self'");
-        match self.is_shared {
-            false => answer,
+        if self.is_shared {
             // Modules are always fetched with CORS, also from another port of this machine.
-            true => answer
+            answer
                 .header("Access-Control-Allow-Origin", "*")
-                .header("Cross-Origin-Resource-Policy", "cross-origin"),
+                .header("Cross-Origin-Resource-Policy", "cross-origin")
+        } else {
+            answer
         }
     }
 }
@@ -170,8 +171,7 @@ impl Handler for Document {
     fn message(&mut self, _conn: &mut Conn<'_, ()>, _message: Message<'_>) {}
 }
 
-/// A handler whose path shows a page to those who come with a browser: to a plain GET
-/// that accepts HTML.
+/// A handler with a page for browsers: a plain GET that accepts HTML gets the page.
 ///
 /// ```
 /// use tapecast::routes::{Document, Echo, Paged};
@@ -186,9 +186,9 @@ impl Handler for Document {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Paged<H> {
-    /// For those who look.
+    /// The page for browsers.
     pub page: Document,
-    /// For those who talk.
+    /// The handler of all other requests.
     pub handler: H,
 }
 
@@ -200,9 +200,10 @@ impl<H: Handler> Handler for Paged<H> {
         let accepts_html = request.elements("accept").any(|kind| {
             kind.split(';').next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
         });
-        match accepts_html && !request.is_upgrade() {
-            true => self.page.answer(),
-            false => self.handler.upgrade(request),
+        if accepts_html && !request.is_upgrade() {
+            self.page.answer()
+        } else {
+            self.handler.upgrade(request)
         }
     }
 
@@ -224,8 +225,7 @@ impl<H: Handler> Handler for Paged<H> {
     }
 }
 
-/// Answers a plain GET with 200, or with 503 while the server drains: for whoever
-/// balances load.
+/// Answers a plain GET with 200, or with 503 while the server drains: a load balancer's probe.
 ///
 /// ```
 /// use tapecast::routes::Readiness;
@@ -244,9 +244,10 @@ impl Handler for Readiness {
     type Session = ();
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
-        match request.is_draining() {
-            false => Document::text("ready\n").answer(),
-            true => Upgrade::respond(503, "text/plain; charset=utf-8", "draining\n"),
+        if request.is_draining() {
+            Upgrade::respond(503, "text/plain; charset=utf-8", "draining\n")
+        } else {
+            Document::text("ready\n").answer()
         }
     }
 
@@ -260,9 +261,9 @@ const CLIENT_TYPES: Document = Document::text(include_str!("web/tapecast.d.ts"))
 /// The routes of [`builtin`] that can be left out.
 pub const OPTIONAL: [&str; 3] = ["/echo", "/ws", "/broadcast"];
 
-/// The routes of `tapecast serve` but `/`: `/healthz` says alive and `/readyz` says taking
-/// connections; the client in JavaScript; and those of [`OPTIONAL`] that are `wanted`:
-/// `/echo` and `/ws` echo, `/broadcast` sends to everyone.
+/// The routes of `tapecast serve` but `/`: `/healthz` answers while the server is alive, and
+/// `/readyz` while it accepts connections; the client in JavaScript; and those of [`OPTIONAL`]
+/// that are `wanted`: `/echo` and `/ws` echo, `/broadcast` sends to everyone.
 ///
 /// ```
 /// use tapecast::Handler;

@@ -105,7 +105,7 @@ pub struct Options {
     pub backoff_max: Duration,
     /// How long connecting and the handshake may take, each. Default: 10 s.
     pub connect: Duration,
-    /// Silence after which the client pings the server. Default: 25 s.
+    /// Idle time after which the client pings the server. Default: 25 s.
     pub idle: Duration,
     /// How long the server's answer may take. Default: 10 s.
     pub answer: Duration,
@@ -244,7 +244,7 @@ pub enum Event {
         channel: Option<Arc<str>>,
         /// The error code of docs/protocol.md.
         code: u16,
-        /// What is wrong.
+        /// The reason of the refusal.
         message: String,
     },
     /// The connection was lost before the answer arrived: the outcome of the request is unknown.
@@ -273,7 +273,7 @@ pub enum Error {
     Connect(String),
     /// The body of a publication is not JSON.
     NotJson {
-        /// What was expected or is wrong.
+        /// The mistake, or the expected syntax.
         message: &'static str,
         /// The byte at which it is wrong.
         at: usize,

@@ -113,7 +113,7 @@ pub enum ServerMessage<'a> {
     Error {
         /// The error code.
         code: u16,
-        /// What is wrong.
+        /// The reason of the refusal.
         message: Cow<'a, str>,
         /// The id of the request.
         id: Option<u64>,

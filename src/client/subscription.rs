@@ -2,7 +2,7 @@
 //!
 //! **Invariant: a position is the last message that was received or reported as lost or
 //! conflated**, so a subscription that resumes after it receives nothing twice and misses nothing
-//! in silence. During a snapshot there is no such position: if the connection is
+//! unreported. During a snapshot there is no such position: if the connection is
 //! lost then, the subscription restarts with a new snapshot.
 
 use super::event::{Event, Mode, Position, Received, Subscribe};
@@ -26,8 +26,8 @@ struct Place {
     conflated_to: u64,
     /// Whether a snapshot follows the last `subscribed`.
     begins_anew: bool,
-    /// What the caller has taken, perhaps from the previous connection: the channel's
-    /// epoch, the position to resume at, and the last message, also of a snapshot.
+    /// The caller's progress, perhaps from the previous connection: the channel's epoch, the
+    /// position to resume at, and the last message taken, also of a snapshot.
     taken_epoch: Option<u64>,
     taken: Option<Position>,
     taken_seq: u64,

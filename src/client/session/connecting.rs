@@ -1,5 +1,5 @@
-//! The life of a session's connection: connecting, the handshake, silence, the end, and the delay
-//! before the next one.
+//! The life of a session's connection: connecting, the handshake, idle times, the end, and the
+//! delay before the next one.
 
 use super::state::{Connection, Phase, Request, RequestKind, Session};
 use crate::base::{Time, entropy};
@@ -20,7 +20,7 @@ const LASTING: Duration = Duration::from_secs(5);
 /// How long the server has to end a connection after the close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What a session needs of its caller.
+/// The next step that a session needs of its caller.
 ///
 /// ```
 /// use tapecast::base::Time;
@@ -58,8 +58,8 @@ impl Ended {
 }
 
 impl Session {
-    /// What the session needs now. Pass on received bytes first: they count before
-    /// deadlines.
+    /// Returns the step that the session needs now. Pass on received bytes first: they count
+    /// before deadlines.
     pub fn need(&mut self, now: Time) -> Need {
         match self.phase {
             Phase::Waiting { until } if now < until => Need::Wait(until),
@@ -73,7 +73,7 @@ impl Session {
                 self.give_up(now, "the handshake took too long");
                 self.need(now)
             }
-            // A lost network is silent, so silence is probed with a ping.
+            // A lost network delivers no error, so an idle connection is probed with a ping.
             Phase::Open { heard, asked } => {
                 let until = match asked {
                     Some(asked) => asked + self.options.answer,

@@ -167,22 +167,19 @@ impl World {
         limits.message_bytes_max = 200;
         limits.patterns_max = 100;
         limits.subscriptions_max = TOPICS.len() + PATTERNS.len();
-        match is_roomy {
-            true => {
-                limits.tape_bytes_max = 1 << 20;
-                limits.log_messages_max = 10_000;
-                limits.log_bytes_max = 1 << 22;
-                limits.topics_bytes_max = 1 << 26;
-                limits.log_ms = 60_000;
-                limits.replay_bytes_max = 64 << random.below(8);
-            }
-            false => {
-                limits.tape_bytes_max = 128 << random.below(6);
-                limits.log_messages_max = 4 << random.below(6);
-                limits.log_bytes_max = 1 << 14;
-                limits.log_ms = 50 << random.below(8);
-                limits.topics_bytes_max = (2 << 10) << random.below(8);
-            }
+        if is_roomy {
+            limits.tape_bytes_max = 1 << 20;
+            limits.log_messages_max = 10_000;
+            limits.log_bytes_max = 1 << 22;
+            limits.topics_bytes_max = 1 << 26;
+            limits.log_ms = 60_000;
+            limits.replay_bytes_max = 64 << random.below(8);
+        } else {
+            limits.tape_bytes_max = 128 << random.below(6);
+            limits.log_messages_max = 4 << random.below(6);
+            limits.log_bytes_max = 1 << 14;
+            limits.log_ms = 50 << random.below(8);
+            limits.topics_bytes_max = (2 << 10) << random.below(8);
         }
         let slow_reader =
             [SlowReader::Gap, SlowReader::Conflate, SlowReader::Close][random.below(3) as usize];
@@ -494,10 +491,8 @@ impl World {
         let has_own_policy = one_in(2);
         let policies = [SlowReader::Gap, SlowReader::Conflate, SlowReader::Close];
         let slow_reader = Some(policies[self.below(3)]).filter(|_| has_own_policy);
-        let (there, other) = match elsewhere {
-            true => (self.below(self.hubs.len()), self.below(4)),
-            false => (shard, number),
-        };
+        let (there, other) =
+            if elsewhere { (self.below(self.hubs.len()), self.below(4)) } else { (shard, number) };
         // From where an earlier subscription had come to.
         let records = &self.readers[there][other].records;
         let last = records.iter().rev().find(|record| record.topic == topic);

@@ -9,9 +9,12 @@ fn check_content(truth: &[Truth], had: &[bool], record: &Record) {
     let (mut wanted, mut got) = (BTreeMap::new(), BTreeMap::new());
     for (index, one) in truth.iter().enumerate() {
         let seq = index as u64 + 1;
-        let change = |values: &mut BTreeMap<_, _>| match one.removes_key {
-            true => drop(values.remove(&one.key)),
-            false => drop(values.insert(one.key.clone(), seq)),
+        let change = |values: &mut BTreeMap<_, _>| {
+            if one.removes_key {
+                values.remove(&one.key);
+            } else {
+                values.insert(one.key.clone(), seq);
+            }
         };
         change(&mut wanted);
         if had[seq as usize] {

@@ -6,11 +6,11 @@ use crate::connection::Close;
 use crate::hub::{HubError, Mark};
 use crate::protocol::Message;
 
-/// What an application does with its connections. One value per shard, called by
-/// that shard's thread only.
+/// The behaviour of an application on its connections. Each shard has one value, and only that
+/// shard's thread calls it.
 ///
-/// A handler that blocks stalls its shard's connections. One that panics loses
-/// the connection it was called for (closed with 1011) and lives on.
+/// A handler that blocks stalls all connections of its shard. If a call panics, its connection is
+/// closed with 1011, and the handler keeps serving the others.
 ///
 /// ```
 /// use tapecast::{Conn, Handler, Message, Request, Upgrade};
@@ -24,52 +24,53 @@ use crate::protocol::Message;
 ///         Upgrade::accept(())
 ///     }
 ///     fn message(&mut self, conn: &mut Conn<'_, ()>, message: Message<'_>) {
-///         // A peer that does not read is dealt with by the limits.
+///         // The limits pause, and finally close, a peer that does not read.
 ///         let _ = conn.send(message);
 ///     }
 /// }
 /// ```
 pub trait Handler {
-    /// What the application keeps for a connection; lives in its slot.
+    /// The application's state of a connection; it lives in the connection's slot.
     type Session;
 
-    /// A request came in, for a WebSocket or for a document: accept, reject or
-    /// answer it.
+    /// Decides on a request, for a WebSocket or for a document: accepts it with a session, rejects
+    /// it with a status, or answers it with a document.
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Session>;
 
-    /// The connection is open.
+    /// Called once, when the connection is open: after 101, before the first message.
     fn open(&mut self, conn: &mut Conn<'_, Self::Session>) {
         let _ = conn;
     }
 
-    /// A message came in.
+    /// Called for every message of the peer, in order: text is valid UTF-8, and the payload has at
+    /// most `message_bytes_max` bytes.
     fn message(&mut self, conn: &mut Conn<'_, Self::Session>, message: Message<'_>);
 
-    /// Something else happened.
+    /// Called for every event that is not a message.
     fn notice(&mut self, conn: &mut Conn<'_, Self::Session>, notice: Notice<'_>) {
         let _ = (conn, notice);
     }
 
-    /// The names of what its connections are counted by, in metrics: none, unless the
-    /// handler is made of several.
+    /// The names by which metrics count its connections: none, unless the handler consists of
+    /// several.
     fn routes(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Which of [`Handler::routes`] a session belongs to.
+    /// The index in [`Handler::routes`] of the session's route.
     fn route_of(&self, session: &Self::Session) -> usize {
         let _ = session;
         0
     }
 
-    /// The connection has ended. Called exactly once for every session that
-    /// `upgrade` gave, and last.
+    /// Called when the connection has ended, with the cause: exactly once for every session that
+    /// `upgrade` returned, and last.
     fn close(&mut self, session: Self::Session, close: Close) {
         let _ = (session, close);
     }
 }
 
-/// What happens on a connection besides messages.
+/// An event on a connection that is not a message.
 ///
 /// ```
 /// use std::time::Duration;
@@ -111,40 +112,41 @@ pub enum Notice<'a> {
         epoch: u64,
         /// The number of the last message before.
         seq: u64,
-        /// That is where `Delivery::since` had asked to go on. If it had asked and
-        /// this is false, a snapshot follows.
+        /// Whether the subscription resumed at the position in `Delivery::since`. If it had one
+        /// and this is `false`, a snapshot follows.
         recovered: bool,
     },
-    /// A subscription was told what it does not get, or gets beside its messages. In
-    /// lanes that encode marks the client was told in its place among them.
+    /// A mark among the messages of a subscription: a gap, a conflation, or the bounds of a
+    /// snapshot. Lanes that encode marks also send it to the client, in its place among the
+    /// messages.
     Marked {
         /// The topic's name.
         topic: &'a str,
-        /// What it was told.
+        /// The mark.
         mark: Mark,
     },
-    /// A topic matches a pattern that the connection is subscribed to, and it can't be
-    /// subscribed to the topic.
+    /// A topic matches a pattern of the connection, and the connection can't be subscribed to it.
     Refused {
         /// The topic's name.
         topic: &'a str,
-        /// Why.
+        /// The reason.
         error: HubError,
     },
-    /// What became of a publication that was given a token; of one without, that it was
-    /// refused by the shard that is its topic's home.
+    /// The outcome of a publication with a token. A publication without a token has this notice
+    /// only if the topic's home is another shard and refuses it.
     Published {
         /// The token.
         token: Option<u64>,
-        /// The message's number, or why it has none.
+        /// The message's number in its topic, or the reason why it was refused.
         result: Result<u64, HubError>,
     },
-    /// After `SendOutcome::Backpressure`: everything queued has left.
+    /// After `SendOutcome::Backpressure`: every queued message has left.
     Writable,
-    /// After `Conn::resume_later`: others have had their turns.
+    /// After `Conn::resume_later`: other connections have had their turns.
     Resume,
-    /// The timer that was set has run out.
+    /// The timer of `Conn::set_timer` has expired.
     Timer,
-    /// The server is draining: the connection will be closed with 1001 soon.
+    /// The server is draining: it closes the connection with 1001, at the latest after
+    /// `drain_notice_ms` and `drain_ms`.
     Draining,
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Publishes to topics from any thread. Cheap to clone.
 ///
-/// What one thread publishes to one topic keeps its order.
+/// Messages that one thread publishes to one topic keep their order.
 ///
 /// ```
 /// use tapecast::routes::{BROADCAST_TOPIC, Broadcast};
@@ -49,11 +49,15 @@ impl Publisher {
         self.message_bytes_max
     }
 
-    /// Publishes a message to every subscriber of `topic`.
+    /// Publishes a message to every subscriber of `topic`. Returns once the message is in the inbox
+    /// of the topic's home shard, without waiting for its delivery.
     ///
     /// # Errors
-    /// An invalid name; a message longer than `message_bytes_max`; `Full` when the inbox of the
-    /// topic's home is full; `Stopped`.
+    /// - [`HubError::BadName`]: the name is invalid.
+    /// - [`HubError::NotAllowed`]: the name is reserved for the server.
+    /// - [`HubError::TooBig`]: the message has more than `message_bytes_max` bytes.
+    /// - [`HubError::Full`]: the inbox is full; the caller may retry later.
+    /// - [`HubError::Stopped`]: the server has stopped.
     ///
     /// ```no_run
     /// # use tapecast::{Server, Router};
@@ -71,11 +75,13 @@ impl Publisher {
         self.publish_with(topic, message, &Publish::default())
     }
 
-    /// Publishes a message with a key. A token has no effect here.
+    /// Publishes a message with options, such as a key. A token has no effect here.
     ///
     /// # Errors
-    /// As [`Publisher::publish`], or a key of more than 255 bytes. If the topic's rule has no
-    /// keys, its home publishes the message without one.
+    /// As [`Publisher::publish`], and:
+    /// - [`HubError::BadKey`]: the key has more than 255 bytes. If the topic's rule has no keys,
+    ///   its home publishes the message without one.
+    /// - [`HubError::BadJson`]: the message claims to be JSON and is not.
     pub fn publish_with<'m>(
         &self,
         topic: &str,
@@ -86,7 +92,7 @@ impl Publisher {
     }
 
     /// Publishes as [`Publisher::publish_with`] does. With an `answer`, the topic's home reports
-    /// what became of the publication, and refuses a key if the rule has none.
+    /// the outcome of the publication, and refuses a key if the rule has none.
     pub(crate) fn post(
         &self,
         topic: &str,

@@ -4,8 +4,8 @@ use crate::protocol;
 use std::net::SocketAddr;
 use std::ops::Deref;
 
-/// A request and where it came from. Path, query, headers and offered
-/// subprotocols are those of [`protocol::Request`].
+/// A request and its origin. It dereferences to [`protocol::Request`], which has the path, the
+/// query, the headers and the offered subprotocols.
 ///
 /// ```
 /// use tapecast::testing::{Received, TestShard};
@@ -49,22 +49,23 @@ impl<'a> Request<'a> {
         Request { head, peer, client_certificate, is_draining }
     }
 
-    /// Whether the server is draining: it still answers plain requests, and refuses
-    /// handshakes by itself.
+    /// Whether the server is draining. A draining server still answers plain requests, and refuses
+    /// handshakes before the handler sees them.
     pub fn is_draining(&self) -> bool {
         self.is_draining
     }
 
-    /// The other end of the connection; none on a Unix socket.
+    /// The address of the client; `None` on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// The certificate that the client has shown, in DER (X.509), also where its session was
-    /// resumed. One that is here is of an authority that the server trusts
-    /// ([`ClientCertificates`](crate::tls::ClientCertificates)), was valid when it was
-    /// first shown, and the client has its key: what is left to decide is who may do what.
-    /// None over plain connections, where clients are not asked, and of those who have none.
+    /// The certificate of the client, in DER (X.509), also if its TLS session was resumed. The
+    /// server has verified it: an authority that it trusts has signed it
+    /// ([`ClientCertificates`](crate::tls::ClientCertificates)), it was valid at the full
+    /// handshake, and the client has its key. The handler decides what its owner may do. `None`
+    /// over plain connections, if the server does not ask for certificates, and if the client
+    /// has none.
     ///
     /// ```
     /// use tapecast::{Request, Upgrade};
@@ -88,7 +89,7 @@ impl<'a> Deref for Request<'a> {
     }
 }
 
-/// The answer to a request.
+/// The answer to a request: accept a WebSocket with a session of type `S`, or respond and close.
 ///
 /// ```
 /// use tapecast::{Request, Upgrade};
@@ -111,7 +112,7 @@ pub(crate) enum Decision<S> {
     Accept {
         session: S,
         protocol: Option<usize>,
-        /// Of what the choice was made, if it was one among names.
+        /// The names that the handler speaks, if it chose among names.
         spoken: &'static [&'static str],
         headers: String,
     },
@@ -124,14 +125,16 @@ pub(crate) enum Decision<S> {
 }
 
 impl<S> Upgrade<S> {
-    /// Accepts the handshake. `session` is kept for the connection.
+    /// Accepts the handshake. The connection owns `session` until [`Handler::close`] takes it.
+    ///
+    /// [`Handler::close`]: crate::Handler::close
     pub fn accept(session: S) -> Upgrade<S> {
         let (protocol, spoken, headers) = (None, &[][..], String::new());
         Upgrade { decision: Decision::Accept { session, protocol, spoken, headers } }
     }
 
-    /// Chooses the first of the client's offers that is among `names`. If none is, the
-    /// handshake is accepted without a subprotocol and a log line says what was offered.
+    /// Chooses the first of the client's offers that is among `names`. If none is, the server
+    /// accepts the handshake without a subprotocol and logs the offers.
     ///
     /// ```
     /// use tapecast::{Request, Upgrade};
@@ -149,8 +152,8 @@ impl<S> Upgrade<S> {
         self
     }
 
-    /// Chooses the client's offer with this index (of `Request::protocols`). An
-    /// index beyond the offer chooses none.
+    /// Chooses the client's offer with this index, counted from 0 in the order of
+    /// `Request::protocols`. An index beyond the offers chooses none.
     #[must_use]
     pub fn protocol(mut self, offered: usize) -> Upgrade<S> {
         if let Decision::Accept { protocol, .. } = &mut self.decision {
@@ -159,10 +162,10 @@ impl<S> Upgrade<S> {
         self
     }
 
-    /// Adds a header to the response, be it 101 or another.
+    /// Adds a header to the response, whatever its status.
     ///
     /// # Panics
-    /// If name or value contain a line break.
+    /// If the name or the value contains a line break or a NUL.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Upgrade<S> {
         let is_clean = |text: &str| !text.contains(['\r', '\n', '\0']);
@@ -173,13 +176,14 @@ impl<S> Upgrade<S> {
         self
     }
 
-    /// Refuses with this status, 400 to 599, and closes.
+    /// Refuses the request with this HTTP status, 400 to 599, and an empty body, and closes the
+    /// connection.
     pub fn reject(status: u16) -> Upgrade<S> {
         Upgrade::respond(status, "text/plain; charset=utf-8", "")
     }
 
-    /// Answers with a document and closes: for a plain GET, or a HEAD, whose answer goes out
-    /// without the body.
+    /// Answers a plain GET or HEAD with a document, and closes the connection. The answer to a
+    /// HEAD has no body.
     ///
     /// # Panics
     /// If `content_type` contains a line break.

@@ -1,4 +1,4 @@
-//! The command line: a flag for every key of a profile, and where results go.
+//! The command line: a flag for every key of a profile, and the files for results.
 
 use crate::profile::bound::{FailIf, Objective};
 use crate::profile::{BUILT_IN, GROUP_KEYS, Group, NAMES, Profile, RUN_KEYS};
@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
 use tapecast::settings::Assignment;
 
-/// What the program is to do.
+/// The order that the command line gives.
 #[derive(Debug)]
 pub enum Order {
     Run(Run),
@@ -58,7 +58,7 @@ impl Outputs {
         self.files().any(|(_, file)| file == "-")
     }
 
-    /// What can't be written, which is better known before a run than after it.
+    /// The outputs that can't be written: the program reports them before a run, not after it.
     pub fn problems(&self) -> Vec<String> {
         let to_stdout: Vec<&str> =
             self.files().filter(|(_, file)| *file == "-").map(|(flag, _)| flag).collect();
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_has_no_contradiction() {
         command().debug_assert();
     }
 

@@ -1,4 +1,4 @@
-//! Where results go: the summary to a terminal, the report to files, the verdict to the exit
+//! Writes the results: the summary to a terminal, the report to files, the verdict to the exit
 //! code.
 
 use crate::command::Outputs;
@@ -59,7 +59,7 @@ fn write(report: &Report, outputs: &Outputs) -> ExitCode {
 /// Writes a text for people: to the standard output, or, if a report goes there, to the
 /// standard error.
 pub fn say(outputs: &Outputs, text: &str) {
-    // A run continues when nobody reads its output any more.
+    // A run continues when its output has no reader any more.
     let _ = if outputs.takes_stdout() {
         std::io::stderr().write_all(text.as_bytes())
     } else {
@@ -72,7 +72,7 @@ pub fn complain(problem: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "tapecast-loadgen: {problem}");
 }
 
-/// Writes what is wrong with the command line or the profile. Returns the exit code.
+/// Writes the mistakes in the command line or the profile. Returns the exit code.
 pub fn usage(problems: &[String]) -> ExitCode {
     for problem in problems {
         complain(problem);

@@ -34,7 +34,7 @@ impl<'a> Coordinator<'a> {
         Coordinator { plan, shared, stop, observe, ledger }
     }
 
-    /// Leads the run to its end. Returns what it found, without that of the groups.
+    /// Leads the run to its end. Returns its findings, without those of the groups.
     ///
     /// # Errors
     /// A process can't be sampled, or the user stopped the run before measuring.

@@ -1,8 +1,8 @@
 //! Carries a plan out: opens the connections, sends the load, and counts what happens.
 //!
-//! It imports `profile` for the words of a scenario, `plan` for what to do, and `measure` for
-//! what to count. It knows no report and no verdict. Threads share a phase, the publishers'
-//! counters and a list of ended seconds, and nothing else.
+//! It imports `profile` for the words of a scenario, `plan` for the schedule, and `measure` for
+//! the counts. It knows no report and no verdict. Threads share only a phase, the publishers'
+//! counters and a list of ended seconds.
 //!
 //! | file | subject |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! A small run before one that measures memory per connection. What the server allocates with
-//! its first connections is then there before and after, and what it keeps of closed
+//! A small run before one that measures memory per connection. Memory that the server allocates
+//! with its first connections is then there before and after, and memory that it keeps of closed
 //! connections can't pass for a small footprint.
 
 use super::failure::RunError;

@@ -1,5 +1,5 @@
-//! A run from outside: starts its threads, lets the coordinator lead them, and collects what
-//! each of them found.
+//! A run from outside: starts its threads, lets the coordinator lead them, and collects their
+//! findings.
 
 use super::coordinator::Coordinator;
 use super::failure::RunError;

@@ -1,7 +1,7 @@
 //! The plan of a run: a profile with every default decided and every target resolved.
 //!
 //! A [`Plan`] is made once, before the first connection. `drive` carries it out and `report`
-//! describes it; neither looks at a profile again. It imports `profile` and nothing else.
+//! describes it; neither looks at a profile again. It imports only `profile`.
 //!
 //! | file | subject |
 //! |---|---|

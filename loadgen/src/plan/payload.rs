@@ -77,7 +77,7 @@ impl Payload {
         }
     }
 
-    /// The number as it stands in front: little-endian bytes, or the low hexadecimal digits,
+    /// The encoded number at the start: little-endian bytes, or the low hexadecimal digits,
     /// the lowest first.
     fn number(&self, number: u64) -> [u8; 8] {
         if !self.is_text {

@@ -40,7 +40,7 @@ impl Stamp {
         bytes
     }
 
-    /// The stamp as it stands at the start of a message, and its length.
+    /// The encoded stamp at the start of a message, and its length.
     pub(super) fn write(&self, text: bool) -> ([u8; Self::TEXT_BYTES], usize) {
         let mut front = [Self::MARK; Self::TEXT_BYTES];
         let binary = self.binary();

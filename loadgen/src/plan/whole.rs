@@ -61,7 +61,7 @@ impl Plan {
         if problems.is_empty() { Ok(plan) } else { Err(problems) }
     }
 
-    /// This plan at the rates of `profile`, which differs from its own in nothing else.
+    /// This plan at the rates of `profile`, which differs from its own only in them.
     pub fn paced_by(&self, profile: &Profile) -> Plan {
         let mut plan = self.clone();
         for (group, of_profile) in plan.groups.iter_mut().zip(&profile.groups) {

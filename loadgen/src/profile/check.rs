@@ -118,7 +118,7 @@ fn of_publications(group: &Group) -> Vec<String> {
         return problems;
     }
     if group.broadcast.publishers > 0 && group.broadcast.publishers < group.broadcast.rooms {
-        problems.push("more rooms than publishers: some rooms would stay silent".into());
+        problems.push("more rooms than publishers: some rooms would stay idle".into());
     }
     if group.broadcast.publishers == 0 && group.connections > PUBLISHERS_MAX {
         problems.push(format!("more than {PUBLISHERS_MAX} publishers"));

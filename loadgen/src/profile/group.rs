@@ -15,7 +15,7 @@ pub enum Scenario {
     Topics,
     /// Connections open, perhaps send messages, perhaps close and reconnect.
     Connect,
-    /// Connections stay open and silent.
+    /// Connections stay open and idle.
     Idle,
 }
 

@@ -78,7 +78,7 @@ impl Profile {
     /// The profile called `name`, built in or a file, with the flags on top of it.
     ///
     /// # Errors
-    /// Everything that is wrong, each with its place.
+    /// Every mistake, each with its place.
     pub fn load(name: &str, flags: Vec<Assignment>) -> Result<Profile, Vec<String>> {
         let texts = |problems: Vec<Problem>| -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()

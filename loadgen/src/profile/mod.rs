@@ -1,4 +1,4 @@
-//! A run as data: everything that can be set, and where each value came from.
+//! A run as data: every setting, with the origin of its value.
 //!
 //! A profile and the flags become assignments to keys, carried out in that order. Keys of the
 //! run occur once; keys of a group occur once for every group of connections, of which most

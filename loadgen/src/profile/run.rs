@@ -1,4 +1,4 @@
-//! A whole run: its groups, and what holds for all of them.
+//! A whole run: its groups, and the settings of all of them.
 
 use super::bound::FailIf;
 use super::group::Group;

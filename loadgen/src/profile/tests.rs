@@ -1,4 +1,4 @@
-//! What every key promises, and how sources win over each other.
+//! Tests of every key, and of the precedence of sources.
 
 use super::{BUILT_IN, GROUP_KEYS, Group, Profile, RUN_KEYS};
 use tapecast::settings::{Assignment, Origin, faults};
@@ -21,7 +21,7 @@ fn load(text: &str, flags: Vec<Assignment>) -> Result<Profile, String> {
 }
 
 #[test]
-fn tables_of_keys_are_sound() {
+fn tables_of_keys_have_no_contradiction() {
     let built_in = |name: &&str| Profile::load(name, Vec::new()).unwrap();
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     let profiles: Vec<Profile> = names.iter().map(built_in).collect();

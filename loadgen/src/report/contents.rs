@@ -88,7 +88,7 @@ impl Report {
         all.faults
     }
 
-    /// Whether each group sent what was planned for it, up to 1 %.
+    /// Whether each group sent its planned messages, up to 1 %.
     pub fn keeps_rate(&self) -> bool {
         self.groups.iter().all(|group| group.figures.keeps_rate())
     }

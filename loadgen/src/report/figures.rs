@@ -55,7 +55,7 @@ impl Figures {
         }
     }
 
-    /// Whether what was planned was sent, up to 1 %, or up to the few messages that the last
+    /// Whether the planned messages were sent, up to 1 %, or up to the few messages that the last
     /// moment of a run may hold up.
     pub fn keeps_rate(&self) -> bool {
         self.unsent <= 2 || self.unsent * 100 <= self.sent + self.unsent
@@ -66,7 +66,7 @@ impl Figures {
         self.faults.iter().map(|fault| fault.count).sum()
     }
 
-    /// Adds what other connections counted.
+    /// Adds the counts of other connections.
     pub(super) fn merge(&mut self, other: &Figures) {
         self.sent += other.sent;
         self.messages += other.messages;

@@ -1,4 +1,4 @@
-//! A report of a plan and what was measured.
+//! Makes a report of a plan and the measurements.
 
 use super::contents::{FORMAT, Report};
 use super::figures::Figures;

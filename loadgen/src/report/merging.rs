@@ -8,7 +8,7 @@ use super::second::Second;
 const OVERLAP_MIN: f64 = 0.5;
 
 impl Report {
-    /// Adds what another machine found at the same time. Its run began no earlier.
+    /// Adds the findings of another machine at the same time. Its run began no earlier.
     ///
     /// # Errors
     /// It ran something else, or at another time.

@@ -1,6 +1,6 @@
 //! The result of a run, as data and in every form.
 //!
-//! A [`Report`] is computed once from a plan and what was measured. It is written as JSON, read
+//! A [`Report`] is computed once from a plan and the measurements. It is written as JSON, read
 //! again, merged, compared and shown: a merged report is one like any other. It reads `plan`
 //! and `measure`. It knows neither how a run is driven nor how it is judged; the judgement that
 //! it contains is data, which `verdict` fills in.
@@ -13,7 +13,7 @@
 //! | `second` | one second in it |
 //! | `recorded` | a histogram as JSON |
 //! | `judgement` | the verdict that it contains |
-//! | `making` | a report of a plan and what was measured |
+//! | `making` | makes a report of a plan and the measurements |
 //! | `merging` | one report of runs on several machines |
 //! | `values` | its named values |
 //! | `warnings` | reasons to doubt the numbers |

@@ -8,7 +8,7 @@ use super::judgement::Judgement;
 use super::recorded::Recorded;
 use std::fmt::Write;
 
-/// With fewer connections, what a thread allocates once hides what a connection costs.
+/// With fewer connections, one-time allocations of a thread hide the cost of a connection.
 const CONNECTIONS_MIN: u32 = 1_000;
 
 /// Everything that matters, on one screen.

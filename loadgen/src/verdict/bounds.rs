@@ -20,7 +20,7 @@ pub(super) fn failure(fail_if: &FailIf, report: &Report) -> Option<String> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
     Kept,
-    /// By this share of the bound, and what the value is.
+    /// By this share of the bound, and the value in words.
     Missed {
         by: f64,
         text: String,

@@ -7,7 +7,7 @@ use crate::report::{Figures, Group, Report, amount};
 const MISSING_MAX: f64 = 0.05;
 /// The share of connections that may fail.
 const FAULTS_MAX: f64 = 0.01;
-/// A silence at the end of a run is suspicious if this many messages should have arrived in
+/// An end of a run without arrivals is suspicious if this many messages should have arrived in
 /// it.
 const SILENT_MESSAGES_MIN: f64 = 20.0;
 /// In the open model, if this many messages were sent in it.

@@ -79,7 +79,7 @@ impl Broadcast {
         Broadcast { payload, run, window, streams, readers, tracks, has_started }
     }
 
-    /// The connection subscribes to the newest message only: what never arrives is not missing.
+    /// The connection subscribes to the newest message only: skipped messages are not missing.
     pub fn wants_newest(&mut self, connection: usize) {
         self.readers[connection].wants_all = false;
     }
@@ -257,7 +257,7 @@ impl Broadcast {
         self.readers[connection].counted += 1;
     }
 
-    /// A connection has ended: what is published until it reconnects is not missing.
+    /// A connection has ended: messages published until it reconnects are not missing.
     pub fn lost(&mut self, connection: usize) {
         self.tracks_of(connection).fill(Track::ANYWHERE);
     }

@@ -1,4 +1,4 @@
-//! Connecting is what is measured: a connection opens, may exchange a few messages, and
+//! Measures connecting: a connection opens, may exchange a few messages, and
 //! closes. Its latency runs from the time at which it was planned to open until the first
 //! reply, or, without messages, until the accepted handshake.
 
@@ -44,7 +44,7 @@ impl Connect {
         }
     }
 
-    /// Sends what may be in flight. Returns how many messages it sent.
+    /// Sends as many messages as may be in flight. Returns how many.
     pub fn due(&mut self, connection: usize, now: Time, send: &mut Send<'_>) -> u64 {
         let left = self.replies - self.visits[connection].replies;
         self.echo.due(connection, now, left, send)

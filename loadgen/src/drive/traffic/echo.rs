@@ -1,4 +1,4 @@
-//! Echo: the server returns what a connection sends, in order. A reply that is not the next
+//! Echo: the server returns the messages of a connection, in order. A reply that is not the next
 //! one is searched for among those around it: a lost or duplicate reply is counted as one
 //! fault, and does not make all later replies wrong.
 

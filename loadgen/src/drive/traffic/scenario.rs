@@ -125,7 +125,7 @@ impl Traffic {
         }
     }
 
-    /// A connection has ended: what it awaited never arrives.
+    /// A connection has ended: the messages that it awaited never arrive.
     pub fn lost(&mut self, connection: usize, now: Time, counted: &mut Counted) {
         match self {
             Traffic::Echo(echo) => echo.lost(connection, now, counted),

@@ -119,7 +119,7 @@ impl Topics {
                 let stamp = text.and_then(|text| self.broadcast.stamp(text.as_bytes()));
                 let Some(stamp) = stamp else { return Received::Wrong };
                 let order = match (reader.track.take(seq), reader.delivery.mode) {
-                    // Skipping superseded messages is what this delivery asks for.
+                    // This delivery skips superseded messages on purpose.
                     (Order::After(_), Mode::Latest) => Order::Next,
                     // It was never counted as a gap, so a late arrival must not subtract one.
                     (Order::Late, Mode::Latest) => {

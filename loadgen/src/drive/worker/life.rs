@@ -12,10 +12,10 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// How long what stalled readers missed may take to arrive.
+/// How long the backlog of stalled readers may take to arrive.
 const CATCHING_UP: Duration = Duration::from_secs(2);
 
-/// Runs one thread. Returns what each group's connections on it found.
+/// Runs one thread. Returns the findings of each group's connections on it.
 ///
 /// # Errors
 /// There is no ring, or it failed. Faults of servers are counted instead.

@@ -1,11 +1,11 @@
 //! One thread: a ring, its share of every group's connections, and the loop.
 //!
-//! It knows no scenario: it asks a group's traffic for messages and hands it what arrives.
-//! Nothing that a server does ends it; faults are counted.
+//! It knows no scenario: it asks a group's traffic for messages and hands it those that arrive.
+//! No fault of a server ends it: faults are counted.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `state` | everything that a thread has |
+//! | `state` | the state of a thread |
 //! | `share` | a group's connections on this thread |
 //! | `peer` | one connection |
 //! | `wire` | the ring, and buffers that are reused |

@@ -110,7 +110,7 @@ impl Worker<'_> {
         if url.is_secure()
             && let Some(connector) = &share.connector
         {
-            let session = connector.connect(url.name()).expect("what was resolved is a name");
+            let session = connector.connect(url.name()).expect("a resolved host is a valid name");
             peer.channel = Some(Box::new(Channel::new(session, SERVER_HANDSHAKE_BYTES_MAX)));
             // In TLS the client speaks first.
             return self.decrypt(connection, &mut [], now);

@@ -98,7 +98,7 @@ impl Peer {
         }
     }
 
-    /// Encrypts what is to be sent, if the connection uses TLS.
+    /// Encrypts the bytes to send, if the connection uses TLS.
     pub fn seal(&mut self, pool: &mut BufferPool) {
         let Some(channel) = &mut self.channel else { return };
         let plain = &self.out[self.sent..];

@@ -1,5 +1,5 @@
 //! Messages that arrive: bytes become frames, frames become messages, and the traffic of the
-//! group checks and counts them. Here is the hot path.
+//! group checks and counts them. This is the hot path.
 
 use super::super::traffic::Received;
 use super::peer::State;
@@ -32,7 +32,7 @@ enum Next {
 }
 
 impl Worker<'_> {
-    /// Decrypts what arrived over TLS, handles it, and lets the answers of TLS leave.
+    /// Decrypts bytes that arrived over TLS, handles them, and queues the answers of TLS.
     pub(super) fn decrypt(&mut self, connection: u32, buffer: &mut [u8], now: Time) {
         let mut plain = std::mem::take(&mut self.wire.plain);
         plain.clear();

@@ -10,7 +10,7 @@ use tapecast::base::Time;
 use tapecast::protocol::Opcode;
 
 impl Worker<'_> {
-    /// Closed loop: sends what may leave because something arrived.
+    /// Closed loop: sends messages for which arrivals have made room.
     pub(super) fn send_due(&mut self, now: Time) {
         let mut due = std::mem::take(&mut self.agenda.due);
         for connection in due.drain(..) {
@@ -45,7 +45,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Open model: sends what was planned until now.
+    /// Open model: sends the messages that were planned until now.
     pub(super) fn send_planned(&mut self, now: Time) {
         for number in 0..self.shares.len() {
             if self.shares[number].opens_once() && !self.is_measuring {

@@ -1,4 +1,4 @@
-//! A group's connections on one thread: their traffic, their counts, and whose turn it is to
+//! A group's connections on one thread: their traffic, their counts, and the order in which they
 //! send.
 
 use super::super::failure::RunError;
@@ -20,7 +20,7 @@ pub(super) struct Share<'a> {
     /// When readers that stall resume.
     pub stall_ends: Option<Time>,
     pub schedule: Option<Schedule>,
-    /// Connections that messages are planned for, and whose turn is next.
+    /// Connections for which messages are planned, and the next one in turn.
     pub senders: Vec<u32>,
     pub turn: usize,
     /// Connect scenario: connections that may be opened, and how many are in flight.
@@ -66,7 +66,7 @@ impl<'a> Share<'a> {
         GroupFound { counted: self.counted, stalled: self.stalled, per_connection }
     }
 
-    /// This thread's part of what the group plans, from `start` on: that of its senders.
+    /// This thread's part of the group's schedule, from `start` on: that of its senders.
     pub fn schedule(&self, start: Time, thread: u32, threads: u32) -> Option<Schedule> {
         let Pace::Open { steps, arrivals } = &self.group.pace else { return None };
         if self.senders.is_empty() || self.group.scenario == Scenario::Idle {
@@ -78,7 +78,7 @@ impl<'a> Share<'a> {
         Some(Schedule::new(*arrivals, steps, start, thread, threads))
     }
 
-    /// Whether connecting is what it measures.
+    /// Whether the group measures connecting.
     pub fn connects(&self) -> bool {
         self.group.connects()
     }

@@ -14,8 +14,8 @@ use tapecast::base::Time;
 
 /// The longest that a thread sleeps without looking at the shared phase.
 pub(super) const NAP: Duration = Duration::from_millis(10);
-/// Unsent bytes of a connection from which on it sends nothing more. What is planned, or due
-/// in a closed loop, waits: a server that does not read must not fill this program's memory.
+/// Unsent bytes of a connection from which on it sends nothing more. Messages that are planned, or
+/// due in a closed loop, wait: a server that does not read must not fill this program's memory.
 pub(super) const OUT_BYTES_MAX: usize = 1 << 20;
 /// Handshakes in flight on a thread before the load starts.
 pub(super) const OPENING_MAX: usize = 256;
@@ -38,7 +38,7 @@ pub(super) struct Worker<'a> {
     pub is_measuring: bool,
     /// Every group has finished by itself.
     pub is_done: bool,
-    /// Only what stalled readers missed is still awaited.
+    /// Only deliveries to stalled readers are still awaited.
     pub is_over: bool,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
         self.thread + peer.index * self.plan.threads
     }
 
-    /// Lets what a connection wants to send leave with the next turn.
+    /// Queues a connection whose unsent bytes leave with the next turn.
     pub fn queue(&mut self, connection: u32) {
         let peer = &mut self.peers[connection as usize];
         if peer.can_send() && !peer.operations.is_queued && !peer.operations.is_polling {

@@ -32,7 +32,7 @@ impl Worker<'_> {
         until
     }
 
-    /// Sends what is queued, and handles what arrived. Returns whether anything happened.
+    /// Sends queued bytes, and handles arrivals. Returns whether anything happened.
     pub(super) fn turn(&mut self, until: Time) -> Result<bool, RunError> {
         let began = self.now();
         let mut batch = self.wire.batch.take().unwrap_or_default();
@@ -41,7 +41,7 @@ impl Worker<'_> {
         }
         for &connection in &self.agenda.queued {
             let peer = &self.peers[connection as usize];
-            batch.begin(peer.socket.expect("what is queued has a socket"));
+            batch.begin(peer.socket.expect("a queued connection has a socket"));
             batch.slice(peer.wire());
         }
         let has_sent = !batch.is_empty();

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deliveries() {
+    fn deliveries_are_read_and_written() {
         let delivery: Delivery = "latest@10".parse().unwrap();
         assert_eq!(delivery, Delivery { mode: Mode::Latest, max_rate: Some(10) });
         assert_eq!(delivery.to_string(), "latest@10");

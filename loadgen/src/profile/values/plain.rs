@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_shares_and_moments() {
+    fn headers_shares_and_times_are_read() {
         assert_eq!(header("X-Name:  value "), Ok(("x-name".into(), "value".into())));
         assert!(header("X-Name: a\r\nb").is_err() && header("no colon").is_err());
         assert!(header("Host: b").is_ok() && header("Upgrade: h2c").is_err());

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates() {
+    fn rates_are_read_and_written() {
         let constant: Rate = "1_000".parse().unwrap();
         assert_eq!(constant, Rate::constant(1_000.0));
         let steps: Rate = "1000@10s,2000@1m 30s,0.5/connection".parse().unwrap();

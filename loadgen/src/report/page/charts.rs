@@ -1,4 +1,4 @@
-//! Which charts the page has, and what their lines show.
+//! The charts of the page, and their lines.
 
 use super::chart::{Chart, Series};
 use super::text::{escaped, time, trimmed};

@@ -4,7 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `document` | the page, its tables, its style and script |
-//! | `charts` | which charts there are |
+//! | `charts` | the charts of the page |
 //! | `chart` | one chart as SVG |
 //! | `text` | numbers and texts as the page writes them |
 

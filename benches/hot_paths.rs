@@ -160,7 +160,7 @@ fn fan_out_turn(mode: Mode) -> impl FnMut(u64) {
     }
 }
 
-/// Picking the fields of a request: the scanner, and the library in comparison.
+/// Picking the fields of a request: the scanner, compared with the library.
 fn requests(criterion: &mut Criterion) {
     let request = r#"{"type":"publish","channel":"quotes.crypto","key":"BTC","message":{"bid":64000.5,"ask":64001.25,"size":3},"id":4711}"#;
     let mut group = criterion.benchmark_group(format!("request of {} B", request.len()));

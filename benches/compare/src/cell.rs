@@ -28,7 +28,7 @@ pub struct Cell {
 }
 
 /// Publications a second where messages are compressed: half of what a core of readers can
-/// inflate. At their limit, the readers would be what is measured, and the server would send
+/// inflate. At their limit, the cell would measure the readers, and the server would send
 /// less.
 const DEFLATE_RATE: u32 = 400;
 

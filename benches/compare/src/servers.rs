@@ -23,7 +23,7 @@ pub enum Kind {
     Tungstenite,
     /// fastwebsockets.
     Fastwebsockets,
-    /// npm `ws` on Node, if COMPARE_NODE_MODULES says where it is.
+    /// npm `ws` on Node, if COMPARE_NODE_MODULES names its folder.
     Ws,
     /// Tapecast without the layer that a cell measures.
     TapecastPlain,

@@ -3,7 +3,7 @@
 //! once it listens.
 //!
 //! `/words` takes commands in words and answers in words, for clients that check the answers.
-//! `/tape` takes its subscriptions from the query and sends nothing but messages, for load
+//! `/tape` takes its subscriptions from the query and sends only messages, for load
 //! generators.
 
 use clap::{Args, Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! The floor: an echo server straight on the io_uring, with the least that a WebSocket server
-//! needs. It has no limits, no timers, no check of the text, no API. Whatever Tapecast costs
-//! beyond it is Tapecast's own.
+//! needs. It has no limits, no timers, no check of the text, no API. Any cost of Tapecast beyond
+//! it is Tapecast's own.
 //!
 //! A turn is one system call that submits everything and waits for at least one completion.
 //! Frames are unmasked where the kernel put them, the echoes of a turn are collected per
@@ -227,7 +227,7 @@ impl Server {
         loop {
             // SAFETY: a receive names a registered buffer group; a send points
             // into the `in_flight` of its connection, which is left alone until
-            // its completion; nothing else that is pushed has a pointer.
+            // its completion; no other entry that is pushed has a pointer.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }

@@ -49,7 +49,7 @@ async fn shake_hands(stream: &mut TcpStream) -> io::Result<()> {
         }
     }
     // RFC 6455, 4.1: a client sends nothing before it has the answer. The
-    // library can't be handed bytes that were already read.
+    // library takes no bytes that were already read.
     if !head.ends_with(b"\r\n\r\n") {
         return Err(io::ErrorKind::InvalidData.into());
     }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn echoes_at_every_border_of_the_length() {
+    fn a_frame_of_every_length_form_is_echoed() {
         for bytes in [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 70_001] {
             let payload: Vec<u8> = (0..bytes).map(|index| (index * 7) as u8).collect();
             for first in [0x81, 0x82, 0x01, 0x80, 0x00] {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_control_frames() {
+    fn control_frames_are_answered() {
         for (first, echo, answer) in
             [(0x89, Echo::Send, 0x8a), (0x88, Echo::SendAndEnd, 0x88), (0x8a, Echo::Silence, 0)]
         {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_what_is_missing() {
+    fn an_incomplete_frame_reports_its_missing_bytes() {
         let frame = masked(0x82, &[7; 300]);
         for bytes in 0..frame.len() {
             let needs = match bytes {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_client_may_send() {
+    fn frames_that_no_client_may_send_are_refused() {
         for bytes in [
             &[0x82, 0x01, 0][..],
             &[0xc2, 0x80],

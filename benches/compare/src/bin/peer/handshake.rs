@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_the_example_of_the_rfc() {
+    fn the_example_of_the_rfc_has_its_answer() {
         let request = b"GET /chat HTTP/1.1\r\nHost: a\r\n\
             sec-webSocket-key:  dGhlIHNhbXBsZSBub25jZQ== \r\n\r\nrest";
         assert_eq!(head_bytes(request), Some(request.len() - 4));
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn wants_a_whole_head_with_a_key() {
+    fn only_a_whole_head_with_a_key_is_answered() {
         assert_eq!(head_bytes(b"GET / HTTP/1.1\r\n\r"), None);
         assert_eq!(response(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), None);
     }

@@ -151,8 +151,8 @@ async fn deliver(
     }
 }
 
-/// Drops a subscriber with a line in the log. Messages that are silently missing would make
-/// this peer look fast.
+/// Drops a subscriber with a line in the log. Losses without a report would make this peer look
+/// fast.
 fn dropped(reason: impl std::fmt::Display) -> Error {
     eprintln!("tapecast-peer: dropped a subscriber: {reason}");
     Error::AlreadyClosed

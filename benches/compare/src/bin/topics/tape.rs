@@ -1,8 +1,8 @@
 //! `/tape?topic=a&mode=latest&publish=a&keys=100`: the query has the subscriptions, and the
-//! server sends nothing but messages, as they were published.
+//! server sends only messages, as they were published.
 //!
 //! `topic`, repeated, subscribes. `publish`, repeated, names the topics that received messages
-//! are published to, in turn. `topics=100&each=10` stands for both: of `t.0` to `t.99` each
+//! are published to, in turn. `topics=100&each=10` combines both: of `t.0` to `t.99` each
 //! connection subscribes to the next ten, and publishes to all in turn. With `keys=100`,
 //! publications have the keys 0 to 99 in turn.
 
@@ -29,7 +29,7 @@ pub struct Asked {
     publish: Vec<String>,
     delivery: Delivery,
     keys: Option<u64>,
-    /// Where its next message goes.
+    /// The index of the topic of its next message.
     next: usize,
 }
 
@@ -93,7 +93,7 @@ impl Handler for Tape {
         let published = conn.publish_with(&topic, message, &publish);
         conn.session().publish[place] = topic;
         if let Err(error) = published {
-            // 1013: try again later. No publication is dropped silently.
+            // 1013: try again later. No publication is dropped unreported.
             close(conn, 1013, &error.to_string());
         }
     }

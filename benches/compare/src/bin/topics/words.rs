@@ -10,7 +10,7 @@
 //!
 //! A publication is text or binary as its command was. Messages and marks arrive in the lane
 //! of [`ENVELOPE`], unless the subscription is `raw`. A command that fails is answered with
-//! `refused COMMAND WHY`: nothing fails silently.
+//! `refused COMMAND WHY`: no failure is unreported.
 
 use super::options::{number, set};
 use tapecast::hub::Delivery;
@@ -130,6 +130,6 @@ fn publish(conn: &mut Conn<'_, ()>, message: Message<'_>) -> Result<(), String> 
             .transpose()?,
         json: false,
     };
-    // If the publication waits, the connection is paused: nothing else is needed.
+    // If the publication waits, the server pauses the connection by itself.
     conn.publish_with(topic, payload, &publish).map(|_| ()).map_err(|error| error.to_string())
 }

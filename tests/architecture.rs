@@ -15,11 +15,11 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     (0, "base", &[]),
     // Buffers for reassembly come from the pool.
     (1, "protocol", &["base"]),
-    // Limits, time, and what wakes.
+    // Limits, time, and the wake-up of a thread.
     (1, "driver", &["base"]),
-    // The doorbell rings what wakes.
+    // The doorbell wakes a thread.
     (1, "mailbox", &["base"]),
-    // Which unit a limit's name ends with.
+    // The unit at the end of a limit's name.
     (1, "settings", &["base"]),
     // Nothing else: records in, records out.
     (2, "tls", &[]),
@@ -35,11 +35,11 @@ const EDGES: &[(u32, &str, &[&str])] = &[
     // The public API: topics' deliveries, the message type and how a connection ended
     // are part of it.
     (5, "routes", &["app", "connection", "hub", "protocol"]),
-    // Handlers with the public API, and the lanes that go with them; what requests cost, and
+    // Handlers with the public API, and their lanes; the work of requests, and
     // times.
     (5, "subprotocol", &["app", "base", "connection", "hub", "protocol"]),
     // Limits and times.
-    // What a request says of where it comes from.
+    // The origin in a request.
     (5, "admission", &["base", "protocol"]),
     // Where ring, connections and hub meet.
     (
@@ -47,7 +47,7 @@ const EDGES: &[(u32, &str, &[&str])] = &[
         "shard",
         &["admission", "base", "protocol", "driver", "mailbox", "tls", "connection", "hub", "app"],
     ),
-    // Errands for shards, what they count, and the words of their answers.
+    // Commands for shards, their counters, and the words of their answers.
     (7, "control", &["app", "base", "hub", "protocol"]),
     // Puts shards and their rings on threads; rules are checked before that.
     (8, "server", &["admission", "base", "hub", "driver", "mailbox", "tls", "app", "shard"]),
@@ -166,8 +166,8 @@ fn files_import_each_other_in_no_circle() {
     }
 }
 
-/// Asserts that the folders of a crate, or of a part of it, import what a table lists and nothing
-/// else. `inside` is the part; a folder that has no row may import anything.
+/// Asserts that the folders of a crate, or of a part of it, import exactly the folders in a
+/// table. `inside` is the part; a folder that has no row may import anything.
 fn check_folders(root: &str, inside: &str, table: &[(&str, &[&str])]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
     let imports = Imports::read(&root, &["main.rs"]);
@@ -188,7 +188,7 @@ fn check_folders(root: &str, inside: &str, table: &[(&str, &[&str])]) {
 /// The folders of the hub, and the folders and files beside them that each imports.
 const HUB_EDGES: &[(&str, &[&str])] = &[
     ("policy", &["error", "ids", "lane", "past"]),
-    // A home says what to forward: it names no tape and no message between hubs.
+    // A home decides which messages to forward: it names no tape and no message between hubs.
     ("home", &["ids", "message", "past", "policy"]),
     // A tape knows no log: messages come from outside.
     ("reader", &["ids", "lane", "memory", "message"]),

@@ -47,7 +47,7 @@ fn url(port: u16) -> String {
     format!("ws://127.0.0.1:{port}/")
 }
 
-/// A network between client and server, which can be cut, or lost in silence.
+/// A network between client and server, which can be cut, or lost without an error.
 struct Network {
     port: u16,
     is_lost: Arc<AtomicBool>,
@@ -121,7 +121,7 @@ fn until<T>(client: &mut Client, mut wanted: impl FnMut(Event) -> Option<T>) -> 
         if let Some(found) = wanted(next(client)) {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "the expected event did not come");
+        assert!(start.elapsed() < PATIENCE, "the expected event did not arrive");
     }
 }
 

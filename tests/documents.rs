@@ -1,5 +1,5 @@
 //! The documents as a test: every link leads somewhere, every block of code is of a kind that
-//! something runs, and what is generated is what the program prints. It reads the Markdown
+//! a test runs, and generated parts are the program's output. It reads the Markdown
 //! files of the repository and opens no network connection.
 //!
 //! `UPDATE=1 cargo test --test documents` writes the generated part of `docs/limits.md` anew.
@@ -13,7 +13,7 @@ use std::process::Command;
 const NOT_OURS: &[&str] = &["target", "node_modules", ".cache", ".git"];
 
 /// The kinds of blocks: `tests/live/snippets.py` runs the first four, `cargo test --doc` runs
-/// `rust`, `text` is what a program prints, `yaml` is for an orchestrator, and a block without a
+/// `rust`, `text` is a program's output, `yaml` is for an orchestrator, and a block without a
 /// kind is a drawing.
 const KINDS: &[&str] = &["sh", "toml", "js", "python", "rust", "text", "yaml", ""];
 
@@ -174,7 +174,7 @@ fn exists(path: &Path) -> bool {
     })
 }
 
-/// What is wrong with a link, if anything is.
+/// The fault of a link, if it has one.
 fn fault(all: &BTreeMap<String, String>, document: &str, target: &str) -> Option<String> {
     if let Some((scheme, rest)) = target.split_once("://") {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -287,9 +287,9 @@ fn every_document_with_rust_is_compiled() {
     }
 }
 
-/// `docs/limits.md` ends with what the program prints.
+/// `docs/limits.md` ends with the program's output.
 #[test]
-fn the_page_of_limits_is_what_the_program_prints() {
+fn the_page_of_limits_is_the_output_of_the_program() {
     let path = root().join("docs/limits.md");
     let page = fs::read_to_string(&path).unwrap();
     let program = Command::new(env!("CARGO_BIN_EXE_tapecast"));

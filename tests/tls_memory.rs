@@ -1,5 +1,5 @@
-//! What an idle connection's TLS takes, counted in the allocator: rustls' part of it, which
-//! the live test of resident memory builds on, and ours.
+//! The memory of an idle connection's TLS, counted in the allocator: rustls' part of it, on which
+//! the live test of resident memory builds, and ours.
 #![expect(unsafe_code, reason = "an allocator is")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,12 +8,12 @@ use tapecast::base::BufferPool;
 use tapecast::connection::Channel;
 use tapecast::tls::{Acceptor, ClientCertificates, Connector, Identity, Trust};
 
-/// The system's allocator, with a count of what is held.
+/// The system's allocator, with a count of allocated bytes.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: what is asked for is handed on as it is; counting touches no memory of it.
+// SAFETY: every request is passed on unchanged; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size(), Ordering::Relaxed);
@@ -71,7 +71,7 @@ fn an_idle_channel_takes_little_more_than_rustls() {
         assert!(!server.is_handshaking());
         server
     };
-    // What there is once.
+    // Allocates the memory that exists once, whatever the number of sessions.
     let _first: Vec<Box<Channel>> = (0..20).map(|_| greet()).collect();
     let mut all = Vec::with_capacity(SESSIONS);
     let before = HELD.load(Ordering::Relaxed);

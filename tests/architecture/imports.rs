@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A module's path from the root of its crate; the root itself is empty.
 type Module = Vec<String>;
 
-/// A crate's files and what they import of each other.
+/// A crate's files and their imports of each other.
 #[derive(Debug)]
 pub struct Imports {
     /// Of each file, by its path relative to the crate's folder: the files it imports.
@@ -24,11 +24,11 @@ pub struct Imports {
 struct Source {
     name: String,
     code: String,
-    /// What `use` brings into scope: the name here, and the path that it stands for.
+    /// The names that `use` brings into scope, each with the path of its item.
     names: BTreeMap<String, Module>,
     /// Paths whose items all are in scope.
     globs: Vec<Module>,
-    /// Paths in `use` declarations, as they stand.
+    /// Paths in `use` declarations, as they are written.
     used: Vec<Module>,
 }
 

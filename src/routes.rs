@@ -39,7 +39,7 @@ impl Handler for Echo {
     }
 }
 
-/// Sends every message to everyone who is connected, the sender included. The rule of
+/// Sends every message to every connected peer, the sender included. The rule of
 /// [`BROADCAST_TOPIC`] says which peers may publish and subscribe; a peer that may not is closed
 /// with 1008.
 ///

@@ -435,7 +435,7 @@ impl<'a, S> Conn<'a, S> {
         self.context.state.outbound.queued_bytes()
     }
 
-    /// Sets the connection's timer, instead of what it was set to: `Notice::Timer`
+    /// Sets the connection's timer, in place of an earlier setting: `Notice::Timer`
     /// follows after `delay`, up to 32 ms later.
     pub fn set_timer(&mut self, delay: Duration) {
         self.context.state.timer = self.context.core.now + delay;

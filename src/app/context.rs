@@ -138,7 +138,7 @@ pub(crate) struct CallContext<'a> {
     pub round_trip_us: Option<u32>,
     pub core: &'a mut Core,
     pub state: &'a mut ConnState,
-    /// The message being handled, if it may be sent from where it lies.
+    /// The message being handled, if it may be sent from its receive buffer.
     pub received: Option<Message<'a>>,
 }
 

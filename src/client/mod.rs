@@ -5,7 +5,7 @@
 //! [`Session`] is the same without I/O, for programs that move the bytes themselves.
 //! docs/clients.md has a page of examples.
 //!
-//! | file | what is there |
+//! | file | subject |
 //! |---|---|
 //! | `blocking` | the client on a blocking socket |
 //! | `event` | events, options of subscriptions and clients, errors |

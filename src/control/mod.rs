@@ -3,7 +3,7 @@
 //! It owns everything that is slow, rare and asynchronous, so that no shard ever waits for
 //! it. It knows no connection: it sends its questions and orders to shards as commands.
 //!
-//! | file | what is there |
+//! | file | subject |
 //! |---|---|
 //! | `thread` | the thread: its start, and the tasks that it runs |
 //! | `signals` | the signals that end the process or reload it |

@@ -62,8 +62,8 @@ fn expected(text: &str) -> String {
 
 impl Address {
     /// The addresses that a text names. It accepts what [`Address::from_str`] reads. In addition, a
-    /// host name stands for all its addresses, and an empty one (`:9001`) for all addresses of
-    /// this machine.
+    /// host name means all its addresses, and an empty one (`:9001`) all addresses of this
+    /// machine.
     ///
     /// ```
     /// use tapecast::Address;
@@ -75,7 +75,7 @@ impl Address {
     /// ```
     ///
     /// # Errors
-    /// The text names no address: what was expected.
+    /// The text names no address; the error states the expected form.
     pub fn resolve(text: &str) -> Result<Vec<Address>, String> {
         if let Ok(address) = text.parse() {
             return Ok(vec![address]);

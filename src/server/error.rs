@@ -18,12 +18,12 @@ use std::io::{self, ErrorKind};
 /// ```
 #[derive(Debug)]
 pub enum ServerError {
-    /// The text is not an address: what was given, and what was expected.
+    /// The text is not an address: the text, and the expected form.
     Address(String),
     /// No address to listen on is configured.
     NoAddress,
     /// A `wss://` address without a certificate, a certificate without such an address, or
-    /// a certificate that can't be used: what is wrong.
+    /// a certificate that can't be used: the reason.
     Certificate(String),
     /// More shards than cores: the shards, and the cores.
     Shards(u16, usize),

@@ -14,7 +14,7 @@ const HANDED_OVER_BYTES_MIN: usize = if cfg!(test) { 512 } else { 256 << 10 };
 /// shards' messages are shorter.
 const ALONE_BYTES_MIN: usize = if cfg!(test) { 512 } else { RECORD_BYTES_MAX };
 
-/// Echoes the message that was received last, at once and from where it lies.
+/// Echoes the message that was received last, at once and from its receive buffer.
 pub fn echo_in_place<S, D: Driver>(
     slot: &mut Slot<S>,
     input: &mut Input<'_>,
@@ -78,8 +78,8 @@ fn queue_echo<S>(
     }
 }
 
-/// Encrypts `frame` and sends it at once, as far as the socket takes it. Returns what is left to
-/// queue: all of it if it is short, or something waits before it.
+/// Encrypts `frame` and sends it at once, as far as the socket takes it. Returns the rest to
+/// queue: all of it if it is short, or if other bytes wait before it.
 fn send_sealed<'f, D: Driver>(
     channel: &mut Channel,
     outbound: &Outbound,

@@ -157,7 +157,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
         peer.peer_ended = true;
         match peer.phase {
-            // It may still read: what is queued for it leaves.
+            // The peer may still read: its queued bytes leave.
             Phase::Open | Phase::Closing => self.flush_and_end(peer),
             Phase::Flushing => {}
             Phase::Lingering => self.terminate(peer),

@@ -86,7 +86,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             }
         };
         let is_draining = self.drain.is_some();
-        // Health checks are still answered; nothing new begins.
+        // Health checks are still answered; no new connection opens.
         if is_draining && handshake::check_upgrade(&request).is_ok() {
             self.refuse_request(peer, is_head, Refusal::Unavailable);
             return false;
@@ -110,7 +110,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             }
             Decision::Accept { session, protocol, spoken, headers } => {
                 if let Err(refusal) = handshake::check_upgrade(&request) {
-                    // The handler has given a session, so it hears of its end.
+                    // The handler has returned a session, so its `close` has to be called.
                     let handler = &mut self.handler;
                     let called = guard(|| handler.close(session, Close::lost()));
                     self.counters().handler_panics.add(u64::from(called == Called::Panicked));

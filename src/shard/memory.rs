@@ -102,7 +102,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         }
     }
 
-    /// The largest holders end, and what they hold is free at once.
+    /// Closes the largest holders, whose memory is free at once.
     fn close_largest(&mut self, surplus: usize) {
         let largest = self.engine.memory.largest(surplus, |_| true);
         self.engine.memory.is_in_vain = largest.is_empty();
@@ -179,8 +179,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         self.evict(peer, cause);
     }
 
-    /// Ends a connection so that what it holds is free at once. If nothing is queued, its peer
-    /// gets the reason; if something is, the peer does not take it, and is cut.
+    /// Ends a connection so that its memory is free at once. With an empty queue its peer gets the
+    /// reason; a peer with queued bytes does not take them, and is cut.
     fn evict(&mut self, peer: &mut Peer<'_, H::Session>, cause: CloseCause) {
         let can_hear = peer.phase == Phase::Open && !peer.has_queued();
         if can_hear && !peer.inbound.expects_head() {

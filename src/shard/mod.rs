@@ -5,7 +5,7 @@
 //! everything else. A step on a connection looks its slot up once (`state::Peer`) and leads
 //! through the methods of the engine.
 //!
-//! | file | what happens there |
+//! | file | subject |
 //! |---|---|
 //! | `turning` | one turn, top to bottom |
 //! | `accepting` | connections are accepted, up to the limits |

@@ -132,7 +132,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// From now on the kernel brings bytes as they come.
+    /// Arms the receive again, so that the kernel delivers bytes as they arrive.
     fn read_as_usual(&mut self, peer: &mut Peer<'_, H::Session>) {
         peer.is_metered = false;
         self.read_on(peer);

@@ -1,10 +1,10 @@
 //! Receives bytes: how connections are read from, and when not.
 //!
-//! Most connections have a receive armed that the kernel serves as bytes come, into buffers of
+//! Most connections have a receive armed that the kernel serves as bytes arrive, into buffers of
 //! the shared ring. One that sends large frames, or more in a turn than its share, is *metered*:
 //! it is polled, and then read in portions into one warm buffer, or straight into the message
 //! that is arriving, and its replies leave from there before the next connection is read. That
-//! keeps large messages in the cache, and nobody waits behind a flood.
+//! keeps large messages in the cache, and no connection waits behind a flood.
 //! A connection with compression is always metered, in small portions: bytes that are few on the
 //! wire may be many once inflated, and count as what they become.
 
@@ -250,7 +250,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
                 self.queues.readable.push_back(peer.token);
             }
             Interest::Writable => {
-                // The peer reads, and answers only behind what it was sent.
+                // The peer reads, and answers only behind the bytes in its socket.
                 let took = peer.blocked_for(self.core.now);
                 peer.inbound.keep_alive.take(self.core.now, took);
                 self.mark_dirty(peer);
@@ -312,10 +312,10 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     }
 
     /// One read: straight into the message that is arriving if much of it is missing, else into
-    /// the warm buffer. Returns what came, and how much was asked for.
+    /// the warm buffer. Returns the result, and the number of bytes requested.
     fn read_once(&mut self, peer: &mut Peer<'_, H::Session>) -> (Result<usize, Errno>, usize) {
         let socket = peer.socket;
-        // Not over TLS: what is missing there is not what comes.
+        // Not over TLS: there the socket's bytes are records, not the message's bytes.
         if peer.channel.is_none()
             && peer.inbound.is_missing(HOT_BYTES / 2)
             && let Some(room) = peer.inbound.room()

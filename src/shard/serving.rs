@@ -66,7 +66,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         if messages > 0 {
             peer.inbound.keep_alive.use_at(self.core.now);
         }
-        // Bytes count as what they are inflated to.
+        // Compressed bytes count at their inflated size.
         let inflated = std::mem::take(&mut self.core.inflated_now);
         self.core.inflated_bytes += inflated;
         peer.turn_bytes = peer.turn_bytes.saturating_add(inflated as u32);

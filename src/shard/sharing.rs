@@ -171,7 +171,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
             // Without bytes too: an unfinished message may be complete already.
             self.process(peer, &mut bytes[served..])
         } else {
-            // Its handler has more to do, or what it has done holds the connection up.
+            // Its handler has more to do, or its effects hold the connection up.
             (bytes.len() - served, true)
         };
         if self.budget.known(peer.index()).is_none() {

@@ -5,8 +5,8 @@ use crate::base::planted::{Bug, planted};
 use crate::base::{BufferPool, Counters};
 use crate::connection::Outbound;
 
-/// `bytes` bytes of a connection's tapes are in flight: its cursors move, and what is left of a
-/// frame comes first. Its compressor has not seen these bytes, but its peer will.
+/// `bytes` bytes of a connection's tapes are in flight: its cursors move, and the rest of a
+/// frame is first in line. Its compressor has not seen these bytes, but its peer will.
 pub fn advance_tapes(state: &mut ConnState, core: &mut Core, counters: &Counters, bytes: usize) {
     let ConnState { outbound, subscriptions, .. } = state;
     let Core { hub, pool, .. } = core;

@@ -118,7 +118,7 @@ fn publish(conn: &mut Conn<'_, ()>, topic: &str, message: Message<'_>) {
     }
 }
 
-/// A client that talks legal WebSocket and checks what it gets.
+/// A client that speaks legal WebSocket and checks every message.
 struct Talker {
     wire: Wire,
     client: Client,
@@ -411,7 +411,7 @@ impl Simulation {
             }
             if let Some(channel) = slot.channel.as_deref() {
                 owners += channel.buffers();
-                // Four records: what is sealed has left its tapes.
+                // At most four records: sealed bytes have left the tapes.
                 assert!(channel.queued_bytes() <= 4 * ((16 << 10) + 32), "sealed too far ahead");
             }
         }

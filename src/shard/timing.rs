@@ -59,7 +59,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
                 }
             }
             Phase::Open => {
-                // Bytes that come move the true deadline; the timer finds out when it expires,
+                // Received bytes move the true deadline; the timer finds out when it expires,
                 // so that receiving costs it nothing.
                 let idle = keep_alive.next_check(limits);
                 let resume = if peer.holds.has(Holds::RATE) {
@@ -144,8 +144,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         self.set_deadline(peer);
     }
 
-    /// The request head is incomplete: its time is over, or nothing has come of it for too long;
-    /// or neither, and bytes have come since the timer was set.
+    /// Handles the timer of an incomplete request head: its time is over, or no byte of it has
+    /// arrived for too long; or neither, and bytes have arrived since the timer was set.
     fn expire_handshake(&mut self, peer: &mut Peer<'_, H::Session>) {
         let limits = &self.core.limits;
         let now = self.core.now;

@@ -60,7 +60,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         Ok(())
     }
 
-    /// The one entry into the kernel: everything queued goes in, events come out.
+    /// Enters the kernel once: submits all queued operations, and collects events.
     fn enter(&mut self, until: Time) -> std::io::Result<Vec<Event<D::Buffer>>> {
         let engine = &mut self.engine;
         let mut events = std::mem::take(&mut engine.scratch.events);
@@ -245,7 +245,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         }
     }
 
-    /// Sets the gauges of what is held.
+    /// Sets the gauges of held memory.
     fn show_sizes(&self) {
         let counters = self.counters();
         // Other cores write their ends: not to be looked at every turn.

@@ -197,7 +197,7 @@ impl<H: Handler> TestShard<H> {
     /// Turns until nothing more happens without new input or time.
     ///
     /// # Panics
-    /// If that does not come to an end.
+    /// If the shard does not become idle.
     pub fn run(&mut self) {
         for _ in 0..100_000 {
             if self.shard.is_stopped() {
@@ -212,7 +212,7 @@ impl<H: Handler> TestShard<H> {
             }
             self.shard.turn().expect("the simulated ring does not break");
         }
-        panic!("the shard never comes to rest");
+        panic!("the shard never becomes idle");
     }
 
     /// Advances the time, and runs everything that is due by then.

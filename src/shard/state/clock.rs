@@ -8,7 +8,7 @@ const WALL_CLOCK_MS: u64 = 1_000;
 /// See the module.
 #[derive(Debug)]
 pub struct Clock {
-    /// Counts turns, to tell what a connection received in this one.
+    /// Counts turns, to distinguish bytes that a connection received in this one.
     pub turn: u32,
     /// It does not sleep before this time: more work is likely to follow.
     pub awake_until: Time,

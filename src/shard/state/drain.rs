@@ -17,7 +17,7 @@ pub struct Drain {
     /// Connections that were open when it began, the last to be closed first.
     open: Vec<u32>,
     total: usize,
-    /// Connections whose handlers are yet to hear of it.
+    /// Connections whose handlers are yet to be notified.
     pub notices: Vec<u32>,
 }
 
@@ -28,7 +28,7 @@ impl Drain {
         Drain { since, is_deaf: false, next_step: since, open, total, notices }
     }
 
-    /// Whether some handlers are yet to hear of it.
+    /// Whether some handlers are yet to be notified.
     pub fn has_notices(&self) -> bool {
         !self.notices.is_empty()
     }

@@ -113,9 +113,9 @@ impl Holds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
     None,
-    /// Once what is queued has left.
+    /// Once the queued bytes have left.
     Due,
-    /// They have had a portion: what is on its tapes goes before the next one.
+    /// They have had a portion: messages on its tapes leave before the next one.
     AfterTapes,
 }
 
@@ -140,7 +140,7 @@ pub struct Slot<S> {
     /// Why it is not read from.
     pub holds: Holds,
     /// It is read with polls and receives of our own, in measured portions,
-    /// instead of by the kernel as bytes come.
+    /// instead of by the kernel as bytes arrive.
     pub is_metered: bool,
     /// It is in a list of connections to be read from, or armed, by this turn.
     pub waits_to_read: bool,

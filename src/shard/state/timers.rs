@@ -57,7 +57,7 @@ impl Timers {
         true
     }
 
-    /// The shard is so much later than it meant to be. If it has stalled, timers wait until
+    /// Notes that the shard is so much later than it planned. If it has stalled, timers wait until
     /// input that arrived meanwhile was taken in, or peers that have answered would be given
     /// up.
     pub fn notice_stall(&mut self, stall: Duration, now: Time) {

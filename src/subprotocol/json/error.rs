@@ -18,7 +18,7 @@ macro_rules! errors {
         }
 
         impl ErrorCode {
-            /// Every error: its number, its name, and what it means.
+            /// Every error: its number, its name, and its meaning.
             pub const ALL: &'static [(u16, &'static str, &'static str)] =
                 &[$(($code, stringify!($name), concat!($($doc,)+)),)+];
         }

@@ -14,8 +14,8 @@ pub(super) fn set_heartbeat(conn: &mut Conn<'_, JsonSession>) {
 }
 
 /// Reports the positions of channels without a message since the last heartbeat, so that a client
-/// sees what is missing at the end. A client that has yet to take earlier bytes gets none, since
-/// heartbeats would pile up.
+/// notices messages that are missing at the end. A client that has yet to take earlier bytes gets
+/// none, since heartbeats would pile up.
 pub(super) fn heartbeat(conn: &mut Conn<'_, JsonSession>) {
     if conn.queued_bytes() > 0 {
         return;

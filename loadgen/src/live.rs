@@ -144,7 +144,7 @@ impl View {
     }
 }
 
-/// Prints a line. A run continues when nobody reads its lines any more.
+/// Prints a line. A run continues when its lines have no reader any more.
 fn print(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

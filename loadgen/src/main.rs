@@ -1,16 +1,16 @@
 //! `tapecast-loadgen`: loads any WebSocket server in the open model or a closed loop, checks
-//! every byte that returns, and reports what the server spent.
+//! every byte that returns, and reports the cost to the server.
 //!
 //! Data goes one way, from the first of these modules to the last. None of them imports a later
 //! one; `drive` and `report` do not know each other.
 //!
 //! | module | subject |
 //! |---|---|
-//! | `profile` | what a user asks for: keys, values, files, the built-in profiles |
+//! | `profile` | the user's order: keys, values, files, the built-in profiles |
 //! | `plan` | what will run: every default decided, every target resolved |
-//! | `measure` | what is counted |
+//! | `measure` | the counts of a run |
 //! | `drive` | carries the plan out: phases, threads, connections, traffic |
-//! | `report` | what a run found, as data and in every form |
+//! | `report` | the findings of a run, as data and in every form |
 //! | `verdict` | whether it passed, and the highest rate that keeps an objective |
 //!
 //! `command` is the command line, `live` the view during a run, `output` where results go.

@@ -41,7 +41,7 @@ pub struct GroupFound {
 }
 
 impl GroupFound {
-    /// Adds what the group's connections on another thread found.
+    /// Adds the findings of the group's connections on another thread.
     pub fn merge(&mut self, mut other: GroupFound) {
         self.counted.merge(&mut other.counted);
         self.per_connection.extend(other.per_connection);

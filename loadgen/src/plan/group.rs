@@ -119,7 +119,7 @@ impl Group {
         matches!(self.scenario, Scenario::Broadcast | Scenario::Topics)
     }
 
-    /// Whether connecting is what it measures.
+    /// Whether the group measures connecting.
     pub fn connects(&self) -> bool {
         self.scenario == Scenario::Connect
     }

@@ -33,7 +33,7 @@ pub enum Arrivals {
 pub enum Check {
     /// Every byte is as it was sent.
     Content,
-    /// It has the length of what was sent.
+    /// It has the length of the sent message.
     Length,
     /// It arrived.
     Any,
@@ -51,7 +51,7 @@ pub struct Group {
     pub broadcast: Broadcast,
 }
 
-/// How connections are opened, and what they accept.
+/// How connections are opened, and their offers and limits.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub urls: Vec<Url>,

@@ -36,7 +36,7 @@ pub struct Report {
     pub threads: Vec<f64>,
     /// Bytes of the generator's memory per connection, if connections opened before the load.
     pub own_bytes_per_connection: Option<f64>,
-    /// Whether the run did what it should.
+    /// The verdict on the run.
     #[serde(flatten)]
     pub judgement: Judgement,
     /// The named values, for programs: [`Report::values`] as it was when the report was made.

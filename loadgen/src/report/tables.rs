@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::AtomicU64;
 
-/// A row a second. Times are in microseconds; what was not measured is empty.
+/// A row a second. Times are in microseconds; a value that was not measured is empty.
 pub fn csv(report: &Report) -> String {
     let mut text = String::from(
         "second,unix_time,sent,messages,bytes,opened,errors,open_connections,p50_us,p90_us,p99_us,\

@@ -9,9 +9,9 @@ const MISSING_MAX: f64 = 0.05;
 const FAULTS_MAX: f64 = 0.01;
 /// An end of a run without arrivals is suspicious if this many messages should have arrived in
 /// it.
-const SILENT_MESSAGES_MIN: f64 = 20.0;
+const IDLE_MESSAGES_MIN: f64 = 20.0;
 /// In the open model, if this many messages were sent in it.
-const SILENT_SENT_MIN: u64 = 5;
+const IDLE_SENT_MIN: u64 = 5;
 /// In the open model, messages that may be in flight at the end, whatever the latency is.
 const IN_FLIGHT_MIN: f64 = 2.0;
 /// A connection without a reply is suspicious if the median one has this many.
@@ -122,22 +122,22 @@ fn connections_at_the_end(report: &Report) -> Option<String> {
 fn silence_at_the_end(report: &Report) -> Option<String> {
     let messages: u64 = report.rows.iter().map(|row| row.sums.messages).sum();
     let rows = report.rows.iter().rev().take_while(|row| row.sums.messages == 0);
-    let silent: f64 = rows.clone().map(|row| row.lasting).sum();
-    if messages == 0 || silent < (report.seconds * 0.1).max(0.5) {
+    let idle: f64 = rows.clone().map(|row| row.lasting).sum();
+    if messages == 0 || idle < (report.seconds * 0.1).max(0.5) {
         return None;
     }
-    // In a closed loop a silent server stops its clients too. Groups that connect finish by
-    // themselves.
+    // In a closed loop a server that does not answer stops its clients too. Groups that connect
+    // finish by themselves.
     let is_closed = |group: &Group| group.in_flight.is_some();
     let mut sending = report
         .groups
         .iter()
         .filter(|group| !["connect", "idle"].contains(&group.scenario.as_str()));
-    let is_silent = if sending.any(is_closed) {
-        let loud = report.seconds - silent;
-        messages as f64 / loud.max(0.1) * silent >= SILENT_MESSAGES_MIN
+    let is_idle = if sending.any(is_closed) {
+        let busy = report.seconds - idle;
+        messages as f64 / busy.max(0.1) * idle >= IDLE_MESSAGES_MIN
     } else {
-        rows.map(|row| row.sums.sent).sum::<u64>() >= SILENT_SENT_MIN
+        rows.map(|row| row.sums.sent).sum::<u64>() >= IDLE_SENT_MIN
     };
-    is_silent.then(|| format!("nothing arrived in the last {silent:.1} s"))
+    is_idle.then(|| format!("nothing arrived in the last {idle:.1} s"))
 }

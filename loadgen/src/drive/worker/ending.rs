@@ -1,4 +1,4 @@
-//! Connections that end: why, and what follows.
+//! Ends connections: counts the reasons, and frees their places.
 //!
 //! A connection ends in three steps. Its operations are stopped, and each of them completes;
 //! then its socket is closed; when that completes, its place is free again.

@@ -1,4 +1,4 @@
-//! Completions of the kernel, and what follows from each.
+//! Handles the completions of the kernel.
 
 use super::peer::State;
 use super::state::{OUT_BYTES_MAX, Worker};

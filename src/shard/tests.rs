@@ -644,7 +644,7 @@ fn an_interleaved_frame_is_caught() {
 }
 
 #[test]
-fn a_context_that_goes_on_behind_a_tape_is_caught() {
+fn a_context_that_continues_behind_a_tape_is_caught() {
     assert!(is_caught(Bug::UnseenFrame));
 }
 

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_a_second_of_each_kind() {
+    fn each_kind_is_logged_at_most_once_a_second() {
         let mut notes = Notes::default();
         let at = |ms| Time::ZERO.plus_millis(ms);
         assert_eq!(notes.allow(Note::Refused, at(0)), Some(0));

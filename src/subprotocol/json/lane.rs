@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn envelopes() {
+    fn an_envelope_carries_the_body_as_it_was_published() {
         let head = r#"{"type":"message","channel":"a","seq":7,"time":1700000000000"#;
         let check = |kind, key, payload, rest: &str| {
             assert_eq!(encoded("a", kind, key, payload), format!("{head}{rest}"));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn marks() {
+    fn every_mark_has_its_object() {
         for (mark, expected) in [
             (Mark::Gap { from: 1, to: 2 }, r#"{"type":"gap","channel":"a","from":1,"to":2}"#),
             (Mark::Snapshot { count: 3 }, r#"{"type":"snapshot","channel":"a","count":3}"#),

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests() {
+    fn every_field_of_a_request_is_read() {
         let text = r#"{"type":"subscribe","channels":["a","b\u002ec"],"mode":"latest",
             "max_rate":10,"since":{"epoch":5,"seq":7},"snapshot":true,"window":3,"id":[1, 2],
             "unknown":{},"key":null}"#;
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_mean_what_they_stand_for() {
+    fn escapes_in_fields_are_decoded() {
         let text = r#"{"typ\u0065":"subscr\u0069be","\u0063hannel":"\u0061","mod\u0065":"l\u0061test",
             "since":{"\u0065poch":1,"seq":2},"id":null}"#;
         let fields = Fields::read(text).unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn a_malformed_request_is_refused_with_its_code() {
         let read = |text| Fields::read(text).map(|_| ()).unwrap_err();
         assert_eq!(read("[1]").0.0, ErrorCode::NotAnObject);
         assert_eq!(read("{").0.0, ErrorCode::Malformed);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_seconds_of_all_threads_and_the_last_one_what_is_left() {
+    fn a_row_has_the_seconds_of_all_threads_and_the_last_one_the_rest() {
         let mut ledger = Ledger::new(2, None);
         let mut seen = 0;
         let mut take = |ledger: &mut Ledger, seconds| {

@@ -133,11 +133,11 @@ fn silence_at_the_end(report: &Report) -> Option<String> {
         .groups
         .iter()
         .filter(|group| !["connect", "idle"].contains(&group.scenario.as_str()));
-    let is_idle = if sending.any(is_closed) {
+    let is_stalled = if sending.any(is_closed) {
         let busy = report.seconds - idle;
         messages as f64 / busy.max(0.1) * idle >= IDLE_MESSAGES_MIN
     } else {
         rows.map(|row| row.sums.sent).sum::<u64>() >= IDLE_SENT_MIN
     };
-    is_idle.then(|| format!("nothing arrived in the last {idle:.1} s"))
+    is_stalled.then(|| format!("nothing arrived in the last {idle:.1} s"))
 }

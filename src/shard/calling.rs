@@ -1,7 +1,7 @@
 //! Calls of the handler, and their deferred effects. This is the one place that carries them out.
 //!
-//! Every call goes through `catch_unwind`: a panic closes the connection that it was for with
-//! 1011, and the handler keeps serving the others.
+//! Every call goes through `catch_unwind`. A panic closes the connection that it was for with
+//! 1011, or refuses its request with 500, and the handler keeps serving the others.
 
 use super::links::Posted;
 use super::parts::{Engine, Shard};

@@ -32,7 +32,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
         let (window_ms, close_ms) = (limits.drain_ms, limits.close_ms);
         self.give_notices();
         let Some(drain) = &mut self.engine.drain else { return };
-        if drain.goes_deaf(now) {
+        if drain.stops_accepting(now) {
             self.engine.stop_accepting();
         }
         let Some(drain) = &mut self.engine.drain else { return };
@@ -45,11 +45,11 @@ impl<H: Handler, D: Driver> Shard<H, D> {
             }
         }
         let engine = &mut self.engine;
-        let is_deaf = engine.drain.as_ref().is_some_and(|drain| drain.is_deaf);
+        let is_closed = engine.drain.as_ref().is_some_and(|drain| drain.is_closed_to_new);
         // Connections of other shards may read topics that are homed here: this shard serves
         // them until the last one has ended.
         engine.clock.stopped =
-            is_deaf && self.slots.is_empty() && engine.accepting.is_idle() && engine.total() == 0;
+            is_closed && self.slots.is_empty() && engine.accepting.is_idle() && engine.total() == 0;
         self.deliver_direct();
     }
 

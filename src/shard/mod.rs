@@ -11,7 +11,7 @@
 //! | `accepting` | connections are accepted, up to the limits |
 //! | `receiving`, `pacing` | bytes are received: how connections are read from, and when not |
 //! | `sharing` | each connection gets its share of a turn's work; the rest waits |
-//! | `handshaking`, `serving` | bytes become the request head, then messages |
+//! | `upgrading`, `serving` | bytes become the request head, then messages |
 //! | `calling` | the handler is called, and its deferred effects are carried out |
 //! | `echoing` | an echo leaves from where it was received |
 //! | `sending`, `tapes` | direct replies and tapes leave, in one send |
@@ -33,7 +33,6 @@ mod commands;
 mod draining;
 mod echoing;
 mod ending;
-mod handshaking;
 pub(crate) mod links;
 mod memory;
 mod pacing;
@@ -49,6 +48,7 @@ mod timing;
 mod topics;
 mod turning;
 mod unsealing;
+mod upgrading;
 
 pub(crate) use parts::{Command, Parts, Shard};
 

@@ -85,7 +85,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     /// `idle` after the previous ones.
     #[inline]
     pub fn may_pace(&mut self, peer: &mut Peer<'_, H::Session>, before: Before, idle: Duration) {
-        if peer.is_metered {
+        if peer.is_polled {
             return;
         }
         let is_batched = self.batched_since(before, peer).is_some();
@@ -96,7 +96,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         peer.reads += u8::from(!idle.is_zero());
         if peer.reads == READS {
             peer.reads = 0;
-            peer.is_metered = true;
+            peer.is_polled = true;
             peer.holds.add(Holds::PACE);
             self.pacing.connections.push(peer.token);
             self.read_on(peer);
@@ -134,7 +134,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
 
     /// Arms the receive again, so that the kernel delivers bytes as they arrive.
     fn read_as_usual(&mut self, peer: &mut Peer<'_, H::Session>) {
-        peer.is_metered = false;
+        peer.is_polled = false;
         self.read_on(peer);
     }
 }

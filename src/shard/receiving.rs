@@ -152,7 +152,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
         } else {
             self.unseal(peer, bytes);
         }
-        // Not before: these bytes are here and need not wait for a share.
+        // Charged after they were served: they are here, and need not wait for a share.
         self.core.work += work::receive(bytes.len());
     }
 
@@ -161,12 +161,12 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     fn choose_reading(&mut self, peer: &mut Peer<'_, H::Session>) {
         let limits = &self.core.limits;
         let (share, buffer_bytes) = (limits.receive_bytes_per_turn, limits.receive_buffer_bytes);
-        if !peer.is_metered
+        if !peer.is_polled
             && (peer.turn_bytes as usize > share
                 || peer.inbound.is_missing(buffer_bytes)
                 || peer.inbound.has_deflate())
         {
-            peer.is_metered = true;
+            peer.is_polled = true;
             peer.reads = 0;
             if peer.turn_bytes as usize > share {
                 self.hit(const { Limits::index_of("receive_bytes_per_turn") });
@@ -177,7 +177,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
 
     /// Brings what is armed in the kernel in line with what the connection wants.
     pub fn read_on(&mut self, peer: &mut Peer<'_, H::Session>) {
-        let wanted = match (peer.wants_input(), peer.is_metered) {
+        let wanted = match (peer.wants_input(), peer.is_polled) {
             (false, _) => None,
             (true, false) => Some(Operations::RECEIVE),
             (true, true) => Some(Operations::POLL_READABLE),
@@ -269,8 +269,8 @@ impl<H: Handler, D: Driver> Engine<H, D> {
     /// A metered connection has brought all that it had, so many bytes.
     fn has_read(&mut self, peer: &mut Peer<'_, H::Session>, bytes: usize) {
         peer.reads = if bytes <= SMALL_READ_BYTES { peer.reads.saturating_add(1) } else { 0 };
-        peer.is_metered = peer.reads < SMALL_READS || peer.inbound.has_deflate();
-        if !peer.is_metered {
+        peer.is_polled = peer.reads < SMALL_READS || peer.inbound.has_deflate();
+        if !peer.is_polled {
             peer.reads = 0;
         }
         self.read_on(peer);
@@ -327,7 +327,7 @@ impl<H: Handler, D: Driver> Engine<H, D> {
                     Ok(()) => self.ingest(peer, &mut []),
                     Err(cause) => self.fail(peer, cause),
                 }
-                // Not before: these bytes are here and need not wait for a share.
+                // Charged after they were served: they are here, and need not wait for a share.
                 self.core.work += work::receive(bytes);
                 self.counters().bytes_received.add(bytes as u64);
             }

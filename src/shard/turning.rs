@@ -32,7 +32,7 @@ impl<H: Handler, D: Driver> Shard<H, D> {
     /// # Errors
     /// The driver is broken.
     pub fn turn(&mut self) -> std::io::Result<()> {
-        let until = self.engine.until();
+        let until = self.engine.sleep_until();
         let mut events = self.enter(until)?;
         // Handshakes have a limit of their own.
         self.shake_hands();
@@ -157,8 +157,9 @@ impl<H: Handler, D: Driver> Shard<H, D> {
 }
 
 impl<H: Handler, D: Driver> Engine<H, D> {
-    /// How long the turn may wait: not at all while there is work.
-    fn until(&mut self) -> Time {
+    /// The time until which the turn may sleep; `Time::ZERO` if there is work. If it may sleep,
+    /// other threads know from now on that they have to wake this one.
+    fn sleep_until(&mut self) -> Time {
         let now = self.core.now;
         let has_work = self.queues.has_work()
             || self.timers.may_expire(now)

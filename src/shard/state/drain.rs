@@ -12,7 +12,7 @@ pub struct Drain {
     /// When closes begin.
     since: Time,
     /// Nothing is accepted any more.
-    pub is_deaf: bool,
+    pub is_closed_to_new: bool,
     pub next_step: Time,
     /// Connections that were open when it began, the last to be closed first.
     open: Vec<u32>,
@@ -25,7 +25,7 @@ impl Drain {
     /// Begins to close these connections at `since`.
     pub fn new(open: Vec<u32>, since: Time) -> Drain {
         let (total, notices) = (open.len(), open.clone());
-        Drain { since, is_deaf: false, next_step: since, open, total, notices }
+        Drain { since, is_closed_to_new: false, next_step: since, open, total, notices }
     }
 
     /// Whether some handlers are yet to be notified.
@@ -34,8 +34,8 @@ impl Drain {
     }
 
     /// Whether closes have begun, and accepting is to stop: once.
-    pub fn goes_deaf(&mut self, now: Time) -> bool {
-        now >= self.since && !std::mem::replace(&mut self.is_deaf, true)
+    pub fn stops_accepting(&mut self, now: Time) -> bool {
+        now >= self.since && !std::mem::replace(&mut self.is_closed_to_new, true)
     }
 
     /// The connections to close now, and how long the drain has taken, in milliseconds; nothing

@@ -139,9 +139,9 @@ pub struct Slot<S> {
     pub is_dirty: bool,
     /// Why it is not read from.
     pub holds: Holds,
-    /// It is read with polls and receives of our own, in measured portions,
-    /// instead of by the kernel as bytes arrive.
-    pub is_metered: bool,
+    /// It is metered or paced: read with polls and receives of our own, in portions, instead of
+    /// by the kernel as bytes arrive.
+    pub is_polled: bool,
     /// It is in a list of connections to be read from, or armed, by this turn.
     pub waits_to_read: bool,
     /// Reads in a row that suggest another way of reading: small ones of a metered connection,
@@ -178,7 +178,7 @@ impl<S> Slot<S> {
             close: None,
             is_dirty: false,
             holds: Holds::default(),
-            is_metered: false,
+            is_polled: false,
             waits_to_read: false,
             reads: 0,
             peer_ended: false,

@@ -371,7 +371,7 @@ async def unanswered_publications(server, provoked):
             client.tell(json.dumps({"type": "ping", "id": "behind"}))
             expect_answer(json.loads(await client.words()), type="pong", id="behind")
             if errors:
-                expect("try again" in errors[0]["message"], f"{errors[0]}")
+                expect("retry" in errors[0]["message"], f"{errors[0]}")
                 provoked.add(120)
                 client.tell(json.dumps(publish("busy", id="again")))
                 answer = json.loads(await client.words())

@@ -59,20 +59,22 @@ async def everybody(server):
         expect(named[0].subprotocol == SUBPROTOCOL, f"{named[0].subprotocol}")
         readers = named + plain
         for number, reader in enumerate(readers):
-            answer = await ask(reader, type="subscribe", channels=["news", "quotes"], id=number)
+            channels = ["everybody.news", "everybody.quotes"]
+            answer = await ask(reader, type="subscribe", channels=channels, id=number)
             expect_answer(answer, type="subscribed", seq=0, recovered=False, id=number)
             expect_answer(await receive(reader), type="subscribed", id=number)
         body = {"text": "Grüße 🦀", "list": [1, 2.5, None, True], "nested": {"a": {}}}
-        publish = {"type": "publish", "channel": "news", "key": "k", "message": body}
+        publish = {"type": "publish", "channel": "everybody.news", "key": "k", "message": body}
         await plain[0].send(json.dumps(publish, ensure_ascii=False))
         for reader in readers:
             message = await receive(reader)
-            expect_answer(message, type="message", channel="news", seq=1, key="k", message=body)
-        answer = await ask(named[0], type="publish", channel="else", message=1, id="x")
-        expect_answer(answer, type="published", channel="else", seq=1, id="x")
+            expect_answer(message, type="message", channel=publish["channel"], seq=1, key="k",
+                          message=body)
+        answer = await ask(named[0], type="publish", channel="everybody.else", message=1, id="x")
+        expect_answer(answer, type="published", channel="everybody.else", seq=1, id="x")
         expect_answer(await ask(plain[0], type="ping"), type="pong")
         for reader in readers:
-            await ask(reader, type="unsubscribe", channels=["news"])
+            await ask(reader, type="unsubscribe", channels=["everybody.news"])
 
 
 async def resumes(server):

@@ -50,7 +50,7 @@ def over_tls(server):
         refused = load("echo", url, *words, "--rate", 500, "--reconnect", "none")
         expect(refused.code == 3, "an authority of its own was trusted")
         faults = refused.faults()
-        remedy = "not signed by an authority that is trusted here: pass --ca FILE, or --insecure"
+        remedy = "not signed by a trusted authority: pass --ca FILE, or --insecure"
         expect(faults and all(remedy in kind for kind in faults), f"{faults}")
         with tempfile.TemporaryDirectory(prefix="tapecast-") as directory:
             its_own(server, pathlib.Path(directory), words)

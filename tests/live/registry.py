@@ -81,6 +81,7 @@ class Test(NamedTuple):
 # The reasons to run alone. A bound that other tests could only make harder to keep is none.
 COMPARED = "compares with a measure taken before, which other tests would raise"
 EXACT = "compares times with what was planned, to a few per cent"
+STOPPED = "stops a process, and peers have to answer within half a second of its return"
 CROWD = "thousands of connections keep every core busy"
 VOLUME = "its traffic keeps every core busy"
 
@@ -157,7 +158,8 @@ TESTS = (
     Test("budget: a dripped message ends at its deadline", budgets.deadline, shards=ONE),
     Test("budget: bodies of the administration server are bounded", budgets.admin_bodies, 30, ONE),
     Test("stalls: a log that nobody reads stops nothing", standing_still.log_reader, 40),
-    Test("stalls: a process that was stopped loses nobody", standing_still.stopped_process, 40),
+    Test("stalls: a process that was stopped loses nobody", standing_still.stopped_process, 40,
+         alone=STOPPED),
     Test("stalls: a reader of 40 KB/s is not given up", standing_still.slow_reader, 60, ONE),
     Test("outside: `ws` of npm passes its suite", outside.node, 70),
     Test("outside: everything works behind nginx", outside.behind_nginx, 30, TWO),

@@ -93,9 +93,9 @@ async def again_and_again(server):
                     expect(size == number % TRADES, f"number {number} has {size}")
                 expect(process.poll() is None, f"it ended with {process.returncode}")
             finally:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 ended = process.wait(10)
-        expect(ended == -signal.SIGINT, f"it ended with {ended}")
+        expect(ended == -signal.SIGTERM, f"it ended with {ended}")
 
 
 def refused(server):
